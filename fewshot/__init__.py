@@ -1,0 +1,60 @@
+"""Few- and zero-shot text classification with pretrained transformers, behind one scikit-learn estimator.
+
+>>> from fewshot import Classifier
+>>> clf = Classifier().fit(None, ["billing", "bug report", "praise"])
+>>> clf.predict(["I was charged twice this month"]).tolist()
+['billing']
+
+Every public name is imported when it is first used: ``import fewshot`` needs the standard library only.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Auto": "fewshot.strategies.auto",
+    "CausalLM": "fewshot.models.causal",
+    "Classifier": "fewshot.classifier",
+    "Embedding": "fewshot.strategies.embedding",
+    "EntailmentLM": "fewshot.models.entailment",
+    "FakeLM": "fewshot.models.fake",
+    "FewshotError": "fewshot.errors",
+    "FewshotWarning": "fewshot.errors",
+    "InputError": "fewshot.errors",
+    "LabelMassWarning": "fewshot.errors",
+    "MaskedLM": "fewshot.models.masked",
+    "ModelLoadError": "fewshot.errors",
+    "NoAnswerWarning": "fewshot.errors",
+    "PromptTooLongError": "fewshot.errors",
+    "Prompting": "fewshot.strategies.prompting",
+    "SentenceEncoder": "fewshot.models.encoder",
+    "Seq2SeqLM": "fewshot.models.seq2seq",
+    "ShortenedWarning": "fewshot.errors",
+    "Template": "fewshot.task.template",
+    "TemplateError": "fewshot.errors",
+    "UnsupportedError": "fewshot.errors",
+    "Verbalizer": "fewshot.task.verbalizer",
+    "VerbalizerError": "fewshot.errors",
+    "load": "fewshot.models.loading",
+}
+_MODULES = {"datasets": "fewshot.datasets", "gallery": "fewshot.task.gallery"}
+
+__all__ = sorted([*_HOME, *_MODULES])  # noqa: PLE0605 - the stub file lists them for type checkers
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+    elif name in _MODULES:
+        value = import_module(_MODULES[name])
+    else:
+        raise AttributeError(f"module 'fewshot' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

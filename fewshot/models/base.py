@@ -1,0 +1,177 @@
+"""The contracts between what is asked (a Query), the models that answer, and the strategies that use the answer."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "SCORING_VERSION",
+    "Encoder",
+    "FloatArray",
+    "Generator",
+    "IntArray",
+    "Kind",
+    "LanguageModel",
+    "Query",
+    "Scores",
+    "Turn",
+    "Window",
+    "is_encoder",
+    "is_language_model",
+    "kind_of",
+    "scored_once",
+]
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Role = Literal["system", "user", "assistant", "premise"]
+Kind = Literal["causal", "masked", "seq2seq", "entailment", "encoder"]
+
+#: Part of every fingerprint: it rises when the definition of a score changes, so that no cache serves old numbers.
+SCORING_VERSION = 1
+
+
+class Turn(NamedTuple):
+    """One piece of what stands before a prompt: who says it, and what."""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One question to a language model: which of the candidates fills the hole?
+
+    Parameters
+    ----------
+    prefix : str
+        The text before the hole.
+    candidates : tuple of str
+        What may fill the hole.
+    suffix : str
+        The text after the hole.
+    context : tuple of Turn
+        What stands before all of it. A model without turns reads the texts joined as they are.
+
+    Examples
+    --------
+    >>> from fewshot.models.base import Query
+    >>> Query("I loved it. It was ", ("great", "terrible"), ".").candidates
+    ('great', 'terrible')
+    """
+
+    prefix: str
+    candidates: tuple[str, ...]
+    suffix: str = ""
+    context: tuple[Turn, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a language model says of one query.
+
+    Parameters
+    ----------
+    logprobs : ndarray of shape (n_candidates,)
+        Log-probability (natural logarithm) of each candidate.
+    n_tokens : ndarray of shape (n_candidates,)
+        Number of tokens that each log-probability sums over.
+    mass : float
+        Total probability of the candidates' distinct first tokens; NaN where a model has no such number.
+    """
+
+    logprobs: FloatArray
+    n_tokens: IntArray
+    mass: float = float("nan")
+
+
+class LanguageModel(Protocol):
+    """Anything that scores candidates for a hole.
+
+    A model may also have an attribute ``kind`` (see `Kind`), which picks its generic template; without one it is
+    taken for a causal model.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """A string that changes whenever a score could: weights, dtype, tokenizer, variant, SCORING_VERSION."""
+        ...
+
+    def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
+        """Score the candidates of every query, in order."""
+        ...
+
+
+class Encoder(Protocol):
+    """Anything that turns texts into vectors."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A string that changes whenever a vector could."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> FloatArray:
+        """Return one vector per text, of shape (n_texts, dim)."""
+        ...
+
+
+@runtime_checkable
+class Window(Protocol):
+    """A model that knows how much it can read."""
+
+    @property
+    def limit(self) -> int:
+        """The most tokens that the model reads at once, its own special tokens included."""
+        ...
+
+    def lengths(self, queries: Sequence[Query]) -> IntArray:
+        """Tokens of each query with its longest candidate, the model's own special tokens included."""
+        ...
+
+    def token_ends(self, texts: Sequence[str]) -> list[IntArray]:
+        """For each text, the character offset at which each of its tokens ends."""
+        ...
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """A model that can answer in its own words."""
+
+    def generate(self, queries: Sequence[Query], max_new_tokens: int) -> list[str]:
+        """Return the greedy continuation of each query's prefix; candidates and suffix are ignored."""
+        ...
+
+
+def is_language_model(model: object) -> bool:
+    """Whether the object scores candidates. Asked without computing its fingerprint, which may hash its weights."""
+    return callable(getattr(model, "loglikelihoods", None)) and _has_fingerprint(model)
+
+
+def is_encoder(model: object) -> bool:
+    """Whether the object turns texts into vectors."""
+    return callable(getattr(model, "encode", None)) and _has_fingerprint(model)
+
+
+def _has_fingerprint(model: object) -> bool:
+    return inspect.getattr_static(model, "fingerprint", None) is not None
+
+
+def kind_of(model: object) -> Kind:
+    """Return the kind of a model, which picks the generic template that serves it."""
+    if not is_language_model(model):
+        return "encoder"
+    kind: Kind = getattr(model, "kind", "causal")
+    return kind
+
+
+def scored_once(score: Callable[[Sequence[Query]], list[Scores]], queries: Sequence[Query]) -> list[Scores]:
+    """Apply ``score`` to the distinct queries only, and hand its answers back in the order of ``queries``."""
+    distinct = list(dict.fromkeys(queries))
+    answers = dict(zip(distinct, score(distinct), strict=True))
+    return [answers[query] for query in queries]

@@ -1,0 +1,122 @@
+"""EntailmentLM: candidates as hypotheses, under a model trained on natural language inference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from fewshot.errors import ModelLoadError, UnsupportedError
+from fewshot.models.base import IntArray, Kind, Query, Scores, scored_once
+from fewshot.models.local import LocalModel, Recipe, asked_of, batches, progress
+from fewshot.models.tokens import Special
+
+__all__ = ["EntailmentLM", "entailment_index"]
+
+
+def entailment_index(config: Any) -> int | None:
+    """Which output of a classifier says that the premise entails the hypothesis; None when none does."""
+    for name, index in (getattr(config, "label2id", None) or {}).items():
+        if str(name).casefold().startswith("entail"):
+            return int(index)
+    return None
+
+
+class EntailmentLM(LocalModel):
+    r"""A classifier of premise and hypothesis, asked whether each filled frame follows from the text.
+
+    The score of a candidate is :math:`\log P(\text{entailment} \mid \text{premise, hypothesis})` over the model's own
+    classes, the premise being the template's fields and the hypothesis its frame with the hole filled (Yin et al. 2019,
+    "Benchmarking Zero-shot Text Classification").
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        A ``...ForSequenceClassification`` of transformers with an entailment label.
+    tokenizer : PreTrainedTokenizerBase
+    recipe : Recipe, optional
+        How `load` made it.
+
+    Raises
+    ------
+    ModelLoadError
+        When no label of the model is named entailment.
+
+    Examples
+    --------
+    >>> from fewshot import Classifier
+    >>> clf = Classifier("facebook/bart-large-mnli")  # doctest: +SKIP
+    >>> clf.fit(None, ["billing", "bug report"]).predict(["Charged twice!"])  # doctest: +SKIP
+    array(['billing'], dtype=object)
+    """
+
+    kind: Kind = "entailment"
+
+    def __init__(self, model: Any, tokenizer: Any, *, recipe: Recipe | None = None) -> None:
+        super().__init__(model, tokenizer, recipe=recipe)
+        index = entailment_index(model.config)
+        if index is None:
+            raise ModelLoadError(
+                f"{self!r} has no label named entailment; its labels are {list(model.config.label2id)}. Set "
+                "model.config.label2id if one of them means it."
+            )
+        self._entails = index
+
+    @cached_property
+    def _frame(self) -> tuple[Special, tuple[int, ...], tuple[int, int]]:
+        return self.plain.special_pair()
+
+    def _pairs(self, queries: Sequence[Query]) -> list[list[tuple[tuple[int, ...], tuple[int, ...]]]]:
+        """(ids, token types) of each candidate's pair; a premise is tokenised once for all of them."""
+        premises, hypotheses = [], []
+        for query in queries:
+            premise = "".join(turn.text for turn in query.context if turn.role == "premise")
+            if not premise:
+                raise UnsupportedError(
+                    f"{self!r} needs a premise: a query for an entailment model has a turn of that role (template.query(..., "
+                    "kind='entailment') makes it)."
+                )
+            premises.append(premise)
+            hypotheses += [query.prefix + word + query.suffix for word in query.candidates]
+        special, between, (type_a, type_b) = self._frame
+        encoded = iter(self.plain.ids(hypotheses))
+        pairs = []
+        for query, first in zip(queries, self.plain.ids(premises), strict=True):
+            a = (*special.before, *first, *between)
+            own = []
+            for _ in query.candidates:
+                b = (*next(encoded), *special.after)
+                own.append(((*a, *b), (*[type_a] * len(a), *[type_b] * len(b))))
+            pairs.append(own)
+        return pairs
+
+    def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
+        """Score every candidate; see the class for the exact definition."""
+        with asked_of(self, queries):
+            return scored_once(self._score, queries)
+
+    @torch.inference_mode()
+    def _score(self, queries: Sequence[Query]) -> list[Scores]:
+        nested = self._pairs(queries)
+        rows = [row for own in nested for row in own]
+        values = np.empty(len(rows), dtype=np.float64)
+        has_types = getattr(self.model.config, "type_vocab_size", 0) > 1
+        with progress(len(rows), "Scoring") as bar:
+            for batch in batches([len(ids) for ids, _ in rows]):
+                ids, mask = self._pad([rows[i][0] for i in batch], self.tokenizer.pad_token_id or 0)
+                types = {"token_type_ids": self._pad([rows[i][1] for i in batch])[0]} if has_types else {}
+                logits = self.model(input_ids=ids, attention_mask=mask, **types).logits
+                values[batch] = logits.float().log_softmax(-1)[:, self._entails].double().cpu().numpy()
+                bar.update(len(batch))
+        bounds = np.cumsum([0, *map(len, nested)])
+        return [
+            Scores(values[start:stop], np.array([len(ids) for ids, _ in own], dtype=np.int64))
+            for start, stop, own in zip(bounds, bounds[1:], nested, strict=False)
+        ]
+
+    def lengths(self, queries: Sequence[Query]) -> IntArray:
+        """Tokens of each premise with its longest hypothesis, special tokens included."""
+        return np.array([max(len(ids) for ids, _ in own) for own in self._pairs(queries)], dtype=np.int64)

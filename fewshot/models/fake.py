@@ -1,0 +1,109 @@
+"""FakeLM: a language model that is a plain function. Documentation and tests run on it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fewshot.models.base import FloatArray, IntArray, Kind, Query, Scores
+
+__all__ = ["FakeLM"]
+
+_WORD = re.compile(r"\s*\S+|\s+$")
+
+
+class FakeLM:
+    """A language model whose scores come from a function.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(query)`` returns one number per candidate, taken as its log-probability, or a ready `Scores`.
+    answer : callable, optional
+        ``answer(query)`` returns what the model would write freely. None: the best candidate.
+    kind : {"causal", "masked", "seq2seq", "entailment"}
+        Which kind of model it stands for; this picks the generic template.
+    limit : int
+        The window, in words: this model's tokens are words with the blanks before them.
+
+    Raises
+    ------
+    ValueError
+        When ``f`` does not return exactly one number per candidate.
+
+    Examples
+    --------
+    >>> from fewshot import FakeLM
+    >>> from fewshot.models.base import Query
+    >>> lm = FakeLM(lambda query: [float(word in query.prefix) for word in query.candidates])
+    >>> lm.loglikelihoods([Query("good film, it was", ("good", "bad"))])[0].logprobs
+    array([1., 0.])
+    """
+
+    def __init__(
+        self,
+        f: Callable[[Query], Any],
+        *,
+        answer: Callable[[Query], str] | None = None,
+        kind: Kind = "causal",
+        limit: int = 4096,
+    ) -> None:
+        self.f = f
+        self.answer = answer
+        self.kind: Kind = kind
+        self.limit = limit
+
+    @property
+    def fingerprint(self) -> str:
+        """The function's name and code, since those are this model's weights."""
+        code = getattr(self.f, "__code__", None)
+        body = code.co_code.hex() + repr(code.co_consts) if code else repr(self.f)
+        return f"fake:{self.kind}:{self.limit}:{getattr(self.f, '__qualname__', '')}:{body}"
+
+    def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
+        """Apply the function to every query."""
+        return [self._score(query) for query in queries]
+
+    def _score(self, query: Query) -> Scores:
+        result = self.f(query)
+        if isinstance(result, Scores):
+            return result
+        logprobs: FloatArray = np.asarray(result, dtype=np.float64)
+        if logprobs.shape != (len(query.candidates),):
+            raise ValueError(
+                f"FakeLM's function must return one number per candidate ({len(query.candidates)}). "
+                f"Got an array of shape {logprobs.shape}."
+            )
+        n_tokens = [max(len(_WORD.findall(word)), 1) for word in query.candidates]
+        return Scores(logprobs, np.asarray(n_tokens, dtype=np.int64))
+
+    def generate(self, queries: Sequence[Query], max_new_tokens: int) -> list[str]:
+        """Return ``answer(query)``, or the best candidate, cut after ``max_new_tokens`` words."""
+        answers = []
+        for query in queries:
+            best = query.candidates[int(np.argmax(self._score(query).logprobs))]
+            text = self.answer(query) if self.answer else best
+            answers.append("".join(_WORD.findall(text)[:max_new_tokens]))
+        return answers
+
+    def lengths(self, queries: Sequence[Query]) -> IntArray:
+        """Words of each query with its longest candidate."""
+        texts = [
+            "".join(turn.text for turn in q.context) + q.prefix + max(q.candidates, key=len, default="") + q.suffix
+            for q in queries
+        ]
+        return np.array([len(_WORD.findall(text)) for text in texts], dtype=np.int64)
+
+    def token_ends(self, texts: Sequence[str]) -> list[IntArray]:
+        """Return the character offset at which each word ends."""
+        return [np.array([m.end() for m in _WORD.finditer(text)], dtype=np.int64) for text in texts]
+
+    def __sklearn_clone__(self) -> FakeLM:
+        """Models are shared between clones, never copied."""
+        return self
+
+    def __repr__(self) -> str:
+        return f"FakeLM({getattr(self.f, '__qualname__', self.f)!s})"

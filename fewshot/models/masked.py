@@ -1,0 +1,141 @@
+"""MaskedLM: log-likelihoods of candidates in a cloze, under a BERT-like masked language model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from fewshot.errors import ModelLoadError
+from fewshot.models.base import IntArray, Kind, Query, Scores, scored_once
+from fewshot.models.local import LocalModel, Recipe, asked_of, batches, progress
+from fewshot.models.reads import Reads
+from fewshot.models.tokens import Special, check_tokens
+
+__all__ = ["MaskedLM"]
+
+Variant = Literal["left-to-right", "independent"]
+Cloze = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # tokens before the hole, in it, after it
+
+
+class MaskedLM(LocalModel):
+    r"""A BERT-like language model.
+
+    The hole becomes as many mask tokens as the candidate has. The score of a one-token candidate is its
+    log-probability at the mask. For a candidate of n tokens there are two definitions:
+
+    - ``"left-to-right"``: :math:`\sum_i \log P(w_i \mid w_{<i}, [MASK]^{n-i+1})`, each token given the ones before it,
+      itself and the later ones masked: PLL-word-l2r of Kauf and Ivanova (2023, "A Better Way to Do Masked Language Model
+      Scoring"). A proper joint probability; n forward passes.
+    - ``"independent"``: :math:`\sum_i \log P(w_i \mid [MASK]^n)`, all tokens at once: the independent prediction of
+      Jiang et al. (2020, "X-FACTR"). One forward pass for all candidates of n tokens.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        A ``...ForMaskedLM`` of transformers.
+    tokenizer : PreTrainedTokenizerBase
+        Must have a mask token.
+    variant : {"left-to-right", "independent"}
+        The definition for candidates of several tokens.
+    recipe : Recipe, optional
+        How `load` made it.
+
+    Raises
+    ------
+    ModelLoadError
+        When the tokenizer has no mask token.
+
+    Examples
+    --------
+    >>> from fewshot import Classifier
+    >>> clf = Classifier("FacebookAI/roberta-base", template="sst2/it_was").fit()  # doctest: +SKIP
+    >>> clf.predict(["A joy to watch."])  # doctest: +SKIP
+    array(['positive'], dtype=object)
+    """
+
+    kind: Kind = "masked"
+
+    def __init__(
+        self, model: Any, tokenizer: Any, *, variant: Variant = "left-to-right", recipe: Recipe | None = None
+    ) -> None:
+        super().__init__(model, tokenizer, recipe=recipe)
+        if tokenizer.mask_token_id is None:
+            raise ModelLoadError(f"{self!r} can't fill a hole: its tokenizer has no mask token.")
+        if variant not in ("left-to-right", "independent"):
+            raise ValueError(f"variant must be 'left-to-right' or 'independent'. Got {variant!r}.")
+        self.variant: Variant = variant
+
+    @cached_property
+    def _special(self) -> Special:
+        return self.plain.special()
+
+    def _clozes(self, queries: Sequence[Query]) -> list[list[Cloze]]:
+        """The tokens of every candidate where it stands.
+
+        The candidate's own tokens begin where any candidate leaves the prefix's tokenisation, and end with the last
+        token that holds one of its characters; so a blank before the hole goes where the tokenizer puts it.
+        """
+        texts, stops = [], []
+        for query in queries:
+            before = "".join(turn.text for turn in query.context) + query.prefix
+            texts += [before, *(before + word + query.suffix for word in query.candidates)]
+            stops += [0, *(len(before) + len(word) for word in query.candidates)]
+        encoded = self.plain.encodings(texts)
+        clozes, at = [], 0
+        for query in queries:
+            n = len(query.candidates)
+            alone, wholes = encoded[at].ids, encoded[at + 1 : at + 1 + n]
+            k = 0
+            while k < len(alone) and all(k < len(e.ids) and e.ids[k] == alone[k] for e in wholes):
+                k += 1
+            own = []
+            for e, stop in zip(wholes, stops[at + 1 : at + 1 + n], strict=True):
+                end = next((i for i in range(k, len(e.ids)) if e.offsets[i][0] >= stop), len(e.ids))
+                own.append((tuple(e.ids[:k]), tuple(e.ids[k:end]), tuple(e.ids[end:])))
+            check_tokens(query.candidates, [word for _, word, _ in own])
+            clozes.append(own)
+            at += 1 + n
+        return clozes
+
+    def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
+        """Score every candidate; see the class for the exact definition."""
+        with asked_of(self, queries):
+            return scored_once(self._score, queries)
+
+    @torch.inference_mode()
+    def _score(self, queries: Sequence[Query]) -> list[Scores]:
+        mask, special = int(self.tokenizer.mask_token_id), self._special
+        reads = Reads()
+        for clozes in self._clozes(queries):
+            firsts = set()
+            reads.open()
+            for before, word, after in clozes:
+                start = len(special.before) + len(before)
+                asked = []
+                for i, token in enumerate(word):
+                    known = word[:i] if self.variant == "left-to-right" else ()
+                    hole = (*known, *[mask] * (len(word) - len(known)))
+                    row = reads.row((*special.before, *before, *hole, *after, *special.after))
+                    asked.append((row, start + i, token))
+                reads.ask(asked, first=word[0] not in firsts)
+                firsts.add(word[0])
+        padding = self.tokenizer.pad_token_id or 0
+        with progress(len(reads.rows), "Scoring") as bar:
+            for batch in batches([len(row) for row in reads.rows]):
+                ids, attended = self._pad([reads.rows[i] for i in batch], padding)
+                positions = reads.positions(batch)
+                logits = self.model(input_ids=ids, attention_mask=attended).logits
+                reads.answer(batch, positions, logits[:, positions])
+                bar.update(len(batch))
+        return reads.scores()
+
+    def lengths(self, queries: Sequence[Query]) -> IntArray:
+        """Tokens of each query with its longest candidate, special tokens included."""
+        extra = len(self._special.before) + len(self._special.after)
+        with asked_of(self, queries):
+            clozes = self._clozes(queries)
+        return np.array([extra + max(sum(map(len, parts)) for parts in own) for own in clozes], dtype=np.int64)

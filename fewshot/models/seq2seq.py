@@ -1,0 +1,179 @@
+"""Seq2SeqLM: exact log-likelihoods of candidates under an encoder-decoder language model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from fewshot.errors import ModelLoadError
+from fewshot.models.base import IntArray, Kind, Query, Scores, scored_once
+from fewshot.models.local import LocalModel, Recipe, asked_of, batches, progress
+from fewshot.models.reads import Reads
+from fewshot.models.tokens import Special, check_tokens
+
+__all__ = ["Seq2SeqLM"]
+
+Hole = Literal["auto", "output", "sentinel"]
+
+
+class Seq2SeqLM(LocalModel):
+    r"""A T5-like language model.
+
+    The hole is either the decoder's output or a sentinel in the encoder's input:
+
+    - ``"output"``: the encoder reads everything before the hole, and the score is
+      :math:`\log P(\text{candidate, suffix} \mid \text{context, prefix})`, as instruction-tuned models were trained.
+    - ``"sentinel"``: the encoder reads the prompt with ``<extra_id_0>`` in the hole, and the score is the
+      log-probability of the candidate after ``<extra_id_0>`` in the output, as T5 was pretrained (Raffel et al. 2020).
+
+    Where one candidate's tokens begin another's, all are scored with their terminator (end of text, or ``<extra_id_1>``).
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        An encoder-decoder of transformers with a language-model head.
+    tokenizer : PreTrainedTokenizerBase
+    hole : {"auto", "output", "sentinel"}
+        "auto": the output when nothing but blanks stands after the hole, else a sentinel.
+    recipe : Recipe, optional
+        How `load` made it.
+
+    Raises
+    ------
+    ModelLoadError
+        When ``hole`` is "sentinel" and the tokenizer has no ``<extra_id_0>``.
+
+    Examples
+    --------
+    >>> from fewshot import Classifier
+    >>> clf = Classifier("google/flan-t5-base")  # doctest: +SKIP
+    >>> clf.fit(None, ["billing", "bug report"]).predict(["Charged twice!"])  # doctest: +SKIP
+    array(['billing'], dtype=object)
+    """
+
+    kind: Kind = "seq2seq"
+
+    def __init__(self, model: Any, tokenizer: Any, *, hole: Hole = "auto", recipe: Recipe | None = None) -> None:
+        super().__init__(model, tokenizer, recipe=recipe)
+        if hole not in ("auto", "output", "sentinel"):
+            raise ValueError(f"hole must be 'auto', 'output' or 'sentinel'. Got {hole!r}.")
+        self.hole: Hole = hole
+        self.variant = f"hole={hole}"
+        if hole == "sentinel":
+            self._sentinels()
+
+    def _sentinels(self) -> tuple[int, int]:
+        vocabulary = self.tokenizer.get_vocab()
+        if "<extra_id_0>" not in vocabulary:
+            raise ModelLoadError(f"{self!r} has no sentinel <extra_id_0>: end the template with the hole, or use hole='output'.")
+        return vocabulary["<extra_id_0>"], vocabulary.get("<extra_id_1>", self._end)
+
+    @cached_property
+    def _special(self) -> Special:
+        return self.plain.special()
+
+    @property
+    def _end(self) -> int:
+        return int(self.tokenizer.eos_token_id)
+
+    @property
+    def limit(self) -> int:
+        """The most tokens that the encoder reads at once; relative positions set no limit of their own."""
+        return min(super().limit, 4096)
+
+    def _uses_sentinel(self, query: Query) -> bool:
+        return self.hole == "sentinel" or (self.hole == "auto" and bool(query.suffix.strip()))
+
+    def _inputs(self, queries: Sequence[Query]) -> list[tuple[int, ...]]:
+        """What the encoder reads for each query."""
+        befores = ["".join(turn.text for turn in q.context) + q.prefix for q in queries]
+        sentinel = [self._uses_sentinel(query) for query in queries]
+        # a blank before the hole is the decoder's business when the hole is the output
+        lead = self.plain.ids([b if s else b.rstrip() for b, s in zip(befores, sentinel, strict=True)])
+        rest = self.plain.inner_ids([query.suffix if s else "" for query, s in zip(queries, sentinel, strict=True)])
+        mark = self._sentinels()[0] if any(sentinel) else 0
+        return [
+            (*self._special.before, *a, *([mark] if s else []), *b, *self._special.after)
+            for a, b, s in zip(lead, rest, sentinel, strict=True)
+        ]
+
+    def _outputs(self, queries: Sequence[Query]) -> list[tuple[tuple[int, ...], list[tuple[int, ...]]]]:
+        """What the decoder has written before each query's candidates, and the candidates' tokens."""
+        outputs = []
+        for query in queries:
+            if self._uses_sentinel(query):
+                mark, end = self._sentinels()
+                lead, words = (mark,), self.plain.inner_ids([word.strip() for word in query.candidates])
+            else:
+                lead, end = (), self._end
+                words = self.plain.ids([(word + query.suffix).strip() for word in query.candidates])
+            tokens = [tuple(word) for word in words]
+            if any(a != b and b[: len(a)] == a for a in tokens for b in tokens):
+                tokens = [(*word, end) for word in tokens]
+            check_tokens(query.candidates, tokens)
+            outputs.append((lead, tokens))
+        return outputs
+
+    def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
+        """Score every candidate; see the class for the exact definition."""
+        with asked_of(self, queries):
+            return scored_once(self._score, queries)
+
+    @torch.inference_mode()
+    def _score(self, queries: Sequence[Query]) -> list[Scores]:
+        start = (int(self.model.config.decoder_start_token_id),)
+        inputs = self._inputs(queries)
+        reads = Reads()
+        owner: dict[int, int] = {}
+        for i, (lead, words) in enumerate(self._outputs(queries)):
+            firsts = set()
+            reads.open()
+            for word in words:
+                # The query's number makes rows of different texts distinct; it is taken off before decoding.
+                row = reads.row((i, *start, *lead, *word[:-1]))
+                owner[row] = i
+                reads.ask([(row, len(lead) + j, token) for j, token in enumerate(word)], first=word[0] not in firsts)
+                firsts.add(word[0])
+        costs = [len(inputs[owner[row]]) + len(ids) for row, ids in enumerate(reads.rows)]
+        padding = self.tokenizer.pad_token_id or 0
+        with progress(len(reads.rows), "Scoring") as bar:
+            for batch in batches(costs):
+                texts = list(dict.fromkeys(owner[row] for row in batch))
+                ids, attended = self._pad([inputs[i] for i in texts], padding)
+                states = self.model.get_encoder()(input_ids=ids, attention_mask=attended).last_hidden_state
+                which = torch.tensor([texts.index(owner[row]) for row in batch], device=states.device)
+                written, _ = self._pad([reads.rows[row][1:] for row in batch], padding)
+                positions = reads.positions(batch)
+                logits = self.model(
+                    encoder_outputs=(states[which],), attention_mask=attended[which], decoder_input_ids=written
+                ).logits
+                reads.answer(batch, positions, logits[:, positions])
+                bar.update(len(batch))
+        return reads.scores()
+
+    def lengths(self, queries: Sequence[Query]) -> IntArray:
+        """Tokens that the encoder reads, or the decoder writes with the longest candidate, whichever are more."""
+        with asked_of(self, queries):
+            inputs, outputs = self._inputs(queries), self._outputs(queries)
+        written = [1 + len(lead) + max(map(len, words)) for lead, words in outputs]
+        return np.array([max(len(a), b) for a, b in zip(inputs, written, strict=True)], dtype=np.int64)
+
+    @torch.inference_mode()
+    def generate(self, queries: Sequence[Query], max_new_tokens: int) -> list[str]:
+        """Answer each prompt greedily, in at most ``max_new_tokens`` tokens."""
+        inputs = self._inputs(queries)
+        answers = [""] * len(inputs)
+        with progress(len(inputs), "Generating") as bar:
+            for batch in batches([len(row) + max_new_tokens for row in inputs]):
+                ids, mask = self._pad([inputs[i] for i in batch], self.tokenizer.pad_token_id or 0)
+                new = self.model.generate(
+                    input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens, do_sample=False
+                )
+                for i, text in zip(batch, self.tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
+                    answers[i] = text
+                bar.update(len(batch))
+        return answers

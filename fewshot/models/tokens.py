@@ -1,0 +1,307 @@
+"""What local models share about tokens: text that stays text, frames of special tokens, chat turns, and the join.
+
+A tokenizer recognises its special and added tokens inside any string it is given, so a review that contains "</s>" or
+"<|im_end|>" could end a turn. `PlainTokenizer` is the same tokenizer without that recognition: the strings of a query
+become ordinary tokens only, and every special token is put in by the model, as an id.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from fewshot.errors import ModelLoadError
+from fewshot.models.base import IntArray, Query, Turn
+
+__all__ = ["Chat", "Head", "Joined", "PlainTokenizer", "Special", "join"]
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Special:
+    """The special tokens that a model was trained to see around its input."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The beginning of a sequence: fixed ids, then the last run of plain text, which the candidate continues."""
+
+    ids: tuple[int, ...]
+    text: str
+    inner: bool  # whether that text follows a special token rather than begins the input
+    terminator: str | int | None  # what would follow a finished candidate: text, or a special token
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The candidates of a query as tokens: what they all condition on, and each one's own rest."""
+
+    common: tuple[int, ...]
+    rests: tuple[tuple[int, ...], ...]
+
+
+class PlainTokenizer:
+    """A Hugging Face tokenizer that reads text as text.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizerBase
+        A tokenizer with a Rust backend, as all of transformers' own tokenizers have since version 5.
+
+    Raises
+    ------
+    ModelLoadError
+        When the tokenizer has no such backend.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise ModelLoadError(
+                f"{type(tokenizer).__name__} has no fast backend, so its special tokens can't be kept out of plain text. "
+                "Load the tokenizer with AutoTokenizer, or convert it (transformers.convert_slow_tokenizer)."
+            )
+        self.tokenizer = tokenizer
+        self._backend, self._break = _without_added_tokens(backend)
+
+    def encodings(self, texts: Sequence[str]) -> list[Any]:
+        """Encode each text as if it stood at the beginning; lone surrogates become U+FFFD, one for one."""
+        return list(self._backend.encode_batch([_clean(text) for text in texts], add_special_tokens=False))
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text."""
+        return [encoding.ids for encoding in self.encodings(texts)]
+
+    def inner_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text as it stands right after a special token."""
+        marked = self._backend.encode_batch([self._break + _clean(text) for text in texts], add_special_tokens=False)
+        return [encoding.ids[1:] for encoding in marked]
+
+    def token_ends(self, texts: Sequence[str]) -> list[IntArray]:
+        """For each text, the character offset at which each of its tokens ends."""
+        return [np.array([end for _, end in e.offsets], dtype=np.int64) for e in self.encodings(texts)]
+
+    def special(self) -> Special:
+        """The special tokens around a single text, as the tokenizer was saved."""
+        plain, framed = self.ids(["a"])[0], self.tokenizer("a").input_ids
+        for start in range(len(framed) - len(plain) + 1):
+            if list(framed[start : start + len(plain)]) == plain:
+                return Special(tuple(framed[:start]), tuple(framed[start + len(plain) :]))
+        raise ModelLoadError(f"{type(self.tokenizer).__name__} alters its input beyond adding special tokens around it.")
+
+    def special_pair(self) -> tuple[Special, tuple[int, ...], tuple[int, int]]:
+        """The special tokens around and between a pair of texts, and the token types of the two halves."""
+        framed = self.tokenizer("a", "a", return_token_type_ids=True)
+        ids, types = list(framed.input_ids), list(framed.token_type_ids)
+        plain = self.ids(["a"])[0]
+        first, *_, last = (i for i in range(len(ids)) if ids[i : i + len(plain)] == plain)
+        between = tuple(ids[first + len(plain) : last])
+        return Special(tuple(ids[:first]), tuple(ids[last + len(plain) :])), between, (types[first], types[last])
+
+
+class Chat:
+    """Puts a query's turns into a model's chat format, with every text kept plain.
+
+    Parameters
+    ----------
+    plain : PlainTokenizer
+        The tokenizer, which must have a chat template.
+    template_kwargs : mapping, optional
+        Passed on to the chat template, such as ``{"enable_thinking": False}``.
+
+    Notes
+    -----
+    The chat template never sees the texts: it renders placeholders, its own control tokens are found in what it wrote
+    between them, and the texts go in afterwards as plain text. This is stricter than `sanitize_control_tokens` of
+    transformers, which spares added tokens that are not flagged special and lets the template parse the texts.
+    """
+
+    def __init__(self, plain: PlainTokenizer, template_kwargs: Mapping[str, Any] | None = None) -> None:
+        self.plain = plain
+        self.template_kwargs = dict(template_kwargs or {})
+        added = {token.content: index for index, token in plain.tokenizer.added_tokens_decoder.items()}
+        self._added = {content: index for content, index in added.items() if content.strip()}
+        self._controls = re.compile("|".join(re.escape(c) for c in sorted(self._added, key=len, reverse=True)) or r"(?!)")
+
+    def head(self, context: Sequence[Turn], prefix: str) -> Head:
+        """The tokens up to the assistant's answer, and what ends that answer."""
+        turns = _alternating(context, prefix)
+        marks = [f"\u2063{uuid.uuid4().hex}\u2063" for _ in turns]
+        messages = [{"role": turn.role, "content": mark} for turn, mark in zip(turns, marks, strict=True)]
+        rendered = self._render(messages, turns)
+        texts = {mark: turn.text.strip() for mark, turn in zip(marks, turns, strict=True)}
+        runs: list[str | int] = [""]
+        for part in re.split("(\u2063[0-9a-f]{32}\u2063)", rendered):
+            if part in texts:
+                runs[-1:] = [_text(runs[-1]) + texts[part]] if isinstance(runs[-1], str) else [runs[-1], texts[part]]
+                continue
+            at = 0
+            for control in self._controls.finditer(part):
+                self._extend(runs, part[at : control.start()])
+                runs.append(self._added[control.group()])
+                at = control.end()
+            self._extend(runs, part[at:])
+        tail = runs.pop() if isinstance(runs[-1], str) else ""
+        ids: list[int] = []
+        for position, run in enumerate(runs):
+            if isinstance(run, int):
+                ids.append(run)
+            elif run:
+                ids += (self.plain.ids if position == 0 else self.plain.inner_ids)([run])[0]
+        return Head(tuple(ids), _text(tail), bool(ids), self._end_of_turn)
+
+    @staticmethod
+    def _extend(runs: list[str | int], text: str) -> None:
+        if text and isinstance(runs[-1], str):
+            runs[-1] += text
+        elif text:
+            runs.append(text)
+
+    def _render(self, messages: list[dict[str, str]], turns: list[Turn]) -> str:
+        tokenizer = self.plain.tokenizer
+        try:
+            text = tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True, **self.template_kwargs
+            )
+        except Exception as error:  # templates raise what they like; many refuse a system turn
+            if turns[0].role != "system" or len(turns) < 2:
+                raise ModelLoadError(f"The tokenizer's chat template can't be rendered: {error}") from error
+            system, user, *rest = messages
+            merged = {"role": "user", "content": f"{system['content']}\n\n{user['content']}"}
+            return self._render([merged, *rest], turns[1:])
+        lost = [message["content"] for message in messages if message["content"][:34] not in text]
+        if lost:
+            raise ModelLoadError("The tokenizer's chat template leaves out a turn, so the prompt can't be shown to the model.")
+        return str(text)
+
+    @cached_property
+    def _end_of_turn(self) -> str | int | None:
+        """The first control token that the template writes after an assistant's answer."""
+        mark = f"\u2063{uuid.uuid4().hex}\u2063"
+        messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": mark}]
+        rendered = self.plain.tokenizer.apply_chat_template(messages, tokenize=False, **self.template_kwargs)
+        control = self._controls.search(rendered.rpartition(mark)[2])
+        return self._added[control.group()] if control else self.plain.tokenizer.eos_token_id
+
+
+def join(plain: PlainTokenizer, asked: Sequence[tuple[Head, Query]]) -> list[Joined]:
+    """Tokenise every candidate where it stands, and cut where any of them leaves the prefix's own tokens.
+
+    Scores start at the first token where any candidate's joined tokenisation differs from the prefix's, so all
+    candidates of a query condition on the same tokens and a blank at the join belongs to whichever side the tokenizer
+    puts it. The template's text after the hole is scored with the candidate. When one candidate's tokens begin
+    another's ("1", "12"), all candidates of that query are scored with their terminator.
+
+    Raises
+    ------
+    ValueError
+        When a candidate adds no token, or two candidates are the same tokens.
+    """
+    joined = _joined(plain, asked, [""] * len(asked))
+    open_ended = [i for i, one in enumerate(joined) if any(_begins(a, b) for a in one.rests for b in one.rests)]
+    if open_ended:
+        again = [asked[i] for i in open_ended]
+        closed = _joined(plain, again, [h.terminator if isinstance(h.terminator, str) else "" for h, _ in again])
+        for i, one in zip(open_ended, closed, strict=True):
+            end = asked[i][0].terminator
+            joined[i] = Joined(one.common, tuple((*rest, end) for rest in one.rests)) if isinstance(end, int) else one
+    for (_, query), one in zip(asked, joined, strict=True):
+        check_tokens(query.candidates, one.rests)
+    return joined
+
+
+def _joined(plain: PlainTokenizer, asked: Sequence[tuple[Head, Query]], ends: Sequence[str]) -> list[Joined]:
+    texts: dict[bool, list[str]] = {True: [], False: []}
+    for (head, query), end in zip(asked, ends, strict=True):
+        texts[head.inner] += [head.text, *(head.text + word + query.suffix + end for word in query.candidates)]
+    encoded = {True: iter(plain.inner_ids(texts[True])), False: iter(plain.ids(texts[False]))}
+    return [
+        _cut(head.ids, next(encoded[head.inner]), [next(encoded[head.inner]) for _ in query.candidates])
+        for head, query in asked
+    ]
+
+
+def check_tokens(candidates: Sequence[str], rests: Sequence[tuple[int, ...]]) -> None:
+    """Refuse label words that are nothing, or the same thing, to the model."""
+    seen: dict[tuple[int, ...], str] = {}
+    for candidate, rest in zip(candidates, rests, strict=True):
+        if not rest:
+            raise ValueError(f"the label word {candidate!r} yields no token in this model's vocabulary: choose another word")
+        if rest in seen:
+            raise ValueError(
+                f"the label words {seen[rest]!r} and {candidate!r} are the same tokens to this model: keep one of them"
+            )
+        seen[rest] = candidate
+
+
+def _cut(head: tuple[int, ...], alone: list[int], wholes: list[list[int]]) -> Joined:
+    k = 0
+    while k < len(alone) and all(k < len(whole) and whole[k] == alone[k] for whole in wholes):
+        k += 1
+    return Joined((*head, *alone[:k]), tuple(tuple(whole[k:]) for whole in wholes))
+
+
+def _begins(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    return len(a) < len(b) and b[: len(a)] == a
+
+
+def _clean(text: str) -> str:
+    return _SURROGATES.sub("\ufffd", text)
+
+
+def _text(run: str | int) -> str:
+    assert isinstance(run, str)
+    return run
+
+
+def _alternating(context: Sequence[Turn], prefix: str) -> list[Turn]:
+    """System first, then user and assistant in turn; a premise is the user's."""
+    turns = [turn for turn in context if turn.text.strip()]
+    turns = [Turn("user", turn.text) if turn.role == "premise" else turn for turn in turns]
+    if turns and turns[-1].role == "user":
+        prefix = turns.pop().text + prefix
+    return [*turns, Turn("user", prefix)]
+
+
+def _without_added_tokens(backend: Any) -> tuple[Any, str]:
+    """A copy of a backend that recognises no token in text but one private break, and that break.
+
+    Added tokens that are blanks only stay: they are how some models read indentation, and can do no harm. Vocabulary
+    entries that spell a special token are renamed, since a Unigram model would emit them for that spelling.
+    """
+    from tokenizers import AddedToken, Tokenizer
+
+    state = json.loads(backend.to_str())
+    model = state["model"]
+    spare = {token["content"] for token in state["added_tokens"] if token["content"].strip()}
+    unknown = model.get("unk_token")
+    state["added_tokens"] = [token for token in state["added_tokens"] if not token["content"].strip()]
+    state["post_processor"] = state["truncation"] = state["padding"] = None
+    vocabulary = model["vocab"]
+    private = f"\u2063{uuid.uuid4().hex}\u2063"
+    if isinstance(vocabulary, dict):
+        renamed = {token for token in spare - {unknown} if token in vocabulary}
+        for token in renamed:
+            vocabulary[f"{private}{token}"] = vocabulary.pop(token)
+        merges = [merge if isinstance(merge, list) else merge.split(" ") for merge in model.get("merges", [])]
+        if merges:
+            model["merges"] = [pair for pair in merges if not renamed & {*pair, "".join(pair)}]
+    else:
+        for i, (token, score) in enumerate(vocabulary):
+            if token in spare and i != model.get("unk_id"):
+                vocabulary[i] = [f"{private}{token}", score]
+    plain = Tokenizer.from_str(json.dumps(state))
+    mark = f"\u2063{uuid.uuid4().hex}\u2063"
+    plain.add_special_tokens([AddedToken(mark, normalized=False, special=True)])
+    return plain, mark

@@ -1,0 +1,99 @@
+"""From whatever holds a user's texts to a list of rows, each checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from fewshot.errors import InputError
+from fewshot.task.template import Row
+
+__all__ = ["as_labels", "as_rows", "as_texts"]
+
+
+def as_rows(X: Any) -> list[Row]:
+    """Turn X into a list of texts or of mappings of fields.
+
+    Parameters
+    ----------
+    X : list, array, Series, dataset column, DataFrame or list of mappings
+        pandas, polars and `datasets` containers are recognised by what they can do, so none of them is imported.
+
+    Raises
+    ------
+    InputError
+        When X is empty, a bare string, two-dimensional without column names, or holds something that is not text; the
+        message names the row.
+    """
+    if isinstance(X, str | bytes):
+        raise InputError(f"X must be a list of texts. Got one {type(X).__name__}: wrap it in a list, [{X!r:.60}].")
+    if isinstance(X, Mapping):
+        raise InputError("X must be a list of rows, or a DataFrame. Got a mapping: wrap it in a list, [{...}].")
+    if X is None or not isinstance(X, Iterable):
+        raise InputError(f"X must be a list of texts or a DataFrame of fields. Got {type(X).__name__}.")
+    rows = _records(X)
+    if not rows:
+        raise InputError("X is empty: give at least one text.")
+    kinds = {isinstance(row, str) for row in rows}
+    for i, row in enumerate(rows):
+        if not isinstance(row, str | Mapping):
+            raise InputError(f"X[{i}] must be text. Got {_described(row)}.")
+    if len(kinds) > 1:
+        raise InputError("X mixes plain texts and mappings of fields: make every row one or the other.")
+    return rows
+
+
+def as_texts(X: Any) -> list[str]:
+    """Turn X into a list of plain texts."""
+    rows = as_rows(X)
+    if isinstance(rows[0], Mapping):
+        raise InputError(f"X must be plain texts here. Got rows with the fields {list(rows[0])}: choose one column.")
+    return [str(row) for row in rows]
+
+
+def _records(X: Any) -> list[Any]:
+    if hasattr(X, "columns") and hasattr(X, "to_dicts"):  # polars
+        return list(X.to_dicts())
+    if hasattr(X, "columns") and hasattr(X, "to_dict"):  # pandas
+        return list(X.to_dict("records"))
+    if isinstance(X, np.ndarray) and X.ndim != 1:
+        raise InputError(f"X must be one-dimensional, a text per row. Got shape {X.shape}: use X[:, 0] or a DataFrame.")
+    return [str(row) if isinstance(row, np.str_) else row for row in X]
+
+
+def as_labels(y: Any, n: int | None = None) -> list[Any]:
+    """Turn y into a list of plain Python labels, as many as there are rows.
+
+    Raises
+    ------
+    InputError
+        When y is two-dimensional, of another length, or holds None or NaN; the message names the row.
+    """
+    if isinstance(y, str | bytes) or not isinstance(y, Iterable):
+        raise InputError(f"y must be a list of class labels. Got {type(y).__name__}: {y!r:.60}.")
+    shape = getattr(y, "shape", None)
+    if shape is not None and len(shape) != 1:
+        raise InputError(f"y must be one-dimensional, a class per row. Got shape {tuple(shape)}.")
+    labels = [value.item() if isinstance(value, np.generic) else value for value in y]
+    if n is not None and len(labels) != n:
+        raise InputError(f"X has {n} rows and y has {len(labels)}: they must be of one length.")
+    for i, value in enumerate(labels):
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            raise InputError(f"y[{i}] is {value!r}: this strategy uses labelled rows only. Drop the row or label it.")
+        if isinstance(value, list | tuple | set | dict):
+            raise InputError(f"y[{i}] must be one class. Got {value!r}.")
+    kinds = {type(value) for value in labels}
+    if len(kinds) > 1:
+        raise InputError(f"y mixes {', '.join(sorted(kind.__name__ for kind in kinds))}: make all classes of one type.")
+    return labels
+
+
+def _described(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return f"{value!r}: a missing text. Drop the row, or fill it"
+    if isinstance(value, bytes):
+        return f"bytes: {value!r:.40}. Decode them first"
+    return f"{type(value).__name__}: {value!r:.40}"

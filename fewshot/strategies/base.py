@@ -1,0 +1,81 @@
+"""Task and the Strategy protocol: how labelled texts are used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewshot.errors import FewshotError, UnsupportedError
+from fewshot.models.base import FloatArray
+from fewshot.task.template import Row, Template
+from fewshot.task.verbalizer import Verbalizer
+
+__all__ = ["Strategy", "Task", "at_row", "log_softmax", "no_weights"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked: the resolved templates, verbalizer and classes of a classifier."""
+
+    templates: tuple[Template, ...]
+    verbalizer: Verbalizer
+    classes: NDArray[Any]
+    multi_label: bool = False
+
+    @property
+    def template(self) -> Template:
+        """The first template."""
+        return self.templates[0]
+
+    def index(self, labels: Sequence[Any]) -> NDArray[np.int64]:
+        """Column of each label in ``classes``."""
+        where = {name: i for i, name in enumerate(self.classes.tolist())}
+        return np.array([where[label] for label in labels], dtype=np.int64)
+
+
+class Strategy(Protocol):
+    """A way to use labelled texts. A scikit-learn estimator in its parameters, so that grids can reach them."""
+
+    def fit(
+        self,
+        task: Task,
+        model: Any,
+        X: Sequence[Row] | None = None,
+        y: Sequence[Any] | None = None,
+        *,
+        sample_weight: FloatArray | None = None,
+        random_state: Any = None,
+    ) -> Self:
+        """Learn from labelled rows; X None is zero-shot, y None is unlabelled text."""
+        ...
+
+    def log_scores(self, X: Sequence[Row]) -> FloatArray:
+        """Log-probabilities of the classes, of shape (n_texts, n_classes)."""
+        ...
+
+
+def log_softmax(scores: FloatArray) -> FloatArray:
+    """Normalise class scores to log-probabilities, row by row."""
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    normalised: FloatArray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return normalised
+
+
+def no_weights(strategy: object, sample_weight: object) -> None:
+    """Refuse sample weights on behalf of a strategy that can't use them."""
+    if sample_weight is not None:
+        raise UnsupportedError(f"{type(strategy).__name__} can't use sample_weight: leave it out, or use Embedding().")
+
+
+@contextmanager
+def at_row(i: int) -> Iterator[None]:
+    """Add the row's index to an error on its way out."""
+    try:
+        yield
+    except FewshotError as error:
+        raise type(error)(f"Row {i}: {error}") from error.__cause__

@@ -1,0 +1,166 @@
+"""Embedding: sentence vectors, compared with the class prompts or given to a scikit-learn classifier."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.validation import has_fit_parameter
+
+from fewshot.errors import InputError, ShortenedWarning, UnsupportedError
+from fewshot.models.base import FloatArray, Window, is_encoder
+from fewshot.preview import Preview, PreviewRow
+from fewshot.strategies.base import Task, at_row, log_softmax
+from fewshot.task.template import Row
+
+__all__ = ["Embedding"]
+
+#: Inverse temperature of the cosine similarities, as sentence-transformers train them (MultipleNegativesRankingLoss).
+_SCALE = 20.0
+_FLOOR = np.log(1e-9)  # a class that the examples lack is improbable, not impossible
+
+
+class Embedding(BaseEstimator):  # type: ignore[misc]
+    """Classify sentence vectors.
+
+    Without examples a text gets the class whose prompt (the template's frame, filled with the class's label words) is
+    nearest in cosine similarity. With examples a scikit-learn classifier is fitted on the vectors.
+
+    Parameters
+    ----------
+    head : scikit-learn classifier, optional
+        None: logistic regression.
+
+    Attributes
+    ----------
+    head_ : classifier or None
+        The fitted head; None in zero-shot.
+    prototypes_ : ndarray of shape (n_classes, dim)
+        Unit vectors of the class prompts, averaged over a class's label words.
+
+    Examples
+    --------
+    >>> from fewshot import Classifier, Embedding
+    >>> clf = Classifier(strategy=Embedding()).fit(None, ["billing", "bug report", "praise"])
+    >>> clf.predict(["I was charged twice this month"]).tolist()
+    ['billing']
+    """
+
+    def __init__(self, head: Any = None) -> None:
+        self.head = head
+
+    def fit(
+        self,
+        task: Task,
+        model: Any,
+        X: Sequence[Row] | None = None,
+        y: Sequence[Any] | None = None,
+        *,
+        sample_weight: FloatArray | None = None,
+        random_state: Any = None,
+    ) -> Self:
+        """Encode the class prompts, and fit the head when there are labelled rows.
+
+        Raises
+        ------
+        UnsupportedError
+            When the model is not an encoder, or the head can't use sample weights.
+        InputError
+            When the labelled rows are all of one class.
+        """
+        if not is_encoder(model):
+            raise UnsupportedError(f"Embedding needs an encoder. {model!r} is a language model: use Prompting(), or Auto().")
+        self.task_, self.model_ = task, model
+        labels = task.verbalizer.labels
+        frames = [[task.template.frame(word, labels) for word in group] for group in task.verbalizer.words]
+        vectors = _unit(model.encode([frame for group in frames for frame in group]))
+        bounds = np.cumsum([0, *map(len, frames)])
+        self.prototypes_ = _unit(np.stack([vectors[a:b].mean(0) for a, b in zip(bounds, bounds[1:], strict=False)]))
+        self.head_: Any = None
+        if X is not None and y is not None:
+            self._fit_head(X, y, sample_weight, random_state)
+        elif sample_weight is not None:
+            raise InputError("sample_weight needs labelled rows: call fit(X, y, sample_weight=...).")
+        return self
+
+    def _fit_head(self, X: Sequence[Row], y: Sequence[Any], sample_weight: FloatArray | None, random_state: Any) -> None:
+        columns = self.task_.index(y)
+        if len(np.unique(columns)) < 2:
+            raise InputError(f"Every labelled row is of the class {y[0]!r}: a classifier needs examples of two classes.")
+        head = LogisticRegression(max_iter=1000) if self.head is None else clone(self.head)
+        if "random_state" in head.get_params() and head.get_params()["random_state"] is None:
+            head.set_params(random_state=random_state)
+        weights = {}
+        if sample_weight is not None:
+            if not has_fit_parameter(head, "sample_weight"):
+                raise UnsupportedError(f"{type(head).__name__}.fit takes no sample_weight: leave it out, or use another head.")
+            weights["sample_weight"] = sample_weight
+        self.head_ = head.fit(self._encode(X), columns, **weights)
+
+    def log_scores(self, X: Sequence[Row]) -> FloatArray:
+        """Log-probabilities of the classes, of shape (n_texts, n_classes)."""
+        vectors = self._encode(X)
+        if self.head_ is None:
+            return log_softmax(_SCALE * _unit(vectors) @ self.prototypes_.T)
+        scores = np.full((len(vectors), len(self.task_.classes)), _FLOOR)
+        scores[:, self.head_.classes_] = _head_scores(self.head_, vectors)
+        return log_softmax(scores)
+
+    def preview(self, X: Sequence[Row]) -> Preview:
+        """The texts as the encoder would read them."""
+        rows = []
+        for text in self._texts(X):
+            size = len(self.model_.token_ends([text])[0]) if isinstance(self.model_, Window) else 0
+            frame = self.task_.template.frame("___")
+            before, _, after = frame.partition("___")
+            rows.append(PreviewRow([("user", f"{text}\n\n~ ")], before, after, size))
+        return Preview(rows, self.task_.verbalizer.candidates, getattr(self.model_, "limit", None))
+
+    def _texts(self, X: Sequence[Row]) -> list[str]:
+        texts = []
+        for i, row in enumerate(X):
+            with at_row(i):
+                texts.append(self.task_.template.text(row))
+        return texts
+
+    def _encode(self, X: Sequence[Row]) -> FloatArray:
+        texts = self._texts(X)
+        self._warn_of_cuts(texts)
+        vectors: FloatArray = self.model_.encode(texts)
+        return vectors
+
+    def _warn_of_cuts(self, texts: list[str]) -> None:
+        """The encoder reads the beginning of a long text: say so, once and with numbers."""
+        if not isinstance(self.model_, Window):
+            return
+        limit = self.model_.limit
+        long = [text for text in texts if len(text) > limit]  # a token has at least one character
+        cut = [len(ends) - limit for ends in self.model_.token_ends(long) if len(ends) > limit]
+        if cut:
+            warnings.warn(
+                f"To fit the model's window of {limit} tokens, {len(cut)} of {len(texts)} rows were cut, by "
+                f"{int(np.median(cut))} tokens in the median.",
+                ShortenedWarning,
+                stacklevel=5,
+            )
+
+
+def _unit(vectors: FloatArray) -> FloatArray:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: FloatArray = vectors / np.where(norms > 0, norms, 1.0)
+    return unit
+
+
+def _head_scores(head: Any, vectors: FloatArray) -> FloatArray:
+    """Log-probabilities of any scikit-learn classifier, or its decision values as logits."""
+    if hasattr(head, "predict_proba"):
+        with np.errstate(divide="ignore"):
+            return np.maximum(np.log(head.predict_proba(vectors)), _FLOOR)
+    if hasattr(head, "decision_function"):
+        values = np.asarray(head.decision_function(vectors), dtype=np.float64)
+        return log_softmax(np.stack([-values / 2, values / 2], axis=1) if values.ndim == 1 else values)
+    raise UnsupportedError(f"{type(head).__name__} has neither predict_proba nor decision_function: use another head.")

@@ -1,0 +1,1 @@
+"""What is asked: templates, verbalizers and the gallery. Nothing here needs torch."""

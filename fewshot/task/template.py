@@ -1,0 +1,282 @@
+"""Template: Jinja2 source with one hole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError as JinjaError
+from jinja2 import UndefinedError
+
+from fewshot.errors import InputError, TemplateError
+from fewshot.models.base import Kind, Query, Turn
+from fewshot.task.parsing import LABELS, Compiled, compile_source, joined, plain, split_front_matter
+from fewshot.task.prompt import Prompt
+
+__all__ = ["Row", "Template"]
+
+Row = str | Mapping[str, Any]
+
+
+class Template:
+    r"""A prompt with one hole, written in Jinja2.
+
+    ``{{ label }}`` is the hole. Every other name is a field of the row: a plain string fills the template's one field,
+    a mapping (or a DataFrame row) fills each field by its name. The source is sandboxed and strict, a row's text is
+    never parsed, and no byte of the prompt is altered.
+
+    Parameters
+    ----------
+    source : str
+        Jinja2 source, with optional YAML front matter between two ``---`` lines. Its keys: ``task``, ``description``,
+        ``fields``, ``words`` (class -> label words), ``instruction``, ``system``, ``separator``, ``source``,
+        ``domain_premise``, ``licence``.
+    instruction : str, optional
+        What stands once before everything; may list the label words through ``labels``. Overrides the front matter.
+    words : mapping, optional
+        Label words of each class. Overrides the front matter.
+    name : str, optional
+        What messages call it.
+
+    Attributes
+    ----------
+    fields : tuple of str
+        Names that a row must have.
+    metadata : dict
+        The front matter.
+
+    Raises
+    ------
+    TemplateError
+        On a syntax error, no hole or several, unknown front matter, or a template without a field.
+
+    Notes
+    -----
+    ``{{ text | shorten }}`` marks a field that may be cut when a prompt exceeds the model's window; ``weight=`` is its
+    share of the cut against other fields', ``side=`` ("right" or "left") the side that is cut away. When no field is
+    marked, all are shortenable alike.
+
+    Examples
+    --------
+    >>> from fewshot import Template
+    >>> template = Template("Review: {{ text }}\nSentiment: {{ label }}")
+    >>> print(template.render("Great fun.", "positive"))
+    Review: Great fun.
+    Sentiment: positive
+    >>> template.query("Great fun.", ["negative", "positive"]).prefix
+    'Review: Great fun.\nSentiment: '
+    """
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        instruction: str | None = None,
+        words: Mapping[Any, Any] | None = None,
+        name: str | None = None,
+    ) -> None:
+        if not isinstance(source, str):
+            raise TemplateError(f"A template's source must be a string. Got {type(source).__name__}: {source!r}.")
+        self.source = source
+        self.name = name
+        self._renamed: dict[str, str] = {}
+        with _named(name):
+            self.metadata, self._body = split_front_matter(source)
+            if instruction is not None:
+                self.metadata["instruction"] = instruction
+            if words is not None:
+                self.metadata["words"] = dict(words)
+            self._check()
+
+    def _check(self) -> None:
+        names = self._compiled.fields
+        if not names:
+            raise TemplateError(f"A template must use at least one field, such as {{{{ text }}}}. Got {self._body!r}.")
+        declared = self.metadata.get("fields")
+        if declared is not None and set(declared) != set(names):
+            raise TemplateError(f"The front matter declares the fields {list(declared)}, the template uses {list(names)}.")
+        words = self.metadata.get("words")
+        if words is not None and not isinstance(words, Mapping):
+            raise TemplateError(f"'words' must map each class to its label words. Got {type(words).__name__}.")
+        if any(isinstance(key, bool) for key in words or ()):
+            raise TemplateError("YAML reads a bare yes, no, on or off as a truth value: put these class names in quotes.")
+        for key in ("instruction", "system", "separator", "domain_premise"):
+            if not isinstance(self.metadata.get(key, ""), str):
+                raise TemplateError(f"{key!r} must be text. Got {self.metadata[key]!r}.")
+        self._instruction  # noqa: B018 - compiled now, so that a bad instruction fails here
+
+    @classmethod
+    def from_file(cls, path: str | Path, *, name: str | None = None) -> Template:
+        """Read a template from a UTF-8 file; the line break that ends the file is not part of it."""
+        path = Path(path)
+        try:
+            source = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise TemplateError(f"The template file {str(path)!r} can't be read: {error}") from error
+        return cls(source.removesuffix("\n"), name=name or path.name)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names that a row must have."""
+        return tuple(self._renamed.get(name, name) for name in self._compiled.fields)
+
+    @property
+    def words(self) -> dict[Any, Any] | None:
+        """Label words of each class, where the template brings its own."""
+        words = self.metadata.get("words")
+        return None if words is None else dict(words)
+
+    @property
+    def separator(self) -> str:
+        """What stands between the instruction, each demonstration, and the prompt."""
+        return str(self.metadata.get("separator", "\n\n"))
+
+    def rename(self, **names: str) -> Template:
+        """Return the same template with fields under other names, ``rename(text_a="premise")``.
+
+        Raises
+        ------
+        TemplateError
+            When the template has no such field, or two fields would get one name.
+        """
+        unknown = sorted(set(names) - set(self.fields))
+        if unknown:
+            raise TemplateError(f"{self} has no field {unknown[0]!r}. Its fields are {list(self.fields)}.")
+        renamed = {name: names.get(now, now) for name, now in zip(self._compiled.fields, self.fields, strict=True)}
+        if len(set(renamed.values())) < len(renamed):
+            raise TemplateError(f"Two fields of {self} would share one name: {sorted(renamed.values())}.")
+        twin = Template.__new__(Template)
+        twin.__setstate__({**self.__getstate__(), "_renamed": renamed})
+        return twin
+
+    def prompt(self, row: Row, labels: Sequence[str] = ()) -> Prompt:
+        """Render a row, still in pieces; ``labels`` are the label words that the template may list."""
+        variables = {**self._variables(row), LABELS: list(labels)}
+        with _named(self.name):
+            try:
+                return Prompt(self._compiled.pieces(variables))
+            except UndefinedError as error:
+                has = "a text" if isinstance(row, str) else f"the fields {list(row)}"
+                raise TemplateError(f"{error.message}; the row has {has}, the template uses {list(self.fields)}") from None
+            except (JinjaError, TypeError, ValueError, ArithmeticError, AttributeError, KeyError) as error:
+                raise TemplateError(f"The row can't be rendered: {type(error).__name__}: {error}") from error
+
+    def render(self, row: Row, label: str, labels: Sequence[str] = ()) -> str:
+        """Render a row with the hole filled."""
+        return self.prompt(row, labels).fill(label)
+
+    def query(
+        self,
+        row: Row,
+        candidates: Sequence[str],
+        *,
+        labels: Sequence[str] = (),
+        demonstrations: Sequence[tuple[Row, str]] = (),
+        kind: Kind = "causal",
+    ) -> Query:
+        """Ask which candidate fills the hole for this row, after the instruction and the demonstrations."""
+        return self.prompt(row, labels).query(candidates, self.context(demonstrations, labels), kind)
+
+    def context(self, demonstrations: Sequence[tuple[Row, str]] = (), labels: Sequence[str] = ()) -> tuple[Turn, ...]:
+        """What stands before every prompt: system text and instruction, then (row, label word) demonstrations.
+
+        A demonstration is the same template with the hole filled, so its format can't drift from the prompt's.
+        """
+        turns = []
+        head = [text for text in (self.metadata.get("system"), self.instruction(labels)) if text]
+        if head:
+            turns.append(Turn("system", self.separator.join(head) + self.separator))
+        for row, word in demonstrations:
+            prompt = self.prompt(row, labels)
+            turns.append(Turn("user", prompt.prefix))
+            turns.append(Turn("assistant", word + prompt.suffix + self.separator))
+        return tuple(turns)
+
+    def instruction(self, labels: Sequence[str] = ()) -> str:
+        """The instruction with the label words filled in; empty when there is none."""
+        if self._instruction is None:
+            return ""
+        with _named(self.name):
+            try:
+                return joined(self._instruction, {LABELS: list(labels)})
+            except JinjaError as error:
+                raise TemplateError(f"The instruction can't be rendered: {error.message}") from None
+
+    def text(self, row: Row) -> str:
+        """What an encoder reads: a plain string itself, or the rendered fields without the frame."""
+        return row if isinstance(row, str) else self.prompt(row).fields_text
+
+    def frame(self, word: str, labels: Sequence[str] = ()) -> str:
+        """The run of text around the hole that holds no field, with the hole filled; an encoder's prompt for a class."""
+        with _named(self.name):
+            pieces = self._compiled.frame_pieces({LABELS: list(labels)})
+        return Prompt(pieces).fill(word).strip()
+
+    def _variables(self, row: Row) -> dict[str, Any]:
+        names = self._compiled.fields
+        if isinstance(row, str):
+            if len(names) != 1:
+                raise TemplateError(
+                    f"{self} uses {len(names)} fields {list(self.fields)}, and the row is one text: pass a DataFrame or "
+                    "mappings with these fields."
+                )
+            return {names[0]: row}
+        if not isinstance(row, Mapping):
+            raise InputError(f"a row must be a string or a mapping of fields. Got {type(row).__name__}: {row!r:.80}")
+        given = {name: row[now] for name, now in zip(names, self.fields, strict=True) if now in row}
+        for name, value in given.items():
+            if value is None or isinstance(value, bytes) or type(value).__name__ == "NAType" or _is_nan(value):
+                raise InputError(f"the field {name!r} is {value!r}: fill it, or drop the row")
+        return given
+
+    @cached_property
+    def _compiled(self) -> Compiled:
+        return compile_source(self._body)
+
+    @cached_property
+    def _instruction(self) -> Any:
+        source = self.metadata.get("instruction")
+        return plain(source) if source else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key not in ("_compiled", "_instruction")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    def __sklearn_clone__(self) -> Template:
+        """A template never changes, so clones share it."""
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Template) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> Hashable:
+        return (self.source, repr(self.metadata), tuple(sorted(self._renamed.items())))
+
+    def __repr__(self) -> str:
+        return f"Template({self.name or self._body!r})"
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+class _named:
+    """Add the template's name to an error on its way out."""
+
+    def __init__(self, name: str | None) -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self.name and isinstance(error, TemplateError) and not str(error).startswith("In the template"):
+            raise TemplateError(f"In the template {self.name!r}: {error}") from error.__cause__

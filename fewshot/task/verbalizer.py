@@ -1,0 +1,253 @@
+"""Verbalizer: classes to label words, word scores to class scores, free answers back to classes."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from fewshot.errors import VerbalizerError
+
+__all__ = ["Verbalizer"]
+
+WordAggregation = Literal["mean", "max", "logsumexp"]
+TokenAggregation = Literal["sum", "mean", "per-byte"]
+_THINKING = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
+_LEAD_IN = re.compile(r"\A.*(?:\bis|\bare|:|=|->|→)\s*")
+_MARKS = " \t\r\n\"'“”‘’`*_.,;:!?()[]{}<>-–—"
+
+
+class Verbalizer:
+    """The map between classes and label words.
+
+    Parameters
+    ----------
+    words : mapping or sequence
+        Class -> label word, or list of label words, of any number of tokens. A sequence gives the words in the sorted
+        order of the classes, whatever these are called; it survives wrappers that encode labels as integers.
+    word_aggregation : {"mean", "max", "logsumexp"}
+        How the scores of a class's label words become the class's score. "mean" is the mean log-probability.
+    token_aggregation : {"sum", "mean", "per-byte"}
+        What a word's score is: its log-probability, that divided by its number of tokens, or by its UTF-8 bytes.
+
+    Attributes
+    ----------
+    classes : tuple or None
+        Sorted classes; None until `bind` when the words came as a sequence.
+    words : tuple of tuple of str
+        Label words of each class, in class order.
+    candidates : tuple of str
+        All label words, in class order.
+
+    Raises
+    ------
+    VerbalizerError
+        When a class has no words, a word is blank or not text, or two classes share a word.
+
+    Examples
+    --------
+    >>> from fewshot import Verbalizer
+    >>> verbalizer = Verbalizer({"neg": ["bad", "terrible"], "pos": "good"})
+    >>> verbalizer.candidates
+    ('bad', 'terrible', 'good')
+    >>> verbalizer.parse("Good.")
+    'pos'
+    >>> verbalizer.parse("good or bad, hard to say") is None
+    True
+    """
+
+    def __init__(
+        self,
+        words: Mapping[Any, str | Sequence[str]] | Sequence[str | Sequence[str]],
+        *,
+        word_aggregation: WordAggregation = "mean",
+        token_aggregation: TokenAggregation = "sum",
+    ) -> None:
+        _one_of("word_aggregation", word_aggregation, ("mean", "max", "logsumexp"))
+        _one_of("token_aggregation", token_aggregation, ("sum", "mean", "per-byte"))
+        self.word_aggregation: WordAggregation = word_aggregation
+        self.token_aggregation: TokenAggregation = token_aggregation
+        self.classes: tuple[Any, ...] | None = None
+        values: list[Any]
+        if isinstance(words, Mapping):
+            self.classes = tuple(_sorted(words))
+            values = [words[name] for name in self.classes]
+        elif isinstance(words, Sequence) and not isinstance(words, str):
+            values = list(words)
+        else:
+            raise VerbalizerError(
+                f"Label words must be a mapping of classes to words, or a list in sorted-class order. Got {words!r}."
+            )
+        names = self.classes or [f"number {i}" for i in range(len(values))]
+        self.words = tuple(_words(name, value) for name, value in zip(names, values, strict=True))
+        self.candidates = tuple(word for group in self.words for word in group)
+        owner: dict[str, Any] = {}
+        for name, group in zip(names, self.words, strict=True):
+            for word in group:
+                if word in owner:
+                    raise VerbalizerError(
+                        f"The classes {owner[word]!r} and {name!r} share the label word {word!r}. Give each its own."
+                    )
+                owner[word] = name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The first label word of each class: what an instruction lists."""
+        return tuple(group[0] for group in self.words)
+
+    def bind(self, classes: Sequence[Any]) -> Verbalizer:
+        """Return the verbalizer for these classes, which must all have words.
+
+        Raises
+        ------
+        VerbalizerError
+            When a class has no words, or the number of words is not the number of classes.
+        """
+        classes = _sorted(classes)
+        if self.classes is None:
+            if len(classes) != len(self.words):
+                raise VerbalizerError(
+                    f"There are label words for {len(self.words)} classes ({', '.join(self.labels)}), and {len(classes)} "
+                    f"classes: {classes}. A list needs one entry per class, in sorted order."
+                )
+            return self._with(dict(zip(classes, self.words, strict=True)))
+        unknown = [name for name in classes if name not in self.classes]
+        if unknown:
+            raise VerbalizerError(
+                f"The class {unknown[0]!r} has no label words. There are words for {list(self.classes)}; pass a "
+                "verbalizer that names every class."
+            )
+        return self
+
+    def _with(self, words: Mapping[Any, Sequence[str]]) -> Verbalizer:
+        return Verbalizer(words, word_aggregation=self.word_aggregation, token_aggregation=self.token_aggregation)
+
+    def aggregate(self, logprobs: Any, n_tokens: Any) -> Any:
+        """Turn word scores into class scores.
+
+        Parameters
+        ----------
+        logprobs : array or tensor of shape (n_texts, n_words)
+            Log-probability of each candidate, in the order of `candidates`.
+        n_tokens : array or tensor of shape (n_texts, n_words)
+            Number of tokens of each candidate.
+
+        Returns
+        -------
+        array or tensor of shape (n_texts, n_classes)
+            Class scores; NumPy arrays and torch tensors go through the same lines, so training optimises what
+            prediction uses.
+        """
+        xp = sys.modules[type(logprobs).__module__.partition(".")[0]]
+        scores = logprobs
+        if self.token_aggregation == "mean":
+            scores = logprobs / n_tokens
+        columns = [scores[:, i] for i in range(len(self.candidates))]
+        if self.token_aggregation == "per-byte":
+            columns = [c / len(w.encode("utf-8", "replace")) for c, w in zip(columns, self.candidates, strict=True)]
+        classes, start = [], 0
+        for group in self.words:
+            own = columns[start : start + len(group)]
+            start += len(group)
+            if self.word_aggregation == "mean":
+                classes.append(sum(own[1:], own[0]) / len(own))
+            else:
+                pairwise = xp.maximum if self.word_aggregation == "max" else xp.logaddexp
+                classes.append(functools.reduce(pairwise, own))
+        return xp.stack(classes, -1)
+
+    def parse(self, answer: str) -> Any | None:
+        """Map a free answer to a class, or to None when it names none, or more than one.
+
+        An answer names a class when its first line (after any ``<think>`` block) is one of the class's label words,
+        begins with one that punctuation sets off, or ends with one after "is", ":" or the like; case and surrounding
+        punctuation do not matter. An answer that also mentions another class's word names none.
+        """
+        if self.classes is None:
+            raise VerbalizerError("bind the verbalizer to its classes before parsing answers")
+        text = _THINKING.sub("", answer).strip()
+        line = text.splitlines()[0].casefold() if text else ""
+        mentioned: set[int] = set()
+        rest = line
+        for word, owner in sorted(self._owners(), key=lambda pair: -len(pair[0])):
+            rest, found = re.subn(rf"(?<!\w){re.escape(word)}(?!\w)", "\0", rest)
+            if found:
+                mentioned.add(owner)
+        if len(mentioned) != 1:
+            return None
+        (owner,) = mentioned
+        words = [word for word, index in self._owners() if index == owner]
+        bare = line.strip(_MARKS)
+        end = _LEAD_IN.sub("", line).strip(_MARKS)
+        for word in words:
+            set_off = bare.startswith(word) and bare[len(word) : len(word) + 1] in tuple(".,;:!?)\"'")
+            if word.strip(_MARKS) in (bare, end) or set_off:
+                return self.classes[owner]
+        return None
+
+    def _owners(self) -> list[tuple[str, int]]:
+        return [(word.strip().casefold(), i) for i, group in enumerate(self.words) for word in group]
+
+    def __sklearn_clone__(self) -> Verbalizer:
+        """A verbalizer never changes, so clones share it."""
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Verbalizer) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((self.words, self.word_aggregation, self.token_aggregation))
+
+    def __repr__(self) -> str:
+        names = self.classes if self.classes is not None else range(len(self.words))
+        shown = {name: group[0] if len(group) == 1 else list(group) for name, group in zip(names, self.words, strict=True)}
+        return f"Verbalizer({shown!r})"
+
+
+def _words(name: Any, value: Any) -> tuple[str, ...]:
+    group = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Sequence) else (value,)
+    if not group:
+        raise VerbalizerError(f"The class {name!r} has no label words.")
+    for word in group:
+        if not isinstance(word, str) or not word.strip():
+            raise VerbalizerError(f"The label words of class {name!r} must be text that is not blank. Got {word!r}.")
+    return tuple(dict.fromkeys(group))
+
+
+def _sorted(classes: Any) -> list[Any]:
+    """Sort as NumPy does, so that the order is that of ``classes_``."""
+    values = list(classes)
+    try:
+        return sorted(values)
+    except TypeError:
+        raise VerbalizerError(f"Classes must be of one type, so that they can be sorted. Got {values}.") from None
+
+
+def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise VerbalizerError(f"{name} must be one of {', '.join(map(repr, allowed))}. Got {value!r}.")
+
+
+def as_verbalizer(words: Any, classes: Sequence[Any]) -> Verbalizer:
+    """Make the verbalizer of these classes from what a user passed: None (the class names), words, or a Verbalizer.
+
+    Raises
+    ------
+    VerbalizerError
+        When no words are given and the classes are not strings: the word "0" would be scored, and mean nothing.
+    """
+    if words is None:
+        odd = [name for name in classes if not isinstance(name, str)]
+        if odd:
+            raise VerbalizerError(
+                f"The class {odd[0]!r} ({type(odd[0]).__name__}) is not a name that a model could know. Pass "
+                "verbalizer={class: label word, ...}, or a list of label words in sorted-class order; the list also works "
+                "inside VotingClassifier, StackingClassifier and others that encode labels as integers."
+            )
+        return Verbalizer({name: name.replace("_", " ") if name.replace("_", " ").strip() else name for name in classes})
+    verbalizer = words if isinstance(words, Verbalizer) else Verbalizer(words)
+    return verbalizer.bind(np.asarray(classes, dtype=object).tolist())
