@@ -115,9 +115,10 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         template = self._template(model)
         verbalizer, classes = self._verbalizer(template, labels)
         weights = _weights(sample_weight, rows, labels)
-        strategy = Auto() if self.strategy is None else clone(self.strategy)
-        if not callable(getattr(strategy, "log_scores", None)):
+        strategy = Auto() if self.strategy is None else self.strategy
+        if isinstance(strategy, type) or not callable(getattr(strategy, "log_scores", None)):
             raise InputError(f"strategy must be a strategy such as Prompting() or Embedding(). Got {self.strategy!r}.")
+        strategy = clone(strategy)
         task = Task((template,), verbalizer, classes)
         strategy.fit(
             task,
@@ -146,12 +147,14 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         seen = None if labels is None else _distinct(labels)
         if words is None:
             if seen is None:
-                raise InputError("There are no classes: give their names, fit(None, [...]), labelled rows, or a verbalizer.")
+                raise InputError("There are no classes: give names, fit(None, [...]), labelled rows, or a verbalizer.")
             named = seen
         else:
             given = words if isinstance(words, Verbalizer) else Verbalizer(words)
             if given.classes is None and seen is None:
-                raise InputError("A list of label words needs the classes: give their names, fit(None, [...]), or a mapping.")
+                raise InputError(
+                    "A list of label words needs the classes: give their names, fit(None, [...]), or a mapping."
+                )
             if given.classes is not None and seen is not None:
                 given.bind(seen)  # every class that occurs must have words
             named = list(given.classes) if given.classes is not None else (seen or [])
@@ -161,7 +164,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable class of each row, of shape (n_texts,)."""
-        return self.classes_[self._log_scores(X).argmax(axis=1)]  # type: ignore[no-any-return]
+        best = self._log_scores(X).argmax(axis=1)
+        return self.classes_[best]  # type: ignore[no-any-return]
 
     def predict_proba(self, X: Any) -> FloatArray:
         """Return class probabilities in the order of ``classes_``, of shape (n_texts, n_classes)."""
@@ -183,7 +187,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def label_mass(self, X: Any) -> FloatArray:
         """Return the model's total probability of the label words' distinct first tokens, of shape (n_texts,).
 
-        Near 0, the scores compare events that the model thinks hardly possible: choose other words, or another template.
+        Near 0, the scores compare events that the model thinks hardly possible: choose other words or another template.
         """
         return self._asked("label_mass")(as_rows(X))  # type: ignore[no-any-return]
 
@@ -219,6 +223,9 @@ def _weights(sample_weight: Any, rows: Any, labels: Any) -> FloatArray | None:
     if rows is None or labels is None:
         raise InputError("sample_weight needs labelled rows: call fit(X, y, sample_weight=...).")
     weights = np.asarray(sample_weight, dtype=np.float64)
-    if weights.shape != (len(rows),) or not np.isfinite(weights).all() or (weights < 0).any():
-        raise InputError(f"sample_weight must be {len(rows)} finite numbers of at least 0. Got shape {weights.shape}.")
+    if weights.shape != (len(rows),):
+        raise InputError(f"sample_weight must be {len(rows)} numbers, one a row. Got shape {weights.shape}.")
+    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if bad.size:
+        raise InputError(f"sample_weight[{bad[0]}] must be a finite number of at least 0. Got {weights[bad[0]]}.")
     return weights

@@ -22,8 +22,8 @@ def select(selection: Selection, y: Sequence[Any], shots: int, rng: np.random.Ra
     ----------
     selection : {"stratified", "random", "first"}
         "stratified": as many of each class as possible, classes taken in turn so that none comes in a block (a model
-        favours the class it saw last). "random": a plain sample. "first": the first rows as they are, so that a user can
-        order them by hand.
+        favours the class it saw last). "random": a plain sample. "first": the first rows as they are, so that a user
+        can order them by hand.
     y : sequence
         Class of each row.
     shots : int
@@ -51,7 +51,10 @@ def select(selection: Selection, y: Sequence[Any], shots: int, rng: np.random.Ra
     if selection not in ("stratified", "random", "first"):
         raise ValueError(f"selection must be 'stratified', 'random' or 'first'. Got {selection!r}.")
     if shots > len(y):
-        raise InputError(f"shots={shots} demonstrations were asked for, and there are {len(y)} labelled rows: give more, or lower shots.")
+        raise InputError(
+            f"shots={shots} demonstrations were asked for, and there are {len(y)} labelled rows: give more, or lower "
+            "shots."
+        )
     if selection == "first":
         return np.arange(shots, dtype=np.int64)
     order = rng.permutation(len(y))

@@ -16,6 +16,9 @@ FewshotWarning (UserWarning)
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 __all__ = [
     "FewshotError",
     "FewshotWarning",
@@ -28,6 +31,7 @@ __all__ = [
     "TemplateError",
     "UnsupportedError",
     "VerbalizerError",
+    "warn",
 ]
 
 
@@ -56,7 +60,7 @@ class ModelLoadError(FewshotError, OSError):
 
 
 class UnsupportedError(FewshotError, TypeError):
-    """This model or strategy can't do what was asked of it."""
+    """A model or strategy can't do what was asked of it."""
 
 
 class FewshotWarning(UserWarning):
@@ -73,3 +77,11 @@ class LabelMassWarning(FewshotWarning):
 
 class NoAnswerWarning(FewshotWarning):
     """Generated answers that name no class were scored instead."""
+
+
+def warn(message: str, category: type[FewshotWarning]) -> None:
+    """Issue a warning that points at the caller's own line, outside this library and scikit-learn."""
+    level, frame = 1, sys._getframe(0)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("fewshot", "sklearn"):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

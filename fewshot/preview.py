@@ -36,7 +36,7 @@ class Preview(Sequence[PreviewRow]):
     >>> lm = FakeLM(lambda query: [0.0 for _ in query.candidates])
     >>> clf = Classifier(lm, template="{{ text }} It was {{ label }}.").fit(None, ["bad", "good"])
     >>> print(clf.preview(["Great fun."]))
-    [0] 6 tokens
+    [0] 5 tokens
     Great fun. It was ___.
     candidates: bad, good
     """
@@ -73,7 +73,9 @@ class Preview(Sequence[PreviewRow]):
         hole = f"<mark>{escape(' | '.join(self.candidates))}</mark>"
         blocks = []
         for i, row in enumerate(self.rows):
-            before = "".join(f"<span title='{escape(role)}' style='opacity:.6'>{escape(t)}</span>" for role, t in row.context)
+            before = "".join(
+                f"<span title='{escape(role)}' style='opacity:.6'>{escape(t)}</span>" for role, t in row.context
+            )
             prompt = f"{before}{escape(row.prefix)}{hole}{escape(row.suffix)}"
             blocks.append(
                 f"<div><small>{escape(self._heading(i, row))}</small>"

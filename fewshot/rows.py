@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,8 @@ def as_rows(X: Any) -> list[Row]:
         raise InputError(f"X must be a list of texts. Got one {type(X).__name__}: wrap it in a list, [{X!r:.60}].")
     if isinstance(X, Mapping):
         raise InputError("X must be a list of rows, or a DataFrame. Got a mapping: wrap it in a list, [{...}].")
+    if isinstance(X, Set):
+        raise InputError(f"X must be a list of texts. Got a {type(X).__name__}, which has no order.")
     if X is None or not isinstance(X, Iterable):
         raise InputError(f"X must be a list of texts or a DataFrame of fields. Got {type(X).__name__}.")
     rows = _records(X)
@@ -74,6 +75,10 @@ def as_labels(y: Any, n: int | None = None) -> list[Any]:
     """
     if isinstance(y, str | bytes) or not isinstance(y, Iterable):
         raise InputError(f"y must be a list of class labels. Got {type(y).__name__}: {y!r:.60}.")
+    if isinstance(y, Mapping):
+        raise InputError("y must be a list of class labels. Got a mapping: label words go into verbalizer={...}.")
+    if n is not None and isinstance(y, Set):
+        raise InputError(f"y must be a list, a class per row. Got a {type(y).__name__}, which has no order.")
     shape = getattr(y, "shape", None)
     if shape is not None and len(shape) != 1:
         raise InputError(f"y must be one-dimensional, a class per row. Got shape {tuple(shape)}.")
@@ -81,7 +86,7 @@ def as_labels(y: Any, n: int | None = None) -> list[Any]:
     if n is not None and len(labels) != n:
         raise InputError(f"X has {n} rows and y has {len(labels)}: they must be of one length.")
     for i, value in enumerate(labels):
-        if value is None or (isinstance(value, float) and math.isnan(value)):
+        if _is_missing(value):
             raise InputError(f"y[{i}] is {value!r}: this strategy uses labelled rows only. Drop the row or label it.")
         if isinstance(value, list | tuple | set | dict):
             raise InputError(f"y[{i}] must be one class. Got {value!r}.")
@@ -91,8 +96,15 @@ def as_labels(y: Any, n: int | None = None) -> list[Any]:
     return labels
 
 
+def _is_missing(value: Any) -> bool:
+    """None, NaN, or pandas' NA and NaT, which are known by name so that pandas need not be there."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
 def _described(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if _is_missing(value):
         return f"{value!r}: a missing text. Drop the row, or fill it"
     if isinstance(value, bytes):
         return f"bytes: {value!r:.40}. Decode them first"

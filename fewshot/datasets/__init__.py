@@ -11,8 +11,8 @@ __all__ = ["load_tickets"]
 def load_tickets() -> tuple[list[str], list[str]]:
     """Return 240 customer-support messages and their classes.
 
-    Written by hand for this library: six classes of 40 messages, among them a quarter of hard cases in which the words of
-    one class stand in a message of another. The class is what the writer wants handled: cancelling one order is a
+    Written by hand for this library: six classes of 40 messages, a quarter of them hard cases in which the words of one
+    class stand in a message of another. The class is what the writer wants handled: cancelling one order is a
     cancellation, a refund is billing, a wrong or damaged parcel is delivery, and a button that does nothing is a bug
     report whatever the button is for.
 

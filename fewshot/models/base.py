@@ -46,7 +46,7 @@ class Turn(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One question to a language model: which of the candidates fills the hole?
+    """One question to a language model, which of the candidates fills the hole.
 
     Parameters
     ----------

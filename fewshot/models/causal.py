@@ -12,7 +12,8 @@ import torch
 
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import IntArray, Kind, Query, Scores, scored_once
-from fewshot.models.local import LocalModel, Recipe, asked_of, batches, progress
+from fewshot.models.loading import Recipe
+from fewshot.models.local import LocalModel, asked_of, batches, progress
 from fewshot.models.reads import Reads
 from fewshot.models.tokens import Chat, Head, Joined, join
 

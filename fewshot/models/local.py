@@ -6,19 +6,19 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 import transformers
 from tqdm.auto import tqdm
 
-from fewshot.errors import FewshotError, ModelLoadError
+from fewshot.errors import FewshotError
 from fewshot.models.base import SCORING_VERSION, IntArray, Query
+from fewshot.models.loading import Recipe, reload
 from fewshot.models.tokens import PlainTokenizer
 
-__all__ = ["LocalModel", "Recipe", "batches", "default_device", "digest", "native_dtype", "progress", "settle_dtype"]
+__all__ = ["LocalModel", "batches", "digest", "native_dtype", "place", "progress", "settle_dtype"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,19 +26,10 @@ logger = logging.getLogger(__name__)
 TOKEN_BUDGET = 8192
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a model was loaded, which is what a pickle of it keeps instead of its weights."""
-
-    name: str
-    revision: str | None = None
-    device: str | None = None
-    dtype: str = "auto"
-    kwargs: dict[str, Any] = field(default_factory=dict)
-
-
-def default_device() -> torch.device:
-    """CUDA, else Apple's GPU, else the CPU."""
+def place(device: str | None) -> torch.device:
+    """The device of that name; None is CUDA, else Apple's GPU, else the CPU."""
+    if device is not None:
+        return torch.device(device)
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -161,7 +152,7 @@ class LocalModel:
     def __reduce__(self) -> Any:
         if self.recipe is None:
             return super().__reduce__()
-        return _reload, (self.recipe, self.fingerprint)
+        return reload, (self.recipe, self.fingerprint)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
@@ -185,15 +176,3 @@ def digest(model: torch.nn.Module, said: str) -> str:
         hashed.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         hashed.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return f"{type(model).__name__}:{transformers.__version__}:{hashed.hexdigest()}"
-
-
-def _reload(recipe: Recipe, fingerprint: str) -> LocalModel:
-    from fewshot.models.loading import load
-
-    model = load(recipe.name, revision=recipe.revision, device=recipe.device, dtype=recipe.dtype, **recipe.kwargs)
-    if model.fingerprint != fingerprint:
-        raise ModelLoadError(
-            f"The model {recipe.name!r} is not the one that was saved: its weights, type, tokenizer or the library's "
-            f"version differ. Saved {fingerprint}, found {model.fingerprint}. Fit again, or restore that revision."
-        )
-    return model  # type: ignore[return-value]

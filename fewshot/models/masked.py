@@ -11,7 +11,8 @@ import torch
 
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import IntArray, Kind, Query, Scores, scored_once
-from fewshot.models.local import LocalModel, Recipe, asked_of, batches, progress
+from fewshot.models.loading import Recipe
+from fewshot.models.local import LocalModel, asked_of, batches, progress
 from fewshot.models.reads import Reads
 from fewshot.models.tokens import Special, check_tokens
 
@@ -28,8 +29,8 @@ class MaskedLM(LocalModel):
     log-probability at the mask. For a candidate of n tokens there are two definitions:
 
     - ``"left-to-right"``: :math:`\sum_i \log P(w_i \mid w_{<i}, [MASK]^{n-i+1})`, each token given the ones before it,
-      itself and the later ones masked: PLL-word-l2r of Kauf and Ivanova (2023, "A Better Way to Do Masked Language Model
-      Scoring"). A proper joint probability; n forward passes.
+      itself and the later ones masked: PLL-word-l2r of Kauf and Ivanova (2023, "A Better Way to Do Masked Language
+      Model Scoring"). A proper joint probability; n forward passes.
     - ``"independent"``: :math:`\sum_i \log P(w_i \mid [MASK]^n)`, all tokens at once: the independent prediction of
       Jiang et al. (2020, "X-FACTR"). One forward pass for all candidates of n tokens.
 

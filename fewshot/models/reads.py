@@ -46,7 +46,7 @@ class Reads:
         return self._index[ids]
 
     def ask(self, reads: Sequence[tuple[int, int, int]], first: bool) -> None:
-        """Ask for one candidate: (row, position, token) of each of its tokens; ``first`` counts it in the label mass."""
+        """Ask for one candidate: (row, position, token) of each token; ``first`` counts it in the label mass."""
         candidate = len(self._n_tokens)
         self._n_tokens.append(len(reads))
         self._sums.append(0.0)
@@ -60,7 +60,9 @@ class Reads:
     def answer(self, batch: Sequence[int], positions: Sequence[int], logits: torch.Tensor) -> None:
         """Take the reads of these rows from their logits, of shape (batch, positions, vocabulary)."""
         column = {position: i for i, position in enumerate(positions)}
-        asked = [(b, column[p], token, c, first) for b, row in enumerate(batch) for p, token, c, first in self._asked[row]]
+        asked = [
+            (b, column[p], token, c, first) for b, row in enumerate(batch) for p, token, c, first in self._asked[row]
+        ]
         rows, columns, tokens = (list(part) for part in list(zip(*asked, strict=True))[:3])
         spots = list(dict.fromkeys(zip(rows, columns, strict=True)))
         where = {spot: i for i, spot in enumerate(spots)}

@@ -11,7 +11,8 @@ import torch
 
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import IntArray, Kind, Query, Scores, scored_once
-from fewshot.models.local import LocalModel, Recipe, asked_of, batches, progress
+from fewshot.models.loading import Recipe
+from fewshot.models.local import LocalModel, asked_of, batches, progress
 from fewshot.models.reads import Reads
 from fewshot.models.tokens import Special, check_tokens
 
@@ -30,7 +31,7 @@ class Seq2SeqLM(LocalModel):
     - ``"sentinel"``: the encoder reads the prompt with ``<extra_id_0>`` in the hole, and the score is the
       log-probability of the candidate after ``<extra_id_0>`` in the output, as T5 was pretrained (Raffel et al. 2020).
 
-    Where one candidate's tokens begin another's, all are scored with their terminator (end of text, or ``<extra_id_1>``).
+    Where one candidate's tokens begin another's, all are scored with their terminator (end of text, ``<extra_id_1>``).
 
     Parameters
     ----------
@@ -69,7 +70,9 @@ class Seq2SeqLM(LocalModel):
     def _sentinels(self) -> tuple[int, int]:
         vocabulary = self.tokenizer.get_vocab()
         if "<extra_id_0>" not in vocabulary:
-            raise ModelLoadError(f"{self!r} has no sentinel <extra_id_0>: end the template with the hole, or use hole='output'.")
+            raise ModelLoadError(
+                f"{self!r} has no sentinel <extra_id_0>: end the template with the hole, or use hole='output'."
+            )
         return vocabulary["<extra_id_0>"], vocabulary.get("<extra_id_1>", self._end)
 
     @cached_property
@@ -103,7 +106,8 @@ class Seq2SeqLM(LocalModel):
 
     def _outputs(self, queries: Sequence[Query]) -> list[tuple[tuple[int, ...], list[tuple[int, ...]]]]:
         """What the decoder has written before each query's candidates, and the candidates' tokens."""
-        outputs = []
+        outputs: list[tuple[tuple[int, ...], list[tuple[int, ...]]]] = []
+        lead: tuple[int, ...]
         for query in queries:
             if self._uses_sentinel(query):
                 mark, end = self._sentinels()

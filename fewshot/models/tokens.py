@@ -69,8 +69,8 @@ class PlainTokenizer:
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
             raise ModelLoadError(
-                f"{type(tokenizer).__name__} has no fast backend, so its special tokens can't be kept out of plain text. "
-                "Load the tokenizer with AutoTokenizer, or convert it (transformers.convert_slow_tokenizer)."
+                f"{type(tokenizer).__name__} has no fast backend, so its special tokens can't be kept out of plain "
+                "text. Load the tokenizer with AutoTokenizer, or convert it (transformers.convert_slow_tokenizer)."
             )
         self.tokenizer = tokenizer
         self._backend, self._break = _without_added_tokens(backend)
@@ -98,7 +98,9 @@ class PlainTokenizer:
         for start in range(len(framed) - len(plain) + 1):
             if list(framed[start : start + len(plain)]) == plain:
                 return Special(tuple(framed[:start]), tuple(framed[start + len(plain) :]))
-        raise ModelLoadError(f"{type(self.tokenizer).__name__} alters its input beyond adding special tokens around it.")
+        raise ModelLoadError(
+            f"{type(self.tokenizer).__name__} alters its input beyond adding special tokens around it."
+        )
 
     def special_pair(self) -> tuple[Special, tuple[int, ...], tuple[int, int]]:
         """The special tokens around and between a pair of texts, and the token types of the two halves."""
@@ -132,7 +134,9 @@ class Chat:
         self.template_kwargs = dict(template_kwargs or {})
         added = {token.content: index for index, token in plain.tokenizer.added_tokens_decoder.items()}
         self._added = {content: index for content, index in added.items() if content.strip()}
-        self._controls = re.compile("|".join(re.escape(c) for c in sorted(self._added, key=len, reverse=True)) or r"(?!)")
+        self._controls = re.compile(
+            "|".join(re.escape(c) for c in sorted(self._added, key=len, reverse=True)) or r"(?!)"
+        )
 
     def head(self, context: Sequence[Turn], prefix: str) -> Head:
         """The tokens up to the assistant's answer, and what ends that answer."""
@@ -182,7 +186,9 @@ class Chat:
             return self._render([merged, *rest], turns[1:])
         lost = [message["content"] for message in messages if message["content"][:34] not in text]
         if lost:
-            raise ModelLoadError("The tokenizer's chat template leaves out a turn, so the prompt can't be shown to the model.")
+            raise ModelLoadError(
+                "The tokenizer's chat template leaves out a turn, so the prompt can't be shown to the model."
+            )
         return str(text)
 
     @cached_property
@@ -192,7 +198,8 @@ class Chat:
         messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": mark}]
         rendered = self.plain.tokenizer.apply_chat_template(messages, tokenize=False, **self.template_kwargs)
         control = self._controls.search(rendered.rpartition(mark)[2])
-        return self._added[control.group()] if control else self.plain.tokenizer.eos_token_id
+        end: int | None = self._added[control.group()] if control else self.plain.tokenizer.eos_token_id
+        return end
 
 
 def join(plain: PlainTokenizer, asked: Sequence[tuple[Head, Query]]) -> list[Joined]:
@@ -237,7 +244,9 @@ def check_tokens(candidates: Sequence[str], rests: Sequence[tuple[int, ...]]) ->
     seen: dict[tuple[int, ...], str] = {}
     for candidate, rest in zip(candidates, rests, strict=True):
         if not rest:
-            raise ValueError(f"the label word {candidate!r} yields no token in this model's vocabulary: choose another word")
+            raise ValueError(
+                f"the label word {candidate!r} yields no token in this model's vocabulary: choose another word"
+            )
         if rest in seen:
             raise ValueError(
                 f"the label words {seen[rest]!r} and {candidate!r} are the same tokens to this model: keep one of them"

@@ -22,8 +22,8 @@ _MOST_SHOTS = 16
 class Auto(BaseEstimator):  # type: ignore[misc]
     """Choose the strategy from the kind of model and the labels at hand.
 
-    An encoder gets `Embedding`. A language model gets `Prompting`, with up to 16 stratified demonstrations where it is a
-    causal model and there are labelled rows; masked, sequence-to-sequence and entailment models are asked zero-shot,
+    An encoder gets `Embedding`. A language model gets `Prompting`, with up to 16 stratified demonstrations where it is
+    a causal model and there are labelled rows; masked, sequence-to-sequence and entailment models are asked zero-shot,
     since demonstrations in the prompt do not help them.
 
     Attributes

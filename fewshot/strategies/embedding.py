@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import itertools
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import has_fit_parameter
 
-from fewshot.errors import InputError, ShortenedWarning, UnsupportedError
+from fewshot.errors import InputError, ShortenedWarning, UnsupportedError, warn
 from fewshot.models.base import FloatArray, Window, is_encoder
 from fewshot.preview import Preview, PreviewRow
 from fewshot.strategies.base import Task, at_row, log_softmax
@@ -19,8 +19,10 @@ from fewshot.task.template import Row
 
 __all__ = ["Embedding"]
 
-#: Inverse temperature of the cosine similarities, as sentence-transformers train them (MultipleNegativesRankingLoss).
-_SCALE = 20.0
+#: Inverse temperature of the cosine similarities, and C of the default head: of 5, 10, 20, 40 and of 1, 10, 100 those
+#: with the lowest log loss at no loss of accuracy, on training rows of eight public data sets with the default encoder.
+_SCALE = 10.0
+_C = 10.0
 _FLOOR = np.log(1e-9)  # a class that the examples lack is improbable, not impossible
 
 
@@ -33,7 +35,7 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     head : scikit-learn classifier, optional
-        None: logistic regression.
+        None: logistic regression with C=10.
 
     Attributes
     ----------
@@ -73,13 +75,15 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
             When the labelled rows are all of one class.
         """
         if not is_encoder(model):
-            raise UnsupportedError(f"Embedding needs an encoder. {model!r} is a language model: use Prompting(), or Auto().")
+            raise UnsupportedError(
+                f"Embedding needs an encoder. {model!r} is a language model: use Prompting(), or Auto()."
+            )
         self.task_, self.model_ = task, model
         labels = task.verbalizer.labels
         frames = [[task.template.frame(word, labels) for word in group] for group in task.verbalizer.words]
-        vectors = _unit(model.encode([frame for group in frames for frame in group]))
+        vectors = _unit(_encoded(model, [frame for group in frames for frame in group]))
         bounds = np.cumsum([0, *map(len, frames)])
-        self.prototypes_ = _unit(np.stack([vectors[a:b].mean(0) for a, b in zip(bounds, bounds[1:], strict=False)]))
+        self.prototypes_ = _unit(np.stack([vectors[a:b].mean(0) for a, b in itertools.pairwise(bounds)]))
         self.head_: Any = None
         if X is not None and y is not None:
             self._fit_head(X, y, sample_weight, random_state)
@@ -87,17 +91,27 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
             raise InputError("sample_weight needs labelled rows: call fit(X, y, sample_weight=...).")
         return self
 
-    def _fit_head(self, X: Sequence[Row], y: Sequence[Any], sample_weight: FloatArray | None, random_state: Any) -> None:
+    def _fit_head(
+        self, X: Sequence[Row], y: Sequence[Any], sample_weight: FloatArray | None, random_state: Any
+    ) -> None:
         columns = self.task_.index(y)
         if len(np.unique(columns)) < 2:
-            raise InputError(f"Every labelled row is of the class {y[0]!r}: a classifier needs examples of two classes.")
-        head = LogisticRegression(max_iter=1000) if self.head is None else clone(self.head)
+            raise InputError(
+                f"Every labelled row is of the class {y[0]!r}: a classifier needs examples of two classes."
+            )
+        head = LogisticRegression(C=_C, max_iter=1000) if self.head is None else clone(self.head)
         if "random_state" in head.get_params() and head.get_params()["random_state"] is None:
             head.set_params(random_state=random_state)
+        if head.get_params().get("decision_function_shape") == "ovo":  # its columns are pairs of classes
+            raise UnsupportedError(
+                f"{type(head).__name__} scores pairs of classes: give it decision_function_shape='ovr'."
+            )
         weights = {}
         if sample_weight is not None:
             if not has_fit_parameter(head, "sample_weight"):
-                raise UnsupportedError(f"{type(head).__name__}.fit takes no sample_weight: leave it out, or use another head.")
+                raise UnsupportedError(
+                    f"{type(head).__name__}.fit takes no sample_weight: leave it out, or use another head."
+                )
             weights["sample_weight"] = sample_weight
         self.head_ = head.fit(self._encode(X), columns, **weights)
 
@@ -130,8 +144,7 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
     def _encode(self, X: Sequence[Row]) -> FloatArray:
         texts = self._texts(X)
         self._warn_of_cuts(texts)
-        vectors: FloatArray = self.model_.encode(texts)
-        return vectors
+        return _encoded(self.model_, texts)
 
     def _warn_of_cuts(self, texts: list[str]) -> None:
         """The encoder reads the beginning of a long text: say so, once and with numbers."""
@@ -141,12 +154,22 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
         long = [text for text in texts if len(text) > limit]  # a token has at least one character
         cut = [len(ends) - limit for ends in self.model_.token_ends(long) if len(ends) > limit]
         if cut:
-            warnings.warn(
+            warn(
                 f"To fit the model's window of {limit} tokens, {len(cut)} of {len(texts)} rows were cut, by "
                 f"{int(np.median(cut))} tokens in the median.",
                 ShortenedWarning,
-                stacklevel=5,
             )
+
+
+def _encoded(model: Any, texts: list[str]) -> FloatArray:
+    vectors: FloatArray = model.encode(texts)
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if bad.size:
+        raise UnsupportedError(
+            f"{model!r} gave NaN or infinite numbers for {texts[bad[0]]!r:.60}: its weights or its number type are "
+            "broken."
+        )
+    return vectors
 
 
 def _unit(vectors: FloatArray) -> FloatArray:
@@ -159,7 +182,8 @@ def _head_scores(head: Any, vectors: FloatArray) -> FloatArray:
     """Log-probabilities of any scikit-learn classifier, or its decision values as logits."""
     if hasattr(head, "predict_proba"):
         with np.errstate(divide="ignore"):
-            return np.maximum(np.log(head.predict_proba(vectors)), _FLOOR)
+            logs: FloatArray = np.maximum(np.log(head.predict_proba(vectors)), _FLOOR)
+        return logs
     if hasattr(head, "decision_function"):
         values = np.asarray(head.decision_function(vectors), dtype=np.float64)
         return log_softmax(np.stack([-values / 2, values / 2], axis=1) if values.ndim == 1 else values)

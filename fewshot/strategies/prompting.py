@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
@@ -11,7 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from fewshot.demonstrations import Selection, select
-from fewshot.errors import InputError, LabelMassWarning, NoAnswerWarning, ShortenedWarning, UnsupportedError
+from fewshot.errors import InputError, LabelMassWarning, NoAnswerWarning, ShortenedWarning, UnsupportedError, warn
 from fewshot.models.base import FloatArray, Generator, Query, Scores, Turn, Window, is_language_model, kind_of
 from fewshot.preview import Preview, PreviewRow
 from fewshot.strategies.base import Task, at_row, log_softmax, no_weights
@@ -96,11 +95,15 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
         if self.read not in ("score", "generate"):
             raise ValueError(f"read must be 'score' or 'generate'. Got {self.read!r}.")
         if not is_language_model(model):
-            raise UnsupportedError(f"Prompting needs a language model. {model!r} is an encoder: use Embedding(), or Auto().")
+            raise UnsupportedError(
+                f"Prompting needs a language model. {model!r} is an encoder: use Embedding(), or Auto()."
+            )
         if self.read == "generate" and not isinstance(model, Generator):
             raise UnsupportedError(f"{model!r} can't generate text: use read='score'.")
         if self.shots and kind_of(model) == "entailment":
-            raise UnsupportedError(f"{model!r} compares one premise with one hypothesis: it has no place for shots={self.shots}.")
+            raise UnsupportedError(
+                f"{model!r} compares one premise with one hypothesis: it has no place for shots={self.shots}."
+            )
         shown: list[tuple[Row, str]] = []
         self.demonstrations_ = np.empty(0, dtype=np.int64)
         if self.shots:
@@ -109,7 +112,10 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
             rng = check_random_state(random_state)
             self.demonstrations_ = select(self.selection, y, self.shots, rng)
             words = dict(zip(task.classes.tolist(), task.verbalizer.labels, strict=True))
-            shown = [(X[i], words[y[i]]) for i in self.demonstrations_]
+            for i in self.demonstrations_.tolist():
+                with at_row(i):
+                    task.template.prompt(X[i], task.verbalizer.labels)
+            shown = [(X[i], words[y[i]]) for i in self.demonstrations_.tolist()]
         self.task_, self.model_ = task, model
         labels = task.verbalizer.labels
         self._contexts: list[tuple[Turn, ...]] = [
@@ -137,18 +143,28 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
         """
         mass = np.array([scores.mass for scores in self._word_scores(self._queries(self._fitted_prompts(X)))])
         if np.isnan(mass).all():
-            raise UnsupportedError(f"{self.model_!r} scores candidates without a distribution over tokens: it has no label mass.")
+            raise UnsupportedError(
+                f"{self.model_!r} scores candidates without a distribution over tokens: it has no label mass."
+            )
         return mass
 
     def preview(self, X: Sequence[Row]) -> Preview:
         """The prompts as they would be asked, without asking."""
         rows = []
         for fitted in self._fitted_prompts(X, warn=False):
-            query = fitted.prompt.query(self.task_.verbalizer.candidates, self._contexts[fitted.n_demonstrations], self._kind)
+            query = fitted.prompt.query(
+                self.task_.verbalizer.candidates, self._contexts[fitted.n_demonstrations], self._kind
+            )
             turns = [(turn.role, turn.text) for turn in query.context]
             rows.append(
                 PreviewRow(
-                    turns, query.prefix, query.suffix, fitted.n_tokens, fitted.n_demonstrations, fitted.n_cut, fitted.cut_texts
+                    turns,
+                    query.prefix,
+                    query.suffix,
+                    fitted.n_tokens,
+                    fitted.n_demonstrations,
+                    fitted.n_cut,
+                    fitted.cut_texts,
                 )
             )
         return Preview(rows, self.task_.verbalizer.candidates, getattr(self.model_, "limit", None))
@@ -159,9 +175,13 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
 
     def _word_scores(self, queries: list[Query]) -> list[Scores]:
         words: list[Scores] = self.model_.loglikelihoods(queries)
-        bad = [i for i, scores in enumerate(words) if np.isnan(scores.logprobs).any()]
+        # the highest score is NaN where one is, and -inf where no candidate is possible: neither can be normalised
+        bad = [i for i, scores in enumerate(words) if not np.isfinite(scores.logprobs.max())]
         if bad:
-            raise UnsupportedError(f"{self.model_!r} gave NaN for row {bad[0]}: its weights or its number type are broken.")
+            raise UnsupportedError(
+                f"{self.model_!r} gave NaN or infinite scores for row {bad[0]}: its weights or its number type are "
+                "broken."
+            )
         return words
 
     def _queries(self, prompts: list[Fitted]) -> list[Query]:
@@ -182,7 +202,14 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
         for i, (prompt, size) in enumerate(zip(prompts, self.model_.lengths(queries), strict=True)):
             with at_row(i):
                 fitted.append(
-                    fit_to_window(prompt, self._contexts, verbalizer.candidates, self.model_, self._kind, int(size))
+                    fit_to_window(
+                        prompt,
+                        self._contexts,
+                        verbalizer.candidates,
+                        self.model_,
+                        kind=self._kind,
+                        n_tokens=int(size),
+                    )
                 )
         if warn:
             _warn_of_cuts(fitted, full, self.model_.limit)
@@ -202,11 +229,10 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
                 out[i, column] = np.log1p(-_EPSILON)
         unnamed = [answer for answer, name in zip(answers, named, strict=True) if name is None]
         if unnamed:
-            warnings.warn(
+            warn(
                 f"{len(unnamed)} of {len(answers)} generated answers name no class and were scored instead, such as "
                 f"{unnamed[0]!r:.80}.",
                 NoAnswerWarning,
-                stacklevel=4,
             )
         return out
 
@@ -214,12 +240,11 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
 def _warn_of_mass(words: list[Scores], candidates: Sequence[str]) -> None:
     mass = np.array([scores.mass for scores in words])
     if not np.isnan(mass).all() and np.nanmedian(mass) < _MASS_FLOOR:
-        warnings.warn(
-            f"The model expects the label words hardly at all: their median total probability is {np.nanmedian(mass):.2g}. "
-            f"Words: {', '.join(map(repr, candidates[:6]))}. Choose words that would really follow in the template; "
-            "preview(X) shows the prompt.",
+        warn(
+            f"The model expects the label words hardly at all: their median total probability is "
+            f"{np.nanmedian(mass):.2g}. Words: {', '.join(map(repr, candidates[:6]))}. Choose "
+            "words that would really follow in the template; preview(X) shows the prompt.",
             LabelMassWarning,
-            stacklevel=4,
         )
 
 
@@ -227,10 +252,11 @@ def _warn_of_cuts(fitted: Sequence[Fitted], full: int, limit: int) -> None:
     cut = [f.n_cut for f in fitted if f.shortened]
     fewer = sum(f.n_demonstrations < full for f in fitted)
     if cut or fewer:
-        texts = f"{len(cut)} of {len(fitted)} rows were cut, by {int(np.median(cut))} tokens in the median" if cut else ""
+        texts = (
+            f"{len(cut)} of {len(fitted)} rows were cut, by {int(np.median(cut))} tokens in the median" if cut else ""
+        )
         shots = f"{fewer} of {len(fitted)} rows show fewer than {full} demonstrations" if fewer else ""
-        warnings.warn(
+        warn(
             f"To fit the model's window of {limit} tokens, {' and '.join(filter(None, (texts, shots)))}.",
             ShortenedWarning,
-            stacklevel=5,
         )

@@ -26,7 +26,7 @@ __all__ = ["HOLE", "LABELS", "Compiled", "Piece", "compile_source", "split_front
 
 HOLE = "label"  # the variable that marks the hole
 LABELS = "labels"  # the label words of all classes, for instructions that list them
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 _KEYS = frozenset(
     {
         "task",
@@ -64,6 +64,7 @@ class Piece(NamedTuple):
 
 
 _LITERAL = Place("text")
+_BLOCKS = (nodes.If, nodes.For, nodes.CallBlock, nodes.FilterBlock, nodes.With, nodes.Include, nodes.Block)  # may write
 
 
 class _Environment(ImmutableSandboxedEnvironment, NativeEnvironment):
@@ -201,7 +202,9 @@ def _the_hole(tree: nodes.Template, body: str) -> nodes.Expr:
     if not names:
         raise TemplateError(f"{cure}. Got none in: {body!r}.")
     if len(names) > 1:
-        raise TemplateError(_pointed(f"{cure}. Got {len(names)}; the second one", body, names[1].lineno, HOLE, last=True))
+        raise TemplateError(
+            _pointed(f"{cure}. Got {len(names)}; the second one", body, names[1].lineno, HOLE, last=True)
+        )
     for output in tree.body:
         if isinstance(output, nodes.Output):
             for child in output.nodes:
@@ -217,7 +220,7 @@ def _frame(tree: nodes.Template, hole: nodes.Expr) -> set[int]:
     for node in tree.body:
         if isinstance(node, nodes.Output):
             line += node.nodes
-        elif isinstance(node, nodes.If | nodes.For | nodes.CallBlock | nodes.FilterBlock | nodes.With | nodes.Include):
+        elif isinstance(node, _BLOCKS):
             line.append(None)
     at = next(i for i, node in enumerate(line) if node is hole)
     start, stop = at, at + 1
@@ -247,22 +250,26 @@ def _tagged(node: nodes.Expr, is_hole: bool, in_frame: bool, places: list[Place]
     places.append(place)
     index = nodes.Const(len(places) - 1)
     wrapped = nodes.Filter(node, "tag_place", [index], [], None, None, lineno=node.lineno)
-    wrapped.set_environment(node.environment)
+    if node.environment is not None:
+        wrapped.set_environment(node.environment)
     return wrapped
 
 
 def _in_frame(node: nodes.Expr, places: list[Place]) -> bool:
     assert isinstance(node, nodes.Filter)
     assert isinstance(node.args[0], nodes.Const)
-    return places[node.args[0].value].in_frame
+    place: Place = places[node.args[0].value]
+    return place.in_frame
 
 
 def _shortenable(node: nodes.Filter, place: Place) -> Place:
     try:
-        values = dict(zip(("weight", "side"), (arg.as_const() for arg in node.args), strict=False))
-        values |= {pair.key: pair.value.as_const() for pair in node.kwargs}
+        values = dict(zip(("weight", "side", "a third argument"), (arg.as_const() for arg in node.args), strict=False))
+        values |= {str(pair.key): pair.value.as_const() for pair in node.kwargs}
     except nodes.Impossible:
-        values = {"": None}
+        values = {"an argument that is not constant": None}
+    if node.dyn_args is not None or node.dyn_kwargs is not None:
+        values["an argument that is not constant"] = None
     weight, side = values.pop("weight", 1.0), values.pop("side", "right")
     if values or not isinstance(weight, int | float) or not weight > 0 or side not in ("left", "right"):
         raise TemplateError(
@@ -286,7 +293,7 @@ def _failing_tag(env: _Environment, body: str, error: TemplateSyntaxError) -> st
 
 
 def _line(body: str, number: int) -> str:
-    lines = body.splitlines() or [""]
+    lines = re.split(r"\r\n|\r|\n", body)  # the breaks that Jinja2 counts
     return lines[min(number, len(lines)) - 1]
 
 

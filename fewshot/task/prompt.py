@@ -32,8 +32,10 @@ class Prompt:
 
     @property
     def fields_text(self) -> str:
-        """The part that holds the row's fields, without the frame around the hole."""
-        return "".join(piece.text for piece in self.pieces if not piece.place.in_frame).strip()
+        """The part that holds the row's fields, without the frame around the hole; a blank where the frame stood."""
+        halves = self.pieces[: self._hole], self.pieces[self._hole + 1 :]
+        texts = ["".join(piece.text for piece in half if not piece.place.in_frame).strip() for half in halves]
+        return " ".join(filter(None, texts))
 
     @property
     def _hole(self) -> int:
@@ -77,6 +79,7 @@ def fit_to_window(
     contexts: Sequence[tuple[Turn, ...]],
     candidates: Sequence[str],
     window: Window,
+    *,
     kind: Kind = "causal",
     n_tokens: int | None = None,
 ) -> Fitted:
@@ -129,16 +132,18 @@ def fit_to_window(
         shares = _shares(size - window.limit, [len(e) for e in ends], [pieces[i].place.weight for i in cuttable])
         for i, offsets, share in zip(cuttable, ends, shares, strict=True):
             if share:
-                pieces[i], cut = _cut(pieces[i], offsets, share)
-                cut_texts[i] = cut + cut_texts.get(i, "") if pieces[i].place.side == "right" else cut_texts.get(i, "") + cut
-                n_cut += share
+                pieces[i], cut, taken = _cut(pieces[i], offsets, share)
+                cut_texts[i] = (
+                    cut + cut_texts.get(i, "") if pieces[i].place.side == "right" else cut_texts.get(i, "") + cut
+                )
+                n_cut += taken
         kept = Prompt(tuple(pieces))
         size = length(kept, shots)
     return Fitted(kept, shots, size, n_cut, tuple(cut_texts.values()))
 
 
 def _shares(excess: int, sizes: Sequence[int], weights: Sequence[float]) -> list[int]:
-    """Divide ``excess`` tokens over fields in proportion to their weights, none beyond its size; at least one in all."""
+    """Divide ``excess`` tokens over fields in proportion to their weights, none beyond its size."""
     shares = np.zeros(len(sizes), dtype=np.int64)
     room = np.array([max(size, 1) for size in sizes], dtype=np.int64)
     weight = np.array(weights, dtype=np.float64)
@@ -153,13 +158,20 @@ def _shares(excess: int, sizes: Sequence[int], weights: Sequence[float]) -> list
     return [int(share) for share in shares]
 
 
-def _cut(piece: Piece, ends: Sequence[int] | np.ndarray, share: int) -> tuple[Piece, str]:
-    """Take ``share`` tokens off a piece, and return what is left and what was taken."""
-    text, keep = piece.text, len(ends) - share
-    if keep <= 0:
-        return Piece("", piece.place), text
+def _cut(piece: Piece, ends: Sequence[int] | np.ndarray, share: int) -> tuple[Piece, str, int]:
+    """Take ``share`` tokens off a piece; return what is left, what was taken, and how many tokens that were.
+
+    Where a character is several tokens, which then all end at the same offset, they are taken together.
+    """
+    text, n = piece.text, len(ends)
     if piece.place.side == "right":
-        at = int(ends[keep - 1])
-        return Piece(text[:at], piece.place), text[at:]
-    at = int(ends[share - 1])
-    return Piece(text[at:], piece.place), text[:at]
+        keep = max(n - share, 0)
+        while keep and ends[keep - 1] == ends[keep]:
+            keep -= 1
+        at = int(ends[keep - 1]) if keep else 0
+        return Piece(text[:at], piece.place), text[at:], max(n - keep, 1)
+    taken = min(share, n)
+    while taken < n and ends[taken - 1] in (0, ends[taken]):
+        taken += 1
+    at = int(ends[taken - 1]) if taken < n else len(text)
+    return Piece(text[at:], piece.place), text[:at], max(taken, 1)

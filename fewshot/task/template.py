@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,8 @@ from fewshot.task.prompt import Prompt
 __all__ = ["Row", "Template"]
 
 Row = str | Mapping[str, Any]
+_RENDERING = (JinjaError, TypeError, ValueError, ArithmeticError, AttributeError, LookupError, RecursionError)
+_MISSING = ("NAType", "NaTType")  # pandas' own
 
 
 class Template:
@@ -88,7 +91,7 @@ class Template:
             if instruction is not None:
                 self.metadata["instruction"] = instruction
             if words is not None:
-                self.metadata["words"] = dict(words)
+                self.metadata["words"] = dict(words) if isinstance(words, Mapping) else words
             self._check()
 
     def _check(self) -> None:
@@ -96,13 +99,15 @@ class Template:
         if not names:
             raise TemplateError(f"A template must use at least one field, such as {{{{ text }}}}. Got {self._body!r}.")
         declared = self.metadata.get("fields")
-        if declared is not None and set(declared) != set(names):
-            raise TemplateError(f"The front matter declares the fields {list(declared)}, the template uses {list(names)}.")
+        if declared is not None and (not isinstance(declared, list) or set(map(str, declared)) != set(names)):
+            raise TemplateError(f"The front matter declares the fields {declared}, the template uses {list(names)}.")
         words = self.metadata.get("words")
         if words is not None and not isinstance(words, Mapping):
             raise TemplateError(f"'words' must map each class to its label words. Got {type(words).__name__}.")
         if any(isinstance(key, bool) for key in words or ()):
-            raise TemplateError("YAML reads a bare yes, no, on or off as a truth value: put these class names in quotes.")
+            raise TemplateError(
+                "YAML reads a bare yes, no, on or off as a truth value: put these class names in quotes."
+            )
         for key in ("instruction", "system", "separator", "domain_premise"):
             if not isinstance(self.metadata.get(key, ""), str):
                 raise TemplateError(f"{key!r} must be text. Got {self.metadata[key]!r}.")
@@ -113,7 +118,7 @@ class Template:
         """Read a template from a UTF-8 file; the line break that ends the file is not part of it."""
         path = Path(path)
         try:
-            source = path.read_text(encoding="utf-8")
+            source = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
         except (OSError, UnicodeDecodeError) as error:
             raise TemplateError(f"The template file {str(path)!r} can't be read: {error}") from error
         return cls(source.removesuffix("\n"), name=name or path.name)
@@ -149,7 +154,8 @@ class Template:
         if len(set(renamed.values())) < len(renamed):
             raise TemplateError(f"Two fields of {self} would share one name: {sorted(renamed.values())}.")
         twin = Template.__new__(Template)
-        twin.__setstate__({**self.__getstate__(), "_renamed": renamed})
+        changed = {name: new for name, new in renamed.items() if new != name}
+        twin.__setstate__({**self.__getstate__(), "_renamed": changed})
         return twin
 
     def prompt(self, row: Row, labels: Sequence[str] = ()) -> Prompt:
@@ -159,9 +165,10 @@ class Template:
             try:
                 return Prompt(self._compiled.pieces(variables))
             except UndefinedError as error:
+                message = re.sub(r"^'(\w+)'", lambda m: repr(self._renamed.get(m[1], m[1])), str(error.message))
                 has = "a text" if isinstance(row, str) else f"the fields {list(row)}"
-                raise TemplateError(f"{error.message}; the row has {has}, the template uses {list(self.fields)}") from None
-            except (JinjaError, TypeError, ValueError, ArithmeticError, AttributeError, KeyError) as error:
+                raise TemplateError(f"{message}; the row has {has}, the template uses {list(self.fields)}") from None
+            except _RENDERING as error:
                 raise TemplateError(f"The row can't be rendered: {type(error).__name__}: {error}") from error
 
     def render(self, row: Row, label: str, labels: Sequence[str] = ()) -> str:
@@ -202,17 +209,20 @@ class Template:
         with _named(self.name):
             try:
                 return joined(self._instruction, {LABELS: list(labels)})
-            except JinjaError as error:
-                raise TemplateError(f"The instruction can't be rendered: {error.message}") from None
+            except _RENDERING as error:
+                raise TemplateError(f"The instruction can't be rendered: {error}") from error
 
     def text(self, row: Row) -> str:
         """What an encoder reads: a plain string itself, or the rendered fields without the frame."""
         return row if isinstance(row, str) else self.prompt(row).fields_text
 
     def frame(self, word: str, labels: Sequence[str] = ()) -> str:
-        """The run of text around the hole that holds no field, with the hole filled; an encoder's prompt for a class."""
+        """The run of text around the hole that holds no field, filled; an encoder's prompt for a class."""
         with _named(self.name):
-            pieces = self._compiled.frame_pieces({LABELS: list(labels)})
+            try:
+                pieces = self._compiled.frame_pieces({LABELS: list(labels)})
+            except _RENDERING as error:
+                raise TemplateError(f"The text around the hole can't be rendered: {error}") from error
         return Prompt(pieces).fill(word).strip()
 
     def _variables(self, row: Row) -> dict[str, Any]:
@@ -220,17 +230,17 @@ class Template:
         if isinstance(row, str):
             if len(names) != 1:
                 raise TemplateError(
-                    f"{self} uses {len(names)} fields {list(self.fields)}, and the row is one text: pass a DataFrame or "
-                    "mappings with these fields."
+                    f"{self} uses {len(names)} fields {list(self.fields)}, and the row is one text: pass a DataFrame "
+                    "or mappings with these fields."
                 )
             return {names[0]: row}
         if not isinstance(row, Mapping):
             raise InputError(f"a row must be a string or a mapping of fields. Got {type(row).__name__}: {row!r:.80}")
-        given = {name: row[now] for name, now in zip(names, self.fields, strict=True) if now in row}
+        given = {now: row[now] for now in self.fields if now in row}
         for name, value in given.items():
-            if value is None or isinstance(value, bytes) or type(value).__name__ == "NAType" or _is_nan(value):
+            if value is None or isinstance(value, bytes) or type(value).__name__ in _MISSING or _is_nan(value):
                 raise InputError(f"the field {name!r} is {value!r}: fill it, or drop the row")
-        return given
+        return {name: given[now] for name, now in zip(names, self.fields, strict=True) if now in given}
 
     @cached_property
     def _compiled(self) -> Compiled:

@@ -16,8 +16,9 @@ __all__ = ["Verbalizer"]
 
 WordAggregation = Literal["mean", "max", "logsumexp"]
 TokenAggregation = Literal["sum", "mean", "per-byte"]
-_THINKING = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
-_LEAD_IN = re.compile(r"\A.*(?:\bis|\bare|:|=|->|→)\s*")
+_THINKING = re.compile(r"\A\s*<think>.*?(?:</think>|\Z)", re.DOTALL)  # a block that was cut off holds no answer
+_LEAD_IN = re.compile(r"\A.*(?:\bis|\bare|(?<!\d):|:(?!\d)|=|->|→)\s*")  # not the colon of 2:1
+_DENIAL = re.compile(r"\b(?:not?|never|neither|nor|none|cannot|can't|without)\b|n['’]t\b|[-−](?=\0)")
 _MARKS = " \t\r\n\"'“”‘’`*_.,;:!?()[]{}<>-–—"
 
 
@@ -111,8 +112,8 @@ class Verbalizer:
         if self.classes is None:
             if len(classes) != len(self.words):
                 raise VerbalizerError(
-                    f"There are label words for {len(self.words)} classes ({', '.join(self.labels)}), and {len(classes)} "
-                    f"classes: {classes}. A list needs one entry per class, in sorted order."
+                    f"There are label words for {len(self.words)} classes ({', '.join(self.labels)}), and "
+                    f"{len(classes)} classes: {classes}. A list needs one entry per class, in sorted order."
                 )
             return self._with(dict(zip(classes, self.words, strict=True)))
         unknown = [name for name in classes if name not in self.classes]
@@ -165,7 +166,8 @@ class Verbalizer:
 
         An answer names a class when its first line (after any ``<think>`` block) is one of the class's label words,
         begins with one that punctuation sets off, or ends with one after "is", ":" or the like; case and surrounding
-        punctuation do not matter. An answer that also mentions another class's word names none.
+        punctuation do not matter. An answer that also mentions another class's word, or denies anything ("not spam",
+        unless that is itself a label word), names none.
         """
         if self.classes is None:
             raise VerbalizerError("bind the verbalizer to its classes before parsing answers")
@@ -173,20 +175,20 @@ class Verbalizer:
         line = text.splitlines()[0].casefold() if text else ""
         mentioned: set[int] = set()
         rest = line
-        for word, owner in sorted(self._owners(), key=lambda pair: -len(pair[0])):
+        for word in sorted(dict.fromkeys(word for word, _ in self._owners()), key=len, reverse=True):
             rest, found = re.subn(rf"(?<!\w){re.escape(word)}(?!\w)", "\0", rest)
             if found:
-                mentioned.add(owner)
+                mentioned |= {owner for own, owner in self._owners() if own == word}
         if len(mentioned) != 1:
             return None
         (owner,) = mentioned
         words = [word for word, index in self._owners() if index == owner]
-        bare = line.strip(_MARKS)
-        end = _LEAD_IN.sub("", line).strip(_MARKS)
+        bare, end = _bare(line), _bare(_LEAD_IN.sub("", line))
+        denied = _DENIAL.search(rest)
         for word in words:
-            set_off = bare.startswith(word) and bare[len(word) : len(word) + 1] in tuple(".,;:!?)\"'")
-            if word.strip(_MARKS) in (bare, end) or set_off:
-                return self.classes[owner]
+            set_off = re.match(rf"{re.escape(word)}[.,;:!)\"'](?!\w)", bare)
+            if (set_off and _DENIAL.search(word)) if denied else (set_off or _bare(word) in (bare, end)):
+                return self.classes[owner]  # of a denied one, only "No, it does not." is clear
         return None
 
     def _owners(self) -> list[tuple[str, int]]:
@@ -204,8 +206,15 @@ class Verbalizer:
 
     def __repr__(self) -> str:
         names = self.classes if self.classes is not None else range(len(self.words))
-        shown = {name: group[0] if len(group) == 1 else list(group) for name, group in zip(names, self.words, strict=True)}
+        shown = {
+            name: group[0] if len(group) == 1 else list(group) for name, group in zip(names, self.words, strict=True)
+        }
         return f"Verbalizer({shown!r})"
+
+
+def _bare(text: str) -> str:
+    """The text without the punctuation around it, unless it is punctuation throughout, as ":)" is."""
+    return text.strip(_MARKS) or text.strip()
 
 
 def _words(name: Any, value: Any) -> tuple[str, ...]:
@@ -245,9 +254,11 @@ def as_verbalizer(words: Any, classes: Sequence[Any]) -> Verbalizer:
         if odd:
             raise VerbalizerError(
                 f"The class {odd[0]!r} ({type(odd[0]).__name__}) is not a name that a model could know. Pass "
-                "verbalizer={class: label word, ...}, or a list of label words in sorted-class order; the list also works "
-                "inside VotingClassifier, StackingClassifier and others that encode labels as integers."
+                "verbalizer={class: label word, ...}, or a list of label words in sorted-class order; the list also "
+                "works inside VotingClassifier, StackingClassifier and others that encode labels as integers."
             )
-        return Verbalizer({name: name.replace("_", " ") if name.replace("_", " ").strip() else name for name in classes})
+        return Verbalizer(
+            {name: name.replace("_", " ") if name.replace("_", " ").strip() else name for name in classes}
+        )
     verbalizer = words if isinstance(words, Verbalizer) else Verbalizer(words)
     return verbalizer.bind(np.asarray(classes, dtype=object).tolist())

@@ -1,0 +1,5 @@
+"""``python -m fewshot``."""
+
+from fewshot.cli import main
+
+main()

@@ -1,0 +1,81 @@
+"""The demonstration behind ``fewshot demo``: the main job, on real text, offline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewshot.classifier import Classifier
+from fewshot.datasets import load_tickets
+from fewshot.models.base import FloatArray
+
+__all__ = ["interval", "run"]
+
+SHOTS = 8
+SEED = 0
+
+
+def run(picture: Path) -> Iterator[str]:
+    """Yield the demonstration line by line, and save the confusion matrix of its last step."""
+    texts, labels = (np.array(part, dtype=object) for part in load_tickets())
+    classes = sorted(set(labels))
+    rng = np.random.RandomState(SEED)
+    shown = np.concatenate([rng.permutation(np.flatnonzero(labels == name))[:SHOTS] for name in classes])
+    rest = np.setdiff1d(np.arange(len(texts)), shown)
+    yield f"{len(texts)} customer-support messages, {len(classes)} classes: {', '.join(classes)}"
+    yield f"Tested on the {len(rest)} messages that are in no example.\n"
+
+    started = time.perf_counter()
+    zero = Classifier(random_state=SEED).fit(None, classes)
+    yield _report("Label names alone", zero, texts[rest], labels[rest], started)
+    started = time.perf_counter()
+    few = Classifier(random_state=SEED).fit(texts[shown], labels[shown])
+    yield _report(f"{SHOTS} examples per class", few, texts[rest], labels[rest], started)
+
+    yield "\nTen predictions:"
+    probabilities = few.predict_proba(texts[rest[:10]])
+    for text, label, p in zip(texts[rest[:10]], labels[rest[:10]], probabilities, strict=True):
+        best = str(few.classes_[p.argmax()])
+        mark = " " if best == label else "x"
+        yield f"{mark} {p.max():4.0%} {best:16} {text if len(text) <= 78 else text[:75] + '...'}"
+    yield "\n" + _confusion(few, texts[rest], labels[rest], picture)
+
+
+def interval(correct: NDArray[Any], n: int = 2000) -> tuple[float, float]:
+    """A 95 % bootstrap confidence interval of the accuracy (percentiles over rows drawn again)."""
+    rng = np.random.RandomState(SEED)
+    means: FloatArray = correct[rng.randint(len(correct), size=(n, len(correct)))].mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _report(title: str, clf: Classifier, texts: Any, labels: Any, started: float) -> str:
+    correct = clf.predict(texts) == labels
+    low, high = interval(correct)
+    seconds = time.perf_counter() - started
+    return f"{title:22} accuracy {correct.mean():.3f}  (95 % interval {low:.3f} to {high:.3f})  {seconds:.1f} s"
+
+
+def _confusion(clf: Classifier, texts: Any, labels: Any, picture: Path) -> str:
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        return "No picture: matplotlib is not installed (pip install 'fewshot[plot]')."
+    from sklearn.metrics import ConfusionMatrixDisplay
+
+    with mpl.rc_context({"backend": "Agg"}):
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(6.4, 5.4), layout="constrained")
+        axes = figure.add_subplot()
+        ConfusionMatrixDisplay.from_predictions(
+            labels, clf.predict(texts), ax=axes, cmap="Blues", colorbar=False, xticks_rotation=35
+        )
+        axes.set_title(f"{SHOTS} examples per class, {len(texts)} messages")
+        figure.savefig(picture, dpi=150)
+    return f"The confusion matrix is in {picture}."

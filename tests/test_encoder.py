@@ -1,0 +1,123 @@
+"""SentenceEncoder: vectors, cache, and its life as a scikit-learn transformer; meaning on the real MiniLM."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from fewshot import Classifier, Embedding, datasets, load
+from fewshot.errors import InputError, ShortenedWarning
+from tests.conftest import sentence_model
+
+
+@pytest.fixture
+def encoder():
+    return load(sentence_model())
+
+
+def test_vectors_are_those_of_sentence_transformers(encoder):
+    texts = ["The parcel is late.", "I love it", "The parcel is late.", ""]
+    np.testing.assert_allclose(encoder.encode(texts), sentence_model().encode(texts), atol=1e-5)
+    assert encoder.encode(texts).dtype == np.float64
+    assert encoder.encode([]).shape == (0, 32)
+
+
+def test_a_text_is_encoded_once(encoder, monkeypatch):
+    seen = []
+    inner = encoder.model.encode
+    monkeypatch.setattr(encoder.model, "encode", lambda texts, **kw: seen.extend(texts) or inner(texts, **kw))
+    encoder.encode(["a", "b", "a"])
+    encoder.encode(["b", "c"])
+    assert seen == ["a", "b", "c"]
+
+
+def test_the_cache_is_bounded_in_bytes(encoder):
+    small = load(sentence_model(), cache_bytes=3 * (32 * 4 + 1))
+    small.encode(list("abcdef"))
+    assert list(small._cache) == ["d", "e", "f"]
+    none = load(sentence_model(), cache_bytes=0)
+    np.testing.assert_allclose(none.encode(["a"]), encoder.encode(["a"]), atol=1e-6)
+    assert not none._cache
+
+
+def test_special_tokens_in_a_text_are_text(encoder):
+    plain, odd = encoder.encode(["a [ mask ] b", "a [MASK] b"])
+    np.testing.assert_allclose(plain, odd, atol=1e-5)
+    assert np.isfinite(encoder.encode(["\ud800 \x00 [SEP]"])).all()
+
+
+def test_it_is_a_scikit_learn_transformer(encoder):
+    texts, labels = datasets.load_tickets()
+    pipeline = make_pipeline(encoder, LogisticRegression(max_iter=500)).fit(texts[:60], labels[:60])
+    assert set(pipeline.predict(texts[60:70])) <= set(labels)
+    assert clone(pipeline)[0] is encoder
+    assert encoder.get_feature_names_out()[[0, -1]].tolist() == ["sentenceencoder0", "sentenceencoder31"]
+    assert encoder.transform(texts[:3]).shape == (3, 32)
+    with pytest.raises(InputError, match="one str"):
+        encoder.transform("a bare string")
+
+
+def test_it_pickles_without_its_cache(encoder):
+    encoder.encode(["a"])
+    twin = pickle.loads(pickle.dumps(encoder))
+    assert not twin._cache
+    assert twin.fingerprint == encoder.fingerprint
+    np.testing.assert_allclose(twin.encode(["a"]), encoder.encode(["a"]), atol=1e-6)
+
+
+def test_long_texts_are_cut_with_one_warning_that_counts(encoder):
+    clf = Classifier(encoder, strategy=Embedding()).fit(None, ["a", "b"])
+    long = "good " * 300
+    with pytest.warns(ShortenedWarning, match="128 tokens, 2 of 3 rows were cut") as caught:
+        clf.predict(["short", long, long])
+    assert len(caught) == 1
+
+
+def test_preview_counts_tokens(encoder):
+    clf = Classifier(encoder).fit(None, ["a", "b"])
+    (row,) = clf.preview(["good day"])
+    assert row.n_tokens == len(encoder.token_ends(["good day"])[0])
+    assert "The topic is ___." in row.text
+
+
+def test_real_embeddings_know_what_label_names_mean(mini):
+    clf = Classifier(mini).fit(None, ["billing", "bug report", "praise", "delivery"])
+    messages = {
+        "My card was charged twice": "billing",
+        "The app crashes when I open it": "bug report",
+        "Wonderful service, thank you so much!": "praise",
+        "The parcel never arrived at my door": "delivery",
+    }
+    assert dict(zip(messages, clf.predict(list(messages)), strict=True)) == messages
+
+
+def test_eight_examples_a_class_beat_none_on_the_tickets(mini):
+    texts, labels = map(np.array, datasets.load_tickets())
+    rng = np.random.RandomState(0)
+    shown = np.concatenate(
+        [rng.choice(np.flatnonzero(labels == name), 8, replace=False) for name in sorted(set(labels))]
+    )
+    rest = np.setdiff1d(np.arange(len(texts)), shown)
+    few = Classifier(mini, random_state=0).fit(texts[shown], labels[shown]).score(texts[rest], labels[rest])
+    none = Classifier(mini).fit(None, sorted(set(labels))).score(texts[rest], labels[rest])
+    assert few > none > 0.4
+
+
+def test_label_words_are_averaged_per_class(mini):
+    one = Classifier(mini, verbalizer={"a": ["sport", "football"], "b": "politics"}).fit()
+    frames = ["The topic is sport.", "The topic is football."]
+    mean = mini.encode(frames).mean(0)
+    np.testing.assert_allclose(one.strategy_.chosen_.prototypes_[0], mean / np.linalg.norm(mean), atol=1e-6)
+
+
+def test_a_text_pair_is_read_through_its_template(mini):
+    template = "{{ question }} {{ answer }}\nThe answer is {{ label }}."
+    clf = Classifier(mini, template=template).fit(None, ["yes", "no"])
+    rows = [{"question": "Is it on?", "answer": "Sure."}]
+    assert clf.predict(rows)[0] in ("yes", "no")
+    assert "Is it on? Sure." in clf.preview(rows)[0].text

@@ -1,0 +1,165 @@
+"""The rules of the house: which way imports point, what is public, and what the package ships."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+import fewshot
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "fewshot"
+PUBLIC = [
+    *("Auto", "CausalLM", "Classifier", "Embedding", "EntailmentLM", "FakeLM", "FewshotError", "FewshotWarning"),
+    *("InputError", "LabelMassWarning", "MaskedLM", "ModelLoadError", "NoAnswerWarning", "PromptTooLongError"),
+    *("Prompting", "SentenceEncoder", "Seq2SeqLM", "ShortenedWarning", "Template", "TemplateError"),
+    *("UnsupportedError", "Verbalizer", "VerbalizerError", "datasets", "gallery", "load"),
+]
+# A module may import from its own layer and from those below it.
+LAYERS = [
+    {"cli", "__main__", "demo", "evaluation", "plotting", "conformal"},
+    {"classifier", "persistence"},
+    {"strategies"},
+    {"rows", "preview", "demonstrations", "calibration", "datasets", "task.gallery"},
+    {"models"},
+    {"task"},
+    {"models.base", "errors"},
+]
+TORCH = {"local", "causal", "masked", "seq2seq", "entailment", "encoder"}
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+
+
+def imports(path: Path, top_level_only: bool = False) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    guarded = {
+        id(child)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for child in ast.walk(node)
+    }
+    found = set()
+    for node in tree.body if top_level_only else ast.walk(tree):
+        if id(node) in guarded:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def layer(name: str) -> int:
+    """The layer of a module, by its longest listed prefix."""
+    best = max(
+        ((len(listed), i) for i, group in enumerate(LAYERS) for listed in group if f"{name}.".startswith(f"{listed}.")),
+        default=None,
+    )
+    assert best is not None, f"{name} belongs to no layer"
+    return best[1]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_imports_point_one_way(path):
+    own = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    for imported in imports(path, top_level_only=True):
+        if imported.startswith("fewshot."):
+            target = imported.removeprefix("fewshot.")
+            if (PACKAGE / (target.replace(".", "/") + ".py")).is_file():
+                assert layer(own) <= layer(target), f"{own} imports {target}, which lies above it"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_torch_stays_in_its_rooms(path):
+    heavy = {name.partition(".")[0] for name in imports(path, top_level_only=True)}
+    heavy &= {"torch", "transformers", "sentence_transformers", "peft"}
+    if path.parent.name == "models" and path.stem in TORCH:
+        return
+    assert not heavy
+
+
+def test_the_public_names_are_these():
+    assert sorted(fewshot.__all__) == sorted(PUBLIC)
+    for name in PUBLIC:
+        assert getattr(fewshot, name) is not None
+    assert set(PUBLIC) < set(dir(fewshot))
+    with pytest.raises(AttributeError, match="no attribute 'Clasifier'"):
+        fewshot.Clasifier  # noqa: B018
+
+
+def test_the_stub_lists_the_same_names():
+    tree = ast.parse((PACKAGE / "__init__.pyi").read_text())
+    listed = {alias.asname for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert listed == set(PUBLIC)
+
+
+def test_import_needs_the_standard_library_only():
+    code = "import sys; before = set(sys.modules); import fewshot; print(sorted(set(sys.modules) - before))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    loaded = {name.partition(".")[0] for name in ast.literal_eval(out)}
+    assert loaded - set(sys.stdlib_module_names) == {"fewshot"}
+
+
+def test_the_extras_are_named_in_the_package_metadata():
+    from importlib.metadata import metadata
+
+    assert {"offline", "plot", "lora", "eval", "dev"} <= set(metadata("fewshot").get_all("Provides-Extra"))
+
+
+def test_every_requirement_is_pinned_in_the_constraints():
+    from importlib.metadata import requires
+
+    from packaging.requirements import Requirement
+
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    pinned = {Requirement(line).name.lower().replace("_", "-"): Requirement(line) for line in lines}
+    for text in requires("fewshot"):
+        needed = Requirement(text)
+        if needed.name == "fewshot":
+            continue
+        (exact,) = pinned[needed.name.lower()].specifier
+        assert exact.operator == "=="
+        assert needed.specifier.contains(exact.version), text
+
+
+def test_the_wheel_carries_gallery_data_and_types(tmp_path):
+    """Built by the declared backend, installed without dependencies into an environment of its own."""
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    venv.create(tmp_path / "env", with_pip=False, symlinks=True)
+    python = tmp_path / "env/bin/python"
+    where = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", where, str(wheel)], check=True
+    )
+    code = (
+        "import json, fewshot, pathlib; root = pathlib.Path(fewshot.__file__).parent;"
+        "print(json.dumps([str(root), [p.parent.name + '/' + p.stem for p in root.glob('templates/*/*.jinja')],"
+        "(root / 'py.typed').is_file(), (root / 'datasets/tickets.csv').is_file()]))"
+    )
+    out = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    root, templates, typed, data = json.loads(out)
+    assert Path(root).is_relative_to(tmp_path)
+    from fewshot import gallery
+
+    assert sorted(templates) == gallery.names()
+    assert typed
+    assert data

@@ -1,0 +1,94 @@
+"""Every block of the README runs; hub names become tiny local models of the same kind, and outputs are compared."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import shlex
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import pair
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+STAND_INS = {
+    "HuggingFaceTB/SmolLM2-360M": "llama",
+    "FacebookAI/roberta-base": "roberta",
+    "google/flan-t5-base": "t5",
+    "facebook/bart-large-mnli": "nli",
+    "Qwen/Qwen3-0.6B": "gpt2-chat",
+}
+
+
+def python_blocks(with_outputs: bool) -> list[str]:
+    return [body for language, body in BLOCKS if language == "python" and (">>>" in body) == with_outputs]
+
+
+def test_every_block_is_of_a_kind_that_is_run():
+    assert {language for language, _ in BLOCKS} == {"console", "python", "bash"}
+    assert len(python_blocks(True)) >= 5
+
+
+def test_blocks_with_outputs_print_what_they_say(mini):
+    source = "\n".join(python_blocks(True))
+    test = doctest.DocTestParser().get_doctest(source, {}, "README.md", "README.md", 0)
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
+    report: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=flags)
+    runner.run(test, out=report.append)
+    assert runner.tries > 20
+    assert not runner.failures, "".join(report)
+
+
+@pytest.mark.parametrize("block", python_blocks(False))
+def test_blocks_with_hub_names_run_on_tiny_models(block, tmp_path):
+    names = [name for name in STAND_INS if f'"{name}"' in block]
+    assert names
+    for name in names:
+        model, tokenizer = pair(STAND_INS[name])
+        folder = tmp_path / name.replace("/", "--")
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        block = block.replace(f'"{name}"', repr(str(folder)))
+    assert not re.search(r'"[\w.-]+/[\w.-]+"', block.replace('"sst2/it_was"', "")), "a hub name without a stand-in"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # random weights expect no label word
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_every_stand_in_is_used():
+    assert all(f'"{name}"' in README for name in STAND_INS)
+
+
+def test_shell_blocks_run(tmp_path, mini):
+    (tmp_path / "mail.csv").write_text("text\nI was charged twice\nThank you so much!\n")
+    (tmp_path / "labelled.csv").write_text("text,label\nMy invoice is wrong,billing\nLovely,praise\n")
+    commands = [line for language, body in BLOCKS if language == "bash" for line in body.splitlines()]
+    assert len(commands) == 3
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        assert program == "fewshot"
+        done = subprocess.run(
+            [sys.executable, "-m", "fewshot", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.csv").read_text().startswith("text,prediction,probability\n")
+
+
+def test_the_two_commands_are_those_of_the_makefile_and_of_ci():
+    makefile, ci = (ROOT / "Makefile").read_text(), (ROOT / ".ci/run").read_text()
+    for target in ("demo", "test"):
+        assert f"$ make {target} " in README
+        assert re.search(rf"^{target}: \$\(STAMP\)", makefile, re.MULTILINE)
+    assert re.search(r"^make test$", ci, re.MULTILINE)
+
+
+def test_pictures_exist():
+    for source in re.findall(r'<img src="([^"]+)"', README):
+        assert (ROOT / source).is_file()
