@@ -31,7 +31,7 @@ LAYERS = [
     {"task"},
     {"models.base", "errors"},
 ]
-TORCH = {"local", "causal", "masked", "seq2seq", "entailment", "encoder"}
+TORCH = {"heads", "packed", "local", "causal", "masked", "seq2seq", "entailment", "encoder"}
 
 
 def modules() -> list[Path]:

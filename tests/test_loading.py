@@ -99,9 +99,9 @@ def test_objects_are_taken_as_they_are():
 @pytest.mark.parametrize(
     ("thing", "message"),
     [
-        (3, "A int is not a model"),
+        (3, "An object of type int is not a model"),
         (("a", "b"), r"Got \(str, str\)"),
-        (("only",), "A tuple is not a model"),
+        (("only",), "type tuple is not a model"),
     ],
 )
 def test_other_objects_are_refused(thing, message):

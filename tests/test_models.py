@@ -173,12 +173,15 @@ class TestEveryLanguageModel:
             lm.tokenizer.padding_side = side
 
     def test_lengths_count_what_the_model_reads(self, name, monkeypatch):
+        import fewshot.models.causal as causal
+
         lm, queries = language_model(name), queries_for(name)
         widths = []
-        pad = lm._pad
+        pad, build = lm._pad, causal.build_trie
         monkeypatch.setattr(
-            lm, "_pad", lambda rows, padding=0: widths.append(max(map(len, rows))) or pad(rows, padding)
+            lm, "_pad", lambda rows, *padding: widths.append(max(map(len, rows))) or pad(rows, *padding)
         )
+        monkeypatch.setattr(causal, "build_trie", lambda rows: widths.append(max(map(len, rows))) or build(rows))
         for query, length in zip(queries, lm.lengths(queries), strict=True):
             widths.clear()
             lm.loglikelihoods([query])

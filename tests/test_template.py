@@ -289,11 +289,11 @@ def test_whatever_fails_while_rendering_is_a_template_error(field):
         Template(source).prompt("x")
 
 
-def test_an_unknown_filter_in_a_branch_is_found_when_it_is_reached():
-    template = Template("{% if text | length > 1 %}{{ text | nope }}{% endif %} {{ label }}")
-    assert template.render("x", "y") == " y"
+def test_an_unknown_filter_or_test_is_found_even_in_a_branch():
     with pytest.raises(TemplateError, match="No filter named 'nope'"):
-        template.prompt("xx")
+        Template("{% if text | length > 1 %}{{ text | nope }}{% endif %} {{ label }}")
+    with pytest.raises(TemplateError, match="No test named 'nope'"):
+        Template("{% if text is nope %}x{% endif %} {{ text }} {{ label }}")
 
 
 # what stands before the prompt

@@ -164,6 +164,7 @@ VERBALIZERS = {
     "yes": Verbalizer({"same": "Yes", "other": "No"}),
     "negative": Verbalizer({"neg": "negative", "very": "very negative", "ok": "OK"}),
     "case": Verbalizer({"upper": "A", "lower": "a", "b": " b "}),
+    "german": Verbalizer({"road": "Straße", "way": "Weg"}),
     "smileys": Verbalizer({"sad": ":(", "happy": ":)"}),
 }
 ANSWERS = [
@@ -281,6 +282,7 @@ ANSWERS = [
     # one word, up to case, for two classes
     ("case", "a", None),
     ("case", "A", None),
+    ("german", "STRASSE", "road"),
     # punctuation is all there is
     ("smileys", ":(", "sad"),
     ("smileys", ":)", "happy"),

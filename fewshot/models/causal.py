@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from fewshot.errors import ModelLoadError
+from fewshot.errors import FewshotWarning, ModelLoadError, warn
 from fewshot.models.base import IntArray, Kind, Query, Scores, scored_once
 from fewshot.models.loading import Recipe
-from fewshot.models.local import LocalModel, asked_of, batches, progress
+from fewshot.models.local import LocalModel, asked_of, batches, chunks, progress
+from fewshot.models.packed import PackedForward, self_check
+from fewshot.models.plan import build_trie, make_plan
 from fewshot.models.reads import Reads
 from fewshot.models.tokens import Chat, Head, Joined, join
 
 __all__ = ["CausalLM"]
+
+_KEPT_TOKENS = 512  # queries whose tokens are kept for a second look
 
 
 class CausalLM(LocalModel):
@@ -76,6 +80,7 @@ class CausalLM(LocalModel):
             raise ModelLoadError(f"{self!r} was asked to chat, and its tokenizer has no chat template.")
         self.chat = has_template if chat is None else chat
         self.chat_template_kwargs = dict(chat_template_kwargs or {})
+        self._tokens: dict[Query, Joined] = {}
         self.variant = f"chat={self.chat}{sorted(self.chat_template_kwargs.items())}"
 
     @cached_property
@@ -94,8 +99,14 @@ class CausalLM(LocalModel):
         return Head(self._start, text, False, "\n")
 
     def _joined(self, queries: Sequence[Query]) -> list[Joined]:
-        joined = join(self.plain, [(self._head(query), query) for query in queries])
-        return [one if one.common else Joined(self._anything(), one.rests) for one in joined]
+        """The tokens of each query's candidates; those of the last queries are kept, since lengths precede scores."""
+        new = [query for query in dict.fromkeys(queries) if query not in self._tokens]
+        joined = join(self.plain, [(self._head(query), query) for query in new])
+        found = {query: self._tokens[query] for query in queries if query in self._tokens}
+        for query, one in zip(new, joined, strict=True):
+            found[query] = one if one.common else Joined(self._anything(), one.rests)
+        self._tokens = dict(list(found.items())[-_KEPT_TOKENS:])
+        return [found[query] for query in queries]
 
     def _anything(self) -> tuple[int, ...]:
         """What an unconditional probability conditions on: the token that begins, or else ends, a text."""
@@ -109,38 +120,76 @@ class CausalLM(LocalModel):
         with asked_of(self, queries):
             return scored_once(self._score, queries)
 
-    @torch.inference_mode()
     def _score(self, queries: Sequence[Query]) -> list[Scores]:
-        reads = Reads()
-        for joined in self._joined(queries):
-            firsts = set()
-            reads.open()
-            for rest in joined.rests:
-                row = reads.row((*joined.common, *rest[:-1]))
-                start = len(joined.common) - 1
-                reads.ask([(row, start + i, token) for i, token in enumerate(rest)], first=rest[0] not in firsts)
-                firsts.add(rest[0])
-        with progress(len(reads.rows), "Scoring") as bar:
-            for batch in batches([len(row) for row in reads.rows]):
-                ids, mask = self._pad([reads.rows[i] for i in batch])
-                positions = reads.positions(batch)
-                logits = self._logits(ids, mask, positions)
-                reads.answer(batch, positions, logits)
-                bar.update(len(batch))
-        return reads.scores()
+        scores: list[Scores] = []
+        with progress(len(queries), "Scoring") as bar:
+            for chunk in chunks(queries):
+                reads = Reads()
+                for joined in self._joined(chunk):
+                    reads.continuations(joined.common, joined.rests)
+                self.within_memory(partial(self._run, reads))
+                scores += reads.scores()
+                bar.update(len(chunk))
+        return scores
 
-    def _logits(self, ids: torch.Tensor, mask: torch.Tensor, positions: list[int]) -> torch.Tensor:
+    @torch.inference_mode()
+    def _run(self, reads: Reads, budget: int) -> None:
+        """Compute what the reads ask for: every distinct prefix token once, or, where a model can't, row by row."""
+        if self._packed is None:
+            self._run_padded(reads, budget)
+            return
+        trie = build_trie(reads.rows)
+        wanted = np.zeros(len(trie), dtype=bool)
+        wanted[reads.settle(trie.paths)] = True
+        for nodes, hidden in self._packed.run(make_plan(trie, wanted, budget=min(budget, self._pack_tokens))):
+            for rows, logits in self._packed.split.blocks(hidden, self._vocabulary):
+                reads.answer(nodes[rows], logits)
+
+    def _run_padded(self, reads: Reads, budget: int) -> None:
+        spots = reads.settle()
+        rows, positions = np.divmod(spots, reads.width)
+        for batch in batches([len(row) for row in reads.rows], budget):
+            ids, mask = self._pad([reads.rows[i] for i in batch])
+            inside = np.isin(rows, batch)
+            at = np.unique(positions[inside])
+            logits = self._logits(ids, mask, at)
+            place = {row: i for i, row in enumerate(batch)}
+            which = [place[int(row)] for row in rows[inside]]
+            reads.answer(spots[inside], logits[which, np.searchsorted(at, positions[inside]).tolist()])
+
+    def _logits(self, ids: torch.Tensor, mask: torch.Tensor, positions: IntArray) -> torch.Tensor:
         """Logits at these positions, of shape (batch, positions, vocabulary)."""
-        at = torch.tensor(positions, device=ids.device)
-        if self._keeps:
+        at = torch.from_numpy(positions).to(ids.device)
+        if "logits_to_keep" in inspect.signature(self.model.forward).parameters:
             logits: torch.Tensor = self.model(input_ids=ids, attention_mask=mask, logits_to_keep=at).logits
             return logits
         return self.model(input_ids=ids, attention_mask=mask).logits[:, at]  # type: ignore[no-any-return]
 
+    @property
+    def _vocabulary(self) -> int:
+        return int(self.model.config.get_text_config().vocab_size)
+
+    @property
+    def _pack_tokens(self) -> int:
+        """Enough tokens to keep the hardware busy; more would only be masked from one another."""
+        return 512 if self.device.type == "cpu" else 4096
+
     @cached_property
-    def _keeps(self) -> bool:
-        """Whether the model can apply its head at chosen positions only."""
-        return "logits_to_keep" in inspect.signature(self.model.forward).parameters
+    def _packed(self) -> PackedForward | None:
+        """The packed engine, if it agrees with the model's own forward pass on this architecture."""
+        try:
+            packed = PackedForward(self.model)
+            error = self_check(self.model, packed)
+        except Exception as reason:  # whatever a strange cache or mask raises, the plain path still serves
+            error = f"{type(reason).__name__}: {reason}"
+        else:
+            if error is None:
+                return packed
+        warn(
+            f"{self!r} can't share prefixes between prompts ({error}): it is scored row by row, with equal results.",
+            FewshotWarning,
+        )
+        return None
 
     def lengths(self, queries: Sequence[Query]) -> IntArray:
         """Tokens of each query with its longest candidate, special tokens included."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from fewshot.errors import ModelLoadError, UnsupportedError
-from fewshot.models.base import IntArray, Kind, Query, Scores, scored_once
+from fewshot.models.base import FloatArray, IntArray, Kind, Query, Scores, scored_once
 from fewshot.models.loading import Recipe
-from fewshot.models.local import LocalModel, asked_of, batches, progress
+from fewshot.models.local import LocalModel, asked_of, batches, chunks, progress
 from fewshot.models.tokens import Special
 
 __all__ = ["EntailmentLM", "entailment_index"]
+
+Pair = tuple[tuple[int, ...], tuple[int, ...]]  # ids and token types of a premise with a hypothesis
 
 
 def entailment_index(config: Any) -> int | None:
@@ -70,7 +73,7 @@ class EntailmentLM(LocalModel):
     def _frame(self) -> tuple[Special, tuple[int, ...], tuple[int, int]]:
         return self.plain.special_pair()
 
-    def _pairs(self, queries: Sequence[Query]) -> list[list[tuple[tuple[int, ...], tuple[int, ...]]]]:
+    def _pairs(self, queries: Sequence[Query]) -> list[list[Pair]]:
         """(ids, token types) of each candidate's pair; a premise is tokenised once for all of them."""
         premises, hypotheses = [], []
         for query in queries:
@@ -99,24 +102,29 @@ class EntailmentLM(LocalModel):
         with asked_of(self, queries):
             return scored_once(self._score, queries)
 
-    @torch.inference_mode()
     def _score(self, queries: Sequence[Query]) -> list[Scores]:
-        nested = self._pairs(queries)
-        rows = [row for own in nested for row in own]
+        scores: list[Scores] = []
+        with progress(len(queries), "Scoring") as bar:
+            for chunk in chunks(queries):
+                nested = self._pairs(chunk)
+                values = self.within_memory(partial(self._run, [row for own in nested for row in own]))
+                bounds = np.cumsum([0, *map(len, nested)])
+                for (start, stop), own in zip(itertools.pairwise(bounds), nested, strict=True):
+                    n_tokens = np.array([len(ids) for ids, _ in own], dtype=np.int64)
+                    scores.append(Scores(values[start:stop], n_tokens))
+                bar.update(len(chunk))
+        return scores
+
+    @torch.inference_mode()
+    def _run(self, rows: Sequence[Pair], budget: int) -> FloatArray:
         values = np.empty(len(rows), dtype=np.float64)
         has_types = "token_type_ids" in self.tokenizer.model_input_names
-        with progress(len(rows), "Scoring") as bar:
-            for batch in batches([len(ids) for ids, _ in rows]):
-                ids, mask = self._pad([rows[i][0] for i in batch], self.tokenizer.pad_token_id or 0)
-                types = {"token_type_ids": self._pad([rows[i][1] for i in batch])[0]} if has_types else {}
-                logits = self.model(input_ids=ids, attention_mask=mask, **types).logits
-                values[batch] = logits.float().log_softmax(-1)[:, self._entails].double().cpu().numpy()
-                bar.update(len(batch))
-        bounds = np.cumsum([0, *map(len, nested)])
-        return [
-            Scores(values[start:stop], np.array([len(ids) for ids, _ in own], dtype=np.int64))
-            for start, stop, own in zip(bounds, bounds[1:], nested, strict=False)
-        ]
+        for batch in batches([len(ids) for ids, _ in rows], budget):
+            ids, mask = self._pad([rows[i][0] for i in batch], self.tokenizer.pad_token_id or 0)
+            types = {"token_type_ids": self._pad([rows[i][1] for i in batch])[0]} if has_types else {}
+            logits = self.model(input_ids=ids, attention_mask=mask, **types).logits
+            values[batch] = logits.float().log_softmax(-1)[:, self._entails].double().cpu().numpy()
+        return values
 
     def lengths(self, queries: Sequence[Query]) -> IntArray:
         """Tokens of each premise with its longest hypothesis, special tokens included."""

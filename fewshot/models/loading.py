@@ -146,7 +146,7 @@ def _from_object(model: Any, kwargs: dict[str, Any]) -> Any:
 
         return SentenceEncoder(model, **kwargs)
     cure = "Pass (model, tokenizer)." if hasattr(model, "config") else "Pass a name, a folder, or a model object."
-    raise ModelLoadError(f"A {type(model).__name__} is not a model that can be used. {cure}")
+    raise ModelLoadError(f"An object of type {type(model).__name__} is not a model that can be used. {cure}")
 
 
 def reload(recipe: Recipe, fingerprint: str) -> Any:

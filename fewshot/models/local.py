@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
-from typing import Any, Self
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -18,12 +20,17 @@ from fewshot.models.base import SCORING_VERSION, IntArray, Query
 from fewshot.models.loading import Recipe, reload
 from fewshot.models.tokens import PlainTokenizer
 
-__all__ = ["LocalModel", "batches", "digest", "native_dtype", "place", "progress", "settle_dtype"]
+__all__ = ["LocalModel", "batches", "chunks", "digest", "native_dtype", "place", "progress", "settle_dtype"]
 
 logger = logging.getLogger(__name__)
 
-#: Tokens per batch, padding included. Enough to fill a CPU or a small GPU, small enough for both.
+#: Tokens per padded batch: enough to fill the hardware, and less where memory is short.
 TOKEN_BUDGET = 8192
+#: Characters times candidates that are tokenised and planned at once, so that memory does not grow with the data.
+CHUNK_SIZE = 4_000_000
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+T = TypeVar("T")
 
 
 def place(device: str | None) -> torch.device:
@@ -70,6 +77,29 @@ def batches(lengths: Sequence[int] | IntArray, budget: int = TOKEN_BUDGET) -> It
         size = max(1, budget // max(1, int(lengths[order[start]])))
         yield [int(i) for i in order[start : start + size]]
         start += size
+
+
+def chunks(queries: Sequence[Query], size: int = CHUNK_SIZE) -> Iterator[Sequence[Query]]:
+    """Cut a long list of queries into runs of bounded size, in order."""
+    start = total = 0
+    for i, query in enumerate(queries):
+        length = sum(len(turn.text) for turn in query.context) + len(query.prefix) + len(query.suffix) + 16
+        total += length * len(query.candidates)
+        if total > size and i > start:
+            yield queries[start:i]
+            start, total = i, length * len(query.candidates)
+    if start < len(queries):
+        yield queries[start:]
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that are free on a device, as far as it tells."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):  # not every system tells
+        return 4 * 2**30
 
 
 @contextlib.contextmanager
@@ -123,6 +153,29 @@ class LocalModel:
         positions = getattr(embeddings, "position_embeddings", None)
         padding = getattr(positions, "padding_idx", None)
         return 0 if padding is None else int(padding) + 1
+
+    @cached_property
+    def budget(self) -> int:
+        """Tokens per padded batch that memory has room for; it halves when that proves too many."""
+        config = self.model.config.get_text_config()
+        width = int(getattr(config, "hidden_size", 0) or getattr(config, "d_model", 0) or 1024)
+        # a layer's activations: about 16 hidden states a token (attention, the wide layer, residuals), in float32
+        room = available_memory(self.device) // (4 * 64 * width)
+        return int(min(TOKEN_BUDGET, max(room, 256)))
+
+    def within_memory(self, compute: Callable[[int], T]) -> T:
+        """Call ``compute(budget)``, and again with half the budget for as long as memory runs out."""
+        while True:
+            try:
+                return compute(self.budget)
+            except (RuntimeError, MemoryError) as error:
+                short = isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY)
+                if not short or self.budget <= 16:
+                    raise
+            self.budget //= 2
+            logger.warning("%r ran out of memory: going on with batches of %d tokens", self, self.budget)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def token_ends(self, texts: Sequence[str]) -> list[IntArray]:
         """For each text, the character offset at which each of its tokens ends."""

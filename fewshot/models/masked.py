@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -11,8 +11,9 @@ import torch
 
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import IntArray, Kind, Query, Scores, scored_once
+from fewshot.models.heads import Split
 from fewshot.models.loading import Recipe
-from fewshot.models.local import LocalModel, asked_of, batches, progress
+from fewshot.models.local import LocalModel, asked_of, batches, chunks, progress
 from fewshot.models.reads import Reads
 from fewshot.models.tokens import Special, check_tokens
 
@@ -107,13 +108,21 @@ class MaskedLM(LocalModel):
         with asked_of(self, queries):
             return scored_once(self._score, queries)
 
-    @torch.inference_mode()
     def _score(self, queries: Sequence[Query]) -> list[Scores]:
+        scores: list[Scores] = []
+        with progress(len(queries), "Scoring") as bar:
+            for chunk in chunks(queries):
+                reads = self._reads(chunk)
+                self.within_memory(partial(self._run, reads))
+                scores += reads.scores()
+                bar.update(len(chunk))
+        return scores
+
+    def _reads(self, queries: Sequence[Query]) -> Reads:
         mask, special = int(self.tokenizer.mask_token_id), self._special
         reads = Reads()
         for clozes in self._clozes(queries):
-            firsts = set()
-            reads.open()
+            reads.query()
             for before, word, after in clozes:
                 start = len(special.before) + len(before)
                 asked = []
@@ -122,17 +131,27 @@ class MaskedLM(LocalModel):
                     hole = (*known, *[mask] * (len(word) - len(known)))
                     row = reads.row((*special.before, *before, *hole, *after, *special.after))
                     asked.append((row, start + i, token))
-                reads.ask(asked, first=word[0] not in firsts)
-                firsts.add(word[0])
+                reads.candidate(asked)
+        return reads
+
+    @torch.inference_mode()
+    def _run(self, reads: Reads, budget: int) -> None:
+        spots = reads.settle()
+        rows, positions = np.divmod(spots, reads.width)
         padding = self.tokenizer.pad_token_id or 0
-        with progress(len(reads.rows), "Scoring") as bar:
-            for batch in batches([len(row) for row in reads.rows]):
-                ids, attended = self._pad([reads.rows[i] for i in batch], padding)
-                positions = reads.positions(batch)
-                logits = self.model(input_ids=ids, attention_mask=attended).logits
-                reads.answer(batch, positions, logits[:, positions])
-                bar.update(len(batch))
-        return reads.scores()
+        for batch in batches([len(row) for row in reads.rows], budget):
+            ids, attended = self._pad([reads.rows[i] for i in batch], padding)
+            inside = np.isin(rows, batch)
+            place = {row: i for i, row in enumerate(batch)}
+            which = [place[int(row)] for row in rows[inside]]
+            hidden = self._split.body(input_ids=ids, attention_mask=attended).last_hidden_state
+            wanted = hidden[which, positions[inside].tolist()]
+            for block, logits in self._split.blocks(wanted, int(self.model.config.vocab_size)):
+                reads.answer(spots[inside][block], logits)
+
+    @cached_property
+    def _split(self) -> Split:
+        return Split(self.model)
 
     def lengths(self, queries: Sequence[Query]) -> IntArray:
         """Tokens of each query with its longest candidate, special tokens included."""

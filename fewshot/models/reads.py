@@ -6,12 +6,13 @@ position), so inputs are collected once, run in any order, and every number find
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fewshot.models.base import Scores
+from fewshot.models.base import FloatArray, IntArray, Scores
 
 if TYPE_CHECKING:
     import torch
@@ -27,16 +28,14 @@ class Reads:
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self._index: dict[Row, int] = {}
-        self._asked: dict[int, list[tuple[int, int, int, bool]]] = {}  # row -> (position, token, candidate, first)
+        self._asked: list[tuple[int, int, int, int, bool]] = []  # row, position, token, candidate, first
         self._n_tokens: list[int] = []
         self._starts: list[int] = []  # where each query's candidates begin
-        self._sums: list[float] = []
-        self._mass: list[float] = []
 
-    def open(self) -> None:
+    def query(self) -> None:
         """Begin a query; the candidates that follow are its own."""
         self._starts.append(len(self._n_tokens))
-        self._mass.append(0.0)
+        self._firsts: set[int] = set()
 
     def row(self, ids: Row) -> int:
         """The number of this input row, which is run once however often it is asked for."""
@@ -45,47 +44,73 @@ class Reads:
             self.rows.append(ids)
         return self._index[ids]
 
-    def ask(self, reads: Sequence[tuple[int, int, int]], first: bool) -> None:
-        """Ask for one candidate: (row, position, token) of each token; ``first`` counts it in the label mass."""
+    def candidate(self, reads: Sequence[tuple[int, int, int]]) -> None:
+        """Ask for one candidate: the (row, position, token) of each of its tokens."""
         candidate = len(self._n_tokens)
         self._n_tokens.append(len(reads))
-        self._sums.append(0.0)
-        for i, (row, position, token) in enumerate(reads):
-            self._asked.setdefault(row, []).append((position, token, candidate, first and i == 0))
+        new = reads[0][2] not in self._firsts  # distinct first tokens make up the label mass
+        self._firsts.add(reads[0][2])
+        self._asked += [(*read, candidate, new and i == 0) for i, read in enumerate(reads)]
 
-    def positions(self, batch: Sequence[int]) -> list[int]:
-        """All positions that any of these rows is read at."""
-        return sorted({position for row in batch for position, *_ in self._asked[row]})
+    def continuations(self, common: Row, rests: Sequence[Row]) -> None:
+        """Ask for a query whose candidates continue a common beginning, token by token.
 
-    def answer(self, batch: Sequence[int], positions: Sequence[int], logits: torch.Tensor) -> None:
-        """Take the reads of these rows from their logits, of shape (batch, positions, vocabulary)."""
-        column = {position: i for i, position in enumerate(positions)}
-        asked = [
-            (b, column[p], token, c, first) for b, row in enumerate(batch) for p, token, c, first in self._asked[row]
-        ]
-        rows, columns, tokens = (list(part) for part in list(zip(*asked, strict=True))[:3])
-        spots = list(dict.fromkeys(zip(rows, columns, strict=True)))
-        where = {spot: i for i, spot in enumerate(spots)}
-        # The normaliser is exact over the whole vocabulary, in float32, and only where something is read.
-        normalised = logits[[r for r, _ in spots], [c for _, c in spots]].float().log_softmax(-1)
-        which = [where[spot] for spot in zip(rows, columns, strict=True)]
-        values = normalised[which, tokens].double().cpu().numpy()
-        for (_, _, _, candidate, first), value in zip(asked, values, strict=True):
-            self._sums[candidate] += float(value)
-            if first:
-                self._mass[self._query_of(candidate)] += float(np.exp(value))
+        A candidate's last token is read and never needs to be an input.
+        """
+        self.query()
+        for rest in rests:
+            row = self.row((*common, *rest[:-1]))
+            self.candidate([(row, len(common) - 1 + i, token) for i, token in enumerate(rest)])
 
-    def _query_of(self, candidate: int) -> int:
-        return int(np.searchsorted(self._starts, candidate, side="right")) - 1
+    def settle(self, paths: Sequence[IntArray] | None = None) -> IntArray:
+        """Close the list, and number the distinct places that are read.
+
+        Parameters
+        ----------
+        paths : sequence of ndarray, optional
+            For each row, the number of each of its positions. None: rows one after the other, ``spot // width`` the row
+            and ``spot % width`` the position, where ``width`` is that of the longest row.
+
+        Returns
+        -------
+        ndarray
+            The numbers of all places, sorted, each once.
+        """
+        table = np.array(self._asked, dtype=np.int64).reshape(-1, 5)
+        self.width = max(map(len, self.rows), default=1)
+        if paths is None:
+            spots = table[:, 0] * self.width + table[:, 1]
+        else:
+            starts = np.cumsum([0, *map(len, paths)])
+            flat = np.concatenate(paths) if len(paths) else np.empty(0, dtype=np.int64)
+            spots = flat[starts[table[:, 0]] + table[:, 1]]
+        order = np.argsort(spots, kind="stable")
+        self._spots, self._table = spots[order], table[order]
+        self._values = np.full(len(order), np.nan)
+        return np.unique(spots)
+
+    def answer(self, spots: IntArray, logits: torch.Tensor) -> None:
+        """Take what is read at these places from their logits, of shape (n_spots, vocabulary).
+
+        The normaliser is exact over the whole vocabulary, in float32.
+        """
+        starts = np.searchsorted(self._spots, spots, side="left")
+        stops = np.searchsorted(self._spots, spots, side="right")
+        reads = np.concatenate([np.arange(a, b) for a, b in zip(starts, stops, strict=True)])
+        which = np.repeat(np.arange(len(spots)), stops - starts)
+        table = logits.float()
+        normaliser = table.logsumexp(-1)
+        values = table[which.tolist(), self._table[reads, 2].tolist()] - normaliser[which.tolist()]
+        self._values[reads] = values.double().cpu().numpy()
 
     def scores(self) -> list[Scores]:
         """The finished scores, one a query."""
-        bounds = [*self._starts, len(self._n_tokens)]
+        n = len(self._n_tokens)
+        candidates, first = self._table[:, 3], self._table[:, 4].astype(bool)
+        sums: FloatArray = np.bincount(candidates, weights=self._values, minlength=n).astype(np.float64)
+        firsts = np.bincount(candidates[first], weights=np.exp(self._values[first]), minlength=n)
+        n_tokens = np.array(self._n_tokens, dtype=np.int64)
         return [
-            Scores(
-                np.array(self._sums[start:stop], dtype=np.float64),
-                np.array(self._n_tokens[start:stop], dtype=np.int64),
-                mass,
-            )
-            for start, stop, mass in zip(bounds, bounds[1:], self._mass, strict=False)
+            Scores(sums[start:stop], n_tokens[start:stop], float(firsts[start:stop].sum()))
+            for start, stop in itertools.pairwise([*self._starts, n])
         ]

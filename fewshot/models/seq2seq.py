@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -11,8 +11,9 @@ import torch
 
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import IntArray, Kind, Query, Scores, scored_once
+from fewshot.models.heads import Split
 from fewshot.models.loading import Recipe
-from fewshot.models.local import LocalModel, asked_of, batches, progress
+from fewshot.models.local import LocalModel, asked_of, batches, chunks, progress
 from fewshot.models.reads import Reads
 from fewshot.models.tokens import Special, check_tokens
 
@@ -127,37 +128,56 @@ class Seq2SeqLM(LocalModel):
         with asked_of(self, queries):
             return scored_once(self._score, queries)
 
-    @torch.inference_mode()
     def _score(self, queries: Sequence[Query]) -> list[Scores]:
-        start = (int(self.model.config.decoder_start_token_id),)
-        inputs = self._inputs(queries)
-        reads = Reads()
-        owner: dict[int, int] = {}
-        for i, (lead, words) in enumerate(self._outputs(queries)):
-            firsts = set()
-            reads.open()
-            for word in words:
-                # The query's number makes rows of different texts distinct; it is taken off before decoding.
-                row = reads.row((i, *start, *lead, *word[:-1]))
-                owner[row] = i
-                reads.ask([(row, len(lead) + j, token) for j, token in enumerate(word)], first=word[0] not in firsts)
-                firsts.add(word[0])
-        costs = [len(inputs[owner[row]]) + len(ids) for row, ids in enumerate(reads.rows)]
+        scores: list[Scores] = []
+        with progress(len(queries), "Scoring") as bar:
+            for chunk in chunks(queries):
+                start = int(self.model.config.decoder_start_token_id)
+                reads = Reads()
+                for i, (lead, words) in enumerate(self._outputs(chunk)):
+                    # the query's number keeps rows of different texts apart; it is taken off before decoding
+                    reads.continuations((i, start, *lead), words)
+                self.within_memory(partial(self._run, reads, self._inputs(chunk)))
+                scores += reads.scores()
+                bar.update(len(chunk))
+        return scores
+
+    @torch.inference_mode()
+    def _run(self, reads: Reads, inputs: list[tuple[int, ...]], budget: int) -> None:
+        """Encode each text once, and decode all its candidates on it."""
+        spots = reads.settle()
+        rows, positions = np.divmod(spots, reads.width)
         padding = self.tokenizer.pad_token_id or 0
-        with progress(len(reads.rows), "Scoring") as bar:
-            for batch in batches(costs):
-                texts = list(dict.fromkeys(owner[row] for row in batch))
-                ids, attended = self._pad([inputs[i] for i in texts], padding)
-                states = self.model.get_encoder()(input_ids=ids, attention_mask=attended).last_hidden_state
-                which = torch.tensor([texts.index(owner[row]) for row in batch], device=states.device)
-                written, _ = self._pad([reads.rows[row][1:] for row in batch], padding)
-                positions = reads.positions(batch)
-                logits = self.model(
-                    encoder_outputs=(states[which],), attention_mask=attended[which], decoder_input_ids=written
-                ).logits
-                reads.answer(batch, positions, logits[:, positions])
-                bar.update(len(batch))
-        return reads.scores()
+        by_text: dict[int, list[int]] = {}
+        for number, row in enumerate(reads.rows):
+            by_text.setdefault(row[0], []).append(number)
+        for texts in batches([len(inputs[i]) for i in range(len(inputs))], budget):
+            ids, attended = self._pad([inputs[i] for i in texts], padding)
+            states = self.model.get_encoder()(input_ids=ids, attention_mask=attended).last_hidden_state
+            numbers = [number for i in texts for number in by_text[i]]
+            for part in batches([len(reads.rows[n]) + ids.shape[1] for n in numbers], budget):
+                batch = [numbers[i] for i in part]
+                which = torch.tensor([texts.index(reads.rows[n][0]) for n in batch], device=states.device)
+                written, _ = self._pad([reads.rows[n][1:] for n in batch], padding)
+                inside = np.isin(rows, batch)
+                place = {row: i for i, row in enumerate(batch)}
+                hidden = self._split.body(
+                    input_ids=written,
+                    encoder_hidden_states=states[which],
+                    encoder_attention_mask=attended[which],
+                    use_cache=False,
+                ).last_hidden_state
+                wanted = hidden[[place[int(row)] for row in rows[inside]], (positions[inside] - 1).tolist()]
+                for block, logits in self._split.blocks(wanted, self._vocabulary, encoder_outputs=(states[:1],)):
+                    reads.answer(spots[inside][block], logits)
+
+    @cached_property
+    def _split(self) -> Split:
+        return Split(self.model, "decoder")
+
+    @property
+    def _vocabulary(self) -> int:
+        return int(self.model.config.vocab_size)
 
     def lengths(self, queries: Sequence[Query]) -> IntArray:
         """Tokens that the encoder reads, or the decoder writes with the longest candidate, whichever are more."""

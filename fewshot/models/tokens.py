@@ -23,6 +23,7 @@ from fewshot.models.base import IntArray, Query, Turn
 __all__ = ["Chat", "Head", "Joined", "PlainTokenizer", "Special", "join"]
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_BETWEEN_WORDS = re.compile(r"(?<=[A-Za-z]) (?=[A-Za-z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,19 @@ class PlainTokenizer:
         """Token ids of each text as it stands right after a special token."""
         marked = self._backend.encode_batch([self._break + _clean(text) for text in texts], add_special_tokens=False)
         return [encoding.ids[1:] for encoding in marked]
+
+    @cached_property
+    def _cuts_at_blanks(self) -> bool:
+        """Whether no token ever reaches across the blank between two words."""
+        split = self._backend.pre_tokenizer
+        return split is not None and len(split.pre_tokenize_str("one two three")) >= 3
+
+    def late_cut(self, text: str) -> int:
+        """Where a text can be cut late without changing its tokens; 0 where it can't, or need not."""
+        if len(text) < 64 or not self._cuts_at_blanks:
+            return 0
+        found = _BETWEEN_WORDS.search(text[::-1], 16)
+        return len(text) - found.end() if found else 0
 
     def token_ends(self, texts: Sequence[str]) -> list[IntArray]:
         """For each text, the character offset at which each of its tokens ends."""
@@ -229,14 +243,31 @@ def join(plain: PlainTokenizer, asked: Sequence[tuple[Head, Query]]) -> list[Joi
 
 
 def _joined(plain: PlainTokenizer, asked: Sequence[tuple[Head, Query]], ends: Sequence[str]) -> list[Joined]:
-    texts: dict[bool, list[str]] = {True: [], False: []}
-    for (head, query), end in zip(asked, ends, strict=True):
-        texts[head.inner] += [head.text, *(head.text + word + query.suffix + end for word in query.candidates)]
-    encoded = {True: iter(plain.inner_ids(texts[True])), False: iter(plain.ids(texts[False]))}
-    return [
-        _cut(head.ids, next(encoded[head.inner]), [next(encoded[head.inner]) for _ in query.candidates])
-        for head, query in asked
-    ]
+    """One joined tokenisation a query, the long text before the hole tokenised once and not once a candidate.
+
+    The text is cut at a late blank between two words where the tokenizer cuts as well; only what follows is tokenised
+    with each candidate. Where the two parts' tokens are not those of the whole, the whole is tokenised with each.
+    """
+    cuts = [plain.late_cut(head.text) if len(query.candidates) > 2 else 0 for head, query in asked]
+    jobs: dict[bool, list[str]] = {True: [], False: []}
+    for (head, query), end, cut in zip(asked, ends, cuts, strict=True):
+        jobs[head.inner] += [head.text] + ([head.text[:cut]] if cut else [])
+        tail = head.text[cut:]
+        jobs[head.inner or bool(cut)] += [tail] if cut else []
+        jobs[head.inner or bool(cut)] += [tail + word + query.suffix + end for word in query.candidates]
+    done = {True: iter(plain.inner_ids(jobs[True])), False: iter(plain.ids(jobs[False]))}
+    joined = []
+    for (head, query), end, cut in zip(asked, ends, cuts, strict=True):
+        alone = next(done[head.inner])
+        stem = next(done[head.inner]) if cut else []
+        late = done[head.inner or bool(cut)]
+        tail_ids = next(late) if cut else alone
+        wholes = [stem + next(late) for _ in query.candidates]
+        if cut and stem + tail_ids != alone:
+            encode = plain.inner_ids if head.inner else plain.ids
+            wholes = encode([head.text + word + query.suffix + end for word in query.candidates])
+        joined.append(_cut(head.ids, alone, wholes))
+    return joined
 
 
 def check_tokens(candidates: Sequence[str], rests: Sequence[tuple[int, ...]]) -> None:

@@ -141,6 +141,11 @@ def compile_source(body: str) -> Compiled:
     for stray in tree.find_all(nodes.Filter):
         if stray.name == "shorten":
             raise TemplateError(_pointed("'shorten' must be the last filter of a field", body, stray.lineno, "shorten"))
+    for node in tree.find_all((nodes.Filter, nodes.Test)):  # also those in a branch that no row may ever take
+        known = env.filters if isinstance(node, nodes.Filter) else env.tests
+        if node.name not in known:
+            kind = "filter" if isinstance(node, nodes.Filter) else "test"
+            raise TemplateError(_pointed(f"No {kind} named {node.name!r}", body, node.lineno, node.name))
     env.places = tuple(places)  # type: ignore[attr-defined]
     run = [child for output in _own_outputs(tree) for child in output.nodes if _in_frame(child, places)]
     frame_tree = nodes.Template([nodes.Output(copy.deepcopy(run))])
