@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Auto": "fewshot.strategies.auto",
+    "CachedLM": "fewshot.models.cached",
     "CausalLM": "fewshot.models.causal",
     "Classifier": "fewshot.classifier",
     "Embedding": "fewshot.strategies.embedding",

@@ -11,6 +11,7 @@ from fewshot.errors import ShortenedWarning as ShortenedWarning
 from fewshot.errors import TemplateError as TemplateError
 from fewshot.errors import UnsupportedError as UnsupportedError
 from fewshot.errors import VerbalizerError as VerbalizerError
+from fewshot.models.cached import CachedLM as CachedLM
 from fewshot.models.causal import CausalLM as CausalLM
 from fewshot.models.encoder import SentenceEncoder as SentenceEncoder
 from fewshot.models.entailment import EntailmentLM as EntailmentLM

@@ -16,7 +16,17 @@ import fewshot
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "fewshot"
 PUBLIC = [
-    *("Auto", "CausalLM", "Classifier", "Embedding", "EntailmentLM", "FakeLM", "FewshotError", "FewshotWarning"),
+    *(
+        "Auto",
+        "CachedLM",
+        "CausalLM",
+        "Classifier",
+        "Embedding",
+        "EntailmentLM",
+        "FakeLM",
+        "FewshotError",
+        "FewshotWarning",
+    ),
     *("InputError", "LabelMassWarning", "MaskedLM", "ModelLoadError", "NoAnswerWarning", "PromptTooLongError"),
     *("Prompting", "SentenceEncoder", "Seq2SeqLM", "ShortenedWarning", "Template", "TemplateError"),
     *("UnsupportedError", "Verbalizer", "VerbalizerError", "datasets", "gallery", "load"),
@@ -31,7 +41,7 @@ LAYERS = [
     {"task"},
     {"models.base", "errors"},
 ]
-TORCH = {"heads", "packed", "local", "causal", "masked", "seq2seq", "entailment", "encoder"}
+TORCH = {"heads", "packed", "decoding", "local", "causal", "masked", "seq2seq", "entailment", "encoder"}
 
 
 def modules() -> list[Path]:

@@ -193,3 +193,23 @@ def test_running_out_of_memory_halves_the_batches_and_goes_on(name, caplog):
 
     with pytest.raises(RuntimeError, match="some other failure"):
         type(lm).within_memory(lm, broken)
+
+
+@pytest.mark.parametrize("name", ["GPT-2", "Llama", "Mistral, sliding", "Gemma 3", "OPT"])
+def test_answers_over_a_shared_prefix_are_those_of_greedy_decoding(name, monkeypatch):
+    monkeypatch.setattr(CausalLM, "_pack_tokens", property(lambda self: 24))  # several packs and several groups
+    lm = CausalLM(model(name), TOKENS)
+    queries = [*QUERIES, QUERIES[0], Query("Short", ("a",), "", DEMONSTRATIONS[:1]), Query("Not shared at all", ("a",))]
+    found = lm.generate(queries, 6)
+    with torch.inference_mode():
+        for query, answer in zip(queries, found, strict=True):
+            ids = TOKENS("".join(turn.text for turn in query.context) + query.prefix.rstrip(" ")).input_ids
+            start = len(ids)
+            while len(ids) < start + 6:
+                token = int(lm.model(torch.tensor([ids])).logits[0, -1].argmax())
+                if token in lm._ends:
+                    break
+                ids.append(token)
+            assert answer == TOKENS.decode(ids[start:], skip_special_tokens=True)
+    lm._packed = None
+    assert lm.generate(queries, 6) == found

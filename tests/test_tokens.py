@@ -146,3 +146,38 @@ def test_words_that_are_nothing_or_the_same_are_refused():
         join(plain, [(head, Query("It was ", ("Good", "good")))])
     with pytest.raises(ValueError, match="yields no token"):
         join(plain, [(head, Query("It was ", ("good", "\u200b")))])
+
+
+LONG = st.lists(
+    st.sampled_from([*corpus()[:40], *NASTY, "naïve café", "x" * 70, "1,234.5", "l'été", "don't"]), max_size=6
+)
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@given(parts=LONG, blank=st.sampled_from(["", " ", "\n", "  "]))
+@quick
+def test_a_long_text_cut_before_the_hole_gives_the_same_tokens(name, parts, blank):
+    plain = PlainTokenizer(tokenizer(name))
+    prefix, candidates, suffix = " ".join(parts) + blank, ("great", "terrible", "very good", "1"), "."
+    for inner in (False, True):
+        (joined,) = join(plain, [(Head((), prefix, inner, None), Query(prefix, candidates, suffix))])
+        encode = plain.inner_ids if inner else plain.ids
+        assert [[*joined.common, *rest] for rest in joined.rests] == encode([prefix + c + suffix for c in candidates])
+
+
+def test_only_the_end_of_a_long_text_is_tokenised_with_each_candidate(monkeypatch):
+    plain = PlainTokenizer(tokenizer("byte-level BPE"))
+    prefix = "The parcel came late and nobody told me why it did. " * 20 + "It was "
+    seen = []
+    encode = plain._backend.encode_batch
+
+    class Spy:
+        pre_tokenizer = plain._backend.pre_tokenizer
+
+        def encode_batch(self, texts, **options):
+            seen.extend(texts)
+            return encode(texts, **options)
+
+    monkeypatch.setattr(plain, "_backend", Spy())
+    join(plain, [(Head((), prefix, False, None), Query(prefix, tuple(f"word{i}" for i in range(50)), "."))])
+    assert sum(map(len, seen)) < 6 * len(prefix)

@@ -12,6 +12,7 @@ import torch
 
 from fewshot.errors import FewshotWarning, ModelLoadError, warn
 from fewshot.models.base import IntArray, Kind, Query, Scores, scored_once
+from fewshot.models.decoding import decode
 from fewshot.models.loading import Recipe
 from fewshot.models.local import LocalModel, asked_of, batches, chunks, progress
 from fewshot.models.packed import PackedForward, self_check
@@ -194,10 +195,11 @@ class CausalLM(LocalModel):
     def lengths(self, queries: Sequence[Query]) -> IntArray:
         """Tokens of each query with its longest candidate, special tokens included."""
         with asked_of(self, queries):
-            joined = self._joined(queries)
-        return np.array([len(one.common) + max(map(len, one.rests)) for one in joined], dtype=np.int64)
+            sizes = [
+                len(one.common) + max(map(len, one.rests)) for chunk in chunks(queries) for one in self._joined(chunk)
+            ]
+        return np.array(sizes, dtype=np.int64)
 
-    @torch.inference_mode()
     def generate(self, queries: Sequence[Query], max_new_tokens: int) -> list[str]:
         """Continue each prefix greedily; the answer ends with the turn, the text, or ``max_new_tokens``."""
         prompts = []
@@ -206,21 +208,41 @@ class CausalLM(LocalModel):
             text = head.text if self.chat else head.text.rstrip(" ")  # a blank before a word belongs to the word
             own = (self.plain.inner_ids if head.inner else self.plain.ids)([text])[0]
             prompts.append((*head.ids, *own) or self._anything())
-        answers = [""] * len(prompts)
-        padding = self.tokenizer.pad_token_id
-        padding = self.tokenizer.eos_token_id if padding is None else padding
+        answers = self._continued(prompts, max_new_tokens)
+        return [str(text) for text in self.tokenizer.batch_decode(answers, skip_special_tokens=True)]
+
+    @torch.inference_mode()
+    def _continued(self, prompts: list[tuple[int, ...]], max_new_tokens: int) -> list[list[int]]:
+        answers: list[list[int]] = [[] for _ in prompts]
         with progress(len(prompts), "Generating") as bar:
-            for batch in batches([len(row) + max_new_tokens for row in prompts]):
+            if self._packed is not None:
+                group = min(4 * self._pack_tokens, max(self.budget, 256))
+                for i, answer in decode(
+                    self._packed, prompts, max_new_tokens, self._ends, group=group, pack=self._pack_tokens
+                ):
+                    answers[i] = answer
+                    bar.update()
+                return answers
+            for batch in batches([len(row) + max_new_tokens for row in prompts], self.budget):
                 width = max(len(prompts[i]) for i in batch)
-                flipped, mask = self._pad([prompts[i][::-1] for i in batch], padding or 0)
+                flipped, mask = self._pad([prompts[i][::-1] for i in batch])
                 new = self.model.generate(
                     input_ids=flipped.flip(1),
                     attention_mask=mask.flip(1),
                     max_new_tokens=max_new_tokens,
                     do_sample=False,
-                    pad_token_id=padding or 0,
-                )[:, width:]
-                for i, text in zip(batch, self.tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
-                    answers[i] = text
+                    pad_token_id=next(iter(self._ends), 0),
+                )[:, width:].tolist()
+                for i, row in zip(batch, new, strict=True):
+                    stop = next((j for j, token in enumerate(row) if token in self._ends), len(row))
+                    answers[i] = row[:stop]
                 bar.update(len(batch))
         return answers
+
+    @property
+    def _ends(self) -> set[int]:
+        """Tokens that end an answer."""
+        config = getattr(self.model, "generation_config", None)
+        stated = getattr(config, "eos_token_id", None)
+        ends = [stated] if isinstance(stated, int) else list(stated or ())
+        return {int(end) for end in (*ends, self.tokenizer.eos_token_id) if end is not None}

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from fewshot.models.base import SCORING_VERSION, FloatArray, IntArray, Kind, Query
 from fewshot.models.loading import Recipe, reload
-from fewshot.models.local import digest
+from fewshot.models.local import batches, digest, progress
 from fewshot.models.tokens import PlainTokenizer
 
 if TYPE_CHECKING:
@@ -98,15 +98,22 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.stack([known[text] for text in texts]).astype(np.float64)
 
     def _compute(self, texts: list[str]) -> NDArray[np.float32]:
+        """Encode in batches of like length under a token budget, with a progress bar when it takes long."""
+        clean = [text.encode("utf-8", "replace").decode() for text in texts]
+        lengths = [min(len(ends) + 2, self.limit) for ends in self.token_ends(clean)]
         tokenizer = self.model.tokenizer
         split, tokenizer.split_special_tokens = tokenizer.split_special_tokens, True  # "[SEP]" in a text is text
+        vectors: dict[int, NDArray[np.float32]] = {}
         try:
-            vectors = self.model.encode(
-                [text.encode("utf-8", "replace").decode() for text in texts], show_progress_bar=False
-            )
+            with progress(len(texts), "Encoding") as bar:
+                for batch in batches(lengths):
+                    part = [clean[i] for i in batch]
+                    found = self.model.encode(part, batch_size=len(part), show_progress_bar=False)
+                    vectors |= zip(batch, np.asarray(found, dtype=np.float32), strict=True)
+                    bar.update(len(batch))
         finally:
             tokenizer.split_special_tokens = split
-        return np.asarray(vectors, dtype=np.float32)
+        return np.stack([vectors[i] for i in range(len(texts))])
 
     def _remember(self, vectors: dict[str, NDArray[np.float32]]) -> None:
         with self._lock:

@@ -86,7 +86,9 @@ class EntailmentLM(LocalModel):
             premises.append(premise)
             hypotheses += [query.prefix + word + query.suffix for word in query.candidates]
         special, between, (type_a, type_b) = self._frame
-        encoded = iter(self.plain.ids(hypotheses))
+        distinct = list(dict.fromkeys(hypotheses))  # the same for every text, unless a field stands beside the hole
+        ids = dict(zip(distinct, self.plain.ids(distinct), strict=True))
+        encoded = iter([ids[hypothesis] for hypothesis in hypotheses])
         pairs = []
         for query, first in zip(queries, self.plain.ids(premises), strict=True):
             a = (*special.before, *first, *between)

@@ -81,26 +81,36 @@ class MaskedLM(LocalModel):
         The candidate's own tokens begin where any candidate leaves the prefix's tokenisation, and end with the last
         token that holds one of its characters; so a blank before the hole goes where the tokenizer puts it.
         """
-        texts, stops = [], []
+        plain, texts = self.plain, []
+        windows = []
         for query in queries:
             before = "".join(turn.text for turn in query.context) + query.prefix
-            texts += [before, *(before + word + query.suffix for word in query.candidates)]
-            stops += [0, *(len(before) + len(word) for word in query.candidates)]
-        encoded = self.plain.encodings(texts)
-        clozes, at = [], 0
-        for query in queries:
-            n = len(query.candidates)
-            alone, wholes = encoded[at].ids, encoded[at + 1 : at + 1 + n]
+            # only what stands near the hole is tokenised with each candidate
+            start = plain.late_cut(before)
+            stop = plain.early_cut(query.suffix)
+            near, tail = before[start:], query.suffix[:stop]
+            windows.append((before, near, query))
+            texts += [before, before[:start], near, query.suffix, tail, query.suffix[stop:]]
+            texts += [near + word + tail for word in query.candidates]
+        encoded = iter(plain.encodings(texts))
+        clozes = []
+        for before, near, query in windows:
+            lead = near
+            alone, stem, head, suffix, tail, far = (next(encoded).ids for _ in range(6))
+            wholes = [next(encoded) for _ in query.candidates]
+            if stem + head != alone or tail + far != suffix:
+                lead, stem, head, far = before, [], alone, []
+                wholes = plain.encodings([before + word + query.suffix for word in query.candidates])
             k = 0
-            while k < len(alone) and all(k < len(e.ids) and e.ids[k] == alone[k] for e in wholes):
+            while k < len(head) and all(k < len(e.ids) and e.ids[k] == head[k] for e in wholes):
                 k += 1
             own = []
-            for e, stop in zip(wholes, stops[at + 1 : at + 1 + n], strict=True):
-                end = next((i for i in range(k, len(e.ids)) if e.offsets[i][0] >= stop), len(e.ids))
-                own.append((tuple(e.ids[:k]), tuple(e.ids[k:end]), tuple(e.ids[end:])))
+            for word, e in zip(query.candidates, wholes, strict=True):
+                limit = len(lead) + len(word)
+                end = next((i for i in range(k, len(e.ids)) if e.offsets[i][0] >= limit), len(e.ids))
+                own.append((tuple(stem + e.ids[:k]), tuple(e.ids[k:end]), tuple(e.ids[end:] + far)))
             check_tokens(query.candidates, [word for _, word, _ in own])
             clozes.append(own)
-            at += 1 + n
         return clozes
 
     def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
@@ -157,5 +167,9 @@ class MaskedLM(LocalModel):
         """Tokens of each query with its longest candidate, special tokens included."""
         extra = len(self._special.before) + len(self._special.after)
         with asked_of(self, queries):
-            clozes = self._clozes(queries)
-        return np.array([extra + max(sum(map(len, parts)) for parts in own) for own in clozes], dtype=np.int64)
+            sizes = [
+                extra + max(sum(map(len, parts)) for parts in own)
+                for chunk in chunks(queries)
+                for own in self._clozes(chunk)
+            ]
+        return np.array(sizes, dtype=np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -122,6 +122,10 @@ class PackedForward:
         self.n_computed = 0  # tokens so far, for whoever wants to know
         self.forget()
 
+    def reserve(self, capacity: int) -> None:
+        """Make room for a cache of this many tokens, so that it need not grow on the way."""
+        self._cache.capacity = max(self._cache.capacity, capacity)
+
     def forget(self) -> None:
         """Drop the cached path."""
         self._cache = _PathCache()
@@ -130,7 +134,7 @@ class PackedForward:
     @torch.inference_mode()
     def run(self, plan: Plan) -> Iterator[tuple[IntArray, torch.Tensor]]:
         """Yield, step by step, the nodes that are read and their last hidden states."""
-        self._cache.capacity = max(self._cache.capacity, plan.capacity)
+        self.reserve(plan.capacity)
         for step in plan.steps:
             hidden = self._forward(plan.trie, step)
             if len(step.read):
@@ -148,25 +152,49 @@ class PackedForward:
             if not len(step.nodes):
                 return None
         tokens = trie.tokens[step.nodes]
+        hidden = self.forward(tokens, trie.depth[step.nodes], start, lambda window: step.mask(trie, window))
+        self._held = np.concatenate([self._held[:start], tokens]) if step.keep else self._held[:start]
+        return hidden
+
+    @torch.inference_mode()
+    def forward(
+        self, tokens: IntArray, depth: IntArray, start: int, seen: Callable[[int | None], NDArray[np.bool_]]
+    ) -> torch.Tensor:
+        """Compute tokens behind the first ``start`` cached ones, and leave them in the cache.
+
+        Parameters
+        ----------
+        tokens, depth : ndarray of shape (n,)
+            The tokens and their positions in their sequences.
+        start : int
+            How many cached tokens there are before them.
+        seen : callable
+            ``seen(window)``: what each may attend to, of shape (n, start + n), with a sliding window or None.
+
+        Returns
+        -------
+        Tensor of shape (n, dim)
+        """
         device = self.model.device
         self._cache.length = start
+        self.reserve(start + len(tokens))
+        self._held = self._held[:start]
         hidden: torch.Tensor = self.split.body(
             input_ids=torch.from_numpy(tokens)[None].to(device),
-            attention_mask=self._masks(trie, step),
-            position_ids=torch.from_numpy(trie.depth[step.nodes])[None].to(device),
+            attention_mask=self._masks(seen),
+            position_ids=torch.from_numpy(depth)[None].to(device),
             use_cache=True,
             **{self._cache_name: self._cache},
         ).last_hidden_state[0]
         self.n_computed += len(tokens)
-        self._held = np.concatenate([self._held[:start], tokens]) if step.keep else self._held[:start]
         return hidden
 
-    def _masks(self, trie: Trie, step: Step) -> Any:
+    def _masks(self, seen: Callable[[int | None], NDArray[np.bool_]]) -> Any:
         """One mask, or one for each kind of layer: a bare one would be taken for all layers, sliding ones included."""
         if not self._kinds:
-            return self._mask(step.mask(trie, self.window))
+            return self._mask(seen(self.window))
         windows = {"full_attention": None, "sliding_attention": self.window}
-        return {kind: self._mask(step.mask(trie, windows[kind])) for kind in self._kinds}
+        return {kind: self._mask(seen(windows[kind])) for kind in self._kinds}
 
     def _mask(self, seen: NDArray[np.bool_]) -> torch.Tensor:
         boolean = torch.from_numpy(seen)[None, None].to(self.model.device)

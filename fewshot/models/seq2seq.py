@@ -108,8 +108,13 @@ class Seq2SeqLM(LocalModel):
     def _outputs(self, queries: Sequence[Query]) -> list[tuple[tuple[int, ...], list[tuple[int, ...]]]]:
         """What the decoder has written before each query's candidates, and the candidates' tokens."""
         outputs: list[tuple[tuple[int, ...], list[tuple[int, ...]]]] = []
+        known: dict[tuple[tuple[str, ...], str], tuple[tuple[int, ...], list[tuple[int, ...]]]] = {}
         lead: tuple[int, ...]
         for query in queries:
+            asked = (query.candidates, query.suffix)
+            if asked in known:
+                outputs.append(known[asked])
+                continue
             if self._uses_sentinel(query):
                 mark, end = self._sentinels()
                 lead, words = (mark,), self.plain.inner_ids([word.strip() for word in query.candidates])
@@ -120,7 +125,8 @@ class Seq2SeqLM(LocalModel):
             if any(a != b and b[: len(a)] == a for a in tokens for b in tokens):
                 tokens = [(*word, end) for word in tokens]
             check_tokens(query.candidates, tokens)
-            outputs.append((lead, tokens))
+            known[asked] = (lead, tokens)
+            outputs.append(known[asked])
         return outputs
 
     def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:

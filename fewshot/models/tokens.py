@@ -102,6 +102,13 @@ class PlainTokenizer:
         found = _BETWEEN_WORDS.search(text[::-1], 16)
         return len(text) - found.end() if found else 0
 
+    def early_cut(self, text: str) -> int:
+        """Where a text can be cut early without changing its tokens; its length where it can't, or need not."""
+        if len(text) < 64 or not self._cuts_at_blanks:
+            return len(text)
+        found = _BETWEEN_WORDS.search(text, 16)
+        return found.start() if found else len(text)
+
     def token_ends(self, texts: Sequence[str]) -> list[IntArray]:
         """For each text, the character offset at which each of its tokens ends."""
         return [np.array([end for _, end in e.offsets], dtype=np.int64) for e in self.encodings(texts)]
