@@ -1,7 +1,7 @@
 """Scoring speed against lm-evaluation-harness, an ideal, and plain transformers, in one run with the same weights.
 
     pip install -e ".[bench]"
-    python benchmarks/scoring.py DATA [--cases demonstrations labels both masked generate memory] [--dtype float32]
+    python benchmarks/scoring.py DATA [--cases demonstrations labels both generate masked error memory] [--dtype ...]
 
 DATA holds one folder a set (ag_news, banking77, trec6) with train.csv.gz and test.csv.gz, columns text and label.
 The models are of the Llama shape with 124M parameters and of the BERT-base shape, with random weights: speed does not
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import resource
 import subprocess
 import sys
 import time
@@ -40,7 +39,7 @@ def read(data: Path, name: str, part: str) -> pd.DataFrame:
     return pd.read_csv(data / name / f"{part}.csv.gz", keep_default_na=False, dtype=str)
 
 
-def bpe(texts: list[str]) -> Any:
+def bpe(texts: list[str], vocabulary: int = 32000) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     made = Tokenizer(models.BPE())
@@ -48,17 +47,17 @@ def bpe(texts: list[str]) -> Any:
     made.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     made.train_from_iterator(
-        texts, trainers.BpeTrainer(vocab_size=32000, special_tokens=["<|end|>"], initial_alphabet=alphabet)
+        texts, trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=["<|end|>"], initial_alphabet=alphabet)
     )
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=made, eos_token="<|end|>", pad_token="<|end|>", model_max_length=4096
     )
 
 
-def llama(dtype: torch.dtype, layers: int = 12, width: int = 768) -> Any:
+def llama(dtype: torch.dtype, layers: int = 12, width: int = 768, vocabulary: int = 50304) -> Any:
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
-        vocab_size=50304,
+        vocab_size=vocabulary,
         hidden_size=width,
         intermediate_size=width * 8 // 3,
         num_hidden_layers=layers,
@@ -160,10 +159,7 @@ def causal_case(title: str, queries: list[Query], model: Any, tokenizer: Any, pa
     theirs, values = timed(lambda: peer(model, tokenizer)(few))
     scale = len(queries) / part * len(queries[0].candidates) / len(few[0].candidates)
     check = queries[:2] if labels is None else few[:1]
-    exact = np.concatenate(brute_force(lm, check, copy.deepcopy(model).float()))
-    found = np.concatenate([s.logprobs for s in lm.loglikelihoods(check)])
-    error = np.abs(found - exact).max()
-    plain_error = np.abs(np.concatenate(brute_force(lm, check, model)) - exact).max()
+    error, plain_error = errors(lm, model, check)
     agreement = np.abs(np.concatenate([s.logprobs for s in lm.loglikelihoods(few)]) - np.concatenate(values)).max()
     share = (n_computed / seconds) / float(np.median(rates))
     print(
@@ -172,6 +168,23 @@ def causal_case(title: str, queries: list[Query], model: Any, tokenizer: Any, pa
         f"| {error:.1e} / {plain_error:.1e} | {agreement:.1e} |",
         flush=True,
     )
+
+
+def errors(lm: CausalLM, model: Any, queries: list[Query]) -> tuple[float, float]:
+    """Largest error of ours, and of the plain forward pass in the same type, against brute force in float32."""
+    exact = np.concatenate(brute_force(lm, queries, copy.deepcopy(model).float()))
+    ours = np.concatenate([scores.logprobs for scores in lm.loglikelihoods(queries)])
+    plain = np.concatenate(brute_force(lm, queries, model))
+    return float(np.abs(ours - exact).max()), float(np.abs(plain - exact).max())
+
+
+def error_case(queries: list[Query], tokenizer: Any) -> None:
+    """Errors in bfloat16, on a few queries, for processors that compute it too slowly to time."""
+    model = llama(torch.bfloat16)
+    ours, plain = errors(CausalLM(model, tokenizer), model, [Query(q.prefix, q.candidates[:8]) for q in queries[:3]])
+    print("\n| bfloat16, largest error to float32 brute force | ours | plain forward | ratio |")
+    print("| --- | --- | --- | --- |")
+    print(f"| 3 texts, 8 labels | {ours:.3f} | {plain:.3f} | {ours / plain:.2f} |", flush=True)
 
 
 def shared_length(joined: list[Any]) -> int:
@@ -264,30 +277,39 @@ def generate_case(queries: list[Query], model: Any, tokenizer: Any, new: int = 8
     print(f"| {len(queries)} texts | {seconds:.2f} | {theirs:.1f} | {theirs / seconds:.1f} | {same:.0%} |", flush=True)
 
 
-def memory_case(data: Path) -> None:
+def memory_case(data: Path, sizes: list[int]) -> None:
     """Peak memory above the weights, each in a process of its own."""
-    print("\n| memory, 2-layer model, 77 labels | peak above the weights, MiB | results, MiB | seconds |")
+    print(
+        "\n| memory, 2-layer model of 4,096 words, 77 labels | peak above the weights, MiB | results, MiB | seconds |"
+    )
     print("| --- | --- | --- | --- |")
-    for n in (10_000, 100_000):
+    for n in sizes:
         here = str(Path(__file__).parent)
         code = f"import sys; sys.path.insert(0, {here!r}); import scoring; scoring.peak({str(data)!r}, {n})"
         out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         print(out.strip().splitlines()[-1], flush=True)
 
 
+def memory(field: str) -> int:
+    """A figure of this process in KiB: VmRSS now, or VmHWM at the highest."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1])
+
+
 def peak(data: str, n: int) -> None:
     frame = read(Path(data), "banking77", "train")
     labels = tuple(sorted(set(frame.label.str.replace("_", " "))))
-    tokenizer = bpe([*frame.text, *labels])
-    lm = CausalLM(llama(torch.float32, layers=2, width=64), tokenizer)
+    tokenizer = bpe([*frame.text, *labels], 4096)
+    lm = CausalLM(llama(torch.float32, layers=2, width=64, vocabulary=4096), tokenizer)
     queries = [
         Query(f"Message {i}: {text}\nIntent: ", labels)
         for i, text in zip(range(n), np.resize(frame.text.to_numpy(), n), strict=True)
     ]
     lm.loglikelihoods(queries[:2])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of training the tokenizer (Linux)
+    before = memory("VmRSS")
     seconds, scores = timed(lambda: lm.loglikelihoods(queries))
-    above = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    above = (memory("VmHWM") - before) / 1024
     results = sum(s.logprobs.nbytes + s.n_tokens.nbytes for s in scores) / 2**20
     print(f"| {n:,} queries | {above:.0f} | {results:.0f} | {seconds:.0f} |")
 
@@ -295,9 +317,10 @@ def peak(data: str, n: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    every = ["demonstrations", "labels", "both", "masked", "generate", "memory"]
+    every = ["demonstrations", "labels", "both", "generate", "masked", "error", "memory"]
     parser.add_argument("--cases", nargs="+", default=every, choices=every)
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--queries", type=int, nargs="+", default=[10_000, 100_000], help="sizes of the memory case")
     options = parser.parse_args()
     transformers.logging.set_verbosity_error()
     news, bank = read(options.data, "ag_news", "train"), read(options.data, "banking77", "train")
@@ -334,8 +357,10 @@ def main() -> None:
         generate_case(one, model, tokenizer)
     if "masked" in options.cases:
         masked_case(options.data)
+    if "error" in options.cases:
+        error_case(plain, tokenizer)
     if "memory" in options.cases:
-        memory_case(options.data)
+        memory_case(options.data, options.queries)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ _HOME = {
     "FewshotWarning": "fewshot.errors",
     "InputError": "fewshot.errors",
     "LabelMassWarning": "fewshot.errors",
+    "LabelPriorLogisticRegression": "fewshot.strategies.head",
     "MaskedLM": "fewshot.models.masked",
     "ModelLoadError": "fewshot.errors",
     "NoAnswerWarning": "fewshot.errors",

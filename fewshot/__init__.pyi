@@ -21,6 +21,7 @@ from fewshot.models.masked import MaskedLM as MaskedLM
 from fewshot.models.seq2seq import Seq2SeqLM as Seq2SeqLM
 from fewshot.strategies.auto import Auto as Auto
 from fewshot.strategies.embedding import Embedding as Embedding
+from fewshot.strategies.head import LabelPriorLogisticRegression as LabelPriorLogisticRegression
 from fewshot.strategies.prompting import Prompting as Prompting
 from fewshot.task import gallery as gallery
 from fewshot.task.template import Template as Template

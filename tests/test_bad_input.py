@@ -344,9 +344,8 @@ def test_a_head_needs_examples_of_two_classes():
 
 
 def test_a_head_must_have_scores():
-    clf = Classifier(HashEncoder(), strategy=Embedding(Ridge())).fit(X, Y)
     with pytest.raises(UnsupportedError, match="Ridge has neither predict_proba nor decision_function: use another"):
-        clf.predict(NEW)
+        Classifier(HashEncoder(), strategy=Embedding(Ridge())).fit(X, Y)
 
 
 @pytest.mark.parametrize(

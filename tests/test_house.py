@@ -27,7 +27,15 @@ PUBLIC = [
         "FewshotError",
         "FewshotWarning",
     ),
-    *("InputError", "LabelMassWarning", "MaskedLM", "ModelLoadError", "NoAnswerWarning", "PromptTooLongError"),
+    *(
+        "InputError",
+        "LabelMassWarning",
+        "LabelPriorLogisticRegression",
+        "MaskedLM",
+        "ModelLoadError",
+        "NoAnswerWarning",
+        "PromptTooLongError",
+    ),
     *("Prompting", "SentenceEncoder", "Seq2SeqLM", "ShortenedWarning", "Template", "TemplateError"),
     *("UnsupportedError", "Verbalizer", "VerbalizerError", "datasets", "gallery", "load"),
 ]

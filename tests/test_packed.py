@@ -145,6 +145,10 @@ def test_the_path_is_kept_between_plans():
     first, _ = run([(*shared, 1, 2), (*shared, 3)])
     again, hidden = run([(*shared, 4), (*shared, 9, 9)])
     assert (first, again) == (43, 3)
+    grown, longer = run([(*shared, *range(50, 120))])  # the buffers grow, and keep the path
+    assert grown == 70
+    packed.forget()
+    torch.testing.assert_close(longer[0], run([(*shared, *range(50, 120))])[1][0], atol=1e-4, rtol=1e-4)
     packed.forget()
     _, fresh = run([(*shared, 4), (*shared, 9, 9)])
     for a, b in zip(hidden, fresh, strict=True):
@@ -213,3 +217,16 @@ def test_answers_over_a_shared_prefix_are_those_of_greedy_decoding(name, monkeyp
             assert answer == TOKENS.decode(ids[start:], skip_special_tokens=True)
     lm._packed = None
     assert lm.generate(queries, 6) == found
+
+
+def test_weights_that_change_between_calls_count_at_once():
+    import copy
+
+    lm = CausalLM(copy.deepcopy(model("Llama")), TOKENS)
+    before = lm.loglikelihoods(QUERIES[:2])
+    with torch.no_grad():
+        for parameter in lm.model.parameters():
+            parameter.mul_(1.05)
+    after = lm.loglikelihoods(QUERIES[:2])
+    assert np.abs(after[0].logprobs - before[0].logprobs).max() > 1e-3
+    np.testing.assert_allclose(after[0].logprobs, brute_force(lm, QUERIES[0]), atol=1e-4)

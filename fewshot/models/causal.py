@@ -11,14 +11,15 @@ import numpy as np
 import torch
 
 from fewshot.errors import FewshotWarning, ModelLoadError, warn
-from fewshot.models.base import IntArray, Kind, Query, Scores, scored_once
+from fewshot.models.base import IntArray, Kind, Query, Scores
+from fewshot.models.chat import Chat
 from fewshot.models.decoding import decode
-from fewshot.models.loading import Recipe
 from fewshot.models.local import LocalModel, asked_of, batches, chunks, progress
 from fewshot.models.packed import PackedForward, self_check
 from fewshot.models.plan import build_trie, make_plan
 from fewshot.models.reads import Reads
-from fewshot.models.tokens import Chat, Head, Joined, join
+from fewshot.models.recipe import Recipe
+from fewshot.models.tokens import Head, Joined, join
 
 __all__ = ["CausalLM"]
 
@@ -81,8 +82,12 @@ class CausalLM(LocalModel):
             raise ModelLoadError(f"{self!r} was asked to chat, and its tokenizer has no chat template.")
         self.chat = has_template if chat is None else chat
         self.chat_template_kwargs = dict(chat_template_kwargs or {})
-        self._tokens: dict[Query, Joined] = {}
         self.variant = f"chat={self.chat}{sorted(self.chat_template_kwargs.items())}"
+
+    @cached_property
+    def _tokens(self) -> dict[Query, Joined]:
+        """The tokens of the queries that were seen last."""
+        return {}
 
     @cached_property
     def _chat(self) -> Chat:
@@ -109,6 +114,10 @@ class CausalLM(LocalModel):
         self._tokens = dict(list(found.items())[-_KEPT_TOKENS:])
         return [found[query] for query in queries]
 
+    def _forget(self) -> None:
+        if isinstance(self.__dict__.get("_packed"), PackedForward):
+            self.__dict__["_packed"].forget()
+
     def _anything(self) -> tuple[int, ...]:
         """What an unconditional probability conditions on: the token that begins, or else ends, a text."""
         for token in (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id):
@@ -116,22 +125,12 @@ class CausalLM(LocalModel):
                 return (int(token),)
         raise ValueError("nothing stands before the hole, and the model has no token that begins a text: add some text")
 
-    def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
-        """Score every candidate; see the class for the exact definition."""
-        with asked_of(self, queries):
-            return scored_once(self._score, queries)
-
     def _score(self, queries: Sequence[Query]) -> list[Scores]:
-        scores: list[Scores] = []
-        with progress(len(queries), "Scoring") as bar:
-            for chunk in chunks(queries):
-                reads = Reads()
-                for joined in self._joined(chunk):
-                    reads.continuations(joined.common, joined.rests)
-                self.within_memory(partial(self._run, reads))
-                scores += reads.scores()
-                bar.update(len(chunk))
-        return scores
+        reads = Reads()
+        for joined in self._joined(queries):
+            reads.continuations(joined.common, joined.rests)
+        self.within_memory(partial(self._run, reads))
+        return reads.scores()
 
     @torch.inference_mode()
     def _run(self, reads: Reads, budget: int) -> None:
@@ -208,7 +207,10 @@ class CausalLM(LocalModel):
             text = head.text if self.chat else head.text.rstrip(" ")  # a blank before a word belongs to the word
             own = (self.plain.inner_ids if head.inner else self.plain.ids)([text])[0]
             prompts.append((*head.ids, *own) or self._anything())
-        answers = self._continued(prompts, max_new_tokens)
+        try:
+            answers = self._continued(prompts, max_new_tokens)
+        finally:
+            self._forget()
         return [str(text) for text in self.tokenizer.batch_decode(answers, skip_special_tokens=True)]
 
     @torch.inference_mode()

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from fewshot.models.base import SCORING_VERSION, FloatArray, IntArray, Kind, Query
-from fewshot.models.loading import Recipe, reload
 from fewshot.models.local import batches, digest, progress
+from fewshot.models.recipe import Recipe, reload
 from fewshot.models.tokens import PlainTokenizer
 
 if TYPE_CHECKING:

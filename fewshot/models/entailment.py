@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from fewshot.errors import ModelLoadError, UnsupportedError
-from fewshot.models.base import FloatArray, IntArray, Kind, Query, Scores, scored_once
-from fewshot.models.loading import Recipe
-from fewshot.models.local import LocalModel, asked_of, batches, chunks, progress
+from fewshot.models.base import FloatArray, IntArray, Kind, Query, Scores
+from fewshot.models.local import LocalModel, batches
+from fewshot.models.recipe import Recipe
 from fewshot.models.tokens import Special
 
 __all__ = ["EntailmentLM", "entailment_index"]
@@ -99,23 +99,14 @@ class EntailmentLM(LocalModel):
             pairs.append(own)
         return pairs
 
-    def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
-        """Score every candidate; see the class for the exact definition."""
-        with asked_of(self, queries):
-            return scored_once(self._score, queries)
-
     def _score(self, queries: Sequence[Query]) -> list[Scores]:
-        scores: list[Scores] = []
-        with progress(len(queries), "Scoring") as bar:
-            for chunk in chunks(queries):
-                nested = self._pairs(chunk)
-                values = self.within_memory(partial(self._run, [row for own in nested for row in own]))
-                bounds = np.cumsum([0, *map(len, nested)])
-                for (start, stop), own in zip(itertools.pairwise(bounds), nested, strict=True):
-                    n_tokens = np.array([len(ids) for ids, _ in own], dtype=np.int64)
-                    scores.append(Scores(values[start:stop], n_tokens))
-                bar.update(len(chunk))
-        return scores
+        nested = self._pairs(queries)
+        values = self.within_memory(partial(self._run, [row for own in nested for row in own]))
+        bounds = itertools.pairwise(np.cumsum([0, *map(len, nested)]))
+        return [
+            Scores(values[start:stop], np.array([len(ids) for ids, _ in own], dtype=np.int64))
+            for (start, stop), own in zip(bounds, nested, strict=True)
+        ]
 
     @torch.inference_mode()
     def _run(self, rows: Sequence[Pair], budget: int) -> FloatArray:

@@ -6,45 +6,18 @@ import importlib.util
 import json
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import Kind, is_encoder, is_language_model
+from fewshot.models.recipe import Recipe
 
-__all__ = ["DEFAULT_ENCODER", "Recipe", "load"]
+__all__ = ["DEFAULT_ENCODER", "load"]
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 _KEPT = 2
-_OWN = frozenset({"chat", "chat_template_kwargs", "variant", "hole", "cache_bytes"})  # for our classes
-_HUB = frozenset({"token", "local_files_only", "trust_remote_code", "cache_dir"})  # for every file of a repository
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model was loaded, which is what a pickle of it keeps instead of its weights."""
-
-    name: str
-    revision: str | None = None
-    device: str | None = None
-    dtype: str = "auto"
-    kwargs: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def own(self) -> dict[str, Any]:
-        """Keyword arguments for our class."""
-        return {key: value for key, value in self.kwargs.items() if key in _OWN}
-
-    @property
-    def passed(self) -> dict[str, Any]:
-        """Keyword arguments for ``from_pretrained``."""
-        return {key: value for key, value in self.kwargs.items() if key not in _OWN}
-
-    @property
-    def hub(self) -> dict[str, Any]:
-        """Those of them that every file of the repository needs."""
-        return {key: value for key, value in self.kwargs.items() if key in _HUB}
 
 
 class _Loader:
@@ -147,23 +120,6 @@ def _from_object(model: Any, kwargs: dict[str, Any]) -> Any:
         return SentenceEncoder(model, **kwargs)
     cure = "Pass (model, tokenizer)." if hasattr(model, "config") else "Pass a name, a folder, or a model object."
     raise ModelLoadError(f"An object of type {type(model).__name__} is not a model that can be used. {cure}")
-
-
-def reload(recipe: Recipe, fingerprint: str) -> Any:
-    """Load a pickled model again, and refuse one that is not the same.
-
-    Raises
-    ------
-    ModelLoadError
-        When weights, type, tokenizer or the library's version differ from what was pickled.
-    """
-    model = load(recipe.name, revision=recipe.revision, device=recipe.device, dtype=recipe.dtype, **recipe.kwargs)
-    if model.fingerprint != fingerprint:
-        raise ModelLoadError(
-            f"The model {recipe.name!r} is not the one that was saved: its weights, type, tokenizer or the library's "
-            f"version differ. Saved {fingerprint}, found {model.fingerprint}. Fit again, or restore that revision."
-        )
-    return model
 
 
 def _from_name(recipe: Recipe) -> Any:

@@ -15,9 +15,9 @@ import torch
 import transformers
 from tqdm.auto import tqdm
 
-from fewshot.errors import FewshotError
-from fewshot.models.base import SCORING_VERSION, IntArray, Query
-from fewshot.models.loading import Recipe, reload
+from fewshot.errors import FewshotError, UnsupportedError
+from fewshot.models.base import SCORING_VERSION, IntArray, Query, Scores, scored_once
+from fewshot.models.recipe import Recipe, reload
 from fewshot.models.tokens import PlainTokenizer
 
 __all__ = ["LocalModel", "batches", "chunks", "digest", "native_dtype", "place", "progress", "settle_dtype"]
@@ -154,6 +154,29 @@ class LocalModel:
         padding = getattr(positions, "padding_idx", None)
         return 0 if padding is None else int(padding) + 1
 
+    def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
+        """Score every candidate; see the class for the exact definition. Equal queries are scored once."""
+        try:
+            with asked_of(self, queries):
+                return scored_once(self._in_chunks, queries)
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drop what was kept between the chunks of one call; between calls the weights may change."""
+
+    def _in_chunks(self, queries: Sequence[Query]) -> list[Scores]:
+        scores: list[Scores] = []
+        with progress(len(queries), "Scoring") as bar:
+            for chunk in chunks(queries):
+                scores += self._score(chunk)
+                bar.update(len(chunk))
+        return scores
+
+    def _score(self, queries: Sequence[Query]) -> list[Scores]:
+        """Score queries that are few enough to be planned at once."""
+        raise UnsupportedError(f"{type(self).__name__} defines no score.")
+
     @cached_property
     def budget(self) -> int:
         """Tokens per padded batch that memory has room for; it halves when that proves too many."""
@@ -201,6 +224,13 @@ class LocalModel:
     def __sklearn_clone__(self) -> Self:
         """Models are shared between clones, never copied."""
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # what is derived from the model is derived again where it is unpickled
+        derived = {
+            name for kind in type(self).__mro__ for name, a in vars(kind).items() if isinstance(a, cached_property)
+        }
+        return {name: value for name, value in self.__dict__.items() if name not in derived}
 
     def __reduce__(self) -> Any:
         if self.recipe is None:

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from fewshot.errors import ModelLoadError
-from fewshot.models.base import IntArray, Kind, Query, Scores, scored_once
+from fewshot.models.base import IntArray, Kind, Query, Scores
 from fewshot.models.heads import Split
-from fewshot.models.loading import Recipe
-from fewshot.models.local import LocalModel, asked_of, batches, chunks, progress
+from fewshot.models.local import LocalModel, asked_of, batches, chunks
 from fewshot.models.reads import Reads
+from fewshot.models.recipe import Recipe
 from fewshot.models.tokens import Special, check_tokens
 
 __all__ = ["MaskedLM"]
@@ -113,20 +113,10 @@ class MaskedLM(LocalModel):
             clozes.append(own)
         return clozes
 
-    def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
-        """Score every candidate; see the class for the exact definition."""
-        with asked_of(self, queries):
-            return scored_once(self._score, queries)
-
     def _score(self, queries: Sequence[Query]) -> list[Scores]:
-        scores: list[Scores] = []
-        with progress(len(queries), "Scoring") as bar:
-            for chunk in chunks(queries):
-                reads = self._reads(chunk)
-                self.within_memory(partial(self._run, reads))
-                scores += reads.scores()
-                bar.update(len(chunk))
-        return scores
+        reads = self._reads(queries)
+        self.within_memory(partial(self._run, reads))
+        return reads.scores()
 
     def _reads(self, queries: Sequence[Query]) -> Reads:
         mask, special = int(self.tokenizer.mask_token_id), self._special

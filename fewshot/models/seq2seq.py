@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from fewshot.errors import ModelLoadError
-from fewshot.models.base import IntArray, Kind, Query, Scores, scored_once
+from fewshot.models.base import IntArray, Kind, Query, Scores
 from fewshot.models.heads import Split
-from fewshot.models.loading import Recipe
-from fewshot.models.local import LocalModel, asked_of, batches, chunks, progress
+from fewshot.models.local import LocalModel, asked_of, batches, progress
 from fewshot.models.reads import Reads
-from fewshot.models.tokens import Special, check_tokens
+from fewshot.models.recipe import Recipe
+from fewshot.models.tokens import Special, check_tokens, open_ended
 
 __all__ = ["Seq2SeqLM"]
 
@@ -122,31 +122,21 @@ class Seq2SeqLM(LocalModel):
                 lead, end = (), self._end
                 words = self.plain.ids([(word + query.suffix).strip() for word in query.candidates])
             tokens = [tuple(word) for word in words]
-            if any(a != b and b[: len(a)] == a for a in tokens for b in tokens):
+            if open_ended(tokens):
                 tokens = [(*word, end) for word in tokens]
             check_tokens(query.candidates, tokens)
             known[asked] = (lead, tokens)
             outputs.append(known[asked])
         return outputs
 
-    def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
-        """Score every candidate; see the class for the exact definition."""
-        with asked_of(self, queries):
-            return scored_once(self._score, queries)
-
     def _score(self, queries: Sequence[Query]) -> list[Scores]:
-        scores: list[Scores] = []
-        with progress(len(queries), "Scoring") as bar:
-            for chunk in chunks(queries):
-                start = int(self.model.config.decoder_start_token_id)
-                reads = Reads()
-                for i, (lead, words) in enumerate(self._outputs(chunk)):
-                    # the query's number keeps rows of different texts apart; it is taken off before decoding
-                    reads.continuations((i, start, *lead), words)
-                self.within_memory(partial(self._run, reads, self._inputs(chunk)))
-                scores += reads.scores()
-                bar.update(len(chunk))
-        return scores
+        start = int(self.model.config.decoder_start_token_id)
+        reads = Reads()
+        for i, (lead, words) in enumerate(self._outputs(queries)):
+            # the query's number keeps rows of different texts apart; it is taken off before decoding
+            reads.continuations((i, start, *lead), words)
+        self.within_memory(partial(self._run, reads, self._inputs(queries)))
+        return reads.scores()
 
     @torch.inference_mode()
     def _run(self, reads: Reads, inputs: list[tuple[int, ...]], budget: int) -> None:

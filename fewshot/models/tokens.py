@@ -1,4 +1,4 @@
-"""What local models share about tokens: text that stays text, frames of special tokens, chat turns, and the join.
+"""What local models share about tokens: text that stays text, special tokens around it, and the join.
 
 A tokenizer recognises its special and added tokens inside any string it is given, so a review that contains "</s>" or
 "<|im_end|>" could end a turn. `PlainTokenizer` is the same tokenizer without that recognition: the strings of a query
@@ -7,10 +7,11 @@ become ordinary tokens only, and every special token is put in by the model, as 
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from fewshot.errors import ModelLoadError
-from fewshot.models.base import IntArray, Query, Turn
+from fewshot.models.base import IntArray, Query
 
-__all__ = ["Chat", "Head", "Joined", "PlainTokenizer", "Special", "join"]
+__all__ = ["Head", "Joined", "PlainTokenizer", "Special", "join", "open_ended"]
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _BETWEEN_WORDS = re.compile(r"(?<=[A-Za-z]) (?=[A-Za-z])")
@@ -133,96 +134,6 @@ class PlainTokenizer:
         return Special(tuple(ids[:first]), tuple(ids[last + len(plain) :])), between, (types[first], types[last])
 
 
-class Chat:
-    """Puts a query's turns into a model's chat format, with every text kept plain.
-
-    Parameters
-    ----------
-    plain : PlainTokenizer
-        The tokenizer, which must have a chat template.
-    template_kwargs : mapping, optional
-        Passed on to the chat template, such as ``{"enable_thinking": False}``.
-
-    Notes
-    -----
-    The chat template never sees the texts: it renders placeholders, its own control tokens are found in what it wrote
-    between them, and the texts go in afterwards as plain text. This is stricter than `sanitize_control_tokens` of
-    transformers, which spares added tokens that are not flagged special and lets the template parse the texts.
-    """
-
-    def __init__(self, plain: PlainTokenizer, template_kwargs: Mapping[str, Any] | None = None) -> None:
-        self.plain = plain
-        self.template_kwargs = dict(template_kwargs or {})
-        added = {token.content: index for index, token in plain.tokenizer.added_tokens_decoder.items()}
-        self._added = {content: index for content, index in added.items() if content.strip()}
-        self._controls = re.compile(
-            "|".join(re.escape(c) for c in sorted(self._added, key=len, reverse=True)) or r"(?!)"
-        )
-
-    def head(self, context: Sequence[Turn], prefix: str) -> Head:
-        """The tokens up to the assistant's answer, and what ends that answer."""
-        turns = _alternating(context, prefix)
-        marks = [f"\u2063{uuid.uuid4().hex}\u2063" for _ in turns]
-        messages = [{"role": turn.role, "content": mark} for turn, mark in zip(turns, marks, strict=True)]
-        rendered = self._render(messages, turns)
-        texts = {mark: turn.text.strip() for mark, turn in zip(marks, turns, strict=True)}
-        runs: list[str | int] = [""]
-        for part in re.split("(\u2063[0-9a-f]{32}\u2063)", rendered):
-            if part in texts:
-                runs[-1:] = [_text(runs[-1]) + texts[part]] if isinstance(runs[-1], str) else [runs[-1], texts[part]]
-                continue
-            at = 0
-            for control in self._controls.finditer(part):
-                self._extend(runs, part[at : control.start()])
-                runs.append(self._added[control.group()])
-                at = control.end()
-            self._extend(runs, part[at:])
-        tail = runs.pop() if isinstance(runs[-1], str) else ""
-        ids: list[int] = []
-        for position, run in enumerate(runs):
-            if isinstance(run, int):
-                ids.append(run)
-            elif run:
-                ids += (self.plain.ids if position == 0 else self.plain.inner_ids)([run])[0]
-        return Head(tuple(ids), _text(tail), bool(ids), self._end_of_turn)
-
-    @staticmethod
-    def _extend(runs: list[str | int], text: str) -> None:
-        if text and isinstance(runs[-1], str):
-            runs[-1] += text
-        elif text:
-            runs.append(text)
-
-    def _render(self, messages: list[dict[str, str]], turns: list[Turn]) -> str:
-        tokenizer = self.plain.tokenizer
-        try:
-            text = tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True, **self.template_kwargs
-            )
-        except Exception as error:  # templates raise what they like; many refuse a system turn
-            if turns[0].role != "system" or len(turns) < 2:
-                raise ModelLoadError(f"The tokenizer's chat template can't be rendered: {error}") from error
-            system, user, *rest = messages
-            merged = {"role": "user", "content": f"{system['content']}\n\n{user['content']}"}
-            return self._render([merged, *rest], turns[1:])
-        lost = [message["content"] for message in messages if message["content"][:34] not in text]
-        if lost:
-            raise ModelLoadError(
-                "The tokenizer's chat template leaves out a turn, so the prompt can't be shown to the model."
-            )
-        return str(text)
-
-    @cached_property
-    def _end_of_turn(self) -> str | int | None:
-        """The first control token that the template writes after an assistant's answer."""
-        mark = f"\u2063{uuid.uuid4().hex}\u2063"
-        messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": mark}]
-        rendered = self.plain.tokenizer.apply_chat_template(messages, tokenize=False, **self.template_kwargs)
-        control = self._controls.search(rendered.rpartition(mark)[2])
-        end: int | None = self._added[control.group()] if control else self.plain.tokenizer.eos_token_id
-        return end
-
-
 def join(plain: PlainTokenizer, asked: Sequence[tuple[Head, Query]]) -> list[Joined]:
     """Tokenise every candidate where it stands, and cut where any of them leaves the prefix's own tokens.
 
@@ -237,11 +148,11 @@ def join(plain: PlainTokenizer, asked: Sequence[tuple[Head, Query]]) -> list[Joi
         When a candidate adds no token, or two candidates are the same tokens.
     """
     joined = _joined(plain, asked, [""] * len(asked))
-    open_ended = [i for i, one in enumerate(joined) if any(_begins(a, b) for a in one.rests for b in one.rests)]
-    if open_ended:
-        again = [asked[i] for i in open_ended]
+    unclosed = [i for i, one in enumerate(joined) if open_ended(one.rests)]
+    if unclosed:
+        again = [asked[i] for i in unclosed]
         closed = _joined(plain, again, [h.terminator if isinstance(h.terminator, str) else "" for h, _ in again])
-        for i, one in zip(open_ended, closed, strict=True):
+        for i, one in zip(unclosed, closed, strict=True):
             end = asked[i][0].terminator
             joined[i] = Joined(one.common, tuple((*rest, end) for rest in one.rests)) if isinstance(end, int) else one
     for (_, query), one in zip(asked, joined, strict=True):
@@ -299,26 +210,13 @@ def _cut(head: tuple[int, ...], alone: list[int], wholes: list[list[int]]) -> Jo
     return Joined((*head, *alone[:k]), tuple(tuple(whole[k:]) for whole in wholes))
 
 
-def _begins(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    return len(a) < len(b) and b[: len(a)] == a
+def open_ended(rests: Sequence[tuple[int, ...]]) -> bool:
+    """Whether one candidate's tokens begin another's; in sorted order such a pair, if any, has one side by side."""
+    return any(len(a) < len(b) and b[: len(a)] == a for a, b in itertools.pairwise(sorted(rests)))
 
 
 def _clean(text: str) -> str:
     return _SURROGATES.sub("\ufffd", text)
-
-
-def _text(run: str | int) -> str:
-    assert isinstance(run, str)
-    return run
-
-
-def _alternating(context: Sequence[Turn], prefix: str) -> list[Turn]:
-    """System first, then user and assistant in turn; a premise is the user's."""
-    turns = [turn for turn in context if turn.text.strip()]
-    turns = [Turn("user", turn.text) if turn.role == "premise" else turn for turn in turns]
-    if turns and turns[-1].role == "user":
-        prefix = turns.pop().text + prefix
-    return [*turns, Turn("user", prefix)]
 
 
 def _without_added_tokens(backend: Any) -> tuple[Any, str]:

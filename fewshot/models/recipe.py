@@ -1,0 +1,58 @@
+"""How a model was loaded, which is what its pickles keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from fewshot.errors import ModelLoadError
+
+__all__ = ["Recipe", "reload"]
+
+_OWN = frozenset({"chat", "chat_template_kwargs", "variant", "hole", "cache_bytes"})  # for our classes
+_HUB = frozenset({"token", "local_files_only", "trust_remote_code", "cache_dir"})  # for every file of a repository
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model was loaded, which is what a pickle of it keeps instead of its weights."""
+
+    name: str
+    revision: str | None = None
+    device: str | None = None
+    dtype: str = "auto"
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """Keyword arguments for our class."""
+        return {key: value for key, value in self.kwargs.items() if key in _OWN}
+
+    @property
+    def passed(self) -> dict[str, Any]:
+        """Keyword arguments for ``from_pretrained``."""
+        return {key: value for key, value in self.kwargs.items() if key not in _OWN}
+
+    @property
+    def hub(self) -> dict[str, Any]:
+        """Those of them that every file of the repository needs."""
+        return {key: value for key, value in self.kwargs.items() if key in _HUB}
+
+
+def reload(recipe: Recipe, fingerprint: str) -> Any:
+    """Load a pickled model again, and refuse one that is not the same.
+
+    Raises
+    ------
+    ModelLoadError
+        When weights, type, tokenizer or the library's version differ from what was pickled.
+    """
+    from fewshot.models.loading import load
+
+    model = load(recipe.name, revision=recipe.revision, device=recipe.device, dtype=recipe.dtype, **recipe.kwargs)
+    if model.fingerprint != fingerprint:
+        raise ModelLoadError(
+            f"The model {recipe.name!r} is not the one that was saved: its weights, type, tokenizer or the library's "
+            f"version differ. Saved {fingerprint}, found {model.fingerprint}. Fit again, or restore that revision."
+        )
+    return model

@@ -1,0 +1,136 @@
+"""LabelPriorLogisticRegression: the optimum it claims, its limits and choices, and scikit-learn's whole contract."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import check_grad, minimize
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from fewshot import Classifier, Embedding, LabelPriorLogisticRegression
+from tests.contract import HashEncoder
+
+RNG = np.random.RandomState(0)
+
+
+def blobs(n: int = 40, dim: int = 5, classes: int = 3, noise: float = 1.0):
+    rng = np.random.RandomState(0)
+    centres = rng.randn(classes, dim)
+    y = np.arange(n) % classes
+    return centres[y] + noise * rng.randn(n, dim), y, centres
+
+
+@parametrize_with_checks([LabelPriorLogisticRegression()])
+def test_scikit_learns_own_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("dim", [5, 80])
+def test_without_a_prior_it_is_plain_logistic_regression(classes, dim):
+    X, y, _ = blobs(dim=dim, classes=classes)
+    ours = LabelPriorLogisticRegression(C=0.5, tol=1e-9).fit(X, y)
+    # for two classes scikit-learn penalises the difference w of two opposite vectors, each of which is w / 2 here:
+    # |w|^2 / 2C there is 2 |w / 2|^2 / 2C' here at C' = C / 2, so theirs is twice ours
+    plain = LogisticRegression(C=0.5 if classes > 2 else 1.0, tol=1e-9, max_iter=5000).fit(X, y)
+    np.testing.assert_allclose(ours.predict_proba(X), plain.predict_proba(X), atol=1e-4)
+
+
+def test_the_optimum_is_that_of_the_stated_objective():
+    X, y, prior = blobs(dim=60)  # more dimensions than rows: solved in the span of the rows
+    tau, C = 3.0, 2.0
+    head = LabelPriorLogisticRegression(tau=tau, C=C, tol=1e-10, max_iter=5000).fit(X, y, prior=prior)
+
+    def objective(flat):
+        V, b = flat[:180].reshape(3, 60), flat[180:]
+        logits = tau * X @ prior.T + X @ V.T + b
+        norm = np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1)) + logits.max(1)
+        return (norm - logits[np.arange(len(y)), y]).sum() + (V**2).sum() / (2 * C)
+
+    ours = objective(np.concatenate([(head.coef_ - tau * prior).ravel(), head.intercept_]))
+    best = minimize(objective, np.zeros(183), method="L-BFGS-B", options={"maxiter": 2000}).fun
+    assert ours <= best + 1e-5
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_the_gradient_is_that_of_the_loss(multilabel, monkeypatch):
+    X, y, prior = blobs(n=12)
+    seen = []
+    monkeypatch.setattr("fewshot.strategies.head.minimize", lambda f, x, **kw: seen.append(f) or minimize(f, x, **kw))
+    target = np.eye(3)[y].astype(int) if multilabel else y
+    LabelPriorLogisticRegression(tau=2.0, C=1.0).fit(X, target, prior=prior, sample_weight=RNG.rand(12))
+    at = RNG.randn(3 * 6)
+    assert check_grad(lambda x: seen[0](x)[0], lambda x: seen[0](x)[1], at) < 1e-4
+
+
+def test_a_strong_penalty_leaves_the_label_names_alone():
+    X, y, prior = blobs(noise=0.3)
+    head = LabelPriorLogisticRegression(tau=1.0, C=1e-9).fit(X, y, prior=prior)
+    np.testing.assert_allclose(head.coef_, prior, atol=1e-4)
+
+
+def test_tau_is_large_where_the_names_say_much_and_zero_where_they_mislead():
+    X, y, prior = blobs(n=400, dim=20, noise=3.0)
+    good = LabelPriorLogisticRegression().fit(X[:15], y[:15], prior=prior / 5)
+    wrong = LabelPriorLogisticRegression().fit(X[:15], y[:15], prior=-prior)
+    plain = LabelPriorLogisticRegression(tau=0.0).fit(X[:15], y[:15], prior=prior)
+    assert good.tau_ > 0 == wrong.tau_
+    assert good.score(X[15:], y[15:]) > plain.score(X[15:], y[15:])
+    assert len(good.cv_log_loss_) == 6  # each tau at the middle C, then each other C at the best tau
+    assert min(good.cv_log_loss_.values()) == good.cv_log_loss_[good.tau_, good.C_]
+
+
+def test_one_example_a_class_uses_the_documented_defaults():
+    X, y, prior = blobs(n=3)
+    head = LabelPriorLogisticRegression().fit(X, y, prior=prior)
+    assert (head.tau_, head.C_, head.cv_log_loss_) == (10.0, 10.0, {})
+
+
+def test_weights_count_as_repetitions():
+    X, y, prior = blobs(n=20)
+    weights = RNG.randint(1, 4, size=20)
+    settings = {"tau": 2.0, "C": 1.0, "tol": 1e-9, "max_iter": 5000}
+    weighted = LabelPriorLogisticRegression(**settings).fit(X, y, prior=prior, sample_weight=weights)
+    repeated = LabelPriorLogisticRegression(**settings).fit(
+        np.repeat(X, weights, 0), np.repeat(y, weights), prior=prior
+    )
+    np.testing.assert_allclose(weighted.coef_, repeated.coef_, atol=1e-4)
+    balanced = LabelPriorLogisticRegression(class_weight="balanced", **settings).fit(X[:9], [0] * 6 + [1] * 2 + [2])
+    by_hand = LabelPriorLogisticRegression(**settings).fit(
+        X[:9], [0] * 6 + [1] * 2 + [2], sample_weight=[0.5] * 6 + [1.5] * 2 + [3.0]
+    )
+    np.testing.assert_allclose(balanced.coef_, by_hand.coef_, atol=1e-4)
+
+
+def test_multi_label_is_one_logistic_regression_a_label():
+    X, _, prior = blobs(n=60, noise=0.5)
+    Y = (X @ prior.T > 1).astype(int)
+    head = LabelPriorLogisticRegression().fit(X, Y, prior=prior)
+    assert head.predict(X).shape == head.predict_proba(X).shape == (60, 3)
+    assert (head.predict(X) == Y).mean() > 0.9
+    column = LabelPriorLogisticRegression(tau=head.tau_, C=head.C_).fit(X, Y[:, [0, 0]], prior=prior[[0, 0]])
+    np.testing.assert_allclose(column.predict_proba(X)[:, 0], head.predict_proba(X)[:, 0], atol=1e-3)
+
+
+def test_a_prior_of_the_wrong_shape_is_refused():
+    X, y, prior = blobs()
+    with pytest.raises(ValueError, match=r"prior must be of shape \(3, 5\).*Got \(2, 5\)"):
+        LabelPriorLogisticRegression().fit(X, y, prior=prior[:2])
+
+
+def test_a_class_without_examples_can_still_be_predicted():
+    words = {"billing": "invoice", "crash": "crash", "praise": "wonderful"}
+    clf = Classifier(HashEncoder(), "{{ text }}\n{{ label }}", words, Embedding(label_prior=10.0))
+    clf.fit(["my invoice is wrong", "invoice again", "it will crash", "crash again"], ["billing"] * 2 + ["crash"] * 2)
+    assert clf.predict(["wonderful", "the invoice", "a crash"]).tolist() == ["praise", "billing", "crash"]
+
+
+def test_no_weight_on_the_names_is_plain_logistic_regression_on_the_vectors():
+    encoder = HashEncoder()
+    X, y = ["my invoice", "an invoice", "it will crash", "crash again"], ["b", "b", "c", "c"]
+    clf = Classifier(encoder, strategy=Embedding(label_prior=0.0)).fit(X, y)
+    head = clf.strategy_.head_
+    assert head.tau_ == 0
+    other = LabelPriorLogisticRegression(tau=0.0, C=head.C_).fit(encoder.encode(X), y)
+    np.testing.assert_allclose(clf.predict_proba(X), other.predict_proba(encoder.encode(X)), atol=1e-6)
