@@ -189,13 +189,17 @@ def _json(recipe: Recipe, filename: str) -> Any:
     if Path(recipe.name).is_dir():
         path = Path(recipe.name) / filename
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HFValidationError
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
 
     options = {key: value for key, value in recipe.hub.items() if key != "trust_remote_code"}
     try:
         path = Path(hf_hub_download(recipe.name, filename, revision=recipe.revision, **options))
-    except (EntryNotFoundError, HFValidationError):  # LocalEntryNotFoundError, when offline, is one too
+    except LocalEntryNotFoundError:  # the hub can't be reached: a cached model may do without this file
+        if try_to_load_from_cache(recipe.name, "config.json", revision=recipe.revision) is None:
+            raise  # nothing is cached, and asking for the other files would only wait again
+        return None
+    except (EntryNotFoundError, HFValidationError):
         return None
     return json.loads(path.read_text(encoding="utf-8"))
 
