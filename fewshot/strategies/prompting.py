@@ -118,9 +118,10 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
             shown = [(X[i], words[y[i]]) for i in self.demonstrations_.tolist()]
         self.task_, self.model_ = task, model
         labels = task.verbalizer.labels
-        self._contexts: list[tuple[Turn, ...]] = [
-            task.template.context(shown[len(shown) - k :], labels) for k in range(len(shown) + 1)
-        ]
+        turns = task.template.context(shown, labels)
+        head, last = turns[: len(turns) - 2 * len(shown)], turns[len(turns) - 2 * len(shown) :]
+        # a demonstration is two turns; the nearest ones stay when there is no room for all
+        self._contexts: list[tuple[Turn, ...]] = [(*head, *last[2 * (len(shown) - k) :]) for k in range(len(shown) + 1)]
         return self
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
