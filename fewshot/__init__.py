@@ -15,6 +15,7 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOME = {
+    "Adaptation": "fewshot.adaptation",
     "Auto": "fewshot.strategies.auto",
     "CachedLM": "fewshot.models.cached",
     "CausalLM": "fewshot.models.causal",
@@ -40,9 +41,10 @@ _HOME = {
     "UnsupportedError": "fewshot.errors",
     "Verbalizer": "fewshot.task.verbalizer",
     "VerbalizerError": "fewshot.errors",
+    "adapt": "fewshot.adaptation",
     "load": "fewshot.models.loading",
 }
-_MODULES = {"datasets": "fewshot.datasets", "gallery": "fewshot.task.gallery"}
+_MODULES = {"datasets": "fewshot.datasets", "embedded": "fewshot.embedded", "gallery": "fewshot.task.gallery"}
 
 __all__ = sorted([*_HOME, *_MODULES])  # noqa: PLE0605 - the stub file lists them for type checkers
 

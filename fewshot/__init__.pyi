@@ -1,4 +1,7 @@
 from fewshot import datasets as datasets
+from fewshot import embedded as embedded
+from fewshot.adaptation import Adaptation as Adaptation
+from fewshot.adaptation import adapt as adapt
 from fewshot.classifier import Classifier as Classifier
 from fewshot.errors import FewshotError as FewshotError
 from fewshot.errors import FewshotWarning as FewshotWarning

@@ -48,6 +48,20 @@ LM_BFF = {
         "A man sleeps? Maybe, he Rests.",
         {"contradiction": "No", "entailment": "Yes", "neutral": "Maybe"},
     ),
+    "trec/colon": (
+        "Who wrote it ?",
+        "Human",
+        "",
+        "Human: Who wrote it ?",
+        {
+            "description": "Description",
+            "entity": "Entity",
+            "abbreviation": "Expression",
+            "human": "Human",
+            "location": "Location",
+            "number": "Number",
+        },
+    ),
     "mrpc/same": (
         {"text_a": "A man sleeps.", "text_b": "He Rests."},
         "Yes",
@@ -62,6 +76,13 @@ PET = {
         "Business",
         "",
         "[ Category: Business ] Shares rise again.",
+        {"World": "World", "Sports": "Sports", "Business": "Business", "Sci/Tech": "Tech"},
+    ),
+    "ag_news/news": (
+        "Shares rise again.",
+        "Business",
+        "",
+        "Business News: Shares rise again.",
         {"World": "World", "Sports": "Sports", "Business": "Business", "Sci/Tech": "Tech"},
     ),
 }

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fewshot import embedded
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import Kind, is_encoder, is_language_model
 from fewshot.models.recipe import Recipe
@@ -43,8 +44,9 @@ class _Loader:
         ----------
         model : str, Path, tuple or object, optional
             A hub name, a local folder (also of a PEFT adapter), a pair ``(model, tokenizer)``, a SentenceTransformer,
-            or anything that is a LanguageModel or Encoder already. None: the default encoder, all-MiniLM-L6-v2, from
-            the ``offline`` extra's package if that is installed, else from the hub.
+            or anything that is a LanguageModel or Encoder already. "embedded:masked": the small masked language model
+            inside this package. None: the default encoder, all-MiniLM-L6-v2, from the ``offline`` extra's package if
+            that is installed, else from the hub.
         revision : str, optional
             Branch, tag or commit on the hub.
         device : str, optional
@@ -123,6 +125,8 @@ def _from_object(model: Any, kwargs: dict[str, Any]) -> Any:
 
 
 def _from_name(recipe: Recipe) -> Any:
+    if recipe.name == embedded.NAME:
+        return _embedded(recipe)
     folder = Path(recipe.name)
     if folder.is_dir() and not any(folder.glob("*.json")):
         raise ModelLoadError(f"The folder {recipe.name!r} holds no model: there is no config.json in it.")
@@ -147,6 +151,21 @@ def _from_name(recipe: Recipe) -> Any:
             "machine may be offline, the name misspelt or the model gated. To use a local copy, pass the folder that "
             f"save_pretrained wrote. ({type(error).__name__}: {reason})"
         ) from error
+
+
+def _embedded(recipe: Recipe) -> Any:
+    from fewshot.models.local import place, settle_dtype
+
+    if recipe.revision or recipe.passed:
+        given = ["revision"] if recipe.revision else []
+        raise ModelLoadError(
+            f"{embedded.NAME!r} is one fixed model: it takes device, dtype and variant. Got also "
+            f"{', '.join([*given, *recipe.passed])}."
+        )
+    model, tokenizer = embedded.read()
+    device = place(recipe.device)
+    settle_dtype(model, recipe.dtype, device)
+    return _wrap(model.to(device), tokenizer, recipe=recipe, own=recipe.own)
 
 
 def kind_of_config(config: Any) -> Kind:

@@ -221,6 +221,12 @@ class LocalModel:
         said = f"{type(self).__name__}|{self.variant}|{SCORING_VERSION}|{tokens}"
         return digest(self.model, said)
 
+    def around(self, model: Any, recipe: Recipe | None) -> Self:
+        """The same kind of language model, read in the same way, around other weights."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__getstate__(), model=model.eval(), recipe=recipe)
+        return other
+
     def __sklearn_clone__(self) -> Self:
         """Models are shared between clones, never copied."""
         return self
