@@ -41,6 +41,7 @@ _HOME = {
     "UnsupportedError": "fewshot.errors",
     "Verbalizer": "fewshot.task.verbalizer",
     "VerbalizerError": "fewshot.errors",
+    "Windows": "fewshot.models.encoder",
     "adapt": "fewshot.adaptation",
     "load": "fewshot.models.loading",
 }

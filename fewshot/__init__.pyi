@@ -17,6 +17,7 @@ from fewshot.errors import VerbalizerError as VerbalizerError
 from fewshot.models.cached import CachedLM as CachedLM
 from fewshot.models.causal import CausalLM as CausalLM
 from fewshot.models.encoder import SentenceEncoder as SentenceEncoder
+from fewshot.models.encoder import Windows as Windows
 from fewshot.models.entailment import EntailmentLM as EntailmentLM
 from fewshot.models.fake import FakeLM as FakeLM
 from fewshot.models.loading import load as load

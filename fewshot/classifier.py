@@ -14,7 +14,7 @@ from fewshot.errors import InputError, UnsupportedError
 from fewshot.models.base import FloatArray, kind_of
 from fewshot.models.loading import load
 from fewshot.preview import Preview
-from fewshot.rows import as_labels, as_rows
+from fewshot.rows import as_indicator, as_labels, as_rows
 from fewshot.strategies.auto import Auto
 from fewshot.strategies.base import Task
 from fewshot.task import gallery
@@ -48,7 +48,9 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Sorted classes.
+        Sorted classes; when multi-label, in the order of the columns of y.
+    multi_label_ : bool
+        Whether a text may have several labels.
     model_, template_, verbalizer_, strategy_ : objects
         What the four parameters became.
 
@@ -98,9 +100,11 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ----------
         X : list, array, Series, DataFrame or None
             Texts, or rows of fields. None is zero-shot.
-        y : list, array, Series or None
+        y : list, array, Series, indicator matrix or None
             The class of each row; with X None, the names of the classes. None: the classes are those of the verbalizer
-            or of the template's label words.
+            or of the template's label words. Where a text may have several labels, a matrix (array, sparse or
+            DataFrame) of shape (n_texts, n_classes), 1 where a row has the label. Its columns are named by the
+            DataFrame, or else are the sorted classes of the verbalizer.
         sample_weight : array of shape (n_texts,), optional
             Weights of the labelled rows, for strategies that can use them.
 
@@ -110,26 +114,40 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             A failed or interrupted fit leaves the previous state.
         """
         rows = None if X is None else as_rows(X)
-        labels = None if y is None else as_labels(y, None if rows is None else len(rows))
+        n = None if rows is None else len(rows)
+        indicator = as_indicator(y, n)
+        labels = None if y is None else indicator[1] if indicator else as_labels(y, n)
         model = load(self.model)
         template = self._template(model)
         verbalizer, classes = self._verbalizer(template, labels)
-        weights = _weights(sample_weight, rows, labels)
+        multi_label = indicator is not None or verbalizer.multi_label
+        targets: Any = None if rows is None else labels
+        order = np.arange(len(classes))
+        if indicator is not None:
+            order = _column_order(indicator, classes)
+            targets = None if rows is None else indicator[0][:, np.argsort(order)]
+        elif multi_label and targets is not None:
+            raise InputError(
+                "The verbalizer says that texts have several labels: y must be an indicator matrix of shape (n_texts, "
+                f"{len(classes)}), such as MultiLabelBinarizer makes. Got one label a row."
+            )
+        weights = _weights(sample_weight, rows, targets)
         strategy = Auto() if self.strategy is None else self.strategy
         if isinstance(strategy, type) or not callable(getattr(strategy, "log_scores", None)):
             raise InputError(f"strategy must be a strategy such as Prompting() or Embedding(). Got {self.strategy!r}.")
         strategy = clone(strategy)
-        task = Task((template,), verbalizer, classes)
+        task = Task((template,), verbalizer, classes, multi_label)
         strategy.fit(
             task,
             model,
             rows,
-            None if rows is None else labels,
+            targets,
             sample_weight=weights,
             random_state=self.random_state,
         )
         self.model_, self.template_, self.verbalizer_ = model, template, verbalizer
-        self.classes_, self.strategy_ = classes, strategy
+        self.classes_, self.strategy_ = classes[order], strategy
+        self.multi_label_, self._order = multi_label, order
         return self
 
     def _template(self, model: Any) -> Template:
@@ -147,7 +165,10 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         seen = None if labels is None else _distinct(labels)
         if words is None:
             if seen is None:
-                raise InputError("There are no classes: give names, fit(None, [...]), labelled rows, or a verbalizer.")
+                raise InputError(
+                    "There are no classes: give names, fit(None, [...]), labelled rows, a verbalizer, or for several "
+                    "labels a row a DataFrame whose columns are the classes."
+                )
             named = seen
         else:
             given = words if isinstance(words, Verbalizer) else Verbalizer(words)
@@ -163,22 +184,31 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return as_verbalizer(words, named), np.array(named)
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the most probable class of each row, of shape (n_texts,)."""
-        best = self._log_scores(X).argmax(axis=1)
-        return self.classes_[best]  # type: ignore[no-any-return]
+        """Return the most probable class of each row, of shape (n_texts,); when multi-label, an indicator matrix."""
+        scores = self._log_scores(X)
+        if self.multi_label_:
+            return (scores > 0).astype(np.int64)
+        return self.classes_[scores.argmax(axis=1)]  # type: ignore[no-any-return]
 
     def predict_proba(self, X: Any) -> FloatArray:
-        """Return class probabilities in the order of ``classes_``, of shape (n_texts, n_classes)."""
-        return np.exp(self._log_scores(X))
+        """Return class probabilities in the order of ``classes_``, of shape (n_texts, n_classes).
+
+        When multi-label, each label's own probability: a row need not sum to 1.
+        """
+        return np.exp(self.predict_log_proba(X))
 
     def predict_log_proba(self, X: Any) -> FloatArray:
         """Return log-probabilities in the order of ``classes_``, of shape (n_texts, n_classes)."""
-        return self._log_scores(X)
+        scores = self._log_scores(X)
+        return -np.logaddexp(0, -scores) if self.multi_label_ else scores
 
     def decision_function(self, X: Any) -> FloatArray:
-        """Return class log-scores, of shape (n_texts, n_classes), or for two classes their difference, (n_texts,)."""
+        """Return class log-scores, of shape (n_texts, n_classes), or for two classes their difference, (n_texts,).
+
+        When multi-label, the log-odds of each label.
+        """
         scores = self._log_scores(X)
-        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
+        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 and not self.multi_label_ else scores
 
     def preview(self, X: Any) -> Preview:
         """Show the prompts, their token counts and what would be cut, before any compute is spent."""
@@ -200,14 +230,29 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _log_scores(self, X: Any) -> FloatArray:
         scores: FloatArray = self._asked("log_scores")(as_rows(X))
-        return scores
+        return scores[:, self._order]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
         tags.input_tags.two_d_array = False
         tags.input_tags.one_d_array = True
+        tags.classifier_tags.multi_label = True
         return tags
+
+
+def _column_order(indicator: tuple[NDArray[Any], list[Any] | None], classes: NDArray[Any]) -> NDArray[np.int64]:
+    """For each column of y, its place among the sorted classes; columns without names are in that order already."""
+    matrix, names = indicator
+    if matrix.shape[1] != len(classes):
+        raise InputError(
+            f"y has {matrix.shape[1]} columns and there are {len(classes)} classes, {classes.tolist()}: each class "
+            "needs a column of its own name."
+        )
+    if names is None:
+        return np.arange(len(classes))
+    where = {name: i for i, name in enumerate(classes.tolist())}
+    return np.array([where[name] for name in names], dtype=np.int64)
 
 
 def _distinct(labels: Sequence[Any]) -> list[Any]:

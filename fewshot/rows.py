@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fewshot.errors import InputError
 from fewshot.task.template import Row
 
-__all__ = ["as_labels", "as_rows", "as_texts"]
+__all__ = ["as_indicator", "as_labels", "as_rows", "as_texts"]
 
 
 def as_rows(X: Any) -> list[Row]:
@@ -71,7 +72,7 @@ def as_labels(y: Any, n: int | None = None) -> list[Any]:
     Raises
     ------
     InputError
-        When y is two-dimensional, of another length, or holds None or NaN; the message names the row.
+        When y is of another shape or length, or holds None or NaN; the message names the row.
     """
     if isinstance(y, str | bytes) or not isinstance(y, Iterable):
         raise InputError(f"y must be a list of class labels. Got {type(y).__name__}: {y!r:.60}.")
@@ -94,6 +95,36 @@ def as_labels(y: Any, n: int | None = None) -> list[Any]:
     if len(kinds) > 1:
         raise InputError(f"y mixes {', '.join(sorted(kind.__name__ for kind in kinds))}: make all classes of one type.")
     return labels
+
+
+def as_indicator(y: Any, n: int | None) -> tuple[NDArray[np.int64], list[Any] | None] | None:
+    """Turn a two-dimensional y into an indicator matrix and the names of its columns, if it has names.
+
+    Returns
+    -------
+    (ndarray of shape (n_rows, n_labels), list or None), or None
+        None when y is not two-dimensional: one class a row.
+
+    Raises
+    ------
+    InputError
+        When a cell is neither 0 nor 1, or the length is not n; the message names the row.
+    """
+    shape = getattr(y, "shape", None)
+    if shape is None or len(shape) != 2:
+        return None
+    names = list(y.columns) if hasattr(y, "columns") else None
+    matrix = np.asarray(y.toarray() if hasattr(y, "toarray") else y.to_numpy() if names is not None else y)
+    if n is not None and len(matrix) != n:
+        raise InputError(f"X has {n} rows and y has {len(matrix)}: they must be of one length.")
+    wrong = np.argwhere(~np.isin(matrix, (0, 1)))
+    if wrong.size:
+        row, column = wrong[0]
+        raise InputError(
+            f"y[{row}, {column}] is {matrix[row, column]!r}: a two-dimensional y is an indicator matrix, 1 where a row "
+            "has the label of the column and 0 elsewhere. For one class per row, pass one dimension."
+        )
+    return matrix.astype(np.int64), names
 
 
 def _is_missing(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from fewshot import Classifier, Embedding, datasets, load
+from fewshot import Classifier, Embedding, SentenceEncoder, Windows, datasets, load
 from fewshot.errors import InputError, ShortenedWarning
 from tests.conftest import sentence_model
 
@@ -121,3 +122,63 @@ def test_a_text_pair_is_read_through_its_template(mini):
     rows = [{"question": "Is it on?", "answer": "Sure."}]
     assert clf.predict(rows)[0] in ("yes", "no")
     assert "Is it on? Sure." in clf.preview(rows)[0].text
+
+
+class TestWindows:
+    text = " ".join(f"word{i}" for i in range(200))
+
+    @pytest.fixture
+    def encoder(self):
+        return SentenceEncoder(sentence_model(), windows=Windows(stride=20))
+
+    def test_every_token_of_a_long_text_is_read(self, encoder):
+        ends = encoder.token_ends([self.text])[0]
+        size = encoder.limit - 2
+        cuts = encoder.windows.cut(ends, self.text, size)
+        assert cuts[0][0] == 0
+        assert cuts[-1][1] == len(self.text)
+        assert all(later <= stop for (_, stop), (later, _) in itertools.pairwise(cuts))
+        pieces = [self.text[start:stop] for start, stop in cuts]
+        assert all(len(ends) <= size for ends in encoder.token_ends(pieces))
+        assert all(piece.split()[0].startswith("word") for piece in pieces)
+        assert set(" ".join(pieces).split()) == set(self.text.split())
+
+    @pytest.mark.parametrize("reduce", ["mean", "max"])
+    def test_a_long_text_is_the_reduction_of_its_windows(self, reduce):
+        encoder = SentenceEncoder(sentence_model(), windows=Windows(stride=20, reduce=reduce))
+        ends = encoder.token_ends([self.text])[0]
+        cuts = encoder.windows.cut(ends, self.text, encoder.limit - 2)
+        vectors = SentenceEncoder(sentence_model()).encode([self.text[start:stop] for start, stop in cuts])
+        assert len(vectors) > 3
+        joined = getattr(vectors, reduce)(axis=0)
+        found = encoder.encode([self.text, "short"])
+        assert found[0] / np.linalg.norm(found[0]) == pytest.approx(joined / np.linalg.norm(joined), abs=1e-5)
+        assert np.linalg.norm(found[0]) == pytest.approx(np.linalg.norm(vectors, axis=1).mean(), rel=1e-5)
+
+    def test_a_short_text_is_what_it_was(self, encoder):
+        assert encoder.encode(["a short text"]) == pytest.approx(
+            SentenceEncoder(sentence_model()).encode(["a short text"]), abs=1e-6
+        )
+
+    def test_a_word_longer_than_a_window_is_cut_all_the_same(self):
+        ends = np.arange(1, 21)
+        cuts = Windows(stride=5).cut(ends, "x" * 20, 8)
+        assert cuts == [(0, 8), (5, 13), (10, 18), (15, 20)]
+        assert Windows(stride=50).cut(ends, "x" * 20, 8) == [(0, 8), (8, 16), (16, 20)]
+
+    def test_no_warning_where_nothing_is_cut(self, encoder):
+        rows = [self.text, "a refund, please"]
+        with pytest.warns(ShortenedWarning, match="1 of 2 rows were cut"):
+            Classifier(SentenceEncoder(sentence_model())).fit(None, ["billing", "praise"]).predict(rows)
+        Classifier(encoder).fit(None, ["billing", "praise"]).predict(rows)
+
+    def test_windows_are_part_of_what_the_encoder_is(self, encoder):
+        assert encoder.fingerprint != SentenceEncoder(sentence_model()).fingerprint
+        again = pickle.loads(pickle.dumps(encoder))
+        assert again.windows == Windows(stride=20)
+        assert again.fingerprint == encoder.fingerprint
+
+    @pytest.mark.parametrize(("params", "said"), [({"reduce": "sum"}, "reduce"), ({"stride": 0}, "stride")])
+    def test_bad_numbers(self, params, said):
+        with pytest.raises(ValueError, match=said):
+            Windows(**params)

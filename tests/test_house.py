@@ -38,7 +38,17 @@ PUBLIC = [
         "PromptTooLongError",
     ),
     *("Prompting", "SentenceEncoder", "Seq2SeqLM", "ShortenedWarning", "Template", "TemplateError"),
-    *("UnsupportedError", "Verbalizer", "VerbalizerError", "adapt", "datasets", "embedded", "gallery", "load"),
+    *(
+        "UnsupportedError",
+        "Verbalizer",
+        "VerbalizerError",
+        "Windows",
+        "adapt",
+        "datasets",
+        "embedded",
+        "gallery",
+        "load",
+    ),
 ]
 # A module may import from its own layer and from those below it.
 LAYERS = [

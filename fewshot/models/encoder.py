@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +22,71 @@ from fewshot.models.tokens import PlainTokenizer
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-__all__ = ["SentenceEncoder"]
+__all__ = ["SentenceEncoder", "Windows"]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How an encoder reads texts that are longer than its window: in overlapping windows, cut between words.
+
+    Parameters
+    ----------
+    stride : int, optional
+        Tokens from the beginning of a window to that of the next one, at most the window itself. None: half a window.
+    reduce : {"mean", "max"}
+        How the windows' vectors become one: their mean, or the maximum of each dimension; brought to the mean length
+        of the windows' vectors.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fewshot import Windows
+    >>> ends, text = np.arange(1, 26, 2), " ".join("abcdefghijklm")  # thirteen words of one token each
+    >>> [text[start:stop] for start, stop in Windows(stride=4).cut(ends, text, size=6)]
+    ['a b c d e f', ' e f g h i j', ' i j k l m']
+    """
+
+    stride: int | None = None
+    reduce: Literal["mean", "max"] = "mean"
+
+    def __post_init__(self) -> None:
+        if self.reduce not in ("mean", "max"):
+            raise ValueError(f"reduce must be 'mean' or 'max'. Got {self.reduce!r}.")
+        if self.stride is not None and self.stride < 1:
+            raise ValueError(f"stride must be at least 1 token. Got {self.stride!r}.")
+
+    def cut(self, ends: IntArray, text: str, size: int) -> list[tuple[int, int]]:
+        """Cut a text into windows of at most ``size`` tokens, given where each of its tokens ends.
+
+        Returns
+        -------
+        list of (start, stop)
+            Character offsets. They lie between words, unless one word is longer than a window.
+        """
+        stride = min(self.stride or max(1, size // 2), size)
+        between = [0, *(i + 1 for i, end in enumerate(ends[:-1]) if text[end].isspace()), len(ends)]
+        windows, first = [], 0
+        while True:
+            last = _last_at_most(between, first + size, first)
+            windows.append((int(ends[first - 1]) if first else 0, int(ends[last - 1])))
+            if last == len(ends):
+                return windows
+            first = _last_at_most(between, min(first + stride, last), first)
+
+    def join(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Reduce the vectors of a text's windows, of shape (n_windows, dim), to one."""
+        if len(vectors) == 1:
+            return vectors[0]  # type: ignore[no-any-return]
+        joined = vectors.mean(0) if self.reduce == "mean" else vectors.max(0)
+        length = np.linalg.norm(joined)
+        scaled: NDArray[np.float32] = joined * (np.linalg.norm(vectors, axis=1).mean() / length if length else 1.0)
+        return scaled
+
+
+def _last_at_most(places: Sequence[int], most: int, least: int) -> int:
+    """The last of the sorted places that is at most ``most``; where none is beyond ``least``, ``most`` itself."""
+    found = places[bisect.bisect_right(places, most) - 1]
+    return found if found > least else most
 
 
 class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -35,6 +102,8 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         How `load` made it. With one, a pickle keeps the recipe and the fingerprint; without one, the weights.
     cache_bytes : int
         The most memory that cached vectors may take; 0 keeps none.
+    windows : Windows, optional
+        How to read texts longer than the model's window. None: their beginning only, with a warning from whoever asks.
 
     Examples
     --------
@@ -47,11 +116,17 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     kind: Kind = "encoder"
 
     def __init__(
-        self, model: SentenceTransformer, *, recipe: Recipe | None = None, cache_bytes: int = 64 * 2**20
+        self,
+        model: SentenceTransformer,
+        *,
+        recipe: Recipe | None = None,
+        cache_bytes: int = 64 * 2**20,
+        windows: Windows | None = None,
     ) -> None:
         self.model = model
         self.recipe = recipe
         self.cache_bytes = cache_bytes
+        self.windows = windows
         self._prepare()
 
     def _prepare(self) -> None:
@@ -70,7 +145,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def fingerprint(self) -> str:
         """Weights, dtype, tokenizer and pooling, as one hash."""
         tokens = self.model.tokenizer.backend_tokenizer.to_str()
-        return digest(self.model, f"{SCORING_VERSION}|{self.model}|{tokens}")
+        return digest(self.model, f"{SCORING_VERSION}|{self.model}|{tokens}|{self.windows}")
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Return one vector per text.
@@ -98,14 +173,27 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.stack([known[text] for text in texts]).astype(np.float64)
 
     def _compute(self, texts: list[str]) -> NDArray[np.float32]:
-        """Encode in batches of like length under a token budget, with a progress bar when it takes long."""
+        """Encode each text, or each of its windows."""
         clean = [text.encode("utf-8", "replace").decode() for text in texts]
+        if self.windows is None:
+            return self._batches(clean)
+        size = self.limit - int(self.model.tokenizer.num_special_tokens_to_add())
+        pieces, bounds = [], [0]
+        for text, ends in zip(clean, self.token_ends(clean), strict=True):
+            cuts = self.windows.cut(ends, text, size) if len(ends) > size else [(0, len(text))]
+            pieces += [text[start:stop] for start, stop in cuts]
+            bounds.append(len(pieces))
+        vectors = self._batches(pieces)
+        return np.stack([self.windows.join(vectors[a:b]) for a, b in itertools.pairwise(bounds)])
+
+    def _batches(self, clean: list[str]) -> NDArray[np.float32]:
+        """Encode in batches of like length under a token budget, with a progress bar when it takes long."""
         lengths = [min(len(ends) + 2, self.limit) for ends in self.token_ends(clean)]
         tokenizer = self.model.tokenizer
         split, tokenizer.split_special_tokens = tokenizer.split_special_tokens, True  # "[SEP]" in a text is text
         vectors: dict[int, NDArray[np.float32]] = {}
         try:
-            with progress(len(texts), "Encoding") as bar:
+            with progress(len(clean), "Encoding") as bar:
                 for batch in batches(lengths):
                     part = [clean[i] for i in batch]
                     found = self.model.encode(part, batch_size=len(part), show_progress_bar=False)
@@ -113,7 +201,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                     bar.update(len(batch))
         finally:
             tokenizer.split_special_tokens = split
-        return np.stack([vectors[i] for i in range(len(texts))])
+        return np.stack([vectors[i] for i in range(len(clean))])
 
     def _remember(self, vectors: dict[str, NDArray[np.float32]]) -> None:
         with self._lock:
@@ -162,7 +250,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"model": self.model, "recipe": self.recipe, "cache_bytes": self.cache_bytes}
+        return {name: getattr(self, name) for name in ("model", "recipe", "cache_bytes", "windows")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -55,9 +55,9 @@ class _Loader:
             "auto": the checkpoint's own type where the hardware computes it natively, else float32. "fast": bfloat16
             where native, else float32. Or a torch type by name.
         **kwargs
-            For our class (``chat``, ``chat_template_kwargs``, ``variant``, ``hole``, ``cache_bytes``), or else passed
-            on to ``from_pretrained`` (``device_map``, ``quantization_config``, ``attn_implementation``, ``token``,
-            ``local_files_only``, ``trust_remote_code``).
+            For our class (``chat``, ``chat_template_kwargs``, ``variant``, ``hole``, ``cache_bytes``, ``windows``), or
+            else passed on to ``from_pretrained`` (``device_map``, ``quantization_config``, ``attn_implementation``,
+            ``token``, ``local_files_only``, ``trust_remote_code``).
 
         Returns
         -------

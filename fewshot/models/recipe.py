@@ -9,7 +9,7 @@ from fewshot.errors import ModelLoadError
 
 __all__ = ["Recipe", "reload"]
 
-_OWN = frozenset({"chat", "chat_template_kwargs", "variant", "hole", "cache_bytes"})  # for our classes
+_OWN = frozenset({"chat", "chat_template_kwargs", "variant", "hole", "cache_bytes", "windows"})  # for our classes
 _HUB = frozenset({"token", "local_files_only", "trust_remote_code", "cache_dir"})  # for every file of a repository
 
 

@@ -44,7 +44,7 @@ class Auto(BaseEstimator):  # type: ignore[misc]
         task: Task,
         model: Any,
         X: Sequence[Row] | None = None,
-        y: Sequence[Any] | None = None,
+        y: Any = None,
         *,
         sample_weight: FloatArray | None = None,
         random_state: Any = None,

@@ -15,12 +15,15 @@ from fewshot.models.base import FloatArray
 from fewshot.task.template import Row, Template
 from fewshot.task.verbalizer import Verbalizer
 
-__all__ = ["Strategy", "Task", "at_row", "log_softmax", "no_weights"]
+__all__ = ["Strategy", "Task", "at_row", "log_softmax", "no_weights", "one_label"]
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked: the resolved templates, verbalizer and classes of a classifier."""
+    """What is asked: the resolved templates, verbalizer and classes of a classifier.
+
+    When ``multi_label``, y is an indicator matrix of shape (n_texts, n_classes), and log-scores are log-odds.
+    """
 
     templates: tuple[Template, ...]
     verbalizer: Verbalizer
@@ -46,7 +49,7 @@ class Strategy(Protocol):
         task: Task,
         model: Any,
         X: Sequence[Row] | None = None,
-        y: Sequence[Any] | None = None,
+        y: Any = None,
         *,
         sample_weight: FloatArray | None = None,
         random_state: Any = None,
@@ -55,7 +58,7 @@ class Strategy(Protocol):
         ...
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
-        """Log-probabilities of the classes, of shape (n_texts, n_classes)."""
+        """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
         ...
 
 
@@ -70,6 +73,15 @@ def no_weights(strategy: object, sample_weight: object) -> None:
     """Refuse sample weights on behalf of a strategy that can't use them."""
     if sample_weight is not None:
         raise UnsupportedError(f"{type(strategy).__name__} can't use sample_weight: leave it out, or use Embedding().")
+
+
+def one_label(strategy: object, task: Task) -> None:
+    """Refuse a multi-label task on behalf of a strategy that knows only classes which exclude each other."""
+    if task.multi_label:
+        raise UnsupportedError(
+            f"{type(strategy).__name__} gives each text one class, and y is an indicator matrix: use Embedding() with "
+            "an encoder, or one classifier a label."
+        )
 
 
 @contextmanager

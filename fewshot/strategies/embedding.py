@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.utils.validation import has_fit_parameter
 
 from fewshot.errors import InputError, ShortenedWarning, UnsupportedError, warn
@@ -32,6 +33,10 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
     Without examples a text gets the class whose prompt (the template's frame, filled with the class's label words) is
     nearest in cosine similarity. With examples a classifier is fitted on the vectors: by default a logistic regression
     around that same similarity, so that the label names go on counting for as long as examples are few.
+
+    When a text may have several labels (y is an indicator matrix), every label is a classifier of its own. Without
+    examples a label's log-odds are how much nearer its prompt is than the nearest other one: the nearest label is
+    predicted, and the others are ranked.
 
     Parameters
     ----------
@@ -65,7 +70,7 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
         task: Task,
         model: Any,
         X: Sequence[Row] | None = None,
-        y: Sequence[Any] | None = None,
+        y: Any = None,
         *,
         sample_weight: FloatArray | None = None,
         random_state: Any = None,
@@ -96,16 +101,24 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
             raise InputError("sample_weight needs labelled rows: call fit(X, y, sample_weight=...).")
         return self
 
-    def _fit_head(
-        self, X: Sequence[Row], y: Sequence[Any], sample_weight: FloatArray | None, random_state: Any
-    ) -> None:
-        columns = self.task_.index(y)
-        if len(np.unique(columns)) < 2:
+    def _fit_head(self, X: Sequence[Row], y: Any, sample_weight: FloatArray | None, random_state: Any) -> None:
+        task = self.task_
+        targets = np.asarray(y) if task.multi_label else task.index(y)
+        counts = targets.sum(axis=0) if task.multi_label else np.bincount(targets, minlength=len(task.classes))
+        # a label that no example has, or every one, teaches nothing
+        self.seen_ = np.flatnonzero((counts > 0) & (counts < len(targets)))
+        if not self.seen_.size:
             raise InputError(
-                f"Every labelled row is of the class {y[0]!r}: a classifier needs examples of two classes."
+                "No label is on some rows and off others: there is nothing to learn."
+                if task.multi_label
+                else f"Every labelled row is of the class {y[0]!r}: a classifier needs examples of two classes."
             )
+        if task.multi_label:
+            targets = targets[:, self.seen_]
+            if len(self.seen_) == 1:  # one column would be read as two classes
+                targets = np.repeat(targets, 2, axis=1)
         if self.head is None:
-            self._fit_default(self._encode(X), columns, sample_weight)
+            self._fit_default(self._encode(X), targets, sample_weight)
             return
         head = clone(self.head)
         if "random_state" in head.get_params() and head.get_params()["random_state"] is None:
@@ -120,32 +133,43 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
             )
         weights = {}
         if sample_weight is not None:
-            if not has_fit_parameter(head, "sample_weight"):
+            if not has_fit_parameter(head, "sample_weight") or task.multi_label:
                 raise UnsupportedError(
-                    f"{type(head).__name__}.fit takes no sample_weight: leave it out, or use another head."
+                    f"{type(head).__name__}.fit takes no sample_weight{' a label' if task.multi_label else ''}: leave "
+                    "it out, or use another head."
                 )
             weights["sample_weight"] = sample_weight
-        self.head_ = head.fit(self._encode(X), columns, **weights)
+        if task.multi_label:
+            head = OneVsRestClassifier(head)
+        self.head_ = head.fit(self._encode(X), targets, **weights)
 
-    def _fit_default(self, vectors: FloatArray, columns: NDArray[np.int64], sample_weight: FloatArray | None) -> None:
+    def _fit_default(self, vectors: FloatArray, targets: NDArray[np.int64], sample_weight: FloatArray | None) -> None:
         """Fit the label-prior head; a class without examples keeps its prior alone, at the mean intercept."""
-        seen = np.unique(columns)
+        seen = self.seen_
         head = LabelPriorLogisticRegression(tau=self.label_prior)
-        head.fit(_unit(vectors), columns, prior=self.prototypes_[seen], sample_weight=sample_weight)
+        prior = self.prototypes_[np.resize(seen, targets.shape[1]) if self.task_.multi_label else seen]
+        head.fit(_unit(vectors), targets, prior=prior, sample_weight=sample_weight)
         coef, intercept = head.tau_ * self.prototypes_, np.full(len(self.prototypes_), head.intercept_.mean())
-        coef[seen], intercept[seen] = head.coef_, head.intercept_
+        coef[seen], intercept[seen] = head.coef_[: len(seen)], head.intercept_[: len(seen)]
         head.coef_, head.intercept_, head.classes_ = coef, intercept, np.arange(len(coef))
         self.head_ = head
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
-        """Log-probabilities of the classes, of shape (n_texts, n_classes)."""
-        vectors = self._encode(X)
+        """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
+        vectors, multi_label = self._encode(X), self.task_.multi_label
         if self.head_ is None:
-            return log_softmax(_SCALE * _unit(vectors) @ self.prototypes_.T)
+            similar = _SCALE * _unit(vectors) @ self.prototypes_.T
+            return similar - _best_other(similar) if multi_label else log_softmax(similar)
         if self.head is None:
-            scores: FloatArray = self.head_.predict_log_proba(_unit(vectors))
+            unit = _unit(vectors)
+            scores: FloatArray = (
+                self.head_.decision_function(unit) if multi_label else self.head_.predict_log_proba(unit)
+            )
             return scores
         scores = np.full((len(vectors), len(self.task_.classes)), _FLOOR)
+        if multi_label:
+            scores[:, self.seen_] = _head_odds(self.head_, vectors)[:, : len(self.seen_)]
+            return scores
         scores[:, self.head_.classes_] = _head_scores(self.head_, vectors)
         return log_softmax(scores)
 
@@ -173,7 +197,7 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
 
     def _warn_of_cuts(self, texts: list[str]) -> None:
         """The encoder reads the beginning of a long text: say so, once and with numbers."""
-        if not isinstance(self.model_, Window):
+        if not isinstance(self.model_, Window) or getattr(self.model_, "windows", None) is not None:
             return
         limit = self.model_.limit
         long = [text for text in texts if len(text) > limit]  # a token has at least one character
@@ -201,6 +225,22 @@ def _unit(vectors: FloatArray) -> FloatArray:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit: FloatArray = vectors / np.where(norms > 0, norms, 1.0)
     return unit
+
+
+def _best_other(scores: FloatArray) -> FloatArray:
+    """For each class the best score among the other classes."""
+    second, first = np.partition(scores, -2, axis=1)[:, -2:].T
+    best: FloatArray = np.where(scores == first[:, None], second[:, None], first[:, None])
+    return best
+
+
+def _head_odds(head: Any, vectors: FloatArray) -> FloatArray:
+    """Log-odds of each label from a one-versus-rest classifier, its decision values taken as such where it has some."""
+    if hasattr(head, "predict_proba"):
+        proba = np.clip(head.predict_proba(vectors), np.exp(_FLOOR), 1 - np.exp(_FLOOR))
+        odds: FloatArray = np.log(proba) - np.log1p(-proba)
+        return odds
+    return np.asarray(head.decision_function(vectors), dtype=np.float64)
 
 
 def _head_scores(head: Any, vectors: FloatArray) -> FloatArray:

@@ -13,7 +13,7 @@ from fewshot.demonstrations import Selection, select
 from fewshot.errors import InputError, LabelMassWarning, NoAnswerWarning, ShortenedWarning, UnsupportedError, warn
 from fewshot.models.base import FloatArray, Generator, Query, Scores, Turn, Window, is_language_model, kind_of
 from fewshot.preview import Preview, PreviewRow
-from fewshot.strategies.base import Task, at_row, log_softmax, no_weights
+from fewshot.strategies.base import Task, at_row, log_softmax, no_weights, one_label
 from fewshot.task.prompt import Fitted, fit_to_window
 from fewshot.task.template import Row
 
@@ -75,7 +75,7 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
         task: Task,
         model: Any,
         X: Sequence[Row] | None = None,
-        y: Sequence[Any] | None = None,
+        y: Any = None,
         *,
         sample_weight: FloatArray | None = None,
         random_state: Any = None,
@@ -90,6 +90,7 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
             When there are fewer labelled rows than shots.
         """
         no_weights(self, sample_weight)
+        one_label(self, task)
         if not isinstance(self.shots, int | np.integer) or self.shots < 0:
             raise ValueError(f"shots must be an integer of at least 0. Got {self.shots!r}.")
         if self.read not in ("score", "generate"):

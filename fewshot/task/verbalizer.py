@@ -34,6 +34,9 @@ class Verbalizer:
         How the scores of a class's label words become the class's score. "mean" is the mean log-probability.
     token_aggregation : {"sum", "mean", "per-byte"}
         What a word's score is: its log-probability, that divided by its number of tokens, or by its UTF-8 bytes.
+    multi_label : bool
+        Whether a text may have several of the classes, or none. A classifier that is fitted on an indicator matrix
+        knows that by itself.
 
     Attributes
     ----------
@@ -67,11 +70,13 @@ class Verbalizer:
         *,
         word_aggregation: WordAggregation = "mean",
         token_aggregation: TokenAggregation = "sum",
+        multi_label: bool = False,
     ) -> None:
         _one_of("word_aggregation", word_aggregation, ("mean", "max", "logsumexp"))
         _one_of("token_aggregation", token_aggregation, ("sum", "mean", "per-byte"))
         self.word_aggregation: WordAggregation = word_aggregation
         self.token_aggregation: TokenAggregation = token_aggregation
+        self.multi_label = multi_label
         self.classes: tuple[Any, ...] | None = None
         values: list[Any]
         if isinstance(words, Mapping):
@@ -125,7 +130,12 @@ class Verbalizer:
         return self
 
     def _with(self, words: Mapping[Any, Sequence[str]]) -> Verbalizer:
-        return Verbalizer(words, word_aggregation=self.word_aggregation, token_aggregation=self.token_aggregation)
+        return Verbalizer(
+            words,
+            word_aggregation=self.word_aggregation,
+            token_aggregation=self.token_aggregation,
+            multi_label=self.multi_label,
+        )
 
     def aggregate(self, logprobs: Any, n_tokens: Any) -> Any:
         """Turn word scores into class scores.
@@ -202,7 +212,7 @@ class Verbalizer:
         return isinstance(other, Verbalizer) and self.__dict__ == other.__dict__
 
     def __hash__(self) -> int:
-        return hash((self.words, self.word_aggregation, self.token_aggregation))
+        return hash((self.words, self.word_aggregation, self.token_aggregation, self.multi_label))
 
     def __repr__(self) -> str:
         names = self.classes if self.classes is not None else range(len(self.words))
