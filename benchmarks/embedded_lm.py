@@ -26,8 +26,8 @@ from fewshot.models.base import Query
 SETS = {
     "sst2": "sst2/it_was",
     "cr": "sst2/it_was",
-    "ag_news": "ag_news/category",
-    "tweeteval_emotion": "emotion/i_feel",
+    "ag_news": "ag_news/news",
+    "tweeteval_emotion": "emotion/it_made_me",
     "trec6": "trec/colon",
 }
 SENTENCES = [

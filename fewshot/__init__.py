@@ -19,6 +19,7 @@ _HOME = {
     "Auto": "fewshot.strategies.auto",
     "CachedLM": "fewshot.models.cached",
     "CausalLM": "fewshot.models.causal",
+    "Contrastive": "fewshot.strategies.contrastive",
     "Classifier": "fewshot.classifier",
     "Embedding": "fewshot.strategies.embedding",
     "EntailmentLM": "fewshot.models.entailment",

@@ -24,6 +24,7 @@ from fewshot.models.loading import load as load
 from fewshot.models.masked import MaskedLM as MaskedLM
 from fewshot.models.seq2seq import Seq2SeqLM as Seq2SeqLM
 from fewshot.strategies.auto import Auto as Auto
+from fewshot.strategies.contrastive import Contrastive as Contrastive
 from fewshot.strategies.embedding import Embedding as Embedding
 from fewshot.strategies.head import LabelPriorLogisticRegression as LabelPriorLogisticRegression
 from fewshot.strategies.prompting import Prompting as Prompting

@@ -22,6 +22,7 @@ PUBLIC = [
         "CachedLM",
         "CausalLM",
         "Classifier",
+        "Contrastive",
         "Embedding",
         "EntailmentLM",
         "FakeLM",
@@ -75,6 +76,8 @@ TORCH = {
     "encoder",
     "adaptation",
     "build",
+    "contrastive",
+    "tail",
 }
 
 
@@ -197,13 +200,15 @@ def test_the_wheel_carries_gallery_data_and_types(tmp_path):
     code = (
         "import json, fewshot, pathlib; root = pathlib.Path(fewshot.__file__).parent;"
         "print(json.dumps([str(root), [p.parent.name + '/' + p.stem for p in root.glob('templates/*/*.jinja')],"
-        "(root / 'py.typed').is_file(), (root / 'datasets/tickets.csv').is_file()]))"
+        "(root / 'py.typed').is_file(), (root / 'datasets/tickets.csv').is_file(),"
+        "sorted(p.name for p in (root / 'embedded/masked').iterdir())]))"
     )
     out = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path).stdout
-    root, templates, typed, data = json.loads(out)
+    root, templates, typed, data, embedded = json.loads(out)
     assert Path(root).is_relative_to(tmp_path)
     from fewshot import gallery
 
     assert sorted(templates) == gallery.names()
     assert typed
     assert data
+    assert embedded == sorted(path.name for path in (PACKAGE / "embedded/masked").iterdir())

@@ -1,6 +1,6 @@
 """Make the embedded masked language model: give MiniLM a masked-LM head again, and train it on plain English.
 
-    python -m fewshot.embedded.build CORPUS --folder build/embedded [--epochs 0.6]
+    python -m fewshot.embedded.build CORPUS --folder build/embedded [--epochs 0.62] [--start EARLIER]
 
 CORPUS is a text file (also gzipped) with one passage a line. The folder keeps the checkpoint, so that a killed build
 goes on where it was, and afterwards the model in float32. The package gets the same model in 8 bits.
@@ -29,6 +29,7 @@ __all__ = ["build", "held_out_loss", "with_head"]
 
 _BLOCK = 96
 _HELD_OUT = 0.004
+_SEED = 0
 
 
 def with_head(encoder: Any, counts: NDArray[np.int64]) -> tuple[Any, Any]:
@@ -73,32 +74,51 @@ def read_lines(path: Path) -> list[str]:
     return [line for line in text.split("\n") if line.strip()]
 
 
-def build(corpus: Path, folder: Path, epochs: float) -> None:
-    """Train, save, and write the package's copy."""
+def build(corpus: Path, folder: Path, epochs: float, start: Path | None = None) -> None:
+    """Train, save, and write the package's copy.
+
+    Parameters
+    ----------
+    corpus : Path
+        One passage a line. A thousand of them, always the same ones, are kept out of training.
+    folder : Path
+        For the checkpoint, then for the model in float32.
+    epochs : float
+        Passes over the corpus.
+    start : Path, optional
+        The folder of an earlier build, to train on from there. None: MiniLM with a new head.
+    """
     texts = read_lines(corpus)
-    encoder = load()
-    tokenizer = encoder.model.tokenizer
-    sample = np.random.default_rng(0).choice(len(texts), min(len(texts), 50_000), replace=False)
-    ids = PlainTokenizer(tokenizer).ids([texts[i] for i in sample])
-    model, tokenizer = with_head(encoder, np.bincount(np.concatenate(ids), minlength=len(tokenizer)))
+    _, seen = hold_out(len(texts), _HELD_OUT, _SEED)
+    texts = [texts[i] for i in seen]
     adapted = adapt(
-        (model, tokenizer),
+        _fresh(texts) if start is None else start,
         texts,
         folder=folder,
         epochs=epochs,
-        learning_rate=5e-4,
+        learning_rate=5e-4 if start is None else 3e-4,
         tokens_per_step=2048,
         block_size=_BLOCK,
         sampled_words=4096,
         held_out=_HELD_OUT,
         save_steps=250,
+        random_state=_SEED if start is None else _SEED + 1,  # another order and other masks
     )
     write(adapted.model.model, adapted.model.tokenizer)
 
 
+def _fresh(texts: list[str]) -> tuple[Any, Any]:
+    """MiniLM with a new head, which knows how often each word occurs."""
+    encoder = load()
+    tokenizer = encoder.model.tokenizer
+    sample = np.random.default_rng(_SEED).choice(len(texts), min(len(texts), 50_000), replace=False)
+    ids = PlainTokenizer(tokenizer).ids([texts[i] for i in sample])
+    return with_head(encoder, np.bincount(np.concatenate(ids), minlength=len(tokenizer)))
+
+
 def held_out_loss(model: Any, texts: list[str]) -> float:
     """The loss of a model on the texts that `build` keeps out of training."""
-    held, _ = hold_out(len(texts), _HELD_OUT, 0)
+    held, _ = hold_out(len(texts), _HELD_OUT, _SEED)
     return pretraining_loss(model, [texts[i] for i in held], block_size=_BLOCK)
 
 
@@ -107,11 +127,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--epochs", type=float, default=0.6)
+    parser.add_argument("--epochs", type=float, default=0.62)
+    parser.add_argument("--start", type=Path, help="the folder of an earlier build, to train on from there")
     options = parser.parse_args()
     logging.basicConfig(format="%(asctime)s %(message)s")
     logging.getLogger("fewshot").setLevel(logging.INFO)
-    build(options.corpus, options.folder, options.epochs)
+    build(options.corpus, options.folder, options.epochs, options.start)
 
 
 if __name__ == "__main__":

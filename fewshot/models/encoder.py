@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import bisect
+import copy
 import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -174,7 +177,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _compute(self, texts: list[str]) -> NDArray[np.float32]:
         """Encode each text, or each of its windows."""
-        clean = [text.encode("utf-8", "replace").decode() for text in texts]
+        clean = [_clean(text) for text in texts]
         if self.windows is None:
             return self._batches(clean)
         size = self.limit - int(self.model.tokenizer.num_special_tokens_to_add())
@@ -187,21 +190,49 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.stack([self.windows.join(vectors[a:b]) for a, b in itertools.pairwise(bounds)])
 
     def _batches(self, clean: list[str]) -> NDArray[np.float32]:
-        """Encode in batches of like length under a token budget, with a progress bar when it takes long."""
-        lengths = [min(len(ends) + 2, self.limit) for ends in self.token_ends(clean)]
-        tokenizer = self.model.tokenizer
-        split, tokenizer.split_special_tokens = tokenizer.split_special_tokens, True  # "[SEP]" in a text is text
+        """Encode in batches of like length, with a progress bar when it takes long."""
         vectors: dict[int, NDArray[np.float32]] = {}
+        with progress(len(clean), "Encoding") as bar, self._plain_text():
+            for batch in batches(self._sizes(clean)):
+                part = [clean[i] for i in batch]
+                found = self.model.encode(part, batch_size=len(part), show_progress_bar=False)
+                vectors |= zip(batch, np.asarray(found, dtype=np.float32), strict=True)
+                bar.update(len(batch))
+        return np.stack([vectors[i] for i in range(len(clean))])
+
+    def _sizes(self, texts: list[str]) -> list[int]:
+        return [min(len(ends) + 2, self.limit) for ends in self.token_ends(texts)]
+
+    @contextmanager
+    def _plain_text(self) -> Iterator[None]:
+        """Let "[SEP]" in a text be text."""
+        tokenizer = self.model.tokenizer
+        split, tokenizer.split_special_tokens = tokenizer.split_special_tokens, True
         try:
-            with progress(len(clean), "Encoding") as bar:
-                for batch in batches(lengths):
-                    part = [clean[i] for i in batch]
-                    found = self.model.encode(part, batch_size=len(part), show_progress_bar=False)
-                    vectors |= zip(batch, np.asarray(found, dtype=np.float32), strict=True)
-                    bar.update(len(batch))
+            yield
         finally:
             tokenizer.split_special_tokens = split
-        return np.stack([vectors[i] for i in range(len(clean))])
+
+    def tokenized(self, texts: Sequence[str], budget: int) -> list[tuple[list[int], dict[str, Any]]]:
+        """The model's input for batches of like length under a token budget, each with the numbers of its texts."""
+        clean = [_clean(text) for text in texts]
+        prompt = self.model.prompts.get(self.model.default_prompt_name or "", None)
+        with self._plain_text():
+            return [
+                (batch, self._placed(self.model.preprocess([clean[i] for i in batch], prompt=prompt)))
+                for batch in batches(self._sizes(clean), budget)
+            ]
+
+    def _placed(self, features: dict[str, Any]) -> dict[str, Any]:
+        return {k: v.to(self.model.device) if hasattr(v, "to") else v for k, v in features.items()}
+
+    def copied(self) -> Self:
+        """An own copy of the model, whose weights may change; it has no recipe, so that its pickles hold them."""
+        return type(self)(copy.deepcopy(self.model), cache_bytes=self.cache_bytes, windows=self.windows)
+
+    def save(self, folder: str | Path) -> None:
+        """Write an ordinary sentence-transformers folder, which `load` takes."""
+        self.model.save_pretrained(str(folder))
 
     def _remember(self, vectors: dict[str, NDArray[np.float32]]) -> None:
         with self._lock:
@@ -263,3 +294,8 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         return f"SentenceEncoder({self.name!r})"
+
+
+def _clean(text: str) -> str:
+    """The text with lone surrogates replaced, which no tokenizer takes."""
+    return text.encode("utf-8", "replace").decode()

@@ -15,7 +15,7 @@ from sklearn.utils.validation import has_fit_parameter
 from fewshot.errors import InputError, ShortenedWarning, UnsupportedError, warn
 from fewshot.models.base import FloatArray, Window, is_encoder
 from fewshot.preview import Preview, PreviewRow
-from fewshot.strategies.base import Task, at_row, log_softmax
+from fewshot.strategies.base import Task, at_row, log_softmax, no_weights, one_label
 from fewshot.strategies.head import LabelPriorLogisticRegression
 from fewshot.task.template import Row
 
@@ -24,6 +24,7 @@ __all__ = ["Embedding"]
 #: Inverse temperature of the cosine similarities: of 5, 10, 20 and 40 the one with the lowest log loss, on training
 #: rows of eight public data sets with the default encoder.
 _SCALE = 10.0
+_TUNED_TAU, _TUNED_C = 20.0, 10.0
 _FLOOR = np.log(1e-9)  # a class that the examples lack is improbable, not impossible
 
 
@@ -44,10 +45,15 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
         None: `LabelPriorLogisticRegression` on unit vectors.
     label_prior : float or "auto"
         Weight of the label names in the default head; 0 is plain logistic regression. "auto" chooses by
-        cross-validation on the examples, together with the penalty. Another head does not use it.
+        cross-validation on the examples, together with the penalty; after tuning, whose examples can't be held out from
+        the encoder any more, it is 20. Another head does not use it.
+    tuning : Contrastive, optional
+        Tune an own copy of the encoder on the labelled rows first.
 
     Attributes
     ----------
+    encoder_ : Encoder
+        What encodes: the model, or its tuned copy, which `SentenceEncoder.save` writes as an ordinary folder.
     head_ : classifier or None
         The fitted head; None in zero-shot.
     prototypes_ : ndarray of shape (n_classes, dim)
@@ -61,9 +67,10 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
     ['billing']
     """
 
-    def __init__(self, head: Any = None, label_prior: float | Literal["auto"] = "auto") -> None:
+    def __init__(self, head: Any = None, label_prior: float | Literal["auto"] = "auto", *, tuning: Any = None) -> None:
         self.head = head
         self.label_prior = label_prior
+        self.tuning = tuning
 
     def fit(
         self,
@@ -88,10 +95,18 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
             raise UnsupportedError(
                 f"Embedding needs an encoder. {model!r} is a language model: use Prompting(), or Auto()."
             )
-        self.task_, self.model_ = task, model
+        self.task_, self.encoder_ = task, model
         labels = task.verbalizer.labels
         frames = [[task.template.frame(word, labels) for word in group] for group in task.verbalizer.words]
-        vectors = _unit(_encoded(model, [frame for group in frames for frame in group]))
+        prompts = [frame for group in frames for frame in group]
+        if self.tuning is not None and y is not None:
+            no_weights(self.tuning, sample_weight)
+            one_label(self.tuning, task)
+            owners = np.repeat(np.arange(len(frames)), [len(group) for group in frames])
+            self.encoder_ = clone(self.tuning).tune(
+                model, self._texts(X or []), task.index(y), prompts, owners, random_state=random_state
+            )
+        vectors = _unit(_encoded(self.encoder_, prompts))
         bounds = np.cumsum([0, *map(len, frames)])
         self.prototypes_ = _unit(np.stack([vectors[a:b].mean(0) for a, b in itertools.pairwise(bounds)]))
         self.head_: Any = None
@@ -146,7 +161,10 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
     def _fit_default(self, vectors: FloatArray, targets: NDArray[np.int64], sample_weight: FloatArray | None) -> None:
         """Fit the label-prior head; a class without examples keeps its prior alone, at the mean intercept."""
         seen = self.seen_
-        head = LabelPriorLogisticRegression(tau=self.label_prior)
+        tuned = self.tuning is not None and self.label_prior == "auto"
+        head = LabelPriorLogisticRegression(
+            tau=_TUNED_TAU if tuned else self.label_prior, C=_TUNED_C if self.tuning is not None else "auto"
+        )
         prior = self.prototypes_[np.resize(seen, targets.shape[1]) if self.task_.multi_label else seen]
         head.fit(_unit(vectors), targets, prior=prior, sample_weight=sample_weight)
         coef, intercept = head.tau_ * self.prototypes_, np.full(len(self.prototypes_), head.intercept_.mean())
@@ -177,11 +195,11 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
         """The texts as the encoder would read them."""
         rows = []
         for text in self._texts(X):
-            size = len(self.model_.token_ends([text])[0]) if isinstance(self.model_, Window) else 0
+            size = len(self.encoder_.token_ends([text])[0]) if isinstance(self.encoder_, Window) else 0
             frame = self.task_.template.frame("___")
             before, _, after = frame.partition("___")
             rows.append(PreviewRow([("user", f"{text}\n\n~ ")], before, after, size))
-        return Preview(rows, self.task_.verbalizer.candidates, getattr(self.model_, "limit", None))
+        return Preview(rows, self.task_.verbalizer.candidates, getattr(self.encoder_, "limit", None))
 
     def _texts(self, X: Sequence[Row]) -> list[str]:
         texts = []
@@ -193,15 +211,15 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
     def _encode(self, X: Sequence[Row]) -> FloatArray:
         texts = self._texts(X)
         self._warn_of_cuts(texts)
-        return _encoded(self.model_, texts)
+        return _encoded(self.encoder_, texts)
 
     def _warn_of_cuts(self, texts: list[str]) -> None:
         """The encoder reads the beginning of a long text: say so, once and with numbers."""
-        if not isinstance(self.model_, Window) or getattr(self.model_, "windows", None) is not None:
+        if not isinstance(self.encoder_, Window) or getattr(self.encoder_, "windows", None) is not None:
             return
-        limit = self.model_.limit
+        limit = self.encoder_.limit
         long = [text for text in texts if len(text) > limit]  # a token has at least one character
-        cut = [len(ends) - limit for ends in self.model_.token_ends(long) if len(ends) > limit]
+        cut = [len(ends) - limit for ends in self.encoder_.token_ends(long) if len(ends) > limit]
         if cut:
             warn(
                 f"To fit the model's window of {limit} tokens, {len(cut)} of {len(texts)} rows were cut, by "

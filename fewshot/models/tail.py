@@ -1,0 +1,149 @@
+"""The upper layers of a sentence encoder, trained over lower layers that stay and are therefore computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from fewshot.models.base import IntArray
+from fewshot.models.encoder import SentenceEncoder
+
+__all__ = ["Batch", "Tail"]
+
+_TOLERANCE = 1e-3
+
+
+@dataclass
+class Batch:
+    """Texts of like length, ready for the upper layers."""
+
+    rows: IntArray  # which of the texts
+    features: dict[str, Any]
+    lower: Any = None  # what the last frozen layer said
+
+    @property
+    def size(self) -> int:
+        """Tokens, padding included."""
+        return int(self.features["input_ids"].numel())
+
+
+class _Replay(torch.nn.Module):
+    """Stands in for the frozen layers, and says again what they said."""
+
+    def __init__(self, layer: torch.nn.Module, said: Any) -> None:
+        super().__init__()
+        self._layer = [layer]  # in a list, so that it is no submodule
+        self._said = said
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self._said
+
+    def __getattr__(self, name: str) -> Any:  # such as the kind of attention that a body asks its layers for
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self._layer[0], name)
+
+
+class Tail:
+    """An own copy of an encoder, of which the last layers (and what follows them) are trained.
+
+    What is frozen depends on nothing that changes, so its output is kept and each step pays for the upper layers only.
+    There is no code for particular architectures: the layers are the module list as long as the config says, and
+    replaying them is checked against the plain model.
+
+    Parameters
+    ----------
+    encoder : SentenceEncoder
+    n_layers : int
+        How many of the last layers are trained, at least 1; all of them, or more than there are: everything but the
+        word embeddings.
+    """
+
+    def __init__(self, encoder: SentenceEncoder, n_layers: int) -> None:
+        self.encoder = encoder.copied()
+        self._dtype = next(encoder.model.parameters()).dtype
+        self.model: Any = self.encoder.model.float().eval()  # no dropout
+        self.model.requires_grad_(True)
+        self._parent, self._name, layers = _layers(self.model)
+        self.frozen = 0 if layers is None else max(0, len(layers) - n_layers)
+        body: Any = getattr(self.model[0], "model", self.model)
+        if self.frozen and layers is not None:
+            body.requires_grad_(False)
+            for layer in layers[self.frozen :]:
+                layer.requires_grad_(True)
+        embeddings = body.get_input_embeddings() if hasattr(body, "get_input_embeddings") else None
+        if embeddings is not None:
+            embeddings.requires_grad_(False)
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """What is trained."""
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    def prepare(self, texts: Sequence[str], budget: int) -> list[Batch]:
+        """Tokenise, group by length, and run the frozen layers."""
+        prepared: list[Batch] = []
+        for rows, features in self.encoder.tokenized(texts, budget):
+            batch = Batch(np.array(rows, dtype=np.int64), features)
+            if self.frozen:
+                with torch.no_grad():
+                    plain, batch.lower = self._recorded(features)
+                    replayed = self.vectors(batch)
+                if not prepared and not torch.allclose(plain, replayed, atol=_TOLERANCE):
+                    self.frozen = 0  # an architecture whose layers do more than pass their output on
+                    return self.prepare(texts, budget)
+            prepared.append(batch)
+        return prepared
+
+    def _recorded(self, features: dict[str, Any]) -> tuple[torch.Tensor, Any]:
+        """The unit vectors of the whole model, and what its last frozen layer said."""
+        said: list[Any] = []
+        layer = getattr(self._parent, self._name)[self.frozen - 1]
+        hook = layer.register_forward_hook(lambda module, args, output: said.append(output))
+        try:
+            return self._unit(features), said[0]
+        finally:
+            hook.remove()
+
+    def vectors(self, batch: Batch) -> torch.Tensor:
+        """Unit vectors of a batch, of shape (n_texts, dim), with gradient."""
+        if not self.frozen:
+            return self._unit(batch.features)
+        with self._replaying(batch.lower):
+            return self._unit(batch.features)
+
+    def _unit(self, features: dict[str, Any]) -> torch.Tensor:
+        model: Any = self.model
+        found = model(dict(features))["sentence_embedding"]
+        return torch.nn.functional.normalize(found, dim=-1)
+
+    def finished(self) -> SentenceEncoder:
+        """The tuned encoder, in the type that it had."""
+        self.model.to(self._dtype).requires_grad_(True)
+        return self.encoder
+
+    @contextmanager
+    def _replaying(self, said: Any) -> Iterator[None]:
+        layers = getattr(self._parent, self._name)
+        shorter = torch.nn.ModuleList([_Replay(layers[self.frozen - 1], said), *layers[self.frozen :]])
+        setattr(self._parent, self._name, shorter)
+        try:
+            yield
+        finally:
+            setattr(self._parent, self._name, layers)
+
+
+def _layers(model: Any) -> tuple[Any, str, Any]:
+    """The module list that holds the layers, with its parent and its name there; nothing where there is none."""
+    body = getattr(model[0], "model", None)
+    wanted = getattr(getattr(body, "config", None), "num_hidden_layers", None)
+    for parent in body.modules() if body is not None else ():
+        for name, child in parent.named_children():
+            if isinstance(child, torch.nn.ModuleList) and len(child) == wanted:
+                return parent, name, child
+    return None, "", None

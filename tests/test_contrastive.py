@@ -1,0 +1,212 @@
+"""Contrastive tuning: the loss over all pairs, the kept lower layers, and that only a copy is tuned."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+
+from fewshot import Classifier, Contrastive, Embedding, InputError, UnsupportedError, load
+from fewshot.datasets import load_tickets
+from fewshot.models.tail import Tail
+from fewshot.strategies import contrastive as module
+from fewshot.strategies.contrastive import pair_loss
+from tests.conftest import sentence_model
+from tests.contract import HashEncoder
+
+TEXTS, LABELS = load_tickets()
+CLASSES = np.unique(LABELS, return_inverse=True)[1].astype(np.int64)
+NAMES = sorted(set(LABELS))
+
+
+@pytest.fixture
+def encoder():
+    return load(sentence_model())
+
+
+def brute_force(vectors: torch.Tensor, classes: np.ndarray) -> float:
+    cosines = (vectors @ vectors.T).double().numpy()
+    same = classes[:, None] == classes[None, :]
+    other = ~np.eye(len(classes), dtype=bool)
+    errors = (cosines - same) ** 2
+    parts = [errors[same & other], errors[~same]]
+    return sum(part.mean() for part in parts if part.size)
+
+
+def all_vectors(tail: Tail, batches) -> torch.Tensor:
+    with torch.no_grad():
+        parts = torch.cat([tail.vectors(batch) for batch in batches])
+    return parts[np.argsort(np.concatenate([batch.rows for batch in batches]))]
+
+
+class TestPairLoss:
+    @pytest.mark.parametrize("counts", [[3, 2], [1, 1, 1], [5], [1, 4, 7], [40, 60]])
+    def test_it_is_the_mean_over_pairs(self, counts):
+        torch.manual_seed(0)
+        classes = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
+        vectors = torch.nn.functional.normalize(torch.randn(len(classes), 16, dtype=torch.float64), dim=-1)
+        found = pair_loss(vectors, torch.from_numpy(classes))
+        assert float(found) == pytest.approx(brute_force(vectors, classes), rel=1e-9)
+
+    def test_it_is_zero_where_classes_are_orthogonal_points(self):
+        classes = torch.tensor([0, 1, 1, 2, 0])
+        assert float(pair_loss(torch.eye(4)[classes], classes)) == pytest.approx(0, abs=1e-6)
+
+
+class TestTail:
+    @pytest.mark.parametrize("layers", [1, 2, 5])
+    def test_the_kept_layers_say_what_the_model_says(self, encoder, layers):
+        tail = Tail(encoder, layers)
+        batches = tail.prepare(TEXTS[:40], budget=200)
+        assert len(batches) > 2
+        assert tail.frozen == max(0, 2 - layers)
+        plain = torch.from_numpy(encoder.encode(TEXTS[:40])).float()
+        expected = torch.nn.functional.normalize(plain, dim=-1)
+        assert torch.allclose(all_vectors(tail, batches), expected, atol=1e-5)
+
+    def test_only_what_lies_above_gets_a_gradient(self, encoder):
+        tail = Tail(encoder, 1)
+        (batch,) = tail.prepare(TEXTS[:4], budget=10_000)
+        tail.vectors(batch).sum().backward()
+        moved = {name for name, p in tail.model.named_parameters() if p.grad is not None}
+        assert moved
+        assert all(".layer.1." in name for name in moved)
+        whole = Tail(encoder, 9)
+        (batch,) = whole.prepare(TEXTS[:4], budget=10_000)
+        whole.vectors(batch).sum().backward()
+        moved = {name for name, p in whole.model.named_parameters() if p.grad is not None}
+        assert {name.split(".layer.")[1][0] for name in moved if ".layer." in name} == {"0", "1"}
+        assert not any("word_embeddings" in name for name in moved)
+
+    def test_an_encoder_whose_layers_can_not_be_replayed_is_run_whole(self, encoder, monkeypatch):
+        monkeypatch.setattr("fewshot.models.tail._Replay.forward", lambda self, *args, **kwargs: self._said + 1)
+        tail = Tail(encoder, 1)
+        batches = tail.prepare(TEXTS[:10], budget=200)
+        assert tail.frozen == 0
+        plain = torch.from_numpy(encoder.encode(TEXTS[:10])).float()
+        assert torch.allclose(all_vectors(tail, batches), torch.nn.functional.normalize(plain, dim=-1), atol=1e-5)
+
+    def test_an_encoder_without_a_list_of_layers(self, encoder, monkeypatch):
+        monkeypatch.setattr(encoder.model[0].model.config, "num_hidden_layers", 77)
+        tail = Tail(encoder, 1)
+        assert tail.frozen == 0
+        assert len(tail.prepare(TEXTS[:3], budget=10_000)) == 1
+
+
+class TestTuning:
+    def test_texts_of_a_class_come_together(self, encoder):
+        before = pair_loss_of(encoder)
+        tuned = Contrastive(steps=30, learning_rate=3e-3).tune(encoder, TEXTS[:60], CLASSES[:60])
+        assert pair_loss_of(tuned) < 0.5 * before
+
+    def test_the_given_encoder_stays_as_it_is(self, encoder):
+        fingerprint = encoder.fingerprint
+        tuned = Contrastive(steps=2).tune(encoder, TEXTS[:20], CLASSES[:20])
+        assert encoder.fingerprint == fingerprint != tuned.fingerprint
+        assert all(p.requires_grad for p in tuned.model.parameters())
+
+    def test_frozen_layers_are_those_of_the_given_encoder(self, encoder):
+        tuned = Contrastive(steps=2, layers=1).tune(encoder, TEXTS[:20], CLASSES[:20])
+        for (name, a), b in zip(encoder.model.named_parameters(), tuned.model.parameters(), strict=True):
+            assert torch.equal(a, b) == (".layer.1." not in name), name
+
+    @pytest.mark.parametrize("batch_size", [512, 24])
+    def test_twice_is_the_same(self, encoder, batch_size):
+        make = Contrastive(steps=3, batch_size=batch_size)
+        first, second = (make.tune(encoder, TEXTS[:60], CLASSES[:60], random_state=1) for _ in range(2))
+        assert first.fingerprint == second.fingerprint
+
+    def test_parts_add_up_to_the_whole(self, encoder, monkeypatch):
+        found = []
+        for kept in (10**6, 1):
+            monkeypatch.setattr(module, "_KEPT", kept)
+            tail = Tail(encoder, 2)
+            batches = tail.prepare(TEXTS[:40], budget=200)
+            loss = module._gradients(tail, batches, CLASSES[:40])
+            found.append((loss, [p.grad for p in tail.parameters() if p.grad is not None]))
+        assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+        for a, b in zip(found[0][1], found[1][1], strict=True):
+            assert torch.allclose(a, b, atol=1e-5)
+
+    def test_anchors_draw_their_class(self, encoder):
+        prompts, owners = ["This text is about billing."], np.array([CLASSES[0]])
+        tuned = Contrastive(steps=30, learning_rate=3e-3).tune(encoder, TEXTS[:60], CLASSES[:60], prompts, owners)
+        own = [text for text, c in zip(TEXTS[:60], CLASSES[:60], strict=True) if c == CLASSES[0]]
+        others = [text for text in TEXTS[:60] if text not in own]
+        found = [encoder.encode([prompts[0], *own, *others]) for encoder in (encoder, tuned)]
+        gaps = []
+        for vectors in found:
+            unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+            near = unit[1:] @ unit[0]
+            gaps.append(near[: len(own)].mean() - near[len(own) :].mean())
+        assert gaps[1] > gaps[0] + 0.3
+        plain = Contrastive(steps=2, anchors=False).tune(encoder, TEXTS[:60], CLASSES[:60], prompts, owners)
+        assert plain.fingerprint == Contrastive(steps=2).tune(encoder, TEXTS[:60], CLASSES[:60]).fingerprint
+
+    def test_a_step_of_a_large_set_has_pairs_of_every_class(self):
+        classes = np.repeat(np.arange(4), [1000, 100, 2, 1])
+        drawn = module._drawn(classes, 110, np.random.RandomState(0))
+        assert len(set(drawn)) == len(drawn)
+        assert np.bincount(classes[drawn]).tolist() == [99, 9, 2, 1]
+
+    def test_the_tuned_encoder_is_saved_as_an_ordinary_folder(self, encoder, tmp_path):
+        tuned = Contrastive(steps=2).tune(encoder, TEXTS[:20], CLASSES[:20])
+        tuned.save(tmp_path / "tuned")
+        assert np.allclose(load(tmp_path / "tuned").encode(TEXTS[:5]), tuned.encode(TEXTS[:5]), atol=1e-5)
+
+    @pytest.mark.parametrize("name", ["steps", "learning_rate", "layers", "batch_size"])
+    def test_numbers_out_of_range(self, encoder, name):
+        with pytest.raises(InputError, match=f"{name} must be greater than 0"):
+            Contrastive(**{name: 0}).tune(encoder, TEXTS[:4], CLASSES[:4])
+
+    def test_only_sentence_encoders(self):
+        with pytest.raises(UnsupportedError, match="sentence-transformers"):
+            Contrastive().tune(HashEncoder(), TEXTS[:4], CLASSES[:4])
+
+
+def pair_loss_of(encoder) -> float:
+    vectors = torch.nn.functional.normalize(torch.from_numpy(encoder.encode(TEXTS[:60])), dim=-1)
+    return float(pair_loss(vectors, torch.from_numpy(CLASSES[:60])))
+
+
+class TestClassifier:
+    def test_a_tuned_classifier_is_fitted_on_its_own_encoder(self, encoder):
+        fingerprint = encoder.fingerprint
+        strategy = Embedding(tuning=Contrastive(steps=20, learning_rate=3e-3))
+        clf = Classifier(encoder, strategy=strategy, random_state=0).fit(TEXTS[:60], LABELS[:60])
+        assert clf.score(TEXTS[:60], LABELS[:60]) > 0.7
+        assert clf.strategy_.encoder_ is not encoder
+        assert encoder.fingerprint == fingerprint
+        again = clone(clf).fit(TEXTS[:60], LABELS[:60])
+        assert (again.predict_proba(TEXTS[60:80]) == clf.predict_proba(TEXTS[60:80])).all()
+
+    def test_any_head_on_the_tuned_encoder(self, encoder):
+        strategy = Embedding(LogisticRegression(), tuning=Contrastive(steps=2))
+        clf = Classifier(encoder, strategy=strategy).fit(TEXTS[:60], LABELS[:60])
+        assert clf.predict_proba(TEXTS[:3]).shape == (3, len(NAMES))
+
+    def test_without_examples_there_is_nothing_to_tune(self, encoder):
+        tuned = Classifier(encoder, strategy=Embedding(tuning=Contrastive())).fit(None, NAMES)
+        plain = Classifier(encoder, strategy=Embedding()).fit(None, NAMES)
+        assert (tuned.predict_proba(TEXTS[:9]) == plain.predict_proba(TEXTS[:9])).all()
+
+    def test_what_it_can_not_do(self, encoder):
+        clf = Classifier(encoder, strategy=Embedding(tuning=Contrastive()))
+        with pytest.raises(UnsupportedError, match="Contrastive can't use sample_weight"):
+            clf.fit(TEXTS[:20], LABELS[:20], sample_weight=np.ones(20))
+        indicators = np.eye(len(NAMES), dtype=int)[CLASSES[:20]]
+        with pytest.raises(UnsupportedError, match="Contrastive gives each text one class"):
+            clf.set_params(verbalizer={name: name for name in NAMES}).fit(TEXTS[:20], indicators)
+
+    def test_on_the_real_encoder_it_beats_the_frozen_one(self, mini):
+        few = [i for c in range(len(NAMES)) for i in np.flatnonzero(c == CLASSES)[:4]]
+        rest = [i for i in range(len(TEXTS)) if i not in few][:60]
+        scores = []
+        for strategy in (Embedding(), Embedding(tuning=Contrastive(steps=6))):
+            clf = Classifier(mini, strategy=strategy, random_state=0)
+            clf.fit([TEXTS[i] for i in few], [LABELS[i] for i in few])
+            scores.append(clf.score([TEXTS[i] for i in rest], [LABELS[i] for i in rest]))
+        assert scores[1] >= scores[0] - 0.02
+        assert scores[1] > 0.6
