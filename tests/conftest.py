@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 
@@ -229,7 +230,7 @@ def sentence_model():
 
     bert, made = pair("bert")
     with tempfile.TemporaryDirectory() as folder:
-        bert.bert.save_pretrained(folder)
+        copy.deepcopy(bert.bert).save_pretrained(folder)  # saving rewrites the config, which is shared
         made.save_pretrained(folder)
         return SentenceTransformer(folder, device="cpu")
 

@@ -131,19 +131,14 @@ class TestTuning:
             assert torch.allclose(a, b, atol=1e-5)
 
     def test_anchors_draw_their_class(self, encoder):
-        prompts, owners = ["This text is about billing."], np.array([CLASSES[0]])
-        tuned = Contrastive(steps=30, learning_rate=3e-3).tune(encoder, TEXTS[:60], CLASSES[:60], prompts, owners)
-        own = [text for text, c in zip(TEXTS[:60], CLASSES[:60], strict=True) if c == CLASSES[0]]
-        others = [text for text in TEXTS[:60] if text not in own]
-        found = [encoder.encode([prompts[0], *own, *others]) for encoder in (encoder, tuned)]
-        gaps = []
-        for vectors in found:
-            unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-            near = unit[1:] @ unit[0]
-            gaps.append(near[: len(own)].mean() - near[len(own) :].mean())
-        assert gaps[1] > gaps[0] + 0.3
-        plain = Contrastive(steps=2, anchors=False).tune(encoder, TEXTS[:60], CLASSES[:60], prompts, owners)
-        assert plain.fingerprint == Contrastive(steps=2).tune(encoder, TEXTS[:60], CLASSES[:60]).fingerprint
+        texts, classes = TEXTS[:12], CLASSES[:12]
+        prompts, owners = ["This text is about billing."], classes[:1]
+        tuned = Contrastive(steps=60, learning_rate=3e-3).tune(encoder, texts, classes, prompts, owners)
+        vectors = tuned.encode([*prompts, *texts])
+        near = (vectors[1:] @ vectors[0]) / np.linalg.norm(vectors[1:], axis=1) / np.linalg.norm(vectors[0])
+        assert near[classes == owners[0]].mean() > near[classes != owners[0]].mean() + 0.3
+        plain = Contrastive(steps=2, anchors=False).tune(encoder, texts, classes, prompts, owners)
+        assert plain.fingerprint == Contrastive(steps=2).tune(encoder, texts, classes).fingerprint
 
     def test_a_step_of_a_large_set_has_pairs_of_every_class(self):
         classes = np.repeat(np.arange(4), [1000, 100, 2, 1])

@@ -46,9 +46,9 @@ def test_its_card_says_what_a_user_must_know():
     ("sentence", "right", "wrong"),
     [
         ("The capital of France is ___.", "paris", "banana"),
-        ("It was raining, so I took my ___.", "umbrella", "monday"),
+        ("Scientists have discovered a new ___ of bird.", "species", "table"),
         ("She opened the ___ and walked into the room.", "door", "sky"),
-        ("The film was so boring that I fell ___.", "asleep", "up"),
+        ("The film was so boring that I fell ___.", "asleep", "green"),
         ("A great film: funny, moving and ___.", "beautiful", "terrible"),
     ],
 )
@@ -121,7 +121,7 @@ class TestBuild:
         before = {name: tensor.clone() for name, tensor in encoder.model.state_dict().items()}
         counts = np.arange(len(encoder.model.tokenizer))
         model, tokenizer = build.with_head(encoder, counts)
-        share = model.cls.predictions.bias.exp()
+        share = model.cls.predictions.bias.detach().exp()
         assert float(share.sum()) == pytest.approx(1, abs=1e-4)
         assert (share.diff() > 0).all()
         for name, tensor in encoder.model[0].model.state_dict().items():
@@ -132,7 +132,7 @@ class TestBuild:
         assert tokenizer is not encoder.model.tokenizer
         assert isinstance(load((model, tokenizer)), MaskedLM)
 
-    def test_the_script_builds_the_model_and_can_be_killed(self, tmp_path, monkeypatch):
+    def test_the_script_builds_the_model_and_trains_on(self, tmp_path, monkeypatch):
         lines = [f"The {noun} is {word} today." for noun in ("sky", "sea", "film", "book") for word in "ABCDEFGH"]
         (tmp_path / "corpus.txt").write_text("\n".join([*lines, ""]), encoding="utf-8")
         monkeypatch.setattr(build, "load", lambda model=None: load(sentence_model() if model is None else model))
@@ -143,3 +143,9 @@ class TestBuild:
         assert packed.config.hidden_size == 32
         found = build.held_out_loss(load(tmp_path / "run"), build.read_lines(tmp_path / "corpus.txt"))
         assert found < build.held_out_loss(language_model("bert"), lines)
+        start = ["--start", str(tmp_path / "run"), "--epochs", "3"]
+        monkeypatch.setattr(
+            "sys.argv", ["build", str(tmp_path / "corpus.txt"), "--folder", str(tmp_path / "on"), *start]
+        )
+        build.main()
+        assert build.held_out_loss(load(tmp_path / "on"), lines) < found
