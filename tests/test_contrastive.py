@@ -26,13 +26,12 @@ def encoder():
     return load(sentence_model())
 
 
-def brute_force(vectors: torch.Tensor, classes: np.ndarray) -> float:
+def brute_force(vectors: torch.Tensor, classes: np.ndarray, weights: np.ndarray) -> float:
     cosines = (vectors @ vectors.T).double().numpy()
     same = classes[:, None] == classes[None, :]
     other = ~np.eye(len(classes), dtype=bool)
-    errors = (cosines - same) ** 2
-    parts = [errors[same & other], errors[~same]]
-    return sum(part.mean() for part in parts if part.size)
+    errors, shares = (cosines - same) ** 2, np.outer(weights, weights)
+    return sum(np.average(errors[pairs], weights=shares[pairs]) for pairs in (same & other, ~same) if pairs.any())
 
 
 def all_vectors(tail: Tail, batches) -> torch.Tensor:
@@ -47,8 +46,18 @@ class TestPairLoss:
         torch.manual_seed(0)
         classes = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
         vectors = torch.nn.functional.normalize(torch.randn(len(classes), 16, dtype=torch.float64), dim=-1)
+        ones, weights = np.ones(len(classes)), np.random.default_rng(1).uniform(0.2, 4, len(classes))
         found = pair_loss(vectors, torch.from_numpy(classes))
-        assert float(found) == pytest.approx(brute_force(vectors, classes), rel=1e-9)
+        assert float(found) == pytest.approx(brute_force(vectors, classes, ones), rel=1e-9)
+        found = pair_loss(vectors, torch.from_numpy(classes), torch.from_numpy(weights))
+        assert float(found) == pytest.approx(brute_force(vectors, classes, weights), rel=1e-9)
+
+    def test_a_weight_is_a_number_of_copies(self):
+        torch.manual_seed(0)
+        vectors = torch.nn.functional.normalize(torch.randn(3, 8, dtype=torch.float64), dim=-1)
+        weighted = pair_loss(vectors, torch.arange(3), torch.tensor([2.0, 1, 1], dtype=torch.float64))
+        copied = pair_loss(vectors[[0, 0, 1, 2]], torch.tensor([0, 0, 1, 2]))
+        assert float(weighted) == pytest.approx(float(copied))
 
     def test_it_is_zero_where_classes_are_orthogonal_points(self):
         classes = torch.tensor([0, 1, 1, 2, 0])
@@ -124,7 +133,7 @@ class TestTuning:
             monkeypatch.setattr(module, "_KEPT", kept)
             tail = Tail(encoder, 2)
             batches = tail.prepare(TEXTS[:40], budget=200)
-            loss = module._gradients(tail, batches, CLASSES[:40])
+            loss = module._gradients(tail, batches, CLASSES[:40], np.ones(40))
             found.append((loss, [p.grad for p in tail.parameters() if p.grad is not None]))
         assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
         for a, b in zip(found[0][1], found[1][1], strict=True):
@@ -137,7 +146,7 @@ class TestTuning:
         vectors = tuned.encode([*prompts, *texts])
         near = (vectors[1:] @ vectors[0]) / np.linalg.norm(vectors[1:], axis=1) / np.linalg.norm(vectors[0])
         assert near[classes == owners[0]].mean() > near[classes != owners[0]].mean() + 0.3
-        plain = Contrastive(steps=2, anchors=False).tune(encoder, texts, classes, prompts, owners)
+        plain = Contrastive(steps=2, anchors=0).tune(encoder, texts, classes, prompts, owners)
         assert plain.fingerprint == Contrastive(steps=2).tune(encoder, texts, classes).fingerprint
 
     def test_a_step_of_a_large_set_has_pairs_of_every_class(self):
@@ -151,10 +160,31 @@ class TestTuning:
         tuned.save(tmp_path / "tuned")
         assert np.allclose(load(tmp_path / "tuned").encode(TEXTS[:5]), tuned.encode(TEXTS[:5]), atol=1e-5)
 
+    def test_anchors_of_a_class_share_its_weight_and_are_in_every_step(self, encoder, monkeypatch):
+        seen = []
+        real = module.pair_loss
+
+        def watched(vectors, classes, weights):
+            seen.append(
+                dict(zip(*np.unique(classes.numpy(), return_counts=True), strict=True)) | {"sum": weights.sum()}
+            )
+            return real(vectors, classes, weights)
+
+        monkeypatch.setattr(module, "pair_loss", watched)
+        classes = np.repeat([0, 1], 10)
+        prompts, owners = ["billing", "invoices", "a bug"], [0, 0, 1]
+        Contrastive(steps=3, anchors=4.0, batch_size=8).tune(encoder, TEXTS[:20], classes, prompts, owners)
+        assert [one["sum"].item() for one in seen] == pytest.approx([8 + 2 * 4.0] * 3)
+        assert all((one[0], one[1]) == (4 + 2, 4 + 1) for one in seen)
+
     @pytest.mark.parametrize("name", ["steps", "learning_rate", "layers", "batch_size"])
     def test_numbers_out_of_range(self, encoder, name):
         with pytest.raises(InputError, match=f"{name} must be greater than 0"):
             Contrastive(**{name: 0}).tune(encoder, TEXTS[:4], CLASSES[:4])
+
+    def test_anchors_count_for_no_negative_number_of_examples(self, encoder):
+        with pytest.raises(InputError, match=r"anchors must be a number of at least 0. Got -1"):
+            Contrastive(anchors=-1).tune(encoder, TEXTS[:4], CLASSES[:4])
 
     def test_only_sentence_encoders(self):
         with pytest.raises(UnsupportedError, match="sentence-transformers"):

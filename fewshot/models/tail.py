@@ -93,10 +93,9 @@ class Tail:
             if self.frozen:
                 with torch.no_grad():
                     plain, batch.lower = self._recorded(features)
-                    replayed = self.vectors(batch)
-                if not prepared and not torch.allclose(plain, replayed, atol=_TOLERANCE):
-                    self.frozen = 0  # an architecture whose layers do more than pass their output on
-                    return self.prepare(texts, budget)
+                    if not prepared and not torch.allclose(plain, self.vectors(batch), atol=_TOLERANCE):
+                        self.frozen = 0  # an architecture whose layers do more than pass their output on
+                        return self.prepare(texts, budget)
             prepared.append(batch)
         return prepared
 
