@@ -17,6 +17,7 @@ from fewshot.preview import Preview
 from fewshot.rows import as_indicator, as_labels, as_rows
 from fewshot.strategies.auto import Auto
 from fewshot.strategies.base import Task
+from fewshot.strategies.choice import Report
 from fewshot.task import gallery
 from fewshot.task.template import Template
 from fewshot.task.verbalizer import Verbalizer, as_verbalizer
@@ -220,6 +221,12 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Near 0, the scores compare events that the model thinks hardly possible: choose other words or another template.
         """
         return self._asked("label_mass")(as_rows(X))  # type: ignore[no-any-return]
+
+    @property
+    def report_(self) -> Report | None:
+        """What `Auto` chose and why, with the held-out scores; None where the strategy had nothing to choose."""
+        check_is_fitted(self, "strategy_")
+        return getattr(self.strategy_, "report_", None)
 
     def _asked(self, method: str) -> Any:
         check_is_fitted(self, "strategy_")

@@ -36,6 +36,7 @@ def run(picture: Path) -> Iterator[str]:
     started = time.perf_counter()
     few = Classifier(random_state=SEED).fit(texts[shown], labels[shown])
     yield _report(f"{SHOTS} examples per class", few, texts[rest], labels[rest], started)
+    yield f"{'':22} {few.strategy_.report_.chosen}, chosen by cross-validation"
 
     yield "\nTen predictions:"
     probabilities = few.predict_proba(texts[rest[:10]])

@@ -455,7 +455,8 @@ def test_auto_fits_the_strategy_to_the_model():
     assert repr(chosen(keyword_lm(), X * 2, y * 2)) == "Prompting(shots=16)"
     assert repr(chosen(keyword_lm(), None, y)) == "Prompting()"
     assert repr(chosen(keyword_lm("masked"), X, y)) == "Prompting()"
-    assert repr(chosen(HashEncoder(), X, y)) == "Embedding()"
+    assert repr(chosen(HashEncoder(), None, y)) == "Embedding()"
+    assert isinstance(chosen(HashEncoder(), X, y), Embedding)
 
 
 # --- inside scikit-learn ------------------------------------------------------------------------

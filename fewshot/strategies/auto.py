@@ -1,15 +1,20 @@
-"""Auto: the strategy that fits the kind of model."""
+"""Auto: the strategy that fits the kind of model and the examples at hand."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Self
 
+import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
 
-from fewshot.models.base import FloatArray, is_language_model, kind_of
+from fewshot.demonstrations import select
+from fewshot.errors import UnsupportedError
+from fewshot.models.base import FloatArray, IntArray, is_language_model, kind_of
 from fewshot.preview import Preview
-from fewshot.strategies.base import Task, no_weights
+from fewshot.strategies.base import Strategy, Task, no_weights
+from fewshot.strategies.choice import Candidate, Report, cross_validated, n_folds
 from fewshot.strategies.embedding import Embedding
 from fewshot.strategies.prompting import Prompting
 from fewshot.task.template import Row
@@ -17,26 +22,45 @@ from fewshot.task.template import Row
 __all__ = ["Auto"]
 
 _MOST_SHOTS = 16
+#: Examples that strategies are compared on; of more, as many of each class as there are, up to this sum.
+_COMPARED = 128
+#: The folds tune less than the final fit does, at a fraction of its time, and gain less: a win on folds is a safe one,
+#: and a small loss says nothing.
+_FOLD_LAYERS, _FOLD_STEPS = 2, 6
 
 
 class Auto(BaseEstimator):  # type: ignore[misc]
     """Choose the strategy from the kind of model and the labels at hand.
 
-    An encoder gets `Embedding`. A language model gets `Prompting`, with up to 16 stratified demonstrations where it is
-    a causal model and there are labelled rows; masked, sequence-to-sequence and entailment models are asked zero-shot,
-    since demonstrations in the prompt do not help them.
+    An encoder gets `Embedding`. With labelled rows, three ways are compared by the log loss of cross-validation (as
+    many folds as the smallest class has rows, at most five, on at most 128 rows): the frozen encoder with the label
+    names as prior, the frozen encoder without them, and an own copy of the encoder tuned by `Contrastive`. For the time
+    it takes, the folds tune the last two layers only, in six steps; therefore the tuned copy is chosen also where it is
+    up to one standard error behind. Where a class has a single row nothing can be compared, and the encoder is tuned.
+    It stays frozen where tuning is impossible: with sample weights, several labels a row, or an encoder that is not a
+    `SentenceEncoder`.
+
+    A language model gets `Prompting`, with up to 16 stratified demonstrations where it is a causal model and there are
+    labelled rows; masked, sequence-to-sequence and entailment models are asked zero-shot, since demonstrations in the
+    prompt do not help them.
 
     Attributes
     ----------
     chosen_ : Strategy
         The strategy that was chosen, fitted.
+    report_ : Report
+        The choice, its reasons, and the held-out scores of what was compared; also ``clf.report_``.
 
     Examples
     --------
     >>> from fewshot import Auto, Classifier, FakeLM
     >>> lm = FakeLM(lambda query: [0.0 for _ in query.candidates])
-    >>> Classifier(lm, strategy=Auto()).fit(["x", "y"], ["a", "b"]).strategy_.chosen_
+    >>> clf = Classifier(lm, strategy=Auto()).fit(["x", "y"], ["a", "b"])
+    >>> clf.strategy_.chosen_
     Prompting(shots=2)
+    >>> print(clf.report_)
+    Chosen: Prompting(shots=2)
+    - a causal model reads 2 labelled rows as demonstrations
     """
 
     def fit(
@@ -50,28 +74,104 @@ class Auto(BaseEstimator):  # type: ignore[misc]
         random_state: Any = None,
     ) -> Self:
         """Choose, and fit the chosen strategy."""
-        chosen: Prompting | Embedding
+        chosen: Strategy
         if is_language_model(model):
             no_weights(self, sample_weight)
-            shots = min(len(y), _MOST_SHOTS) if y is not None and kind_of(model) == "causal" else 0
-            chosen = Prompting(shots=shots)
+            chosen, report = _for_language_model(model, y)
+        elif X is None or y is None:
+            chosen, report = Embedding(), Report(repr(Embedding()), ("there are no labelled rows",))
         else:
-            chosen = Embedding()
+            chosen, report = _for_encoder(task, model, X, y, sample_weight=sample_weight, random_state=random_state)
         self.chosen_ = chosen.fit(task, model, X, y, sample_weight=sample_weight, random_state=random_state)
+        self.report_ = report
         return self
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
-        """Log-probabilities of the classes, of shape (n_texts, n_classes)."""
+        """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
         return self.chosen_.log_scores(X)
 
     def preview(self, X: Sequence[Row]) -> Preview:
         """What the chosen strategy would ask."""
-        return self.chosen_.preview(X)
+        shown: Preview = self.chosen_.preview(X)
+        return shown
 
     def label_mass(self, X: Sequence[Row]) -> FloatArray:
         """The label mass, where the chosen strategy has one."""
-        from fewshot.errors import UnsupportedError
-
         if not isinstance(self.chosen_, Prompting):
             raise UnsupportedError("An encoder has no label mass: it compares vectors, not words.")
         return self.chosen_.label_mass(X)
+
+
+def _for_language_model(model: Any, y: Any) -> tuple[Prompting, Report]:
+    kind = kind_of(model)
+    if y is None:
+        chosen, why = Prompting(), "there are no labelled rows"
+    elif kind == "causal":
+        chosen = Prompting(shots=min(len(y), _MOST_SHOTS))
+        why = f"a causal model reads {chosen.shots} labelled rows as demonstrations"
+    else:
+        chosen, why = Prompting(), f"demonstrations in the prompt do not help a model of kind {kind!r}"
+    return chosen, Report(repr(chosen), (why,))
+
+
+def _for_encoder(
+    task: Task, model: Any, X: Sequence[Row], y: Any, *, sample_weight: FloatArray | None, random_state: Any
+) -> tuple[Embedding, Report]:
+    from fewshot.models.encoder import SentenceEncoder
+    from fewshot.strategies.contrastive import Contrastive
+
+    names, no_names, tuned = Embedding(), Embedding(label_prior=0.0), Embedding(tuning=Contrastive())
+    if task.multi_label:
+        return names, Report(repr(names), ("a row may have several labels, which neither tuning nor folds can do yet",))
+    # what would be chosen, and what the folds try for it
+    choices = {
+        "frozen encoder, label names": (names, names),
+        "frozen encoder, no label names": (no_names, no_names),
+    }
+    reasons = []
+    if sample_weight is not None:
+        reasons.append("tuning can't use sample_weight")
+    elif not isinstance(model, SentenceEncoder):
+        reasons.append("only a SentenceEncoder can be tuned")
+    else:
+        choices["tuned encoder, label names"] = (tuned, Embedding(tuning=Contrastive(_FOLD_STEPS, layers=_FOLD_LAYERS)))
+    targets = task.index(y)
+    if not n_folds(targets):
+        chosen = names if reasons else tuned
+        return chosen, Report(repr(chosen), (*reasons, "a class has a single row: nothing can be compared"))
+    rng = check_random_state(random_state)
+    seed = int(rng.randint(2**31 - 1))
+    size = min(len(targets), max(_COMPARED, 2 * len(task.classes)))
+    rows = np.sort(select("stratified", targets.tolist(), size, rng))
+    shown, labels = [X[i] for i in rows], [y[i] for i in rows]
+    weights = None if sample_weight is None else sample_weight[rows]
+    folds = n_folds(targets[rows])
+    candidates = tuple(
+        cross_validated(
+            name, tried, task, model, X=shown, y=labels, folds=folds, sample_weight=weights, random_state=seed
+        )
+        for name, (_, tried) in choices.items()
+    )
+    best, why = _best(candidates, targets[rows])
+    chosen = choices[best.name][0]
+    reasons.append(f"{why} ({len(rows)} held-out examples, {folds} folds)")
+    return chosen, Report(repr(chosen), tuple(reasons), candidates, rows, folds)
+
+
+def _best(candidates: Sequence[Candidate], targets: IntArray) -> tuple[Candidate, str]:
+    """The lowest log loss; but what is tuned, which is tried by less than its best, may be a standard error behind."""
+    first, second = sorted(candidates, key=lambda one: one.log_loss)[:2]
+    tuned = candidates[-1] if "tuned" in candidates[-1].name else None
+    if tuned is None or first is tuned:
+        return first, f"lowest log loss: {first.name}, {first.log_loss:.3f} against {second.log_loss:.3f}"
+    gaps = tuned.losses(targets) - first.losses(targets)
+    error = gaps.std(ddof=1) / np.sqrt(len(gaps))
+    if gaps.mean() <= error:
+        return tuned, (
+            f"within a standard error ({error:.3f}) of the lowest log loss: {tuned.name}, {tuned.log_loss:.3f} against "
+            f"{first.log_loss:.3f}, and the folds tune less than the final fit"
+        )
+    return first, (
+        f"lowest log loss, by more than a standard error ({error:.3f}): {first.name}, {first.log_loss:.3f} against "
+        f"{tuned.log_loss:.3f} tuned"
+    )

@@ -1,0 +1,134 @@
+"""Choose between strategies by cross-validation on the examples, and keep what was seen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.model_selection import StratifiedKFold
+
+from fewshot.models.base import FloatArray, IntArray
+from fewshot.strategies.base import Strategy, Task
+from fewshot.task.template import Row
+
+__all__ = ["Candidate", "Report", "cross_validated", "n_folds"]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """How a strategy did on examples that it was not shown.
+
+    Attributes
+    ----------
+    name : str
+        What it is called in the report.
+    strategy : Strategy
+        Not fitted.
+    log_scores : ndarray of shape (n_rows, n_classes)
+        Out-of-fold log-probabilities of the rows of `Report.rows`.
+    log_loss, accuracy : float
+        Their means over the rows.
+    seconds : float
+        For all folds.
+    """
+
+    name: str
+    strategy: Strategy
+    log_scores: FloatArray
+    log_loss: float
+    accuracy: float
+    seconds: float
+
+    def losses(self, targets: IntArray) -> FloatArray:
+        """The log loss of each row, given the columns of the true classes."""
+        return _losses(self.log_scores, targets)
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What `Auto` chose, and why; prints as a table.
+
+    Attributes
+    ----------
+    chosen : str
+        Name of the chosen strategy.
+    reasons : tuple of str
+        Why, one sentence each.
+    candidates : tuple of Candidate
+        What was compared; empty where nothing was.
+    rows : ndarray of int
+        The examples that were compared on.
+    folds : int
+        Of the cross-validation; 0 without one.
+    """
+
+    chosen: str
+    reasons: tuple[str, ...]
+    candidates: tuple[Candidate, ...] = ()
+    rows: IntArray | None = None
+    folds: int = 0
+
+    def __str__(self) -> str:
+        lines = [f"Chosen: {self.chosen}", *(f"- {reason}" for reason in self.reasons)]
+        if self.candidates:
+            lines.append(f"{'on held-out examples':40} log loss  accuracy  seconds")
+            lines += [
+                f"{one.name:40} {one.log_loss:8.3f}  {one.accuracy:8.3f}  {one.seconds:7.1f}" for one in self.candidates
+            ]
+        return "\n".join(lines)
+
+
+def n_folds(targets: IntArray, most: int = 5) -> int:
+    """Folds of a cross-validation on examples: at most five, and at most the smallest class; 0 where that is below 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> n_folds(np.array([0, 0, 0, 1, 1, 1])), n_folds(np.array([0, 0, 1]))
+    (3, 0)
+    """
+    n = int(min(most, np.unique(targets, return_counts=True)[1].min()))
+    return n if n >= 2 else 0
+
+
+def cross_validated(
+    name: str,
+    strategy: Strategy,
+    task: Task,
+    model: Any,
+    *,
+    X: Sequence[Row],
+    y: Sequence[Any],
+    folds: int,
+    sample_weight: FloatArray | None = None,
+    random_state: int = 0,
+) -> Candidate:
+    """Fit on all folds but one and score that one, for each; the same folds under the same seed."""
+    targets = task.index(y)
+    started = time.perf_counter()
+    log_scores = np.empty((len(X), len(task.classes)))
+    splits = StratifiedKFold(folds, shuffle=True, random_state=random_state).split(targets, targets)
+    for train, test in splits:
+        weights = None if sample_weight is None else sample_weight[train]
+        fitted = clone(strategy).fit(
+            task,
+            model,
+            [X[i] for i in train],
+            [y[i] for i in train],
+            sample_weight=weights,
+            random_state=random_state,
+        )
+        log_scores[test] = fitted.log_scores([X[i] for i in test])
+    weights = np.ones(len(X)) if sample_weight is None else sample_weight
+    loss = np.average(_losses(log_scores, targets), weights=weights)
+    accuracy = np.average(log_scores.argmax(axis=1) == targets, weights=weights)
+    return Candidate(name, strategy, log_scores, float(loss), float(accuracy), time.perf_counter() - started)
+
+
+def _losses(log_scores: FloatArray, targets: IntArray) -> FloatArray:
+    losses: FloatArray = -log_scores[np.arange(len(targets)), targets]
+    return losses

@@ -1,0 +1,168 @@
+"""Auto: what is compared, on which folds, what is chosen, and what the report says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.metrics import log_loss
+from sklearn.model_selection import StratifiedKFold
+
+from fewshot import Auto, Classifier, Contrastive, Embedding, load
+from fewshot.datasets import load_tickets
+from fewshot.strategies import auto as module
+from fewshot.strategies.choice import Candidate, n_folds
+from tests.conftest import sentence_model
+from tests.contract import HashEncoder, keyword_lm
+
+TEXTS, LABELS = load_tickets()
+NAMES = ["frozen encoder, label names", "frozen encoder, no label names", "tuned encoder, label names"]
+
+
+def few(n: int) -> tuple[list[str], list[str]]:
+    """The first n tickets of each class."""
+    rows = [i for name in sorted(set(LABELS)) for i in np.flatnonzero(np.array(LABELS) == name)[:n]]
+    return [TEXTS[i] for i in rows], [LABELS[i] for i in rows]
+
+
+@pytest.fixture
+def encoder():
+    return load(sentence_model())
+
+
+@pytest.mark.parametrize(
+    ("counts", "folds"), [([8, 9], 5), ([3, 9], 3), ([2, 2, 2], 2), ([1, 50], 0)], ids=lambda value: str(value)
+)
+def test_folds_follow_the_smallest_class(counts, folds):
+    assert n_folds(np.repeat(np.arange(len(counts)), counts)) == folds
+
+
+def test_it_compares_frozen_and_tuned_with_and_without_names(encoder):
+    X, y = few(3)
+    clf = Classifier(encoder, random_state=0).fit(X, y)
+    report = clf.report_
+    assert [one.name for one in report.candidates] == NAMES
+    assert report.folds == 3
+    assert report.rows.tolist() == list(range(len(X)))
+    best, _ = module._best(report.candidates, np.unique(y, return_inverse=True)[1])
+    assert report.chosen == repr(clf.strategy_.chosen_)
+    assert (clf.strategy_.chosen_.tuning is not None) == ("tuned" in best.name)
+    for one in report.candidates:
+        assert one.log_loss == pytest.approx(log_loss(y, np.exp(one.log_scores), labels=clf.classes_))
+        assert one.accuracy == np.mean(clf.classes_[one.log_scores.argmax(1)] == y)
+        assert one.name in str(report)
+    assert f"({len(X)} held-out examples, 3 folds)" in str(report)
+
+
+def test_out_of_fold_scores_are_those_of_fits_that_did_not_see_the_row(encoder):
+    X, y = few(2)
+    X, y = np.array(X, dtype=object), np.array(y, dtype=object)
+    clf = Classifier(encoder, random_state=7).fit(X, y)
+    frozen = clf.report_.candidates[0]
+    seed = int(np.random.RandomState(7).randint(2**31 - 1))
+    for train, test in StratifiedKFold(2, shuffle=True, random_state=seed).split(X, y):
+        alone = Classifier(encoder, strategy=Embedding()).fit(X[train], y[train])
+        assert np.allclose(frozen.log_scores[test], alone.predict_log_proba(X[test]), atol=1e-9)
+
+
+def candidates(*losses):
+    """Two-class candidates with these losses of the rows, all of class 0."""
+    found = []
+    for name, loss in zip(NAMES, losses, strict=False):
+        scores = -np.asarray(loss, dtype=float)
+        both = np.stack([scores, np.log1p(-np.exp(scores))], axis=1)
+        found.append(Candidate(name, Embedding(), both, float(np.mean(loss)), 1.0, 0.0))
+    return found
+
+
+class TestChoice:
+    rows = np.zeros(4, dtype=np.int64)
+
+    def chosen(self, *losses):
+        best, why = module._best(candidates(*losses), self.rows)
+        return best.name, why
+
+    def test_the_lowest_log_loss_wins(self):
+        assert self.chosen([1, 1, 1, 1], [2, 2, 2, 2], [0.5, 0.6, 0.7, 0.8])[0] == NAMES[2]
+        assert self.chosen([1, 1, 1, 1], [2, 2, 2, 2])[0] == NAMES[0]
+        assert self.chosen([3, 3, 3, 3], [2, 2, 2, 2])[0] == NAMES[1]
+
+    def test_what_is_tuned_may_be_a_standard_error_behind(self):
+        name, why = self.chosen([1, 1, 1, 1], [2, 2, 2, 2], [0.5, 2, 0.6, 1.4])  # 0.125 behind, standard error 0.35
+        assert name == NAMES[2]
+        assert why.startswith("within a standard error (0.354) of the lowest log loss")
+
+    def test_what_is_clearly_worse_is_not_chosen(self):
+        name, why = self.chosen([1, 1, 1, 1], [2, 2, 2, 2], [1.4, 1.5, 1.6, 1.5])
+        assert name == NAMES[0]
+        assert "by more than a standard error (0.041)" in why
+
+
+@pytest.mark.parametrize("winner", range(3))
+def test_the_winner_is_fitted_on_all_rows(encoder, monkeypatch, winner):
+    monkeypatch.setattr(module, "_best", lambda found, targets: (found[winner], "rigged"))
+    X, y = few(2)
+    clf = Classifier(encoder, random_state=0).fit(X, y)
+    wanted = [Embedding(), Embedding(label_prior=0.0), Embedding(tuning=Contrastive())][winner]
+    assert repr(clf.strategy_.chosen_) == repr(wanted)
+    alone = Classifier(encoder, strategy=wanted, random_state=0).fit(X, y)
+    assert np.allclose(clf.predict_proba(TEXTS[:9]), alone.predict_proba(TEXTS[:9]))
+
+
+def test_the_same_seed_chooses_and_predicts_the_same(encoder):
+    X, y = few(3)
+    clf = Classifier(encoder, random_state=3)
+    first, second = clone(clf).fit(X, y), clone(clf).fit(X, y)
+    assert np.array_equal(first.predict_proba(TEXTS[:9]), second.predict_proba(TEXTS[:9]))
+    for one, other in zip(first.report_.candidates, second.report_.candidates, strict=True):
+        assert np.array_equal(one.log_scores, other.log_scores)
+
+
+def test_many_examples_are_compared_on_some_of_each_class(encoder, monkeypatch):
+    monkeypatch.setattr(module, "_COMPARED", 12)
+    X, y = few(9)
+    report = Classifier(encoder, random_state=0).fit(X, y).report_
+    n = len(set(y))
+    assert len(report.rows) == max(12, 2 * n)
+    counts = np.unique(np.array(y)[report.rows], return_counts=True)[1]
+    assert len(counts) == n
+    assert counts.max() - counts.min() <= 1
+
+
+class TestDefaults:
+    def test_one_row_of_a_class_is_too_few_to_compare(self, encoder):
+        X, y = few(1)
+        clf = Classifier(encoder, random_state=0).fit(X, y)
+        assert clf.strategy_.chosen_.tuning is not None
+        assert clf.report_.candidates == ()
+        assert "a class has a single row" in str(clf.report_)
+
+    def test_sample_weights_leave_the_encoder_frozen(self, encoder):
+        X, y = few(3)
+        clf = Classifier(encoder, random_state=0).fit(X, y, sample_weight=np.ones(len(X)))
+        assert clf.strategy_.chosen_.tuning is None
+        assert [one.name for one in clf.report_.candidates] == NAMES[:2]
+        assert "sample_weight" in str(clf.report_)
+
+    def test_an_encoder_of_another_kind_stays_frozen(self):
+        report = Classifier(HashEncoder(), random_state=0).fit(*few(3)).report_
+        assert [one.name for one in report.candidates] == NAMES[:2]
+        assert "only a SentenceEncoder can be tuned" in str(report)
+
+    def test_several_labels_a_row(self):
+        y = np.array([[1, 0], [0, 1], [1, 1], [0, 0]])
+        clf = Classifier(HashEncoder(), verbalizer={"a": "a", "b": "b"}).fit(TEXTS[:4], y)
+        assert repr(clf.strategy_.chosen_) == "Embedding()"
+        assert "several labels" in str(clf.report_)
+
+    def test_zero_shot_says_so(self):
+        assert "there are no labelled rows" in str(Classifier(HashEncoder()).fit(None, ["a", "b"]).report_)
+
+    @pytest.mark.parametrize(("kind", "reason"), [("causal", "reads 6 labelled rows"), ("masked", "do not help")])
+    def test_language_models(self, kind, reason):
+        clf = Classifier(keyword_lm(kind), strategy=Auto()).fit(["x"] * 6, ["a", "b"] * 3)
+        assert reason in str(clf.report_)
+
+
+def test_a_strategy_that_chooses_nothing_has_no_report():
+    assert Classifier(HashEncoder(), strategy=Embedding()).fit(None, ["a", "b"]).report_ is None
