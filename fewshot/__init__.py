@@ -46,7 +46,12 @@ _HOME = {
     "adapt": "fewshot.adaptation",
     "load": "fewshot.models.loading",
 }
-_MODULES = {"datasets": "fewshot.datasets", "embedded": "fewshot.embedded", "gallery": "fewshot.task.gallery"}
+_MODULES = {
+    "calibration": "fewshot.calibration",
+    "datasets": "fewshot.datasets",
+    "embedded": "fewshot.embedded",
+    "gallery": "fewshot.task.gallery",
+}
 
 __all__ = sorted([*_HOME, *_MODULES])  # noqa: PLE0605 - the stub file lists them for type checkers
 

@@ -1,3 +1,4 @@
+from fewshot import calibration as calibration
 from fewshot import datasets as datasets
 from fewshot import embedded as embedded
 from fewshot.adaptation import Adaptation as Adaptation

@@ -45,6 +45,7 @@ PUBLIC = [
         "VerbalizerError",
         "Windows",
         "adapt",
+        "calibration",
         "datasets",
         "embedded",
         "gallery",

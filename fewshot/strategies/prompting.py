@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
+from fewshot.calibration import Prior, as_prior
 from fewshot.demonstrations import Selection, select
 from fewshot.errors import InputError, LabelMassWarning, NoAnswerWarning, ShortenedWarning, UnsupportedError, warn
 from fewshot.models.base import FloatArray, Generator, Query, Scores, Turn, Window, is_language_model, kind_of
@@ -38,11 +39,16 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
         in a `NoAnswerWarning`.
     max_new_tokens : int
         Length of a generated answer.
+    calibration : {"contextual", "domain-context", "pmi", "batch"} or Prior, optional
+        What the model says of every text alike is taken out of its scores (see `fewshot.calibration`). "contextual" and
+        "pmi" need no text, "domain-context" and "batch" learn from the texts of ``fit``, labelled or not.
 
     Attributes
     ----------
     demonstrations_ : ndarray of shape (shots,)
         Row numbers of the demonstrations in prompt order; the last stands nearest to the text.
+    calibration_ : Prior or None
+        The fitted calibration.
 
     Notes
     -----
@@ -64,11 +70,13 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
         selection: Selection = "stratified",
         read: Literal["score", "generate"] = "score",
         max_new_tokens: int = 16,
+        calibration: Any = None,
     ) -> None:
         self.shots = shots
         self.selection = selection
         self.read = read
         self.max_new_tokens = max_new_tokens
+        self.calibration = calibration
 
     def fit(
         self,
@@ -80,14 +88,14 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
         sample_weight: FloatArray | None = None,
         random_state: Any = None,
     ) -> Self:
-        """Choose the demonstrations. No model call is made.
+        """Choose the demonstrations, and score the probes of a calibration; without one, no model call is made.
 
         Raises
         ------
         UnsupportedError
             When the model is not a language model, or can't generate and ``read`` asks it to.
         InputError
-            When there are fewer labelled rows than shots.
+            When there are fewer labelled rows than shots, or a calibration lacks what it learns from.
         """
         no_weights(self, sample_weight)
         one_label(self, task)
@@ -105,12 +113,15 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
             raise UnsupportedError(
                 f"{model!r} compares one premise with one hypothesis: it has no place for shots={self.shots}."
             )
+        if self.read == "generate" and self.calibration is not None:
+            raise UnsupportedError("A generated answer has no scores to calibrate: use read='score'.")
+        calibration = None if self.calibration is None else as_prior(self.calibration)
+        rng = check_random_state(random_state)
         shown: list[tuple[Row, str]] = []
         self.demonstrations_ = np.empty(0, dtype=np.int64)
         if self.shots:
             if X is None or y is None:
                 raise InputError(f"shots={self.shots} needs labelled rows: call fit(X, y), or set shots=0.")
-            rng = check_random_state(random_state)
             self.demonstrations_ = select(self.selection, y, self.shots, rng)
             words = dict(zip(task.classes.tolist(), task.verbalizer.labels, strict=True))
             for i in self.demonstrations_.tolist():
@@ -123,7 +134,29 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
         head, last = turns[: len(turns) - 2 * len(shown)], turns[len(turns) - 2 * len(shown) :]
         # a demonstration is two turns; the nearest ones stay when there is no room for all
         self._contexts: list[tuple[Turn, ...]] = [(*head, *last[2 * (len(shown) - k) :]) for k in range(len(shown) + 1)]
+        self.calibration_ = None if calibration is None else self._calibrated(calibration, X, y, rng)
         return self
+
+    def _calibrated(self, calibration: Prior, X: Sequence[Row] | None, y: Any, rng: Any) -> Prior:
+        """Fit the calibration on rows that are not demonstrations."""
+        rows = np.setdiff1d(np.arange(0 if X is None else len(X)), self.demonstrations_)
+        most = getattr(calibration, "max_texts", len(rows))
+        if len(rows) > most:
+            rows = np.sort(rng.choice(rows, most, replace=False))
+        texts = None if X is None else [X[i] for i in rows]
+        probes = calibration.probes(
+            lambda asked: self._queries(self._fitted_prompts(asked, warn=False)), self.task_.template, texts, rng
+        )
+        targets = None if y is None else self.task_.index([y[i] for i in rows])
+        if not probes:
+            return calibration.fit(np.empty((0, len(self.task_.verbalizer.candidates))))
+        words = self._word_scores(probes)
+        n_tokens = np.stack([one.n_tokens for one in words])
+        return calibration.fit(
+            np.stack([one.logprobs for one in words]),
+            targets,
+            lambda scores: self.task_.verbalizer.aggregate(scores, n_tokens),
+        )
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
         """Log-probabilities of the classes, of shape (n_texts, n_classes)."""
@@ -132,6 +165,8 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
         words = self._word_scores(queries)
         _warn_of_mass(words, verbalizer.candidates)
         logprobs = np.stack([scores.logprobs for scores in words])
+        if self.calibration_ is not None:
+            logprobs = self.calibration_.transform(logprobs)
         scores = log_softmax(verbalizer.aggregate(logprobs, np.stack([s.n_tokens for s in words])))
         return self._answered(queries, scores) if self.read == "generate" else scores
 

@@ -1,0 +1,262 @@
+"""Calibration: take what a language model says of every text out of what it says of one.
+
+A model favours some label words whatever the text is: common ones, the one it saw last. The methods here are one
+operation, log-scores minus a log-prior, with the prior from four sources. Their probes are scored once, in ``fit``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+from scipy.special import logsumexp
+from sklearn.base import BaseEstimator, clone
+
+from fewshot.errors import InputError, UnsupportedError
+from fewshot.models.base import FloatArray, IntArray, Query
+from fewshot.task.template import Row, Template
+
+__all__ = ["PMI", "Batch", "Contextual", "DomainContext", "Prior", "as_prior"]
+
+Ask = Callable[[Sequence[Row]], list[Query]]
+Aggregate = Callable[[FloatArray], FloatArray]
+
+_STRENGTHS = np.linspace(0.0, 1.0, 11)
+
+
+class Prior(BaseEstimator):  # type: ignore[misc]
+    """What the methods share: the log-prior of the label words, subtracted from their log-scores.
+
+    Attributes
+    ----------
+    log_prior_ : ndarray of shape (n_words,)
+        Of each label word, in the order of ``verbalizer.candidates``.
+    """
+
+    def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
+        """The queries whose scores make the prior.
+
+        Parameters
+        ----------
+        ask : callable
+            Turns rows into the strategy's queries, with its demonstrations.
+        template : Template
+        X : sequence of rows, optional
+            Text that was given to ``fit``, without the demonstrations.
+        rng : RandomState
+        """
+        raise NotImplementedError
+
+    def fit(self, scores: FloatArray, targets: IntArray | None = None, aggregate: Aggregate | None = None) -> Self:
+        """Learn the prior from the probes' word log-scores, of shape (n_probes, n_words)."""
+        self.log_prior_ = _log_mean(scores)
+        return self
+
+    def transform(self, scores: FloatArray) -> FloatArray:
+        """Subtract the prior from word log-scores, of shape (n_texts, n_words)."""
+        calibrated: FloatArray = scores - self.log_prior_
+        return calibrated
+
+
+class Contextual(Prior):
+    """The prior is what the model says of texts without content.
+
+    Zhao et al. (2021), "Calibrate Before Use: Improving Few-Shot Performance of Language Models".
+
+    Parameters
+    ----------
+    texts : sequence of str
+        What fills every field of the template; the paper's by default.
+
+    Examples
+    --------
+    >>> from fewshot import Classifier, FakeLM, Prompting
+    >>> lm = FakeLM(lambda query: [3.0, float("fun" in query.prefix)])  # says "bad" whatever it reads
+    >>> clf = Classifier(lm, "{{ text }} It was {{ label }}.", strategy=Prompting(calibration="contextual"))
+    >>> clf.fit(None, ["bad", "good"]).predict(["Great fun."]).tolist()
+    ['good']
+    """
+
+    def __init__(self, texts: Sequence[str] = ("N/A", "", "[MASK]")) -> None:
+        self.texts = texts
+
+    def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
+        """One query a content-free text."""
+        if not len(self.texts):
+            raise InputError("Contextual needs at least one content-free text. Got none.")
+        return ask([dict.fromkeys(template.fields, text) for text in self.texts])
+
+
+class DomainContext(Prior):
+    """The prior is what the model says of random words of the domain.
+
+    Fei et al. (2023), "Mitigating Label Biases for In-Context Learning".
+
+    Parameters
+    ----------
+    n_texts : int
+        How many random texts; the paper's 20 by default. Each field is filled with words drawn from that field of the
+        texts given to ``fit``, as many as it has on average.
+    """
+
+    def __init__(self, n_texts: int = 20) -> None:
+        self.n_texts = n_texts
+
+    def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
+        """One query a random text."""
+        if self.n_texts < 1:
+            raise InputError(f"n_texts must be at least 1. Got {self.n_texts}.")
+        if not X:
+            raise InputError(
+                "DomainContext draws its words from the texts of fit, besides the demonstrations, and there are none: "
+                "call fit(X) with unlabelled texts, or use calibration='contextual'."
+            )
+        words = {}
+        for field in template.fields:
+            texts = [row if isinstance(row, str) else str(row[field]) for row in X]
+            words[field] = [text.split() for text in texts]
+        rows = []
+        for _ in range(self.n_texts):
+            row = {}
+            for field, texts_of in words.items():
+                pool = [word for text in texts_of for word in text]
+                size = round(np.mean([len(text) for text in texts_of]))
+                row[field] = " ".join(rng.choice(pool, size)) if pool else ""
+            rows.append(row)
+        return ask(rows)
+
+
+class PMI(Prior):
+    """The prior is what the model says after the template's ``domain_premise``, without any text.
+
+    Holtzman et al. (2021), "Surface Form Competition: Why the Highest Probability Answer Isn't Always Right" (PMI-DC).
+
+    Parameters
+    ----------
+    premise : str, optional
+        What stands before the label word, such as ``"Sentiment: "``. None: the template's ``domain_premise``.
+    """
+
+    def __init__(self, premise: str | None = None) -> None:
+        self.premise = premise
+
+    def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
+        """The one query, after the same demonstrations."""
+        premise = template.metadata.get("domain_premise") if self.premise is None else self.premise
+        if premise is None:
+            raise InputError(
+                f"PMI needs to know what stands before a label word when there is no text, and {template} has no "
+                "domain_premise: write it into the front matter, or use calibration=PMI('Sentiment: ')."
+            )
+        (query,) = ask([dict.fromkeys(template.fields, "")])
+        if any(turn.role == "premise" for turn in query.context):
+            raise UnsupportedError("An entailment model has no prompt without its text: use another calibration.")
+        return [replace(query, prefix=str(premise), suffix="")]
+
+    def fit(self, scores: FloatArray, targets: IntArray | None = None, aggregate: Aggregate | None = None) -> Self:
+        """Take the log-probabilities of the words as they are."""
+        self.log_prior_ = scores[0].copy()
+        return self
+
+
+class Batch(Prior):
+    """The prior is the mean of what the model says of real texts of the domain, labelled or not.
+
+    Zhou et al. (2023), "Batch Calibration: Rethinking Calibration for In-Context Learning and Prompt Engineering".
+    Where the texts are labelled, the share of the prior that is subtracted is chosen by log loss, as in their BCL.
+
+    Parameters
+    ----------
+    max_texts : int
+        Most texts of ``fit`` that are scored.
+    transductive : bool
+        Take the prior from the texts of each ``predict`` instead. Then a text's prediction depends on the others.
+
+    Attributes
+    ----------
+    strength_ : float
+        The share of the prior that is subtracted, from 0 to 1.
+
+    Examples
+    --------
+    >>> from fewshot import Classifier, Prompting
+    >>> unlabelled = ["It rained all day.", "A wonderful film!", "Dull and far too long."]
+    >>> clf = Classifier("embedded:masked", "sst2/it_was", strategy=Prompting(calibration="batch")).fit(unlabelled)
+    >>> clf.predict(["A joy to watch.", "What a waste of time."]).tolist()
+    ['positive', 'negative']
+    """
+
+    def __init__(self, max_texts: int = 500, *, transductive: bool = False) -> None:
+        self.max_texts = max_texts
+        self.transductive = transductive
+
+    def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
+        """One query a text of ``fit``; none when transductive."""
+        if self.transductive:
+            return []
+        if not X:
+            raise InputError(
+                "Batch learns its prior from the texts of fit, besides the demonstrations, and there are none: call "
+                "fit(X) with unlabelled texts, or use calibration='contextual', or Batch(transductive=True)."
+            )
+        return ask(X)
+
+    def fit(self, scores: FloatArray, targets: IntArray | None = None, aggregate: Aggregate | None = None) -> Self:
+        """Learn the prior, and with labels how much of it to subtract."""
+        self.strength_ = 1.0
+        if self.transductive:
+            return self
+        self.log_prior_ = _log_mean(scores)
+        if targets is not None and aggregate is not None:
+            losses = [_log_loss(aggregate(scores - share * self.log_prior_), targets) for share in _STRENGTHS]
+            # the largest of equally good shares: what is known without labels stays unless labels speak against it
+            self.strength_ = float(_STRENGTHS[::-1][int(np.argmin(losses[::-1]))])
+        return self
+
+    def transform(self, scores: FloatArray) -> FloatArray:
+        """Subtract the prior, of the texts of ``fit`` or of these."""
+        prior = _log_mean(scores) if self.transductive else self.log_prior_
+        calibrated: FloatArray = scores - self.strength_ * prior
+        return calibrated
+
+
+_BY_NAME: dict[str, type[Prior]] = {
+    "contextual": Contextual,
+    "domain-context": DomainContext,
+    "pmi": PMI,
+    "batch": Batch,
+}
+
+
+def as_prior(calibration: Any) -> Prior:
+    """Resolve a name, or copy what is a calibration already.
+
+    Raises
+    ------
+    InputError
+        When it is neither.
+    """
+    if isinstance(calibration, str) and calibration in _BY_NAME:
+        return _BY_NAME[calibration]()
+    if isinstance(calibration, Prior):
+        copied: Prior = clone(calibration)
+        return copied
+    names = ", ".join(map(repr, _BY_NAME))
+    raise InputError(f"calibration must be one of {names}, or an object such as Contextual(). Got {calibration!r}.")
+
+
+def _normalised(scores: FloatArray) -> FloatArray:
+    logs: FloatArray = scores - logsumexp(scores, axis=1, keepdims=True)
+    return logs
+
+
+def _log_mean(scores: FloatArray) -> FloatArray:
+    """The log of the mean over texts of the words' shares."""
+    logs: FloatArray = logsumexp(_normalised(scores), axis=0) - np.log(len(scores))
+    return logs
+
+
+def _log_loss(class_scores: FloatArray, targets: IntArray) -> float:
+    return float(-_normalised(class_scores)[np.arange(len(targets)), targets].mean())

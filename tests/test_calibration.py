@@ -1,0 +1,193 @@
+"""Calibration: each method against its paper's formula, and what it may and may not learn from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from fewshot import Classifier, FakeLM, InputError, Prompting, Template, UnsupportedError
+from fewshot.calibration import PMI, Batch, Contextual, DomainContext, as_prior
+from tests.contract import HashEncoder
+
+SOURCE = "---\ndomain_premise: 'Mood:'\n---\n{{ text }} Mood: {{ label }}"
+TEXTS = ["a fun day", "so dull", "fun fun fun", "it rained", "quite dull and grey", "fun to see"]
+MOODS = ["good", "bad", "good", "bad", "bad", "good"]
+METHODS = [Contextual(), DomainContext(), PMI(), Batch(), Batch(transductive=True)]
+every_method = pytest.mark.parametrize("method", METHODS, ids=repr)
+
+
+def biased(query):
+    """Favours "bad" by 3 whatever it reads; fun speaks for "good", and all other text a little against it."""
+    text = query.prefix.rsplit("Mood:", 1)[0].lower()
+    return [-1.0, -4.0 - 0.02 * len(text) + 0.8 * text.count("fun")]
+
+
+def classifier(method, source=SOURCE, lm=biased, **params):
+    strategy = Prompting(calibration=method, **params)
+    return Classifier(FakeLM(lm), Template(source), {"bad": "bad", "good": "good"}, strategy, random_state=0)
+
+
+def normalised(scores):
+    shares = np.exp(scores)
+    return shares / shares.sum(axis=-1, keepdims=True)
+
+
+def asked(log):
+    def lm(query):
+        log.append(query)
+        return biased(query)
+
+    return lm
+
+
+@every_method
+def test_the_bias_is_taken_out(method):
+    plain = classifier(None).fit(TEXTS)
+    assert set(plain.predict(TEXTS)) == {"bad"}
+    calibrated = classifier(method).fit(TEXTS)
+    assert set(calibrated.predict(TEXTS)) == {"bad", "good"}
+    assert calibrated.predict(["fun fun fun fun", "nothing here"]).tolist() == ["good", "bad"]
+
+
+class TestFormulas:
+    """q = p / prior, normalised, where the prior is a mean of normalised probabilities (PMI: the plain probability)."""
+
+    def check(self, clf, prior):
+        scores = np.array([biased(clf.template_.query(text, ["bad", "good"])) for text in TEXTS])
+        wanted = normalised(scores) / prior
+        assert np.allclose(clf.predict_proba(TEXTS), wanted / wanted.sum(axis=1, keepdims=True), atol=1e-12)
+
+    def means(self, texts):
+        template = Template(SOURCE)
+        return normalised(np.array([biased(template.query(text, ["bad", "good"])) for text in texts])).mean(axis=0)
+
+    def test_contextual(self):
+        self.check(classifier("contextual").fit(), self.means(["N/A", "", "[MASK]"]))
+
+    def test_batch(self):
+        self.check(classifier("batch").fit(TEXTS[:4]), self.means(TEXTS[:4]))
+
+    def test_transductive_batch(self):
+        self.check(classifier(Batch(transductive=True)).fit(), self.means(TEXTS))
+
+    def test_pmi(self):
+        self.check(classifier("pmi").fit(), np.exp(np.array([-1.0, -4.0])))
+
+    def test_domain_context(self):
+        log = []
+        clf = classifier("domain-context", lm=asked(log)).fit(TEXTS)
+        texts = [query.prefix.removesuffix(" Mood: ").removesuffix(" Mood:") for query in log]
+        vocabulary = {word for text in TEXTS for word in text.split()}
+        assert len(texts) == 20
+        size = round(np.mean([len(text.split()) for text in TEXTS]))
+        assert all(len(text.split()) == size and set(text.split()) <= vocabulary for text in texts)
+        self.check(clf, self.means(texts))
+
+
+@every_method
+def test_probes_are_scored_once_and_predictions_cost_one_call_a_text(method):
+    log = []
+    clf = classifier(method, lm=asked(log)).fit(TEXTS)
+    wanted = {"Contextual": 3, "DomainContext": 20, "PMI": 1, "Batch": 0 if getattr(method, "transductive", 0) else 6}
+    assert len(log) == wanted[type(method).__name__]
+    log.clear()
+    clf.predict(TEXTS)
+    assert len(log) == len(TEXTS)
+
+
+@every_method
+def test_demonstrations_stand_before_the_probes_and_are_no_probes(method):
+    log = []
+    clf = classifier(method, lm=asked(log), shots=2).fit(TEXTS, MOODS)
+    shown = [TEXTS[i] for i in clf.strategy_.demonstrations_]
+    for query in log:
+        context = "".join(turn.text for turn in query.context)
+        assert all(text in context for text in shown)
+        assert not any(query.prefix.startswith(text) for text in shown)
+
+
+@every_method
+def test_a_prediction_depends_on_its_neighbours_only_by_request(method):
+    clf = classifier(method).fit(TEXTS)
+    alone = np.vstack([clf.predict_proba([text]) for text in TEXTS])
+    same = np.allclose(alone, clf.predict_proba(TEXTS))
+    assert same == (not getattr(method, "transductive", False))
+
+
+@every_method
+def test_it_is_cloned_and_deterministic(method):
+    clf = classifier(method)
+    first, second = clone(clf).fit(TEXTS).predict_proba(TEXTS), clone(clf).fit(TEXTS).predict_proba(TEXTS)
+    assert np.array_equal(first, second)
+    assert not hasattr(method, "log_prior_")
+
+
+def test_labels_choose_how_much_of_the_batch_prior_is_subtracted():
+    fair = classifier("batch", lm=lambda query: np.log([5 / 6, 1 / 6])).fit(TEXTS, ["bad"] * 5 + ["good"])
+    assert fair.strategy_.calibration_.strength_ == 0.0  # the bias is that of the labels
+    even = classifier("batch").fit(TEXTS, MOODS)
+    assert even.strategy_.calibration_.strength_ > 0.5
+    assert classifier("batch").fit(TEXTS).strategy_.calibration_.strength_ == 1.0
+
+
+def test_many_texts_are_sampled():
+    log = []
+    classifier(Batch(max_texts=10), lm=asked(log)).fit([f"text {i}" for i in range(50)])
+    assert len({query.prefix for query in log}) == len(log) == 10
+
+
+def test_several_fields_are_filled_each_from_its_own():
+    log = []
+    source = "{{ title }} | {{ body }} Mood: {{ label }}"
+    rows = [{"title": "fun", "body": "a b c"}, {"title": "dull", "body": "d e f"}]
+    classifier(DomainContext(5), source, asked(log)).fit(rows)
+    for query in log:
+        title, body = query.prefix.removesuffix(" Mood: ").split(" | ")
+        assert title in {"fun", "dull"}
+        assert len(body.split()) == 3
+        assert set(body.split()) <= set("abcdef")
+    log.clear()
+    classifier("contextual", source, asked(log)).fit()
+    assert log[0].prefix == "N/A | N/A Mood: "
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("name", ["domain-context", "batch"])
+    def test_no_texts_to_learn_from(self, name):
+        with pytest.raises(InputError, match=r"from the texts of fit.*calibration='contextual'"):
+            classifier(name).fit()
+
+    def test_every_row_is_a_demonstration(self):
+        with pytest.raises(InputError, match="besides the demonstrations, and there are none"):
+            classifier("batch", shots=6).fit(TEXTS, MOODS)
+
+    def test_no_premise(self):
+        with pytest.raises(InputError, match=r"has no domain_premise: write it into the front matter"):
+            classifier("pmi", "{{ text }} Mood: {{ label }}").fit()
+
+    def test_a_premise_of_ones_own(self):
+        clf = classifier(PMI("Mood:"), "{{ text }} Mood: {{ label }}").fit()
+        assert clf.predict(["fun fun"]).tolist() == ["good"]
+
+    def test_an_entailment_model_has_no_prompt_without_its_text(self):
+        clf = Classifier(
+            FakeLM(biased, kind="entailment"), Template(SOURCE), ["bad", "good"], Prompting(calibration="pmi")
+        )
+        with pytest.raises(UnsupportedError, match="entailment model has no prompt without its text"):
+            clf.fit(None, ["bad", "good"])
+
+    def test_a_generated_answer(self):
+        with pytest.raises(UnsupportedError, match="no scores to calibrate"):
+            classifier("contextual", read="generate").fit()
+
+    @pytest.mark.parametrize("bad", ["context", 3, Batch, HashEncoder()], ids=repr)
+    def test_not_a_calibration(self, bad):
+        with pytest.raises(InputError, match=r"calibration must be one of 'contextual', 'domain-context', 'pmi'"):
+            as_prior(bad)
+
+    def test_nothing_to_ask(self):
+        with pytest.raises(InputError, match="at least one content-free text"):
+            classifier(Contextual(())).fit()
+        with pytest.raises(InputError, match="n_texts must be at least 1"):
+            classifier(DomainContext(0)).fit(TEXTS)
