@@ -5,8 +5,8 @@
 CORPUS is the text file that the model was built from: the loss is measured on the passages that the build kept out
 (`python -m fewshot.embedded.build`), in blocks of 96 tokens of which 15 % are hidden (80/10/10), always the same ones.
 DATA holds one folder a set with train.csv.gz and test.csv.gz, columns text and label. Balanced accuracy with gallery
-templates, once raw, and once with the label prior subtracted: the mean log-score of each class over up to 500
-unlabelled training rows.
+templates, once raw, and once with ``Prompting(calibration="batch")``: less the log of the label words' mean shares on
+up to 500 unlabelled training rows.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ import argparse
 import time
 from pathlib import Path
 
-import numpy as np
-from accuracy import read
+from data import read, some
 from sklearn.metrics import balanced_accuracy_score
 
-from fewshot import Classifier, load
+from fewshot import Classifier, Prompting, load
 from fewshot.embedded.build import held_out_loss, read_lines
 from fewshot.models.base import Query
 
@@ -52,25 +51,16 @@ def fill(model: object, sentence: str) -> list[str]:
     return [words[i] for i in scores.argsort()[::-1][:5]]
 
 
-def log_scores(clf: Classifier, texts: list[str]) -> np.ndarray:
-    return np.log(np.maximum(clf.predict_proba(texts), 1e-30))
-
-
 def accuracy(model: object, data: Path, name: str, template: str, part: str) -> tuple[float, float, float]:
-    """Balanced accuracy raw and with the prior subtracted, and seconds."""
-    rows = read(data / name, part).replace({"label": {"numeric": "number"}})  # as the TREC templates call it
-    rows = rows.sample(min(600, len(rows)), random_state=0)
-    train = read(data / name, "train")
+    """Balanced accuracy raw and with the label prior subtracted, and seconds."""
+    train, rows = (read(data / name, one).replace({"label": {"numeric": "number"}}) for one in ("train", part))
+    rows = some(rows)
     train = train.drop(rows.index) if part == "train" else train
-    seen = train.sample(min(500, len(train)), random_state=0)
-    clf = Classifier(model, template).fit()
     started = time.perf_counter()
-    scores, prior = log_scores(clf, rows.text.tolist()), log_scores(clf, seen.text.tolist()).mean(axis=0)
-    seconds = time.perf_counter() - started
-    raw, lifted = (
-        balanced_accuracy_score(rows.label, clf.classes_[values.argmax(axis=1)]) for values in (scores, scores - prior)
-    )
-    return raw, lifted, seconds
+    raw = Classifier(model, template).fit()
+    lifted = Classifier(model, template, strategy=Prompting(calibration="batch")).fit(some(train, 500).text)
+    scores = [balanced_accuracy_score(rows.label, clf.predict(rows.text)) for clf in (raw, lifted)]
+    return *scores, time.perf_counter() - started
 
 
 def main() -> None:

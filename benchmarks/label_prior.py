@@ -2,8 +2,8 @@
 
     python benchmarks/label_prior.py DATA [--shots 8 64] [--first-seed 0] [--seeds 5]
 
-DATA holds one folder a set with train.csv.gz and test.csv.gz, columns text and label. Protocol as in accuracy.py; the
-frame is the generic one, label names are those of the file, no words are chosen per set. "plain" is scikit-learn's
+DATA holds one folder a set with train.csv.gz and test.csv.gz, columns text and label. Protocol as in against_setfit.py;
+the frame is the generic one, label names are those of the file, no words are chosen per set. "plain" is scikit-learn's
 LogisticRegression with its defaults. Seconds are those of fitting the head on vectors that are there already.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from accuracy import read
+from data import draw, read, some, spaced
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
@@ -39,10 +39,8 @@ def main() -> None:
     encoder = load(cache_bytes=2**30)
     table = []
     for name in options.sets:
-        train, rows = read(options.data / name, "train"), read(options.data / name, options.rows_from)
-        for frame in (train, rows):
-            frame["label"] = frame.label.str.replace("_", " ")
-        rows = rows.sample(min(600, len(rows)), random_state=0)
+        train, rows = (spaced(read(options.data / name, part)) for part in ("train", options.rows_from))
+        rows = some(rows)
         train = train.drop(rows.index) if options.rows_from == "train" else train
         classes = sorted(set(train.label))
         line: dict[str, object] = {
@@ -52,8 +50,7 @@ def main() -> None:
         for shots in options.shots:
             results = []
             for seed in range(options.first_seed, options.first_seed + options.seeds):
-                parts = [train[train.label == c] for c in classes]
-                shown = pd.concat([p.sample(min(shots, len(p)), random_state=seed) for p in parts])
+                shown = draw(train, shots, seed)
                 encoder.encode(shown.text.tolist())  # so that the seconds below are the head's alone
                 for title, strategy in (("plain", Embedding(LogisticRegression())), ("prior", Embedding())):
                     clf = Classifier(encoder, strategy=strategy, random_state=seed)
