@@ -65,37 +65,28 @@ def test_out_of_fold_scores_are_those_of_fits_that_did_not_see_the_row(encoder):
         assert np.allclose(frozen.log_scores[test], alone.predict_log_proba(X[test]), atol=1e-9)
 
 
-def candidates(*losses):
-    """Two-class candidates with these losses of the rows, all of class 0."""
-    found = []
-    for name, loss in zip(NAMES, losses, strict=False):
-        scores = -np.asarray(loss, dtype=float)
-        both = np.stack([scores, np.log1p(-np.exp(scores))], axis=1)
-        found.append(Candidate(name, Embedding(), both, float(np.mean(loss)), 1.0, 0.0))
-    return found
+def candidate(name, log_loss, right, first=0):
+    """A way that was right on so many of ten rows, all of the first class, beginning with this one."""
+    scores = np.log([[0.6, 0.4] if first <= i < first + right else [0.4, 0.6] for i in range(10)])
+    return Candidate(name, Embedding(), scores, log_loss, right / 10, 0.0)
 
 
-class TestChoice:
-    rows = np.zeros(4, dtype=np.int64)
-
-    def chosen(self, *losses):
-        best, why = module._best(candidates(*losses), self.rows)
-        return best.name, why
-
-    def test_the_lowest_log_loss_wins(self):
-        assert self.chosen([1, 1, 1, 1], [2, 2, 2, 2], [0.5, 0.6, 0.7, 0.8])[0] == NAMES[2]
-        assert self.chosen([1, 1, 1, 1], [2, 2, 2, 2])[0] == NAMES[0]
-        assert self.chosen([3, 3, 3, 3], [2, 2, 2, 2])[0] == NAMES[1]
-
-    def test_what_is_tuned_may_be_a_standard_error_behind(self):
-        name, why = self.chosen([1, 1, 1, 1], [2, 2, 2, 2], [0.5, 2, 0.6, 1.4])  # 0.125 behind, standard error 0.35
-        assert name == NAMES[2]
-        assert why.startswith("within a standard error (0.354) of the lowest log loss")
-
-    def test_what_is_clearly_worse_is_not_chosen(self):
-        name, why = self.chosen([1, 1, 1, 1], [2, 2, 2, 2], [1.4, 1.5, 1.6, 1.5])
-        assert name == NAMES[0]
-        assert "by more than a standard error (0.041)" in why
+@pytest.mark.parametrize(
+    ("ways", "wanted", "why"),
+    [
+        ([(0.5, 6), (0.4, 5)], 1, "the lower log loss, 0.400 against 0.500"),
+        ([(0.5, 6), (0.6, 6), (0.9, 8)], 2, "held-out accuracy 0.800 tuned and 0.600 frozen"),
+        ([(0.5, 6), (0.6, 6), (0.9, 6)], 2, "held-out accuracy 0.600 tuned and 0.600 frozen"),
+        ([(0.5, 6), (0.6, 6), (0.9, 5, 2)], 2, "held-out accuracy 0.500 tuned and 0.600 frozen"),
+        ([(0.5, 6), (0.6, 9), (0.9, 3)], 0, "behind by more than a standard error (0.153)"),
+    ],
+    ids=["names or none by log loss", "tuned is better", "as good", "a little behind", "clearly behind"],
+)
+def test_names_by_log_loss_and_tuning_by_accuracy(ways, wanted, why):
+    found = [candidate(name, *way) for name, way in zip(NAMES, ways, strict=False)]
+    best, said = module._best(found, np.zeros(10, dtype=np.int64))
+    assert best is found[wanted]
+    assert why in said
 
 
 @pytest.mark.parametrize("winner", range(3))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold
 
@@ -43,9 +44,10 @@ class Candidate:
     accuracy: float
     seconds: float
 
-    def losses(self, targets: IntArray) -> FloatArray:
-        """The log loss of each row, given the columns of the true classes."""
-        return _losses(self.log_scores, targets)
+    def right(self, targets: IntArray) -> NDArray[np.bool_]:
+        """Which rows are right, given the columns of the true classes."""
+        hits: NDArray[np.bool_] = self.log_scores.argmax(axis=1) == targets
+        return hits
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,11 +126,6 @@ def cross_validated(
         )
         log_scores[test] = fitted.log_scores([X[i] for i in test])
     weights = np.ones(len(X)) if sample_weight is None else sample_weight
-    loss = np.average(_losses(log_scores, targets), weights=weights)
+    loss = np.average(-log_scores[np.arange(len(X)), targets], weights=weights)
     accuracy = np.average(log_scores.argmax(axis=1) == targets, weights=weights)
     return Candidate(name, strategy, log_scores, float(loss), float(accuracy), time.perf_counter() - started)
-
-
-def _losses(log_scores: FloatArray, targets: IntArray) -> FloatArray:
-    losses: FloatArray = -log_scores[np.arange(len(targets)), targets]
-    return losses
