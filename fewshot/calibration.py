@@ -6,6 +6,7 @@ operation, log-scores minus a log-prior, with the prior from four sources. Their
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Self
@@ -26,7 +27,7 @@ Aggregate = Callable[[FloatArray], FloatArray]
 _STRENGTHS = np.linspace(0.0, 1.0, 11)
 
 
-class Prior(BaseEstimator):  # type: ignore[misc]
+class Prior(BaseEstimator, ABC):  # type: ignore[misc]
     """What the methods share: the log-prior of the label words, subtracted from their log-scores.
 
     Attributes
@@ -35,6 +36,7 @@ class Prior(BaseEstimator):  # type: ignore[misc]
         Of each label word, in the order of ``verbalizer.candidates``.
     """
 
+    @abstractmethod
     def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
         """The queries whose scores make the prior.
 
@@ -47,7 +49,6 @@ class Prior(BaseEstimator):  # type: ignore[misc]
             Text that was given to ``fit``, without the demonstrations.
         rng : RandomState
         """
-        raise NotImplementedError
 
     def fit(self, scores: FloatArray, targets: IntArray | None = None, aggregate: Aggregate | None = None) -> Self:
         """Learn the prior from the probes' word log-scores, of shape (n_probes, n_words)."""
