@@ -139,12 +139,16 @@ class TestAnyModel:
         assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
     def test_a_sampled_normaliser_is_near_the_exact_one(self, name):
+        """On the mean over draws: tokenizers are trained anew in every process, so a single draw is luck."""
         lm = language_model(name)
-        losses = [
-            module._Run(lm, TEXTS[:60], {**DEFAULTS, **SMALL, "sampled_words": words}).gradients(0, 10**6)
-            for words in (None, 100)
-        ]
-        assert losses[0] == pytest.approx(losses[1], abs=0.02)
+
+        def loss(words, seed):
+            settings = {**DEFAULTS, **SMALL, "sampled_words": words, "random_state": seed}
+            return module._Run(lm, TEXTS[:60], settings).gradients(0, 10**6)
+
+        errors = [loss(100, seed) - loss(None, seed) for seed in range(8)]
+        assert np.mean(errors) == pytest.approx(0, abs=0.01)
+        assert np.std(errors) < 0.03
 
 
 DEFAULTS = {
