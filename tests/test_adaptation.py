@@ -146,9 +146,9 @@ class TestAnyModel:
             settings = {**DEFAULTS, **SMALL, "sampled_words": words, "random_state": seed}
             return module._Run(lm, TEXTS[:60], settings).gradients(0, 10**6)
 
-        errors = [loss(100, seed) - loss(None, seed) for seed in range(8)]
-        assert np.mean(errors) == pytest.approx(0, abs=0.01)
-        assert np.std(errors) < 0.03
+        errors = [loss(100, seed) - loss(None, seed) for seed in range(16)]
+        assert np.mean(errors) == pytest.approx(0, abs=0.02)
+        assert np.std(errors) < 0.06
 
 
 DEFAULTS = {
