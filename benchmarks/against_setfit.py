@@ -9,6 +9,7 @@ generic one, no words are chosen per set.
 
 The peer is setfit 1.2.0 (``pip install setfit==1.2.0``) with its defaults, above 100 examples capped at
 ``max_steps=500``. FILE keeps one line a fit, and what is in it is not run again, so that a killed run goes on.
+The table holds the draws that all of ``--methods`` have.
 
 Methods: "zero" (label names alone), "plain" (scikit-learn's LogisticRegression on the frozen vectors), "frozen"
 (Embedding()), "tuned" (Embedding(tuning=Contrastive())), "auto" (Auto()), "setfit".
@@ -200,7 +201,7 @@ def main() -> None:
     warnings.simplefilter("ignore", ConvergenceWarning)
     if not options.only_table:
         run(options)
-    lines = results(options.results)
+    lines = [line for line in results(options.results) if line["method"] in options.methods]
     for shots in sorted({line["shots"] for line in lines}):
         table(lines, shots)
 

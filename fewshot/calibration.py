@@ -36,6 +36,9 @@ class Prior(BaseEstimator, ABC):  # type: ignore[misc]
         Of each label word, in the order of ``verbalizer.candidates``.
     """
 
+    #: Most texts of ``fit`` that are handed to `probes`; None is all.
+    max_texts: int | None = None
+
     @abstractmethod
     def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
         """The queries whose scores make the prior.

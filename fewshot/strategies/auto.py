@@ -136,16 +136,16 @@ def _for_encoder(
     else:
         choices["tuned encoder, label names"] = (tuned, Embedding(tuning=Contrastive(_FOLD_STEPS, layers=_FOLD_LAYERS)))
     targets = task.index(y)
-    if not n_folds(targets):
-        chosen = names if reasons else tuned
-        return chosen, Report(repr(chosen), (*reasons, "a class has a single row: nothing can be compared"))
     rng = check_random_state(random_state)
     seed = int(rng.randint(2**31 - 1))
     size = min(len(targets), max(_COMPARED, 2 * len(task.classes)))
     rows = np.sort(select("stratified", targets.tolist(), size, rng))
+    folds = n_folds(targets[rows])
+    if not folds:
+        chosen = names if reasons else tuned
+        return chosen, Report(repr(chosen), (*reasons, "a class has a single row: nothing can be compared"))
     shown, labels = [X[i] for i in rows], [y[i] for i in rows]
     weights = None if sample_weight is None else sample_weight[rows]
-    folds = n_folds(targets[rows])
     candidates = tuple(
         cross_validated(
             name, tried, task, model, X=shown, y=labels, folds=folds, sample_weight=weights, random_state=seed

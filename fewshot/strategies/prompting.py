@@ -140,9 +140,8 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
     def _calibrated(self, calibration: Prior, X: Sequence[Row] | None, y: Any, rng: Any) -> Prior:
         """Fit the calibration on rows that are not demonstrations."""
         rows = np.setdiff1d(np.arange(0 if X is None else len(X)), self.demonstrations_)
-        most = getattr(calibration, "max_texts", len(rows))
-        if len(rows) > most:
-            rows = np.sort(rng.choice(rows, most, replace=False))
+        if calibration.max_texts is not None and len(rows) > calibration.max_texts:
+            rows = np.sort(rng.choice(rows, calibration.max_texts, replace=False))
         texts = None if X is None else [X[i] for i in rows]
         probes = calibration.probes(
             lambda asked: self._queries(self._fitted_prompts(asked, warn=False)), self.task_.template, texts, rng
