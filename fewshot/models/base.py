@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 __all__ = [
     "SCORING_VERSION",
     "Encoder",
+    "Float32Array",
     "FloatArray",
     "Generator",
     "IntArray",
     "Kind",
     "LanguageModel",
     "Query",
+    "Reader",
+    "Reading",
     "Scores",
     "Turn",
     "Window",
@@ -29,7 +32,9 @@ __all__ = [
 ]
 
 FloatArray = NDArray[np.float64]
+Float32Array = NDArray[np.float32]
 IntArray = NDArray[np.int64]
+Reading = Literal["vocabulary", "hidden"]
 Role = Literal["system", "user", "assistant", "premise"]
 Kind = Literal["causal", "masked", "seq2seq", "entailment", "encoder"]
 
@@ -145,6 +150,24 @@ class Generator(Protocol):
 
     def generate(self, queries: Sequence[Query], max_new_tokens: int) -> list[str]:
         """Return the greedy continuation of each query's prefix; candidates and suffix are ignored."""
+        ...
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """A model that shows what it thinks at the hole, before any candidate is named."""
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The text of each token as it would stand in the hole; empty for a token that can't stand there alone."""
+        ...
+
+    def read(self, queries: Sequence[Query], what: Reading) -> Float32Array:
+        """What the model thinks at the first token of each query's hole; candidates are ignored.
+
+        "vocabulary" is the log-probability of every token, of shape (n_queries, n_tokens); "hidden" the last hidden
+        state, of shape (n_queries, dim).
+        """
         ...
 
 

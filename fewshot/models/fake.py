@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from fewshot.models.base import FloatArray, IntArray, Kind, Query, Scores
+from fewshot.errors import UnsupportedError
+from fewshot.models.base import Float32Array, FloatArray, IntArray, Kind, Query, Reading, Scores
 
 __all__ = ["FakeLM"]
 
@@ -28,6 +30,10 @@ class FakeLM:
         Which kind of model it stands for; this picks the generic template.
     limit : int
         The window, in words: this model's tokens are words with the blanks before them.
+    vocabulary : sequence of str
+        The words that ``read(queries, "vocabulary")`` asks ``f`` about.
+    hidden : callable, optional
+        ``hidden(query)`` returns the vector that ``read(queries, "hidden")`` gives.
 
     Raises
     ------
@@ -50,11 +56,15 @@ class FakeLM:
         answer: Callable[[Query], str] | None = None,
         kind: Kind = "causal",
         limit: int = 4096,
+        vocabulary: Sequence[str] = (),
+        hidden: Callable[[Query], Any] | None = None,
     ) -> None:
         self.f = f
         self.answer = answer
         self.kind: Kind = kind
         self.limit = limit
+        self.vocabulary = tuple(vocabulary)
+        self.hidden = hidden
 
     @property
     def fingerprint(self) -> str:
@@ -88,6 +98,18 @@ class FakeLM:
             text = self.answer(query) if self.answer else best
             answers.append("".join(_WORD.findall(text)[:max_new_tokens]))
         return answers
+
+    def read(self, queries: Sequence[Query], what: Reading) -> Float32Array:
+        """Ask ``f`` for the normalised log-probabilities of the vocabulary, or ``hidden`` for its vectors."""
+        if what == "hidden":
+            if self.hidden is None:
+                raise UnsupportedError(f"{self!r} has no hidden states: give FakeLM(hidden=...).")
+            return np.stack([np.asarray(self.hidden(query), dtype=np.float32) for query in queries])
+        if not self.vocabulary:
+            raise UnsupportedError(f"{self!r} has no vocabulary: give FakeLM(vocabulary=[...]).")
+        scores = np.stack([self._score(replace(query, candidates=self.vocabulary)).logprobs for query in queries])
+        logs: Float32Array = (scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)).astype(np.float32)
+        return logs
 
     def lengths(self, queries: Sequence[Query]) -> IntArray:
         """Words of each query with its longest candidate."""
