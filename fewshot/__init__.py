@@ -17,8 +17,11 @@ __version__ = "0.1.0"
 _HOME = {
     "Adaptation": "fewshot.adaptation",
     "Auto": "fewshot.strategies.auto",
+    "AutomaticVerbalizer": "fewshot.automatic",
     "CachedLM": "fewshot.models.cached",
     "CausalLM": "fewshot.models.causal",
+    "Channel": "fewshot.strategies.channel",
+    "ConformalClassifier": "fewshot.conformal",
     "Contrastive": "fewshot.strategies.contrastive",
     "Classifier": "fewshot.classifier",
     "Embedding": "fewshot.strategies.embedding",
@@ -34,6 +37,7 @@ _HOME = {
     "NoAnswerWarning": "fewshot.errors",
     "PromptTooLongError": "fewshot.errors",
     "Prompting": "fewshot.strategies.prompting",
+    "Readout": "fewshot.strategies.readout",
     "SentenceEncoder": "fewshot.models.encoder",
     "Seq2SeqLM": "fewshot.models.seq2seq",
     "ShortenedWarning": "fewshot.errors",
@@ -44,11 +48,15 @@ _HOME = {
     "VerbalizerError": "fewshot.errors",
     "Windows": "fewshot.models.encoder",
     "adapt": "fewshot.adaptation",
+    "fit_threshold": "fewshot.conformal",
     "load": "fewshot.models.loading",
+    "predict_or_none": "fewshot.conformal",
+    "select_template": "fewshot.selection",
 }
 _MODULES = {
     "calibration": "fewshot.calibration",
     "datasets": "fewshot.datasets",
+    "demonstrations": "fewshot.demonstrations",
     "embedded": "fewshot.embedded",
     "gallery": "fewshot.task.gallery",
 }

@@ -25,6 +25,11 @@ from fewshot.task.verbalizer import Verbalizer, as_verbalizer
 __all__ = ["Classifier"]
 
 _GENERIC = {"seq2seq": "generic/causal"}  # every other kind has a generic template of its own name
+_GENERIC_LABELS = {  # where a text may have several labels
+    "causal": "generic/yes_no",
+    "seq2seq": "generic/yes_no",
+    "masked": "generic/yes_no_masked",
+}
 
 
 class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -35,9 +40,10 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     model : str, Path, tuple or model, optional
         With what: a hub name, a folder, ``(model, tokenizer)``, a SentenceTransformer, or any LanguageModel or Encoder
         (see `load`). None: the default encoder, all-MiniLM-L6-v2.
-    template : str or Template, optional
+    template : str, Template or list of them, optional
         What is asked: Jinja2 source with the hole ``{{ label }}``, or the name of a gallery template such as
-        "sst2/it_was". None: the generic template of the model's kind.
+        "sst2/it_was". None: the generic template of the model's kind. A list is an ensemble of wordings, each with its
+        own label words where it brings some (see `Prompting`).
     verbalizer : mapping, sequence or Verbalizer, optional
         The label words of each class: a mapping, or a list in sorted-class order. None: the template's own, else the
         class names.
@@ -53,7 +59,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     multi_label_ : bool
         Whether a text may have several labels.
     model_, template_, verbalizer_, strategy_ : objects
-        What the four parameters became.
+        What the four parameters became; of several templates, the first.
 
     Raises
     ------
@@ -119,8 +125,10 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         indicator = as_indicator(y, n)
         labels = None if y is None else indicator[1] if indicator else as_labels(y, n)
         model = load(self.model)
-        template = self._template(model)
-        verbalizer, classes = self._verbalizer(template, labels)
+        templates = self._templates(
+            model, indicator is not None or bool(getattr(self.verbalizer, "multi_label", False))
+        )
+        verbalizer, classes = self._verbalizer(templates[0], labels)
         multi_label = indicator is not None or verbalizer.multi_label
         targets: Any = None if rows is None else labels
         order = np.arange(len(classes))
@@ -137,7 +145,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(strategy, type) or not callable(getattr(strategy, "log_scores", None)):
             raise InputError(f"strategy must be a strategy such as Prompting() or Embedding(). Got {self.strategy!r}.")
         strategy = clone(strategy)
-        task = Task((template,), verbalizer, classes, multi_label)
+        others = tuple(self._other(one, labels, classes, multi_label) for one in templates[1:])
+        task = Task(templates[0], verbalizer, classes, multi_label, others)
         strategy.fit(
             task,
             model,
@@ -146,20 +155,32 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             sample_weight=weights,
             random_state=self.random_state,
         )
-        self.model_, self.template_, self.verbalizer_ = model, template, verbalizer
+        self.model_, self.template_, self.verbalizer_ = model, templates[0], verbalizer
         self.classes_, self.strategy_ = classes[order], strategy
         self.multi_label_, self._order = multi_label, order
         return self
 
-    def _template(self, model: Any) -> Template:
-        if isinstance(self.template, Template):
-            return self.template
+    def _templates(self, model: Any, multi_label: bool) -> list[Template]:
         if self.template is None:
             kind = kind_of(model)
-            return gallery.get(_GENERIC.get(kind, f"generic/{kind}"))
-        if isinstance(self.template, str):
-            return Template(self.template) if "{{" in self.template else gallery.get(self.template)
-        raise InputError(f"template must be source, a gallery name or a Template. Got {type(self.template).__name__}.")
+            generic = _GENERIC_LABELS if multi_label else _GENERIC
+            return [gallery.get(generic.get(kind, f"generic/{kind}"))]
+        several = isinstance(self.template, list | tuple)
+        if several and not self.template:
+            raise InputError("template is an empty list: give at least one template, or None for the generic one.")
+        return [as_template(one) for one in (self.template if several else [self.template])]
+
+    def _other(
+        self, template: Template, labels: Sequence[Any] | None, classes: NDArray[Any], multi_label: bool
+    ) -> Task:
+        """The same task in another wording, with that template's own label words where it brings some."""
+        verbalizer, its = self._verbalizer(template, classes.tolist() if template.words is None else labels)
+        if its.tolist() != classes.tolist():
+            raise InputError(
+                f"The templates are for different classes: the first for {classes.tolist()}, {template} for "
+                f"{its.tolist()}."
+            )
+        return Task(template, verbalizer, classes, multi_label)
 
     def _verbalizer(self, template: Template, labels: Sequence[Any] | None) -> tuple[Verbalizer, NDArray[Any]]:
         words = template.words if self.verbalizer is None else self.verbalizer
@@ -260,6 +281,21 @@ def _column_order(indicator: tuple[NDArray[Any], list[Any] | None], classes: NDA
         return np.arange(len(classes))
     where = {name: i for i, name in enumerate(classes.tolist())}
     return np.array([where[name] for name in names], dtype=np.int64)
+
+
+def as_template(template: Any) -> Template:
+    """Resolve source or a gallery name, or hand back what is a template already.
+
+    Raises
+    ------
+    InputError
+        When it is none of these.
+    """
+    if isinstance(template, Template):
+        return template
+    if isinstance(template, str):
+        return Template(template) if "{{" in template else gallery.get(template)
+    raise InputError(f"template must be source, a gallery name or a Template. Got {type(template).__name__}.")
 
 
 def _distinct(labels: Sequence[Any]) -> list[Any]:

@@ -11,7 +11,7 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 
-from fewshot import Auto, Classifier, Embedding, FakeLM, Prompting
+from fewshot import Auto, Classifier, Embedding, FakeLM, Prompting, Readout
 from fewshot.models.base import Kind, Query
 
 TEXTS = {
@@ -67,6 +67,11 @@ def keyword_lm(kind: Kind = "causal", **params: Any) -> FakeLM:
     return FakeLM(keyword_scores, kind=kind, **params)
 
 
+def letters(query: Query) -> list[int]:
+    """A hidden state: how often each word that tells the kinds of messages apart is there."""
+    return [query.prefix.lower().count(word) for words in ABOUT.values() for word in words]
+
+
 class HashEncoder:
     """An encoder without weights: hashed character n-grams as unit vectors."""
 
@@ -96,6 +101,11 @@ CASES: list[tuple[str, Callable[..., Classifier]]] = [
     ("shots", case(keyword_lm, lambda: Prompting(shots=4))),
     ("shots-random", case(keyword_lm, lambda: Prompting(shots=2, selection="random"))),
     ("shots-first", case(keyword_lm, lambda: Prompting(shots=3, selection="first"))),
+    ("shots-nearest", case(keyword_lm, lambda: Prompting(shots=3, selection="nearest", encoder=HashEncoder()))),
+    ("calibrated", case(keyword_lm, lambda: Prompting(calibration="auto"))),
+    ("readout", case(keyword_lm, lambda: Readout("labels"))),
+    ("readout-hidden", case(lambda: keyword_lm(hidden=letters), Readout)),
+    ("readout-knn", case(lambda: keyword_lm(vocabulary=tuple(TEXTS)), lambda: Readout.knn_prompting(3))),
     ("generate", case(keyword_lm, lambda: Prompting(read="generate"))),
     ("generate-shots", case(keyword_lm, lambda: Prompting(shots=3, read="generate"))),
     ("embedding", case(HashEncoder, Embedding)),
@@ -106,5 +116,9 @@ CASES: list[tuple[str, Callable[..., Classifier]]] = [
     ("default-lm", case(keyword_lm, lambda: None)),
     ("default-encoder", case(HashEncoder, lambda: None)),
 ]
-NEEDS_LABELS = {"shots", "shots-random", "shots-first", "generate-shots"}  # can't be fitted zero-shot
-TAKES_WEIGHTS = {"embedding", "embedding-svm", "auto-encoder", "default-encoder"}
+NEEDS_LABELS = {  # can't be fitted zero-shot
+    *("shots", "shots-random", "shots-first", "shots-nearest", "generate-shots"),
+    *("readout", "readout-hidden", "readout-knn"),
+}
+CALIBRATES = {"calibrated", "auto-lm", "default-lm"}  # learns from unlabelled texts
+TAKES_WEIGHTS = {"readout", "readout-hidden", "embedding", "embedding-svm", "auto-encoder", "default-encoder"}

@@ -8,12 +8,12 @@ from sklearn.base import clone
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold
 
-from fewshot import Auto, Classifier, Contrastive, Embedding, load
+from fewshot import Auto, Classifier, Contrastive, Embedding, FakeLM, Prompting, load
 from fewshot.datasets import load_tickets
 from fewshot.strategies import auto as module
 from fewshot.strategies.choice import Candidate, n_folds
 from tests.conftest import sentence_model
-from tests.contract import HashEncoder, keyword_lm
+from tests.contract import HashEncoder, keyword_lm, keyword_scores
 
 TEXTS, LABELS = load_tickets()
 NAMES = ["frozen encoder, label names", "frozen encoder, no label names", "tuned encoder, label names"]
@@ -149,10 +149,41 @@ class TestDefaults:
     def test_zero_shot_says_so(self):
         assert "there are no labelled rows" in str(Classifier(HashEncoder()).fit(None, ["a", "b"]).report_)
 
-    @pytest.mark.parametrize(("kind", "reason"), [("causal", "reads 6 labelled rows"), ("masked", "do not help")])
-    def test_language_models(self, kind, reason):
-        clf = Classifier(keyword_lm(kind), strategy=Auto()).fit(["x"] * 6, ["a", "b"] * 3)
-        assert reason in str(clf.report_)
+    @pytest.mark.parametrize("kind", ["causal", "masked", "seq2seq", "entailment"])
+    def test_language_models_compare_prompting_and_readout(self, kind):
+        clf = Classifier(keyword_lm(kind), strategy=Auto(), random_state=0).fit(*few(4))
+        report = clf.report_
+        names = {one.name for one in report.candidates}
+        demonstrations = {"prompting with demonstrations"} if kind == "causal" else set()
+        assert names == {"prompting", "readout of labels"} | demonstrations
+        best = min(report.candidates, key=lambda one: one.log_loss)
+        assert f"the lowest log loss, {best.log_loss:.3f}" in str(report)
+        assert type(clf.strategy_.chosen_) is type(best.strategy)
+        if kind == "entailment" and isinstance(clf.strategy_.chosen_, Prompting):
+            assert clf.strategy_.chosen_.calibration is None
+
+    def test_a_model_that_shows_its_hidden_state_is_read(self):
+        lm = keyword_lm(hidden=lambda query: [query.prefix.count(letter) for letter in "abcde"])
+        report = Classifier(lm, strategy=Auto(), random_state=0).fit(*few(4)).report_
+        assert "readout of hidden" in {one.name for one in report.candidates}
+
+    def test_a_language_model_is_asked_nothing_twice_for_the_comparison(self):
+        asked = []
+        lm = FakeLM(lambda query: asked.append(query) or keyword_scores(query), kind="masked")
+        clf = Classifier(lm, strategy=Auto(), random_state=0).fit(*few(4))
+        compared = len(set(asked))
+        final = 2 * compared  # the chosen strategy is fitted on the model itself
+        assert compared <= len(asked) <= final
+        assert clf.report_.folds == 4
+
+    def test_a_language_model_with_one_row_a_class(self):
+        clf = Classifier(keyword_lm("masked"), strategy=Auto()).fit(["x", "y"], ["a", "b"])
+        assert "a class has a single row" in str(clf.report_)
+        assert isinstance(clf.strategy_.chosen_, Prompting)
+
+    def test_a_language_model_without_labels_is_calibrated_on_the_texts(self):
+        clf = Classifier(keyword_lm("masked"), verbalizer={"a": "a", "b": "b"}).fit(["x", "y"])
+        assert clf.strategy_.chosen_.calibration_.chosen_.log_prior_.shape == (2,)
 
 
 def test_a_strategy_that_chooses_nothing_has_no_report():

@@ -7,13 +7,13 @@ import pytest
 from sklearn.base import clone
 
 from fewshot import Classifier, FakeLM, InputError, Prompting, Template, UnsupportedError
-from fewshot.calibration import PMI, Batch, Contextual, DomainContext, as_prior
+from fewshot.calibration import PMI, Batch, BestOf, Contextual, DomainContext, Learned, as_prior
 from tests.contract import HashEncoder
 
 SOURCE = "---\ndomain_premise: 'Mood:'\n---\n{{ text }} Mood: {{ label }}"
 TEXTS = ["a fun day", "so dull", "fun fun fun", "it rained", "quite dull and grey", "fun to see"]
 MOODS = ["good", "bad", "good", "bad", "bad", "good"]
-METHODS = [Contextual(), DomainContext(), PMI(), Batch(), Batch(transductive=True)]
+METHODS = [Contextual(), DomainContext(), PMI(), Batch(), Batch("arithmetic"), Batch(transductive=True)]
 every_method = pytest.mark.parametrize("method", METHODS, ids=repr)
 
 
@@ -66,10 +66,13 @@ class TestFormulas:
         self.check(classifier("contextual").fit(), self.means(["N/A", "", "[MASK]"]))
 
     def test_batch(self):
-        self.check(classifier("batch").fit(TEXTS[:4]), self.means(TEXTS[:4]))
+        self.check(classifier(Batch("arithmetic")).fit(TEXTS[:4]), self.means(TEXTS[:4]))
+        template = Template(SOURCE)
+        shares = normalised(np.array([biased(template.query(text, ["bad", "good"])) for text in TEXTS[:4]]))
+        self.check(classifier("batch").fit(TEXTS[:4]), np.exp(np.log(shares).mean(axis=0)))
 
     def test_transductive_batch(self):
-        self.check(classifier(Batch(transductive=True)).fit(), self.means(TEXTS))
+        self.check(classifier(Batch("arithmetic", transductive=True)).fit(), self.means(TEXTS))
 
     def test_pmi(self):
         self.check(classifier("pmi").fit(), np.exp(np.array([-1.0, -4.0])))
@@ -152,7 +155,103 @@ def test_several_fields_are_filled_each_from_its_own():
     assert log[0].prefix == "N/A | N/A Mood: "
 
 
+class TestLearned:
+    def fit(self, X=TEXTS, y=MOODS, **params):
+        return classifier("learned", **params).fit(X, y)
+
+    def test_the_map_is_the_regularised_regression_on_batch_calibrated_scores(self):
+        clf = self.fit()
+        head = clf.strategy_.calibration_.head_
+        batch = classifier("batch").fit(TEXTS).predict_log_proba(TEXTS)
+        features = batch - batch.mean(axis=1, keepdims=True)
+        logits = features @ head.coef_.T + head.intercept_
+        wanted = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+        np.testing.assert_allclose(clf.predict_log_proba(TEXTS), wanted, atol=1e-9)
+        assert clf.predict(TEXTS).tolist() == MOODS
+
+    def test_a_single_text_of_a_class_leaves_it_at_batch(self):
+        X, y = TEXTS[:4], ["good", "bad", "bad", "bad"]
+        clf, batch = self.fit(X, y), classifier("batch").fit(X)
+        assert clf.strategy_.calibration_.head_ is None
+        np.testing.assert_allclose(clf.predict_proba(TEXTS), batch.predict_proba(TEXTS))
+
+    def test_it_needs_labels(self):
+        with pytest.raises(InputError, match="Learned needs labels"):
+            classifier("learned").fit(TEXTS)
+        with pytest.raises(InputError, match="besides the demonstrations, and there are none"):
+            self.fit(shots=6)
+
+    def test_one_call_a_labelled_text(self):
+        log = []
+        self.fit(lm=asked(log))
+        assert len(log) == len(TEXTS)
+
+
+class TestBestOf:
+    def test_the_lowest_held_out_loss_wins(self):
+        best = classifier("auto").fit(TEXTS, MOODS).strategy_.calibration_
+        assert set(best.losses_) == {"none", "contextual", "domain-context", "pmi", "batch", "learned"}
+        name = min(best.losses_, key=best.losses_.get)
+        assert type(best.chosen_) is type(as_prior(name))
+        fixed = classifier(name).fit(TEXTS, MOODS)
+        np.testing.assert_allclose(
+            classifier("auto").fit(TEXTS, MOODS).predict_proba(TEXTS), fixed.predict_proba(TEXTS)
+        )
+
+    def test_scores_that_are_right_are_left_alone(self):
+        def sure(query):
+            fun = "fun" in query.prefix
+            return np.log([1e-6, 1 - 1e-6] if fun else [1 - 1e-6, 1e-6])
+
+        best = classifier("auto", lm=sure).fit(TEXTS * 3, MOODS * 3).strategy_.calibration_
+        assert best.losses_["none"] < 1e-5
+        assert best.chosen_ is None
+        assert classifier("auto", lm=sure).fit(TEXTS, MOODS).predict(TEXTS).tolist() == MOODS
+
+    def test_the_held_out_loss_of_batch_by_hand(self):
+        from sklearn.model_selection import StratifiedKFold
+
+        targets = np.array([["bad", "good"].index(name) for name in MOODS])
+        scores = np.array([biased(Template(SOURCE).query(text, ["bad", "good"])) for text in TEXTS])
+        losses = np.empty(len(TEXTS))
+        for train, test in StratifiedKFold(3, shuffle=True, random_state=0).split(scores, targets):
+            fitted = Batch().fit(scores[train], targets[train], lambda words, rows: words)
+            p = normalised(fitted.transform(scores[test]))
+            losses[test] = -np.log(p[np.arange(len(test)), targets[test]])
+        best = classifier("auto").fit(TEXTS, MOODS).strategy_.calibration_
+        assert best.losses_["batch"] == pytest.approx(losses.mean())
+
+    def test_without_labels_it_is_batch_and_without_texts_contextual(self):
+        texts = classifier("auto").fit(TEXTS)
+        assert isinstance(texts.strategy_.calibration_.chosen_, Batch)
+        np.testing.assert_allclose(texts.predict_proba(TEXTS), classifier("batch").fit(TEXTS).predict_proba(TEXTS))
+        bare = classifier("auto").fit()
+        np.testing.assert_allclose(bare.predict_proba(TEXTS), classifier("contextual").fit().predict_proba(TEXTS))
+        few = classifier("auto").fit(TEXTS[:2], MOODS[:2])
+        assert isinstance(few.strategy_.calibration_.chosen_, Batch)
+
+    def test_every_probe_is_scored_once(self):
+        log = []
+        classifier("auto", lm=asked(log)).fit(TEXTS, MOODS)
+        assert len(log) == len(set(log))
+        random = len(log) - len(TEXTS) - 3 - 1  # of 20 texts of random words, some may be the same
+        assert 0 < random <= 20
+
+    def test_demonstrations_may_use_up_all_rows(self):
+        clf = classifier("auto", shots=6).fit(TEXTS, MOODS)
+        assert isinstance(clf.strategy_.calibration_.chosen_, Contextual)
+
+
+def test_by_name():
+    assert isinstance(as_prior("learned"), Learned)
+    assert isinstance(as_prior("auto"), BestOf)
+
+
 class TestBadInput:
+    def test_an_unknown_mean(self):
+        with pytest.raises(InputError, match="mean must be 'geometric' or 'arithmetic'"):
+            classifier(Batch("harmonic")).fit(TEXTS)
+
     @pytest.mark.parametrize("name", ["domain-context", "batch"])
     def test_no_texts_to_learn_from(self, name):
         with pytest.raises(InputError, match=r"from the texts of fit.*calibration='contextual'"):

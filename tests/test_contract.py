@@ -32,12 +32,24 @@ from fewshot import (
     FewshotError,
     InputError,
     Prompting,
+    Readout,
     Template,
     UnsupportedError,
     Verbalizer,
 )
 from fewshot.models.base import is_language_model
-from tests.contract import CASES, EXPECTED, NEEDS_LABELS, NEW, TAKES_WEIGHTS, TEXTS, HashEncoder, data, keyword_lm
+from tests.contract import (
+    CALIBRATES,
+    CASES,
+    EXPECTED,
+    NEEDS_LABELS,
+    NEW,
+    TAKES_WEIGHTS,
+    TEXTS,
+    HashEncoder,
+    data,
+    keyword_lm,
+)
 
 every_case = pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in CASES])
 every_named_case = pytest.mark.parametrize(("name", "make"), [pytest.param(*case, id=case[0]) for case in CASES])
@@ -388,7 +400,7 @@ def test_another_process_fits_the_same():
 def test_class_names_alone_are_enough():
     for name, make in CASES:
         if name in NEEDS_LABELS:
-            with pytest.raises(InputError, match="needs labelled rows"):
+            with pytest.raises(InputError, match="labelled rows: call fit"):
                 make().fit(None, sorted(TEXTS))
         else:
             clf = make().fit(None, ["praise", "billing", "bug report", "billing"])
@@ -407,9 +419,12 @@ def test_a_verbalizer_names_the_classes(name):
     clf = MAKE[name](verbalizer=words)
     proba = clf.fit().predict_proba(NEW)
     assert clf.classes_.tolist() == ["b", "e", "p"]
+    unlabelled = clone(clf).fit(data(3)[0])
+    assert unlabelled.classes_.tolist() == ["b", "e", "p"]
+    if name not in CALIBRATES:
+        np.testing.assert_array_equal(unlabelled.predict_proba(NEW), proba)
     for again in (
         clone(clf).fit(None, ["p", "b", "e"]),
-        clone(clf).fit(data(3)[0]),  # unlabelled texts
         clone(clf).set_params(verbalizer=Verbalizer(words)).fit(),
         clone(clf).set_params(verbalizer=list(words.values())).fit(None, ["p", "b", "e"]),
     ):
@@ -451,10 +466,10 @@ def test_auto_fits_the_strategy_to_the_model():
     def chosen(model, *rows):
         return Classifier(model, strategy=Auto()).fit(*rows).strategy_.chosen_
 
-    assert repr(chosen(keyword_lm(), X, y)) == "Prompting(shots=12)"
-    assert repr(chosen(keyword_lm(), X * 2, y * 2)) == "Prompting(shots=16)"
-    assert repr(chosen(keyword_lm(), None, y)) == "Prompting()"
-    assert repr(chosen(keyword_lm("masked"), X, y)) == "Prompting()"
+    assert isinstance(chosen(keyword_lm(), X, y), Prompting | Readout)
+    assert repr(chosen(keyword_lm(), X[:3], y[:3])) == "Prompting(calibration='auto', shots=3)"  # nothing to compare
+    assert repr(chosen(keyword_lm(), None, y)) == "Prompting(calibration='auto')"
+    assert repr(chosen(keyword_lm("entailment"), None, y)) == "Prompting()"
     assert repr(chosen(HashEncoder(), None, y)) == "Embedding()"
     assert isinstance(chosen(HashEncoder(), X, y), Embedding)
 

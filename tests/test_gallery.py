@@ -192,7 +192,7 @@ def test_a_template_says_what_it_is_for(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_template_renders(name):
     template = gallery.get(name)
-    assert template.fields in (("text",), ("text_a", "text_b"))
+    assert template.fields in (("text",), ("text_a", "text_b"), ("text", "candidate"))
     row = {field: f"Nice {field} here." for field in template.fields}
     verbalizer = Verbalizer(template.words or {"a": "joy", "b": "fear"})
     head = "".join(turn.text for turn in template.context(labels=verbalizer.labels))

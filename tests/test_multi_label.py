@@ -13,7 +13,7 @@ from sklearn.model_selection import cross_val_predict, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 
-from fewshot import Classifier, Embedding, InputError, Prompting, UnsupportedError, Verbalizer
+from fewshot import Channel, Classifier, Embedding, InputError, Prompting, Readout, UnsupportedError, Verbalizer
 from tests.contract import ABOUT, TEXTS, HashEncoder, keyword_lm
 
 NAMES = ["praise", "billing", "bug report"]  # not sorted, as a user's columns may be
@@ -149,9 +149,12 @@ class TestBadInput:
             TestZeroShot.clf.fit(X, ["praise"] * len(X))
 
     def test_strategies_that_know_one_class_a_text(self):
+        for strategy in (Readout("labels"), Channel()):
+            with pytest.raises(UnsupportedError, match=f"{type(strategy).__name__} gives each text one class"):
+                Classifier(keyword_lm(), "{{ label }} {{ text }}", strategy=strategy).fit(X, Y)
+        template = "{{ text }} {{ candidate }}? {{ label }}"
         for strategy in (Prompting(), None):
-            with pytest.raises(UnsupportedError, match="Prompting gives each text one class"):
-                Classifier(keyword_lm(), strategy=strategy).fit(X, Y)
+            assert Classifier(keyword_lm(), template, strategy=strategy).fit(X, Y).predict_proba(X).shape == Y.shape
 
     def test_weights_for_a_head_a_label(self):
         weights = np.ones(len(X))

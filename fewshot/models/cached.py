@@ -15,7 +15,7 @@ import numpy as np
 from fewshot.errors import InputError
 from fewshot.models.base import LanguageModel, Query, Scores
 
-__all__ = ["CachedLM"]
+__all__ = ["CachedLM", "RememberedLM"]
 
 _APPLICATION = 0x66657773  # "fews": how a file of ours is told from a stranger's
 _SCHEMA = 1
@@ -132,6 +132,52 @@ class CachedLM:
 
     def __repr__(self) -> str:
         return f"CachedLM({self.lm!r}, {str(self.path)!r})"
+
+
+class RememberedLM:
+    """A language model that is asked nothing twice while this object lives: for comparisons that share their prompts.
+
+    Parameters
+    ----------
+    lm : LanguageModel
+    """
+
+    def __init__(self, lm: Any) -> None:
+        self.lm = lm
+        self._scores: dict[Query, Scores] = {}
+        self._seen: dict[tuple[Query, str], Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything but what is remembered is the model's own."""
+        if name.startswith("__") or "lm" not in self.__dict__:
+            raise AttributeError(name)
+        return getattr(self.lm, name)
+
+    @property
+    def fingerprint(self) -> str:
+        """The model's."""
+        return str(self.lm.fingerprint)
+
+    def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
+        """Score the queries that are new, and hand out all."""
+        new = [query for query in dict.fromkeys(queries) if query not in self._scores]
+        if new:
+            self._scores.update(zip(new, self.lm.loglikelihoods(new), strict=True))
+        return [self._scores[query] for query in queries]
+
+    def read(self, queries: Sequence[Query], what: str) -> Any:
+        """Read the queries that are new, and hand out all."""
+        new = [query for query in dict.fromkeys(queries) if (query, what) not in self._seen]
+        if new:
+            self._seen.update(zip(((query, what) for query in new), self.lm.read(new, what), strict=True))
+        return np.stack([self._seen[query, what] for query in queries])
+
+    def __sklearn_clone__(self) -> RememberedLM:
+        """Models are shared between clones, never copied."""
+        return self
+
+    def __repr__(self) -> str:
+        return repr(self.lm)
 
 
 def _marks(file: sqlite3.Connection) -> tuple[int, int]:

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from fewshot.errors import FewshotWarning, ModelLoadError, warn
-from fewshot.models.base import IntArray, Kind, Query, Scores
+from fewshot.models.base import Float32Array, IntArray, Kind, Query, Reading, Scores
 from fewshot.models.chat import Chat
 from fewshot.models.decoding import decode
-from fewshot.models.local import LocalModel, asked_of, batches, chunks, progress
+from fewshot.models.local import ReadingModel, asked_of, batches, chunks, progress
 from fewshot.models.packed import PackedForward, self_check
 from fewshot.models.plan import build_trie, make_plan
-from fewshot.models.reads import Reads
+from fewshot.models.reads import Look, Reads
 from fewshot.models.recipe import Recipe
 from fewshot.models.tokens import Head, Joined, join
 
@@ -26,7 +26,7 @@ __all__ = ["CausalLM"]
 _KEPT_TOKENS = 512  # queries whose tokens are kept for a second look
 
 
-class CausalLM(LocalModel):
+class CausalLM(ReadingModel):
     r"""A GPT-like language model.
 
     The score of a candidate is the exact log-probability of its tokens and of the template's text after the hole,
@@ -142,8 +142,7 @@ class CausalLM(LocalModel):
         wanted = np.zeros(len(trie), dtype=bool)
         wanted[reads.settle(trie.paths)] = True
         for nodes, hidden in self._packed.run(make_plan(trie, wanted, budget=min(budget, self._pack_tokens))):
-            for rows, logits in self._packed.split.blocks(hidden, self._vocabulary):
-                reads.answer(nodes[rows], logits)
+            reads.receive(nodes, hidden, partial(self._packed.split.blocks, vocabulary=self._vocabulary))
 
     def _run_padded(self, reads: Reads, budget: int) -> None:
         spots = reads.settle()
@@ -152,14 +151,26 @@ class CausalLM(LocalModel):
             ids, mask = self._pad([reads.rows[i] for i in batch])
             inside = np.isin(rows, batch)
             at = np.unique(positions[inside])
-            logits = self._logits(ids, mask, at)
+            values = self._at(ids, mask, at, hidden=isinstance(reads, Look) and reads.what == "hidden")
             place = {row: i for i, row in enumerate(batch)}
             which = [place[int(row)] for row in rows[inside]]
-            reads.answer(spots[inside], logits[which, np.searchsorted(at, positions[inside]).tolist()])
+            wanted = values[which, np.searchsorted(at, positions[inside]).tolist()]
+            reads.receive(spots[inside], wanted, lambda logits: [(slice(None), logits)])
 
-    def _logits(self, ids: torch.Tensor, mask: torch.Tensor, positions: IntArray) -> torch.Tensor:
-        """Logits at these positions, of shape (batch, positions, vocabulary)."""
+    def _look(self, queries: Sequence[Query], what: Reading) -> Float32Array:
+        looks = Look(what)
+        for joined in self._joined(queries):
+            looks.look(joined.common, len(joined.common) - 1)
+        self.within_memory(partial(self._run, looks))
+        return looks.result()
+
+    def _at(self, ids: torch.Tensor, mask: torch.Tensor, positions: IntArray, *, hidden: bool) -> torch.Tensor:
+        """Logits or hidden states at these positions, of shape (batch, positions, vocabulary or dim)."""
         at = torch.from_numpy(positions).to(ids.device)
+        if hidden:
+            return self.model(  # type: ignore[no-any-return]
+                input_ids=ids, attention_mask=mask, output_hidden_states=True
+            ).hidden_states[-1][:, at]
         if "logits_to_keep" in inspect.signature(self.model.forward).parameters:
             logits: torch.Tensor = self.model(input_ids=ids, attention_mask=mask, logits_to_keep=at).logits
             return logits

@@ -226,9 +226,13 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _placed(self, features: dict[str, Any]) -> dict[str, Any]:
         return {k: v.to(self.model.device) if hasattr(v, "to") else v for k, v in features.items()}
 
-    def copied(self) -> Self:
-        """An own copy of the model, whose weights may change; it has no recipe, so that its pickles hold them."""
-        return type(self)(copy.deepcopy(self.model), cache_bytes=self.cache_bytes, windows=self.windows)
+    def copied(self, fixed: Iterable[torch.nn.Parameter] = ()) -> Self:
+        """An own copy of the model, whose weights may change; it has no recipe, so that its pickles hold them.
+
+        The numbers of the ``fixed`` parameters are shared with this model instead of copied: nobody may change them.
+        """
+        shared: dict[int, Any] = {id(p): type(p)(p.detach(), requires_grad=False) for p in fixed}
+        return type(self)(copy.deepcopy(self.model, shared), cache_bytes=self.cache_bytes, windows=self.windows)
 
     def save(self, folder: str | Path) -> None:
         """Write an ordinary sentence-transformers folder, which `load` takes."""

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from fewshot.errors import ModelLoadError
-from fewshot.models.base import IntArray, Kind, Query, Scores
+from fewshot.models.base import Float32Array, IntArray, Kind, Query, Reading, Scores
 from fewshot.models.heads import Split
-from fewshot.models.local import LocalModel, asked_of, batches, chunks
-from fewshot.models.reads import Reads
+from fewshot.models.local import ReadingModel, asked_of, batches, chunks
+from fewshot.models.reads import Look, Reads
 from fewshot.models.recipe import Recipe
 from fewshot.models.tokens import Special, check_tokens
 
@@ -23,7 +23,7 @@ Variant = Literal["left-to-right", "independent"]
 Cloze = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # tokens before the hole, in it, after it
 
 
-class MaskedLM(LocalModel):
+class MaskedLM(ReadingModel):
     r"""A BERT-like language model.
 
     The hole becomes as many mask tokens as the candidate has. The score of a one-token candidate is its
@@ -146,8 +146,20 @@ class MaskedLM(LocalModel):
             which = [place[int(row)] for row in rows[inside]]
             hidden = self._split.body(input_ids=ids, attention_mask=attended).last_hidden_state
             wanted = hidden[which, positions[inside].tolist()]
-            for block, logits in self._split.blocks(wanted, int(self.model.config.vocab_size)):
-                reads.answer(spots[inside][block], logits)
+            reads.receive(spots[inside], wanted, partial(self._split.blocks, vocabulary=self._vocabulary))
+
+    def _look(self, queries: Sequence[Query], what: Reading) -> Float32Array:
+        mask, special = int(self.tokenizer.mask_token_id), self._special
+        looks = Look(what)
+        for clozes in self._clozes(queries):
+            before, _, after = clozes[0]
+            looks.look((*special.before, *before, mask, *after, *special.after), len(special.before) + len(before))
+        self.within_memory(partial(self._run, looks))
+        return looks.result()
+
+    @property
+    def _vocabulary(self) -> int:
+        return int(self.model.config.vocab_size)
 
     @cached_property
     def _split(self) -> Split:

@@ -7,19 +7,21 @@ position), so inputs are collected once, run in any order, and every number find
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fewshot.models.base import FloatArray, IntArray, Scores
+from fewshot.models.base import FloatArray, IntArray, Reading, Scores
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Reads"]
+__all__ = ["Look", "Reads"]
 
 Row = tuple[int, ...]
+Blocks = Callable[["torch.Tensor"], Iterable[tuple[slice, "torch.Tensor"]]]
 
 
 class Reads:
@@ -89,19 +91,28 @@ class Reads:
         self._values = np.full(len(order), np.nan)
         return np.unique(spots)
 
+    def receive(self, spots: IntArray, hidden: torch.Tensor, blocks: Blocks) -> None:
+        """Take what is read at these places from their hidden states; ``blocks`` applies the head, part by part."""
+        for block, logits in blocks(hidden):
+            self.answer(spots[block], logits)
+
     def answer(self, spots: IntArray, logits: torch.Tensor) -> None:
         """Take what is read at these places from their logits, of shape (n_spots, vocabulary).
 
         The normaliser is exact over the whole vocabulary, in float32.
         """
-        starts = np.searchsorted(self._spots, spots, side="left")
-        stops = np.searchsorted(self._spots, spots, side="right")
-        reads = np.concatenate([np.arange(a, b) for a, b in zip(starts, stops, strict=True)])
-        which = np.repeat(np.arange(len(spots)), stops - starts)
+        reads, which = self._at(spots)
         table = logits.float()
         normaliser = table.logsumexp(-1)
         values = table[which.tolist(), self._table[reads, 2].tolist()] - normaliser[which.tolist()]
         self._values[reads] = values.double().cpu().numpy()
+
+    def _at(self, spots: IntArray) -> tuple[IntArray, IntArray]:
+        """The reads at these places, and the place of each."""
+        starts = np.searchsorted(self._spots, spots, side="left")
+        stops = np.searchsorted(self._spots, spots, side="right")
+        reads = np.concatenate([np.arange(a, b) for a, b in zip(starts, stops, strict=True)])
+        return reads, np.repeat(np.arange(len(spots)), stops - starts)
 
     def scores(self) -> list[Scores]:
         """The finished scores, one a query."""
@@ -114,3 +125,38 @@ class Reads:
             Scores(sums[start:stop], n_tokens[start:stop], float(firsts[start:stop].sum()))
             for start, stop in itertools.pairwise([*self._starts, n])
         ]
+
+
+class Look(Reads):
+    """Collects one place a query, and what the model thinks there: of the whole vocabulary, or its hidden state."""
+
+    def __init__(self, what: Reading) -> None:
+        super().__init__()
+        self.what = what
+        self._seen: dict[int, NDArray[np.float32]] = {}
+
+    def look(self, ids: Row, position: int) -> None:
+        """Ask for the next query's place."""
+        self.query()
+        self.candidate([(self.row(ids), position, 0)])
+
+    def receive(self, spots: IntArray, hidden: torch.Tensor, blocks: Blocks) -> None:
+        """Keep the hidden states, or apply the head."""
+        if self.what == "hidden":
+            self._keep(spots, hidden)
+        else:
+            super().receive(spots, hidden, blocks)
+
+    def answer(self, spots: IntArray, logits: torch.Tensor) -> None:
+        """Keep the log-probabilities of the vocabulary."""
+        self._keep(spots, logits.float().log_softmax(-1))
+
+    def _keep(self, spots: IntArray, values: torch.Tensor) -> None:
+        reads, which = self._at(spots)
+        table = values.float().cpu().numpy()
+        for query, place in zip(self._table[reads, 3].tolist(), which.tolist(), strict=True):
+            self._seen[query] = table[place]
+
+    def result(self) -> NDArray[np.float32]:
+        """What was seen, one row a query."""
+        return np.stack([self._seen[i] for i in range(len(self._seen))])

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from fewshot.errors import ModelLoadError
-from fewshot.models.base import IntArray, Kind, Query, Scores
+from fewshot.models.base import Float32Array, IntArray, Kind, Query, Reading, Scores
 from fewshot.models.heads import Split
-from fewshot.models.local import LocalModel, asked_of, batches, progress
-from fewshot.models.reads import Reads
+from fewshot.models.local import ReadingModel, asked_of, batches, progress
+from fewshot.models.reads import Look, Reads
 from fewshot.models.recipe import Recipe
 from fewshot.models.tokens import Special, check_tokens, open_ended
 
@@ -22,7 +22,7 @@ __all__ = ["Seq2SeqLM"]
 Hole = Literal["auto", "output", "sentinel"]
 
 
-class Seq2SeqLM(LocalModel):
+class Seq2SeqLM(ReadingModel):
     r"""A T5-like language model.
 
     The hole is either the decoder's output or a sentinel in the encoder's input:
@@ -164,8 +164,16 @@ class Seq2SeqLM(LocalModel):
                     use_cache=False,
                 ).last_hidden_state
                 wanted = hidden[[place[int(row)] for row in rows[inside]], (positions[inside] - 1).tolist()]
-                for block, logits in self._split.blocks(wanted, self._vocabulary, encoder_outputs=(states[:1],)):
-                    reads.answer(spots[inside][block], logits)
+                blocks = partial(self._split.blocks, vocabulary=self._vocabulary, encoder_outputs=(states[:1],))
+                reads.receive(spots[inside], wanted, blocks)
+
+    def _look(self, queries: Sequence[Query], what: Reading) -> Float32Array:
+        start = int(self.model.config.decoder_start_token_id)
+        looks = Look(what)
+        for i, (lead, _) in enumerate(self._outputs(queries)):
+            looks.look((i, start, *lead), 1 + len(lead))
+        self.within_memory(partial(self._run, looks, self._inputs(queries)))
+        return looks.result()
 
     @cached_property
     def _split(self) -> Split:

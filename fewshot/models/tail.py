@@ -66,20 +66,15 @@ class Tail:
     """
 
     def __init__(self, encoder: SentenceEncoder, n_layers: int) -> None:
-        self.encoder = encoder.copied()
+        # what stays as it is need not be copied: most of a tuning's memory, and of its time where the texts are few
+        self.encoder = encoder.copied(_fixed(encoder.model, n_layers))
         self._dtype = next(encoder.model.parameters()).dtype
         self.model: Any = self.encoder.model.float().eval()  # no dropout
         self.model.requires_grad_(True)
+        for parameter in _fixed(self.model, n_layers):
+            parameter.requires_grad_(False)
         self._parent, self._name, layers = _layers(self.model)
-        self.frozen = 0 if layers is None else max(0, len(layers) - n_layers)
-        body: Any = getattr(self.model[0], "model", self.model)
-        if self.frozen and layers is not None:
-            body.requires_grad_(False)
-            for layer in layers[self.frozen :]:
-                layer.requires_grad_(True)
-        embeddings = body.get_input_embeddings() if hasattr(body, "get_input_embeddings") else None
-        if embeddings is not None:
-            embeddings.requires_grad_(False)
+        self.frozen = _n_frozen(layers, n_layers)
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """What is trained."""
@@ -135,6 +130,23 @@ class Tail:
             yield
         finally:
             setattr(self._parent, self._name, layers)
+
+
+def _n_frozen(layers: Any, n_layers: int) -> int:
+    return 0 if layers is None else max(0, len(layers) - n_layers)
+
+
+def _fixed(model: Any, n_layers: int) -> list[torch.nn.Parameter]:
+    """What is not trained: the word embeddings, and where some layers are not, everything before those that are."""
+    _, _, layers = _layers(model)
+    body: Any = getattr(model[0], "model", model)
+    fixed: list[torch.nn.Parameter] = []
+    n_frozen = _n_frozen(layers, n_layers)
+    if n_frozen:
+        trained = {id(p) for layer in layers[n_frozen:] for p in layer.parameters()}
+        fixed += [p for p in body.parameters() if id(p) not in trained]
+    embeddings = body.get_input_embeddings() if hasattr(body, "get_input_embeddings") else None
+    return fixed + (list(embeddings.parameters()) if embeddings is not None else [])
 
 
 def _layers(model: Any) -> tuple[Any, str, Any]:

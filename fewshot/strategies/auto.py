@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -11,12 +11,14 @@ from sklearn.utils import check_random_state
 
 from fewshot.demonstrations import select
 from fewshot.errors import UnsupportedError
-from fewshot.models.base import FloatArray, IntArray, is_language_model, kind_of
+from fewshot.models.base import FloatArray, IntArray, Reader, is_language_model, kind_of
+from fewshot.models.cached import RememberedLM
 from fewshot.preview import Preview
 from fewshot.strategies.base import Strategy, Task, no_weights
 from fewshot.strategies.choice import Candidate, Report, cross_validated, n_folds
 from fewshot.strategies.embedding import Embedding
 from fewshot.strategies.prompting import Prompting
+from fewshot.strategies.readout import Readout
 from fewshot.task.template import Row
 
 __all__ = ["Auto"]
@@ -40,9 +42,9 @@ class Auto(BaseEstimator):  # type: ignore[misc]
     the encoder is tuned. It stays frozen where tuning is impossible: with sample weights, several labels a row, or an
     encoder that is not a `SentenceEncoder`.
 
-    A language model gets `Prompting`, with up to 16 stratified demonstrations where it is a causal model and there are
-    labelled rows; masked, sequence-to-sequence and entailment models are asked zero-shot, since demonstrations in the
-    prompt do not help them.
+    A language model gets `Prompting`, calibrated by `fewshot.calibration.BestOf`. With labelled rows it is compared
+    with `Readout`, by log loss on the same folds; a causal model also with up to 16 stratified demonstrations in the
+    prompt, which do not help the other kinds. The comparison asks the model about each row once for each way.
 
     Attributes
     ----------
@@ -77,7 +79,7 @@ class Auto(BaseEstimator):  # type: ignore[misc]
         chosen: Strategy
         if is_language_model(model):
             no_weights(self, sample_weight)
-            chosen, report = _for_language_model(model, y)
+            chosen, report = _for_language_model(task, model, X, y, random_state)
         elif X is None or y is None:
             chosen, report = Embedding(), Report(repr(Embedding()), ("there are no labelled rows",))
         else:
@@ -92,26 +94,92 @@ class Auto(BaseEstimator):  # type: ignore[misc]
 
     def preview(self, X: Sequence[Row]) -> Preview:
         """What the chosen strategy would ask."""
-        shown: Preview = self.chosen_.preview(X)
+        shown: Preview = self.chosen_.preview(X)  # type: ignore[attr-defined] - what Auto chooses has one
         return shown
 
     def label_mass(self, X: Sequence[Row]) -> FloatArray:
         """The label mass, where the chosen strategy has one."""
-        if not isinstance(self.chosen_, Prompting):
+        if not isinstance(self.chosen_, Prompting | Readout):
             raise UnsupportedError("An encoder has no label mass: it compares vectors, not words.")
         return self.chosen_.label_mass(X)
 
 
-def _for_language_model(model: Any, y: Any) -> tuple[Prompting, Report]:
+def _for_language_model(
+    task: Task, model: Any, X: Sequence[Row] | None, y: Any, random_state: Any
+) -> tuple[Strategy, Report]:
     kind = kind_of(model)
-    if y is None:
-        chosen, why = Prompting(), "there are no labelled rows"
-    elif kind == "causal":
-        chosen = Prompting(shots=min(len(y), _MOST_SHOTS))
-        why = f"a causal model reads {chosen.shots} labelled rows as demonstrations"
-    else:
-        chosen, why = Prompting(), f"demonstrations in the prompt do not help a model of kind {kind!r}"
-    return chosen, Report(repr(chosen), (why,))
+    if task.multi_label:
+        chosen: Strategy = Prompting()
+        return chosen, Report(repr(chosen), ("a row may have several labels: each is asked about, zero-shot",))
+    calibration = None if kind == "entailment" else "auto"
+    if X is None or y is None:
+        chosen = Prompting(calibration=calibration)
+        return chosen, Report(repr(chosen), ("there are no labelled rows",))
+    targets = task.index(y)
+    shots = min(len(y), _MOST_SHOTS) if kind == "causal" else 0
+    prompting, plain = Prompting(shots, calibration=calibration), Prompting(calibration=calibration)
+    features: Literal["hidden", "labels"] = "hidden" if isinstance(model, Reader) and _shows_hidden(model) else "labels"
+    readout = Readout(features)
+    rows, folds, seed = _compared(targets, len(task.classes), random_state)
+    if not folds or len(set(targets.tolist())) < 2:
+        return prompting, Report(repr(prompting), ("a class has a single row: nothing can be compared",))
+    # what would be chosen, and what the folds try for it: a fold has fewer rows to show
+    left = max(1, len(rows) - -(-len(rows) // folds) - len(task.classes))
+    choices: dict[str, tuple[Strategy, Strategy]] = {
+        "prompting": (plain, plain),
+        f"readout of {features}": (readout, readout),
+    }
+    if shots:
+        choices["prompting with demonstrations"] = (
+            prompting,
+            Prompting(min(shots, left), calibration=calibration),
+        )
+    tried = {name: one for name, (_, one) in choices.items()}
+    candidates = _candidates(tried, task, RememberedLM(model), X=X, y=y, rows=rows, folds=folds, seed=seed)
+    best, second = sorted(candidates, key=lambda one: one.log_loss)[:2]
+    why = (
+        f"the lowest log loss, {best.log_loss:.3f} against {second.log_loss:.3f}: {best.name} ({len(rows)} held-out "
+        f"examples, {folds} folds)"
+    )
+    chosen = choices[best.name][0]
+    return chosen, Report(repr(chosen), (why,), candidates, rows, folds)
+
+
+def _shows_hidden(model: Any) -> bool:
+    """A FakeLM shows hidden states only where it was given some."""
+    return getattr(model, "hidden", True) is not None
+
+
+def _compared(targets: IntArray, n_classes: int, random_state: Any) -> tuple[IntArray, int, int]:
+    """The rows that strategies are compared on, how many folds of them, and a seed."""
+    rng = check_random_state(random_state)
+    seed = int(rng.randint(2**31 - 1))
+    size = min(len(targets), max(_COMPARED, 2 * n_classes))
+    rows = np.sort(select("stratified", targets.tolist(), size, rng))
+    return rows, n_folds(targets[rows]), seed
+
+
+def _candidates(
+    choices: Mapping[str, Strategy],
+    task: Task,
+    model: Any,
+    *,
+    X: Sequence[Row],
+    y: Any,
+    rows: IntArray,
+    folds: int,
+    seed: int,
+    sample_weight: FloatArray | None = None,
+) -> tuple[Candidate, ...]:
+    """Each choice by cross-validation on the same folds of these rows."""
+    shown, labels = [X[i] for i in rows], [y[i] for i in rows]
+    weights = None if sample_weight is None else sample_weight[rows]
+    return tuple(
+        cross_validated(
+            name, tried, task, model, X=shown, y=labels, folds=folds, sample_weight=weights, random_state=seed
+        )
+        for name, tried in choices.items()
+    )
 
 
 def _for_encoder(
@@ -136,21 +204,13 @@ def _for_encoder(
     else:
         choices["tuned encoder, label names"] = (tuned, Embedding(tuning=Contrastive(_FOLD_STEPS, layers=_FOLD_LAYERS)))
     targets = task.index(y)
-    rng = check_random_state(random_state)
-    seed = int(rng.randint(2**31 - 1))
-    size = min(len(targets), max(_COMPARED, 2 * len(task.classes)))
-    rows = np.sort(select("stratified", targets.tolist(), size, rng))
-    folds = n_folds(targets[rows])
+    rows, folds, seed = _compared(targets, len(task.classes), random_state)
     if not folds:
         chosen = names if reasons else tuned
         return chosen, Report(repr(chosen), (*reasons, "a class has a single row: nothing can be compared"))
-    shown, labels = [X[i] for i in rows], [y[i] for i in rows]
-    weights = None if sample_weight is None else sample_weight[rows]
-    candidates = tuple(
-        cross_validated(
-            name, tried, task, model, X=shown, y=labels, folds=folds, sample_weight=weights, random_state=seed
-        )
-        for name, (_, tried) in choices.items()
+    tried = {name: tried for name, (_, tried) in choices.items()}
+    candidates = _candidates(
+        tried, task, model, X=X, y=y, rows=rows, folds=folds, seed=seed, sample_weight=sample_weight
     )
     best, why = _best(candidates, targets[rows])
     chosen = choices[best.name][0]

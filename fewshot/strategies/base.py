@@ -15,25 +15,27 @@ from fewshot.models.base import FloatArray
 from fewshot.task.template import Row, Template
 from fewshot.task.verbalizer import Verbalizer
 
-__all__ = ["Strategy", "Task", "at_row", "log_softmax", "no_weights", "one_label"]
+__all__ = ["Strategy", "Task", "at_row", "log_softmax", "no_weights", "one_label", "one_wording"]
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked: the resolved templates, verbalizer and classes of a classifier.
+    """What is asked: the resolved template, verbalizer and classes of a classifier.
 
-    When ``multi_label``, y is an indicator matrix of shape (n_texts, n_classes), and log-scores are log-odds.
+    When ``multi_label``, y is an indicator matrix of shape (n_texts, n_classes), and log-scores are log-odds. Where a
+    classifier has several templates, ``others`` are the same task in the other wordings.
     """
 
-    templates: tuple[Template, ...]
+    template: Template
     verbalizer: Verbalizer
     classes: NDArray[Any]
     multi_label: bool = False
+    others: tuple[Task, ...] = ()
 
     @property
-    def template(self) -> Template:
-        """The first template."""
-        return self.templates[0]
+    def wordings(self) -> tuple[Task, ...]:
+        """The task in each of its wordings."""
+        return (self, *self.others)
 
     def index(self, labels: Sequence[Any]) -> NDArray[np.int64]:
         """Column of each label in ``classes``."""
@@ -80,7 +82,16 @@ def one_label(strategy: object, task: Task) -> None:
     if task.multi_label:
         raise UnsupportedError(
             f"{type(strategy).__name__} gives each text one class, and y is an indicator matrix: use Embedding() with "
-            "an encoder, or one classifier a label."
+            "an encoder, Prompting() with a language model, or one classifier a label."
+        )
+
+
+def one_wording(strategy: object, task: Task) -> None:
+    """Refuse several templates on behalf of a strategy that asks in one wording."""
+    if task.others:
+        raise UnsupportedError(
+            f"{type(strategy).__name__} asks in one wording, and there are {len(task.wordings)} templates: give one, "
+            "or use Prompting()."
         )
 
 

@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.utils.validation import has_fit_parameter
 
 from fewshot.errors import InputError, ShortenedWarning, UnsupportedError, warn
 from fewshot.models.base import FloatArray, Window, is_encoder
 from fewshot.preview import Preview, PreviewRow
 from fewshot.strategies.base import Task, at_row, log_softmax, no_weights, one_label
-from fewshot.strategies.head import LabelPriorLogisticRegression
+from fewshot.strategies.foreign import FLOOR, fitted_head, head_log_scores, head_odds
+from fewshot.strategies.head import LabelPriorLogisticRegression, fitted_to_all
 from fewshot.task.template import Row
 
 __all__ = ["Embedding"]
@@ -27,7 +25,6 @@ _SCALE = 10.0
 #: After tuning: of tau 2.5 to 20 and C 0.1 to 100 the lowest log loss, on training rows of eight sets (seeds 10, 11).
 #: C is 1, or with many classes their number times this: 77 classes need 10 and more.
 _TUNED_TAU, _TUNED_C_A_CLASS = 5.0, 0.25
-_FLOOR = np.log(1e-9)  # a class that the examples lack is improbable, not impossible
 
 
 class Embedding(BaseEstimator):  # type: ignore[misc]
@@ -98,8 +95,11 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
                 f"Embedding needs an encoder. {model!r} is a language model: use Prompting(), or Auto()."
             )
         self.task_, self.encoder_ = task, model
-        labels = task.verbalizer.labels
-        frames = [[task.template.frame(word, labels) for word in group] for group in task.verbalizer.words]
+        frames: list[list[str]] = [[] for _ in task.classes]
+        for one in task.wordings:
+            labels = one.verbalizer.labels
+            for own, group in zip(frames, one.verbalizer.words, strict=True):
+                own += [one.template.frame(word, labels) for word in group]
         prompts = [frame for group in frames for frame in group]
         if self.tuning is not None and y is not None:
             no_weights(self.tuning, sample_weight)
@@ -130,49 +130,29 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
                 if task.multi_label
                 else f"Every labelled row is of the class {y[0]!r}: a classifier needs examples of two classes."
             )
+        vectors = self._encode(X)
+        if self.head is None:
+            self.head_ = fitted_to_all(self._default(), _unit(vectors), targets, self.prototypes_, sample_weight)
+            return
         if task.multi_label:
             targets = targets[:, self.seen_]
             if len(self.seen_) == 1:  # one column would be read as two classes
                 targets = np.repeat(targets, 2, axis=1)
-        if self.head is None:
-            self._fit_default(self._encode(X), targets, sample_weight)
-            return
-        head = clone(self.head)
-        if "random_state" in head.get_params() and head.get_params()["random_state"] is None:
-            head.set_params(random_state=random_state)
-        if head.get_params().get("decision_function_shape") == "ovo":  # its columns are pairs of classes
-            raise UnsupportedError(
-                f"{type(head).__name__} scores pairs of classes: give it decision_function_shape='ovr'."
-            )
-        if not hasattr(head, "predict_proba") and not hasattr(head, "decision_function"):
-            raise UnsupportedError(
-                f"{type(head).__name__} has neither predict_proba nor decision_function: use another head."
-            )
-        weights = {}
-        if sample_weight is not None:
-            if not has_fit_parameter(head, "sample_weight") or task.multi_label:
-                raise UnsupportedError(
-                    f"{type(head).__name__}.fit takes no sample_weight{' a label' if task.multi_label else ''}: leave "
-                    "it out, or use another head."
-                )
-            weights["sample_weight"] = sample_weight
-        if task.multi_label:
-            head = OneVsRestClassifier(head)
-        self.head_ = head.fit(self._encode(X), targets, **weights)
+        self.head_ = fitted_head(
+            self.head,
+            vectors,
+            targets,
+            multi_label=task.multi_label,
+            sample_weight=sample_weight,
+            random_state=random_state,
+        )
 
-    def _fit_default(self, vectors: FloatArray, targets: NDArray[np.int64], sample_weight: FloatArray | None) -> None:
-        """Fit the label-prior head; a class without examples keeps its prior alone, at the mean intercept."""
-        seen = self.seen_
+    def _default(self) -> LabelPriorLogisticRegression:
         head = LabelPriorLogisticRegression(tau=self.label_prior)
         if self.tuning is not None:  # the examples can't be held out from the encoder any more
             tau = _TUNED_TAU if self.label_prior == "auto" else self.label_prior
-            head.set_params(tau=tau, C=max(1.0, _TUNED_C_A_CLASS * len(seen)))
-        prior = self.prototypes_[np.resize(seen, targets.shape[1]) if self.task_.multi_label else seen]
-        head.fit(_unit(vectors), targets, prior=prior, sample_weight=sample_weight)
-        coef, intercept = head.tau_ * self.prototypes_, np.full(len(self.prototypes_), head.intercept_.mean())
-        coef[seen], intercept[seen] = head.coef_[: len(seen)], head.intercept_[: len(seen)]
-        head.coef_, head.intercept_, head.classes_ = coef, intercept, np.arange(len(coef))
-        self.head_ = head
+            head.set_params(tau=tau, C=max(1.0, _TUNED_C_A_CLASS * len(self.seen_)))
+        return head
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
         """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
@@ -186,12 +166,11 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
                 self.head_.decision_function(unit) if multi_label else self.head_.predict_log_proba(unit)
             )
             return scores
-        scores = np.full((len(vectors), len(self.task_.classes)), _FLOOR)
-        if multi_label:
-            scores[:, self.seen_] = _head_odds(self.head_, vectors)[:, : len(self.seen_)]
-            return scores
-        scores[:, self.head_.classes_] = _head_scores(self.head_, vectors)
-        return log_softmax(scores)
+        if not multi_label:
+            return head_log_scores(self.head_, vectors, len(self.task_.classes))
+        odds = np.full((len(vectors), len(self.task_.classes)), FLOOR)
+        odds[:, self.seen_] = head_odds(self.head_, vectors)[:, : len(self.seen_)]
+        return odds
 
     def preview(self, X: Sequence[Row]) -> Preview:
         """The texts as the encoder would read them."""
@@ -252,22 +231,3 @@ def _best_other(scores: FloatArray) -> FloatArray:
     second, first = np.partition(scores, -2, axis=1)[:, -2:].T
     best: FloatArray = np.where(scores == first[:, None], second[:, None], first[:, None])
     return best
-
-
-def _head_odds(head: Any, vectors: FloatArray) -> FloatArray:
-    """Log-odds of each label from a one-versus-rest classifier, its decision values taken as such where it has some."""
-    if hasattr(head, "predict_proba"):
-        proba = np.clip(head.predict_proba(vectors), np.exp(_FLOOR), 1 - np.exp(_FLOOR))
-        odds: FloatArray = np.log(proba) - np.log1p(-proba)
-        return odds
-    return np.asarray(head.decision_function(vectors), dtype=np.float64)
-
-
-def _head_scores(head: Any, vectors: FloatArray) -> FloatArray:
-    """Log-probabilities of any scikit-learn classifier, or its decision values as logits."""
-    if hasattr(head, "predict_proba"):
-        with np.errstate(divide="ignore"):
-            logs: FloatArray = np.maximum(np.log(head.predict_proba(vectors)), _FLOOR)
-        return logs
-    values = np.asarray(head.decision_function(vectors), dtype=np.float64)
-    return log_softmax(np.stack([-values / 2, values / 2], axis=1) if values.ndim == 1 else values)

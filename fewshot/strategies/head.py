@@ -17,7 +17,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fewshot.models.base import FloatArray
 
-__all__ = ["LabelPriorLogisticRegression"]
+__all__ = ["LabelPriorLogisticRegression", "fitted_to_all"]
 
 #: What is used where there are too few examples to choose by cross-validation.
 DEFAULT_TAU, DEFAULT_C = 10.0, 10.0
@@ -194,9 +194,14 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
                 self.cv_log_loss_[choice] = float(total / weights.sum())
             return self.cv_log_loss_[choice]
 
-        middle = Cs[len(Cs) // 2]
-        tau = min(taus, key=lambda tau: loss((tau, middle)))  # tau first, since C matters less; then C
-        return tau, min(Cs, key=lambda C: loss((tau, C)))
+        # in turn, tau first since C matters less, until neither changes
+        best, C = (taus[0], 0.0), Cs[len(Cs) // 2]
+        while True:
+            tau = min(taus, key=lambda tau: loss((tau, C)))
+            C = min(Cs, key=lambda C: loss((tau, C)))
+            if (tau, C) == best:
+                return best
+            best = tau, C
 
     def _folds(self, targets: FloatArray) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         counts = targets.sum(axis=0)
@@ -296,3 +301,36 @@ def _checked_targets(y: Any) -> NDArray[Any]:
     check_classification_targets(y)
     checked: NDArray[Any] = y
     return checked
+
+
+def fitted_to_all(
+    head: LabelPriorLogisticRegression,
+    X: FloatArray,
+    targets: NDArray[np.int64],
+    prior: FloatArray,
+    sample_weight: FloatArray | None = None,
+) -> LabelPriorLogisticRegression:
+    """Fit a head that knows all classes, also those without examples: these keep their prior, at the mean intercept.
+
+    Parameters
+    ----------
+    head : LabelPriorLogisticRegression
+    X : ndarray of shape (n_examples, n_features)
+    targets : ndarray of shape (n_examples,) or (n_examples, n_classes)
+        Numbers of the classes, or an indicator matrix.
+    prior : ndarray of shape (n_classes, n_features)
+    """
+    several = targets.ndim == 2
+    counts = targets.sum(axis=0) if several else np.bincount(targets, minlength=len(prior))
+    # a label that no example has, or every one, teaches nothing
+    seen = np.flatnonzero((counts > 0) & (counts < len(targets)))
+    if several:
+        targets = targets[:, seen]
+        if len(seen) == 1:  # one column would be read as two classes
+            targets = np.repeat(targets, 2, axis=1)
+    own = prior[np.resize(seen, targets.shape[1]) if several else seen]
+    head.fit(X, targets, prior=own, sample_weight=sample_weight)
+    coef, intercept = head.tau_ * prior, np.full(len(prior), head.intercept_.mean())
+    coef[seen], intercept[seen] = head.coef_[: len(seen)], head.intercept_[: len(seen)]
+    head.coef_, head.intercept_, head.classes_ = coef, intercept, np.arange(len(coef))
+    return head

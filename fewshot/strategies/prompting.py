@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any, Literal, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from scipy.optimize import minimize
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 
-from fewshot.calibration import Prior, as_prior
-from fewshot.demonstrations import Selection, select
-from fewshot.errors import InputError, LabelMassWarning, NoAnswerWarning, ShortenedWarning, UnsupportedError, warn
-from fewshot.models.base import FloatArray, Generator, Query, Scores, Turn, Window, is_language_model, kind_of
-from fewshot.preview import Preview, PreviewRow
-from fewshot.strategies.base import Task, at_row, log_softmax, no_weights, one_label
-from fewshot.task.prompt import Fitted, fit_to_window
+from fewshot.calibration import as_prior
+from fewshot.demonstrations import as_selector, least_biased, orders
+from fewshot.errors import InputError, NoAnswerWarning, UnsupportedError, warn
+from fewshot.models.base import FloatArray, Generator, Query, Window, is_language_model, kind_of
+from fewshot.preview import Preview
+from fewshot.strategies.asking import Asking, fitted_selector, shown_rows
+from fewshot.strategies.base import Task, at_row, log_softmax, no_weights, one_wording
+from fewshot.strategies.each_label import EachLabel
 from fewshot.task.template import Row
 
 __all__ = ["Prompting"]
 
-_MASS_FLOOR = 0.01
 _EPSILON = 1e-6  # what a generated answer leaves to the other classes together
+#: Orders of the demonstrations that "lowest bias" tries, and texts that it tries them on.
+_ORDERS, _ORDER_TEXTS = 12, 32
 
 
 class Prompting(BaseEstimator):  # type: ignore[misc]
@@ -31,24 +36,40 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
     ----------
     shots : int
         Number of demonstrations in the prompt, over all classes; 0 is zero-shot.
-    selection : {"stratified", "random", "first"}
-        Which labelled rows become demonstrations (see `fewshot.demonstrations.select`).
+    selection : {"stratified", "random", "first", "nearest", "mmr"} or Selector
+        Which labelled rows become demonstrations (see `fewshot.demonstrations`). "nearest" and "mmr" choose for each
+        text by sentence embeddings. A text is never its own demonstration.
     read : {"score", "generate"}
         "score" reads the probabilities of the label words. "generate" lets the model answer freely (greedily) and maps
         the answer to a class with `Verbalizer.parse`; a row whose answer names no class is scored instead, and counted
         in a `NoAnswerWarning`.
     max_new_tokens : int
         Length of a generated answer.
-    calibration : {"contextual", "domain-context", "pmi", "batch"} or Prior, optional
+    calibration : {"contextual", "domain-context", "pmi", "batch", "learned", "auto"} or Prior, optional
         What the model says of every text alike is taken out of its scores (see `fewshot.calibration`). "contextual" and
-        "pmi" need no text, "domain-context" and "batch" learn from the texts of ``fit``, labelled or not.
+        "pmi" need no text, "domain-context" and "batch" learn from the texts of ``fit``, labelled or not, "learned"
+        from labels. "auto" chooses among them.
+    order : {"as is", "interleaved", "nearest last", "lowest bias"}, optional
+        How the demonstrations follow one another. "lowest bias" tries some orders on other texts of ``fit`` and takes
+        the one under which the model's answers favour no class: GlobalE of Lu et al. (2022), "Fantastically Ordered
+        Prompts and Where to Find Them". None: the selector's own.
+    ensemble : {"mean", "learned"}
+        With several templates, their log-scores are averaged, or weighed by log loss on the labelled rows that are not
+        demonstrations.
+    max_shot_tokens : int, optional
+        Most tokens of demonstrations in a prompt; the nearest ones stay.
+    encoder : str or Encoder, optional
+        What "nearest" and "mmr" compare texts with. None: the default encoder.
 
     Attributes
     ----------
     demonstrations_ : ndarray of shape (shots,)
-        Row numbers of the demonstrations in prompt order; the last stands nearest to the text.
+        Row numbers of the demonstrations in prompt order; the last stands nearest to the text. Empty where each text
+        has its own.
     calibration_ : Prior or None
-        The fitted calibration.
+        The fitted calibration; with several templates, a list.
+    weights_ : ndarray of shape (n_templates,)
+        Of the templates.
 
     Notes
     -----
@@ -67,16 +88,25 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
     def __init__(
         self,
         shots: int = 0,
-        selection: Selection = "stratified",
+        selection: Any = "stratified",
         read: Literal["score", "generate"] = "score",
         max_new_tokens: int = 16,
         calibration: Any = None,
+        *,
+        order: str | None = None,
+        ensemble: Literal["mean", "learned"] = "mean",
+        max_shot_tokens: int | None = None,
+        encoder: Any = None,
     ) -> None:
         self.shots = shots
         self.selection = selection
         self.read = read
         self.max_new_tokens = max_new_tokens
         self.calibration = calibration
+        self.order = order
+        self.ensemble = ensemble
+        self.max_shot_tokens = max_shot_tokens
+        self.encoder = encoder
 
     def fit(
         self,
@@ -98,11 +128,61 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
             When there are fewer labelled rows than shots, or a calibration lacks what it learns from.
         """
         no_weights(self, sample_weight)
-        one_label(self, task)
+        self._check(task, model)
+        if task.multi_label:
+            return self._fit_labels(task, model)
+        calibration = None if self.calibration is None else as_prior(self.calibration)
+        rng = check_random_state(random_state)
+        self.task_, self.model_ = task, model
+        order = None if self.order == "lowest bias" else self.order
+        self.selector_ = fitted_selector(
+            as_selector(self.selection, order), self.shots, task, X, y, rng=rng, encoder=self.encoder
+        )
+        if self.order == "lowest bias" and self.selector_ is not None and not self.selector_.shared:
+            raise UnsupportedError("order='lowest bias' compares orders of the same demonstrations: choose them once.")
+        self.demonstrations_ = shown_rows(self.selector_)
+        rows, labels = (X, y) if self.selector_ is not None else ((), ())
+        self.askings_ = [
+            Asking(one, model, self.selector_, rows=rows or (), labels=labels, max_tokens=self.max_shot_tokens)
+            for one in task.wordings
+        ]
+        for asking in self.askings_:
+            for i in self.demonstrations_.tolist():
+                with at_row(i):
+                    asking.task.template.prompt((X or [])[i], asking.task.verbalizer.labels)
+        if self.order == "lowest bias" and self.shots:
+            self._reorder(X or [], rng)
+        calibrations = []
+        with ExitStack() as stack:
+            for asking in self.askings_:
+                stack.enter_context(asking.remembering())
+                if calibration is not None:
+                    asking.calibrate(clone(calibration), X, y, rng)
+                calibrations.append(asking.calibration)
+            self.weights_ = self._weights(X, y)
+        self.calibration_ = calibrations if task.others else calibrations[0]
+        return self
+
+    def _fit_labels(self, task: Task, model: Any) -> Self:
+        """Get ready to ask about each label by itself."""
+        if self.shots or self.calibration is not None or self.read == "generate":
+            raise UnsupportedError(
+                "When a text may have several labels, Prompting asks about each of them zero-shot and reads the scores "
+                f"as they are: leave shots, calibration and read at their defaults. Got {self!r}."
+            )
+        one_wording(self, task)
+        self.each_label_ = EachLabel(task, model)
+        self.askings_, self.calibration_ = [self.each_label_.asking], None
+        self.task_, self.model_, self.demonstrations_ = task, model, shown_rows(None)
+        return self
+
+    def _check(self, task: Task, model: Any) -> None:
         if not isinstance(self.shots, int | np.integer) or self.shots < 0:
             raise ValueError(f"shots must be an integer of at least 0. Got {self.shots!r}.")
         if self.read not in ("score", "generate"):
             raise ValueError(f"read must be 'score' or 'generate'. Got {self.read!r}.")
+        if self.ensemble not in ("mean", "learned"):
+            raise ValueError(f"ensemble must be 'mean' or 'learned'. Got {self.ensemble!r}.")
         if not is_language_model(model):
             raise UnsupportedError(
                 f"Prompting needs a language model. {model!r} is an encoder: use Embedding(), or Auto()."
@@ -115,141 +195,76 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
             )
         if self.read == "generate" and self.calibration is not None:
             raise UnsupportedError("A generated answer has no scores to calibrate: use read='score'.")
-        calibration = None if self.calibration is None else as_prior(self.calibration)
-        rng = check_random_state(random_state)
-        shown: list[tuple[Row, str]] = []
-        self.demonstrations_ = np.empty(0, dtype=np.int64)
-        if self.shots:
-            if X is None or y is None:
-                raise InputError(f"shots={self.shots} needs labelled rows: call fit(X, y), or set shots=0.")
-            self.demonstrations_ = select(self.selection, y, self.shots, rng)
-            words = dict(zip(task.classes.tolist(), task.verbalizer.labels, strict=True))
-            for i in self.demonstrations_.tolist():
-                with at_row(i):
-                    task.template.prompt(X[i], task.verbalizer.labels)
-            shown = [(X[i], words[y[i]]) for i in self.demonstrations_.tolist()]
-        self.task_, self.model_ = task, model
-        labels = task.verbalizer.labels
-        turns = task.template.context(shown, labels)
-        head, last = turns[: len(turns) - 2 * len(shown)], turns[len(turns) - 2 * len(shown) :]
-        # a demonstration is two turns; the nearest ones stay when there is no room for all
-        self._contexts: list[tuple[Turn, ...]] = [(*head, *last[2 * (len(shown) - k) :]) for k in range(len(shown) + 1)]
-        self.calibration_ = None if calibration is None else self._calibrated(calibration, X, y, rng)
-        return self
+        if self.read == "generate":
+            one_wording(self, task)
+        if self.max_shot_tokens is not None and not isinstance(model, Window):
+            raise UnsupportedError(f"{model!r} can't count tokens, which max_shot_tokens needs.")
 
-    def _calibrated(self, calibration: Prior, X: Sequence[Row] | None, y: Any, rng: Any) -> Prior:
-        """Fit the calibration on rows that are not demonstrations."""
-        rows = np.setdiff1d(np.arange(0 if X is None else len(X)), self.demonstrations_)
-        if calibration.max_texts is not None and len(rows) > calibration.max_texts:
-            rows = np.sort(rng.choice(rows, calibration.max_texts, replace=False))
-        texts = None if X is None else [X[i] for i in rows]
-        probes = calibration.probes(
-            lambda asked: self._queries(self._fitted_prompts(asked, warn=False)), self.task_.template, texts, rng
-        )
-        targets = None if y is None else self.task_.index([y[i] for i in rows])
-        if not probes:
-            return calibration.fit(np.empty((0, len(self.task_.verbalizer.candidates))))
-        words = self._word_scores(probes)
-        n_tokens = np.stack([one.n_tokens for one in words])
-        return calibration.fit(
-            np.stack([one.logprobs for one in words]),
-            targets,
-            lambda scores: self.task_.verbalizer.aggregate(scores, n_tokens),
-        )
+    def _reorder(self, X: Sequence[Row], rng: Any) -> None:
+        """Show the demonstrations in the order under which the model prefers no class (Lu et al. 2022, GlobalE)."""
+        assert self.selector_ is not None
+        rows = self.selector_.rows_
+        others = np.setdiff1d(np.arange(len(X)), rows)
+        if not others.size:
+            raise InputError(
+                "order='lowest bias' compares orders on texts that are not demonstrations, and every text of fit is "
+                "one: give more texts, or lower shots."
+            )
+        texts = [X[i] for i in rng.permutation(others)[:_ORDER_TEXTS]]
+        tried = orders(len(rows), _ORDERS, rng)
+        scores = []
+        for order in tried:
+            self.selector_.rows_ = rows[order]
+            scores.append(self._log_scores([asking.queries(texts, warn=False) for asking in self.askings_], warn=False))
+        self.demonstrations_ = self.selector_.rows_ = rows[tried[least_biased(np.stack(scores))]]
+
+    def _weights(self, X: Sequence[Row] | None, y: Any) -> FloatArray:
+        """Equal weights of the wordings, or those with the lowest log loss on labelled rows."""
+        n = len(self.askings_)
+        equal = np.full(n, 1 / n)
+        if self.ensemble == "mean" or n == 1:
+            return equal
+        if X is None or y is None:
+            raise InputError("ensemble='learned' weighs the templates on labelled rows: call fit(X, y).")
+        rows = np.setdiff1d(np.arange(len(X)), self.demonstrations_)
+        if not rows.size:
+            raise InputError("ensemble='learned' needs labelled rows besides the demonstrations: lower shots.")
+        texts, targets = [X[i] for i in rows], self.task_.index([y[i] for i in rows])
+        scores = np.stack([one.class_scores(one.queries(texts, warn=False), warn=False) for one in self.askings_])
+
+        def loss(free: FloatArray) -> float:
+            pooled = log_softmax(np.tensordot(softmax(free), scores, 1))
+            return float(free @ free / 2 - pooled[np.arange(len(targets)), targets].sum())
+
+        found: FloatArray = softmax(minimize(loss, np.zeros(n), method="L-BFGS-B").x)
+        return found
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
-        """Log-probabilities of the classes, of shape (n_texts, n_classes)."""
-        queries = self._queries(self._fitted_prompts(X))
-        verbalizer = self.task_.verbalizer
-        words = self._word_scores(queries)
-        _warn_of_mass(words, verbalizer.candidates)
-        logprobs = np.stack([scores.logprobs for scores in words])
-        if self.calibration_ is not None:
-            logprobs = self.calibration_.transform(logprobs)
-        scores = log_softmax(verbalizer.aggregate(logprobs, np.stack([s.n_tokens for s in words])))
-        return self._answered(queries, scores) if self.read == "generate" else scores
+        """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
+        if self.task_.multi_label:
+            return self.each_label_.log_odds(X)
+        queries = [asking.queries(X) for asking in self.askings_]
+        scores = self._log_scores(queries)
+        return self._answered(queries[0], scores) if self.read == "generate" else scores
+
+    def _log_scores(self, queries: Sequence[list[Query]], warn: bool = True) -> FloatArray:
+        each = [one.class_scores(asked, warn) for one, asked in zip(self.askings_, queries, strict=True)]
+        if len(each) == 1:
+            return each[0]
+        return log_softmax(np.tensordot(self.weights_, np.stack(each), 1))
 
     def label_mass(self, X: Sequence[Row]) -> FloatArray:
         """The model's total probability of the label words' distinct first tokens, of shape (n_texts,).
 
-        Raises
-        ------
-        UnsupportedError
-            When the model has no such number, as entailment models have none.
+        With several templates, that of the first.
         """
-        mass = np.array([scores.mass for scores in self._word_scores(self._queries(self._fitted_prompts(X)))])
-        if np.isnan(mass).all():
-            raise UnsupportedError(
-                f"{self.model_!r} scores candidates without a distribution over tokens: it has no label mass."
-            )
-        return mass
+        if self.task_.multi_label:
+            raise UnsupportedError("When a text may have several labels, yes and no are asked for, not label words.")
+        return self.askings_[0].label_mass(X)
 
     def preview(self, X: Sequence[Row]) -> Preview:
-        """The prompts as they would be asked, without asking."""
-        rows = []
-        for fitted in self._fitted_prompts(X, warn=False):
-            query = fitted.prompt.query(
-                self.task_.verbalizer.candidates, self._contexts[fitted.n_demonstrations], self._kind
-            )
-            turns = [(turn.role, turn.text) for turn in query.context]
-            rows.append(
-                PreviewRow(
-                    turns,
-                    query.prefix,
-                    query.suffix,
-                    fitted.n_tokens,
-                    fitted.n_demonstrations,
-                    fitted.n_cut,
-                    fitted.cut_texts,
-                )
-            )
-        return Preview(rows, self.task_.verbalizer.candidates, getattr(self.model_, "limit", None))
-
-    @property
-    def _kind(self) -> Any:
-        return kind_of(self.model_)
-
-    def _word_scores(self, queries: list[Query]) -> list[Scores]:
-        words: list[Scores] = self.model_.loglikelihoods(queries)
-        # the highest score is NaN where one is, and -inf where no candidate is possible: neither can be normalised
-        bad = [i for i, scores in enumerate(words) if not np.isfinite(scores.logprobs.max())]
-        if bad:
-            raise UnsupportedError(
-                f"{self.model_!r} gave NaN or infinite scores for row {bad[0]}: its weights or its number type are "
-                "broken."
-            )
-        return words
-
-    def _queries(self, prompts: list[Fitted]) -> list[Query]:
-        words = self.task_.verbalizer.candidates
-        return [f.prompt.query(words, self._contexts[f.n_demonstrations], self._kind) for f in prompts]
-
-    def _fitted_prompts(self, X: Sequence[Row], warn: bool = True) -> list[Fitted]:
-        """Render every row, and shorten those that exceed the window."""
-        template, verbalizer, full = self.task_.template, self.task_.verbalizer, len(self._contexts) - 1
-        prompts = []
-        for i, row in enumerate(X):
-            with at_row(i):
-                prompts.append(template.prompt(row, verbalizer.labels))
-        if not isinstance(self.model_, Window):
-            return [Fitted(prompt, full, 0) for prompt in prompts]
-        queries = [prompt.query(verbalizer.candidates, self._contexts[full], self._kind) for prompt in prompts]
-        fitted = []
-        for i, (prompt, size) in enumerate(zip(prompts, self.model_.lengths(queries), strict=True)):
-            with at_row(i):
-                fitted.append(
-                    fit_to_window(
-                        prompt,
-                        self._contexts,
-                        verbalizer.candidates,
-                        self.model_,
-                        kind=self._kind,
-                        n_tokens=int(size),
-                    )
-                )
-        if warn:
-            _warn_of_cuts(fitted, full, self.model_.limit)
-        return fitted
+        """The prompts as they would be asked, without asking; with several templates, those of the first."""
+        return self.each_label_.preview(X) if self.task_.multi_label else self.askings_[0].preview(X)
 
     def _answered(self, queries: list[Query], scores: FloatArray) -> FloatArray:
         """Put the class that each generated answer names first; the rest share what is left by their scores."""
@@ -271,28 +286,3 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
                 NoAnswerWarning,
             )
         return out
-
-
-def _warn_of_mass(words: list[Scores], candidates: Sequence[str]) -> None:
-    mass = np.array([scores.mass for scores in words])
-    if not np.isnan(mass).all() and np.nanmedian(mass) < _MASS_FLOOR:
-        warn(
-            f"The model expects the label words hardly at all: their median total probability is "
-            f"{np.nanmedian(mass):.2g}. Words: {', '.join(map(repr, candidates[:6]))}. Choose "
-            "words that would really follow in the template; preview(X) shows the prompt.",
-            LabelMassWarning,
-        )
-
-
-def _warn_of_cuts(fitted: Sequence[Fitted], full: int, limit: int) -> None:
-    cut = [f.n_cut for f in fitted if f.shortened]
-    fewer = sum(f.n_demonstrations < full for f in fitted)
-    if cut or fewer:
-        texts = (
-            f"{len(cut)} of {len(fitted)} rows were cut, by {int(np.median(cut))} tokens in the median" if cut else ""
-        )
-        shots = f"{fewer} of {len(fitted)} rows show fewer than {full} demonstrations" if fewer else ""
-        warn(
-            f"To fit the model's window of {limit} tokens, {' and '.join(filter(None, (texts, shots)))}.",
-            ShortenedWarning,
-        )

@@ -38,6 +38,7 @@ _KEYS = frozenset(
         "separator",
         "source",
         "domain_premise",
+        "answers",
         "licence",
     }
 )

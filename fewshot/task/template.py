@@ -36,7 +36,8 @@ class Template:
     source : str
         Jinja2 source, with optional YAML front matter between two ``---`` lines. Its keys: ``task``, ``description``,
         ``fields``, ``words`` (class -> label words), ``instruction``, ``system``, ``separator``, ``source``,
-        ``domain_premise``, ``licence``.
+        ``domain_premise``, ``answers`` (``{no: ..., yes: ...}``, where a template asks about one label of several),
+        ``licence``.
     instruction : str, optional
         What stands once before everything; may list the label words through ``labels``. Overrides the front matter.
     words : mapping, optional
@@ -108,6 +109,9 @@ class Template:
             raise TemplateError(
                 "YAML reads a bare yes, no, on or off as a truth value: put these class names in quotes."
             )
+        answers = self.metadata.get("answers")
+        if answers is not None and (not isinstance(answers, Mapping) or set(answers) != {"no", "yes"}):
+            raise TemplateError(f'\'answers\' must be words for no and yes, {{no: "No", yes: "Yes"}}. Got {answers!r}.')
         for key in ("instruction", "system", "separator", "domain_premise"):
             if not isinstance(self.metadata.get(key, ""), str):
                 raise TemplateError(f"{key!r} must be text. Got {self.metadata[key]!r}.")

@@ -1,0 +1,92 @@
+"""Learned calibration: an affine map of the class log-scores, from labelled texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from fewshot.calibration.priors import Aggregate, Ask, Batch, Prior
+from fewshot.errors import InputError
+from fewshot.models.base import FloatArray, IntArray, Query
+from fewshot.strategies.head import LabelPriorLogisticRegression
+from fewshot.task.template import Row, Template
+
+__all__ = ["Learned"]
+
+#: Weights of batch-calibrated log-scores, and inverse penalties of what is learnt besides, that are compared.
+_SCALES = (0.25, 0.5, 1.0)
+_PENALTIES = (0.001, 0.01, 0.1)
+
+
+class Learned(Prior):
+    r"""Batch calibration, and from there an affine map of each class's log-score learnt on the labelled texts.
+
+    With s the batch-calibrated class log-scores of a text, the logits are :math:`\tau s_k + v_k \cdot s + b_k`. The
+    penalty is on V, so few examples leave the scores as they are but for their scale. Tau and the penalty are chosen by
+    cross-validated log loss. The map is that of Platt (1999) and of Kull et al. (2019, "Beyond Temperature Scaling",
+    Dirichlet calibration), shrunk towards Zhou et al. (2023, "Batch Calibration").
+
+    Parameters
+    ----------
+    max_texts : int
+        Most labelled texts of ``fit`` that are scored.
+
+    Attributes
+    ----------
+    head_ : LabelPriorLogisticRegression or None
+        The map; None where a class had a single text or none, and the calibration is `Batch`.
+
+    Examples
+    --------
+    >>> from fewshot import Classifier, FakeLM, Prompting
+    >>> lm = FakeLM(lambda query: [3.0, float("fun" in query.prefix)])
+    >>> clf = Classifier(lm, "{{ text }} It was {{ label }}.", strategy=Prompting(calibration="learned"))
+    >>> clf.fit(["fun", "so fun", "dull", "very dull"], ["good", "good", "bad", "bad"]).predict(["no fun"]).tolist()
+    ['good']
+    """
+
+    def __init__(self, max_texts: int = 2000) -> None:
+        self.max_texts = max_texts
+
+    def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
+        """One query a text of ``fit``."""
+        if not X:
+            raise InputError(
+                "Learned needs labelled texts besides the demonstrations, and there are none: call fit(X, y), or use "
+                "calibration='contextual'."
+            )
+        return ask(X)
+
+    def fit(self, scores: FloatArray, targets: IntArray | None = None, aggregate: Aggregate | None = None) -> Self:
+        """Learn the prior of the words, then the map of the classes."""
+        if targets is None or aggregate is None:
+            raise InputError("Learned needs labels: call fit(X, y), or use calibration='batch'.")
+        everything = np.arange(len(scores))
+        self.batch_ = Batch().fit(scores)
+        # the scores are fitted with their own prior; how much of it the labels want is what the intercepts are for
+        features = centred(aggregate(self.batch_.transform(scores), everything))
+        self.head_ = None
+        counts = np.bincount(targets, minlength=features.shape[1])
+        if counts.min() >= 2:
+            head = LabelPriorLogisticRegression(taus=_SCALES, Cs=_PENALTIES, max_iter=500)
+            self.head_ = head.fit(features, targets, prior=np.eye(features.shape[1]))
+        return self
+
+    def transform(self, scores: FloatArray) -> FloatArray:
+        """Subtract the prior from word log-scores, of shape (n_texts, n_words)."""
+        return self.batch_.transform(scores)
+
+    def transform_classes(self, scores: FloatArray) -> FloatArray:
+        """Apply the map to class log-scores, of shape (n_texts, n_classes)."""
+        if self.head_ is None:
+            return scores
+        mapped: FloatArray = self.head_.predict_log_proba(centred(scores))
+        return mapped
+
+
+def centred(scores: Any) -> FloatArray:
+    """Log-scores less their mean over the classes: what a softmax does not see is not learnt from."""
+    found: FloatArray = scores - scores.mean(axis=1, keepdims=True)
+    return found

@@ -1,0 +1,229 @@
+"""Readout: a scikit-learn classifier on what the language model says at the hole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+
+from fewshot.calibration.learned import centred
+from fewshot.demonstrations import as_selector
+from fewshot.errors import InputError, UnsupportedError
+from fewshot.models.base import FloatArray, Reader, is_language_model, kind_of
+from fewshot.models.loading import load
+from fewshot.preview import Preview
+from fewshot.strategies.asking import Asking, fitted_selector, shown_rows
+from fewshot.strategies.base import Task, one_label
+from fewshot.strategies.foreign import fitted_head, head_log_scores
+from fewshot.strategies.head import LabelPriorLogisticRegression, fitted_to_all
+from fewshot.strategies.neighbors import KLNeighbors, Prototypes
+from fewshot.task.template import Row
+
+__all__ = ["Readout"]
+
+Features = Literal["labels", "vocabulary", "hidden"]
+#: Weights of the calibrated label scores and inverse penalties that are compared, settled on training rows.
+_TAUS, _CS, _LABEL_CS = (0.25, 0.5, 1.0), (0.3, 1.0, 4.0, 16.0), (0.001, 0.01, 0.1)
+#: The label scores are this faint beside the other features, so that they count through the prior alone.
+_FAINT = 0.1
+_BLOCK = 64 * 2**20  # bytes of vocabulary log-probabilities that are read at once
+
+
+class Readout(BaseEstimator):  # type: ignore[misc]
+    """Learn from what a language model says at the hole, without a gradient and with any number of examples.
+
+    Parameters
+    ----------
+    features : {"labels", "vocabulary", "hidden"}
+        "labels": the log-scores of the classes. "vocabulary": the log-probabilities of every token. "hidden": the last
+        hidden state. The latter two are those of the hole's first token.
+    head : scikit-learn classifier, optional
+        None: `LabelPriorLogisticRegression` around the calibrated scores of the label words. So what prompting says is
+        the prior: with few examples it counts most, with many the features do.
+    embeddings : bool
+        Join the sentence embeddings of ``encoder`` to the features.
+    encoder : str or Encoder, optional
+        None: the default encoder.
+    shots : int
+        Number of demonstrations in the prompt, over all classes; their rows are not learnt from.
+    selection : {"stratified", "random", "first"} or Selector
+        Which labelled rows become demonstrations.
+
+    Attributes
+    ----------
+    head_ : classifier
+        The fitted head.
+
+    See Also
+    --------
+    Readout.knn_prompting, Readout.regression, Readout.prototypes : The three published ways.
+
+    Examples
+    --------
+    >>> from fewshot import Classifier, Readout
+    >>> clf = Classifier("embedded:masked", "sst2/it_was", strategy=Readout("hidden"))
+    >>> clf = clf.fit(["I loved it.", "What a joy.", "So dull.", "I fell asleep."], ["positive"] * 2 + ["negative"] * 2)
+    >>> clf.predict(["A lovely film."]).tolist()
+    ['positive']
+    """
+
+    def __init__(
+        self,
+        features: Features = "hidden",
+        head: Any = None,
+        *,
+        embeddings: bool = False,
+        encoder: Any = None,
+        shots: int = 0,
+        selection: Any = "stratified",
+    ) -> None:
+        self.features = features
+        self.head = head
+        self.embeddings = embeddings
+        self.encoder = encoder
+        self.shots = shots
+        self.selection = selection
+
+    @classmethod
+    def knn_prompting(cls, n_neighbors: int = 5, **params: Any) -> Self:
+        """The classes of the examples whose next-token distributions are nearest.
+
+        Xu et al. (2023), "kNN Prompting: Beyond-Context Learning with Calibration-Free Nearest Neighbor Inference".
+        """
+        return cls("vocabulary", KLNeighbors(n_neighbors), **params)
+
+    @classmethod
+    def regression(cls, **params: Any) -> Self:
+        """Logistic regression on the classes' log-scores, which begins at batch calibration."""
+        return cls("labels", **params)
+
+    @classmethod
+    def prototypes(cls, **params: Any) -> Self:
+        """The class whose examples' mean hidden state is nearest.
+
+        After Cui et al. (2022), "Prototypical Verbalizer for Prompt-based Few-shot Tuning", without their tuning.
+        """
+        return cls("hidden", Prototypes(), **params)
+
+    def fit(
+        self,
+        task: Task,
+        model: Any,
+        X: Sequence[Row] | None = None,
+        y: Any = None,
+        *,
+        sample_weight: FloatArray | None = None,
+        random_state: Any = None,
+    ) -> Self:
+        """Read what the model says of the labelled rows, and fit the head on it.
+
+        Raises
+        ------
+        UnsupportedError
+            When the model can't be read in that way, or the head can't use sample weights.
+        InputError
+            When there are no labelled rows, or only of one class.
+        """
+        one_label(self, task)
+        self._check(model)
+        if X is None or y is None:
+            raise InputError("Readout learns from labelled rows: call fit(X, y), or use Prompting().")
+        rng = check_random_state(random_state)
+        self.task_, self.model_ = task, model
+        self.encoder_ = load(self.encoder) if self.embeddings else None
+        selector = fitted_selector(as_selector(self.selection), self.shots, task, X, y, rng=rng)
+        self.askings_ = [Asking(one, model, selector, rows=X, labels=y) for one in task.wordings]
+        rows = np.setdiff1d(np.arange(len(X)), shown_rows(selector))
+        targets = task.index([y[i] for i in rows])
+        if len(set(targets.tolist())) < 2:
+            raise InputError(
+                f"Readout needs examples of two classes besides the {self.shots} demonstrations. Got those of "
+                f"{sorted({str(y[i]) for i in rows})}."
+            )
+        weights = None if sample_weight is None else sample_weight[rows]
+        texts, seed = [X[i] for i in rows], rng.randint(2**31 - 1)
+        if self.head is None:
+            self.head_ = self._fit_default(texts, targets, weights)
+        else:
+            features = self._features(texts)
+            self.head_ = fitted_head(self.head, features, targets, sample_weight=weights, random_state=seed)
+        return self
+
+    def _check(self, model: Any) -> None:
+        if self.features not in ("labels", "vocabulary", "hidden"):
+            raise ValueError(f"features must be 'labels', 'vocabulary' or 'hidden'. Got {self.features!r}.")
+        if not is_language_model(model):
+            raise UnsupportedError(f"Readout needs a language model. {model!r} is an encoder: use Embedding().")
+        if self.features != "labels" and not isinstance(model, Reader):
+            raise UnsupportedError(
+                f"{model!r} ({kind_of(model)}) does not show its {self.features} at the hole: use Readout('labels')."
+            )
+
+    def _label_scores(self, X: Sequence[Row]) -> FloatArray:
+        """Class log-scores of every wording, centred, of shape (n_texts, n_wordings, n_classes)."""
+        warn = self.features == "labels"  # otherwise the label words are no more than a prior
+        each = [centred(one.class_scores(one.queries(X), warn)) for one in self.askings_]
+        return np.stack(each, axis=1)
+
+    def _features(self, X: Sequence[Row]) -> FloatArray:
+        """What the model says, and the sentence embeddings where they are joined, of shape (n_texts, n_features)."""
+        if self.features == "labels":
+            parts = [self._label_scores(X).reshape(len(X), -1)]
+        else:
+            parts = [self.model_.read(one.queries(X), self.features) for one in self.askings_]
+        if self.encoder_ is not None:
+            parts.append(self.encoder_.encode([self.task_.template.text(row) for row in X]))
+        return np.concatenate(parts, axis=1)
+
+    def _inputs(self, X: Sequence[Row], labels: FloatArray | None = None) -> FloatArray:
+        """What the default head sees: calibrated label scores, which count as its prior, then the scaled features."""
+        labels = self._label_scores(X) if labels is None else labels
+        own: FloatArray = (labels - self._offset).mean(axis=1)
+        if self.features == "labels" and len(self.askings_) == 1 and self.encoder_ is None:
+            return own
+        features = (self._features(X) - self._mean) * self._scale
+        return np.concatenate([_FAINT * own, features], axis=1)
+
+    def _fit_default(
+        self, X: Sequence[Row], targets: NDArray[np.int64], sample_weight: FloatArray | None
+    ) -> LabelPriorLogisticRegression:
+        labels = self._label_scores(X)
+        self._offset = labels.mean(axis=0)  # batch calibration
+        features = self._features(X)
+        self._mean = features.mean(axis=0)
+        spread = features.std(axis=0)
+        self._scale = 1 / (np.where(spread > 0, spread, 1.0) * np.sqrt(features.shape[1]))
+        inputs = self._inputs(X, labels)
+        k = labels.shape[2]
+        alone = inputs.shape[1] == k
+        prior = np.eye(k, inputs.shape[1]) / (1.0 if alone else _FAINT)
+        head = LabelPriorLogisticRegression(taus=_TAUS, Cs=_LABEL_CS if alone else _CS, max_iter=500)
+        counts = np.bincount(targets)
+        if counts[counts > 0].min() < 2:  # nothing can be held out
+            head.set_params(tau=_TAUS[1], C=_CS[0])
+        return fitted_to_all(head, inputs, targets, prior, sample_weight)
+
+    def log_scores(self, X: Sequence[Row]) -> FloatArray:
+        """Log-probabilities of the classes, of shape (n_texts, n_classes)."""
+        size = len(X)
+        if self.features == "vocabulary":
+            size = max(1, _BLOCK // (4 * len(self.model_.vocabulary) * len(self.askings_)))
+        return np.concatenate([self._scored(X[start : start + size]) for start in range(0, len(X), size)])
+
+    def _scored(self, X: Sequence[Row]) -> FloatArray:
+        if self.head is None:
+            scores: FloatArray = self.head_.predict_log_proba(self._inputs(X))
+            return scores
+        return head_log_scores(self.head_, self._features(X), len(self.task_.classes))
+
+    def label_mass(self, X: Sequence[Row]) -> FloatArray:
+        """The model's total probability of the label words' distinct first tokens, of shape (n_texts,)."""
+        return self.askings_[0].label_mass(X)
+
+    def preview(self, X: Sequence[Row]) -> Preview:
+        """The prompts as they would be asked, without asking; with several templates, those of the first."""
+        return self.askings_[0].preview(X)
