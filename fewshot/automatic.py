@@ -41,8 +41,9 @@ class AutomaticVerbalizer(BaseEstimator):  # type: ignore[misc]
     ----------
     words_per_class : int
         How many words each class gets.
-    criterion : {"amulap", "petal"}
-        "amulap" takes likely words, "petal" words that tell the classes apart.
+    criterion : {"petal", "amulap"}
+        "petal" takes words that tell the classes apart, "amulap" likely words. With the embedded masked model and 16
+        texts a class, "petal" and ten words were the best on training rows of four data sets.
     candidates : sequence of str, optional
         The words to choose among; those that are not one token of the model are left out. None: every word of at least
         two letters that is one token.
@@ -80,11 +81,10 @@ class AutomaticVerbalizer(BaseEstimator):  # type: ignore[misc]
 
     Examples
     --------
-    >>> from fewshot import FakeLM, Template
-    >>> from fewshot.automatic import AutomaticVerbalizer
+    >>> from fewshot import AutomaticVerbalizer, FakeLM, Template
     >>> hints = {"great": "love", "lovely": "love", "dull": "bored", "awful": "bored", "long": "was"}
     >>> lm = FakeLM(lambda query: [2.0 * (hints[word] in query.prefix) for word in query.candidates], vocabulary=hints)
-    >>> automatic = AutomaticVerbalizer(words_per_class=2)
+    >>> automatic = AutomaticVerbalizer(2, "amulap")
     >>> automatic.learn(lm, Template("{{ text }} Really {{ label }}."), ["I love it.", "I was bored."], ["pos", "neg"])
     Verbalizer({'neg': ['dull', 'awful'], 'pos': ['great', 'lovely']})
     >>> print(automatic)
@@ -97,8 +97,8 @@ class AutomaticVerbalizer(BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        words_per_class: int = 3,
-        criterion: Literal["amulap", "petal"] = "amulap",
+        words_per_class: int = 10,
+        criterion: Literal["petal", "amulap"] = "petal",
         *,
         candidates: Sequence[str] | None = None,
         n_candidates: int = 1000,

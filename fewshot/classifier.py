@@ -44,9 +44,9 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         What is asked: Jinja2 source with the hole ``{{ label }}``, or the name of a gallery template such as
         "sst2/it_was". None: the generic template of the model's kind. A list is an ensemble of wordings, each with its
         own label words where it brings some (see `Prompting`).
-    verbalizer : mapping, sequence or Verbalizer, optional
+    verbalizer : mapping, sequence, Verbalizer or AutomaticVerbalizer, optional
         The label words of each class: a mapping, or a list in sorted-class order. None: the template's own, else the
-        class names.
+        class names. An `AutomaticVerbalizer` lets the model find them.
     strategy : Strategy, optional
         How labelled texts are used: `Prompting`, `Embedding`, ... None: `Auto`.
     random_state : int, RandomState or None
@@ -60,6 +60,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Whether a text may have several labels.
     model_, template_, verbalizer_, strategy_ : objects
         What the four parameters became; of several templates, the first.
+    learned_words_ : AutomaticVerbalizer or None
+        The label words that were found with their scores, where they were; prints as a table.
 
     Raises
     ------
@@ -128,7 +130,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         templates = self._templates(
             model, indicator is not None or bool(getattr(self.verbalizer, "multi_label", False))
         )
-        verbalizer, classes = self._verbalizer(templates[0], labels)
+        learners = [self._learner(one, model, rows, labels) for one in templates]
+        verbalizer, classes = self._verbalizer(templates[0], labels, learners[0])
         multi_label = indicator is not None or verbalizer.multi_label
         targets: Any = None if rows is None else labels
         order = np.arange(len(classes))
@@ -145,7 +148,9 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(strategy, type) or not callable(getattr(strategy, "log_scores", None)):
             raise InputError(f"strategy must be a strategy such as Prompting() or Embedding(). Got {self.strategy!r}.")
         strategy = clone(strategy)
-        others = tuple(self._other(one, labels, classes, multi_label) for one in templates[1:])
+        others = tuple(
+            self._other(one, labels, classes, learner) for one, learner in zip(templates[1:], learners[1:], strict=True)
+        )
         task = Task(templates[0], verbalizer, classes, multi_label, others)
         strategy.fit(
             task,
@@ -158,6 +163,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.model_, self.template_, self.verbalizer_ = model, templates[0], verbalizer
         self.classes_, self.strategy_ = classes[order], strategy
         self.multi_label_, self._order = multi_label, order
+        self.learned_words_ = learners[0]
         return self
 
     def _templates(self, model: Any, multi_label: bool) -> list[Template]:
@@ -170,20 +176,31 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError("template is an empty list: give at least one template, or None for the generic one.")
         return [as_template(one) for one in (self.template if several else [self.template])]
 
-    def _other(
-        self, template: Template, labels: Sequence[Any] | None, classes: NDArray[Any], multi_label: bool
-    ) -> Task:
+    def _learner(self, template: Template, model: Any, rows: Any, labels: Sequence[Any] | None) -> Any:
+        """The verbalizer that finds its label words itself, with those that it found; None where words are given."""
+        if not callable(getattr(self.verbalizer, "learn", None)):
+            return None
+        learner = clone(self.verbalizer)
+        classes = list(template.words or ()) if labels is None else _distinct(labels)
+        learner.verbalizer_ = learner.learn(model, template, rows, None if rows is None else labels, classes or None)
+        return learner
+
+    def _other(self, template: Template, labels: Sequence[Any] | None, classes: NDArray[Any], learner: Any) -> Task:
         """The same task in another wording, with that template's own label words where it brings some."""
-        verbalizer, its = self._verbalizer(template, classes.tolist() if template.words is None else labels)
+        verbalizer, its = self._verbalizer(template, classes.tolist() if template.words is None else labels, learner)
         if its.tolist() != classes.tolist():
             raise InputError(
                 f"The templates are for different classes: the first for {classes.tolist()}, {template} for "
                 f"{its.tolist()}."
             )
-        return Task(template, verbalizer, classes, multi_label)
+        return Task(template, verbalizer, classes)
 
-    def _verbalizer(self, template: Template, labels: Sequence[Any] | None) -> tuple[Verbalizer, NDArray[Any]]:
+    def _verbalizer(
+        self, template: Template, labels: Sequence[Any] | None, learner: Any = None
+    ) -> tuple[Verbalizer, NDArray[Any]]:
         words = template.words if self.verbalizer is None else self.verbalizer
+        if learner is not None:
+            words = learner.verbalizer_
         seen = None if labels is None else _distinct(labels)
         if words is None:
             if seen is None:

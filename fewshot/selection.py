@@ -94,10 +94,13 @@ def select_template(
     --------
     >>> from fewshot import select_template
     >>> X = ["I loved it.", "A joy to watch.", "So dull.", "I fell asleep."]
-    >>> templates = ["sst2/it_was", "sst2/review"]
-    >>> ranking = select_template(templates, X, ["positive"] * 2 + ["negative"] * 2, model="embedded:masked")
-    >>> ranking.best.name
-    'sst2/it_was'
+    >>> templates = ["{{ text }} It was {{ label }}.", "{{ text }} Just {{ label }}!"]
+    >>> words = {"negative": "terrible", "positive": "great"}
+    >>> ranking = select_template(
+    ...     templates, X, ["positive"] * 2 + ["negative"] * 2, model="embedded:masked", verbalizer=words
+    ... )
+    >>> ranking.best
+    Template('{{ text }} It was {{ label }}.')
     """
     if not len(templates):
         raise InputError("There is no template to choose: give at least one.")

@@ -11,6 +11,7 @@ from sklearn.exceptions import NotFittedError
 
 from fewshot import Classifier, FakeLM, InputError, Prompting, Template, UnsupportedError, VerbalizerError, automatic
 from fewshot.automatic import AutomaticVerbalizer
+from tests.conftest import language_model
 from tests.contract import HashEncoder
 
 TEMPLATE = Template("{{ text }} It was {{ label }}.")
@@ -60,7 +61,7 @@ def ranked(scores, words, k, allowed=lambda name, word: True):
 
 
 def test_amulap_is_the_mean_probability_over_a_class():
-    learner = AutomaticVerbalizer(3)
+    learner = AutomaticVerbalizer(3, "amulap")
     learner.learn(model(), TEMPLATE, TEXTS, LABELS)
     p = probabilities()
     scores = {
@@ -104,13 +105,13 @@ def test_petal_passes_over_a_word_that_is_likely_after_every_text():
         return zip(query.candidates, moods(query), strict=True)
 
     texts, labels = TEXTS[:2], LABELS[:2]
-    assert AutomaticVerbalizer(1).learn(model(lm), TEMPLATE, texts, labels).words[0] == ("the",)
+    assert AutomaticVerbalizer(1, "amulap").learn(model(lm), TEMPLATE, texts, labels).words[0] == ("the",)
     assert "the" not in AutomaticVerbalizer(3, "petal").learn(model(lm), TEMPLATE, texts, labels).candidates
 
 
 def test_a_large_class_does_not_take_the_words_of_a_small_one():
     texts, labels = ["sad 1", *[f"happy {i}" for i in range(30)]], ["neg", *["pos"] * 30]
-    learned = AutomaticVerbalizer(4).learn(model(), TEMPLATE, texts, labels)
+    learned = AutomaticVerbalizer(4, "amulap").learn(model(), TEMPLATE, texts, labels)
     assert set(learned.words[0]) == set(HINTS["neg"])
 
 
@@ -125,7 +126,7 @@ def test_the_verbalizer_serves_a_classifier(criterion, aggregation):
 
 class TestCandidates:
     def learn(self, vocabulary, k=1, f=moods, **params):
-        learner = AutomaticVerbalizer(k, **params)
+        learner = AutomaticVerbalizer(k, **{"criterion": "amulap", **params})
         learner.learn(model(f, vocabulary), TEMPLATE, TEXTS[:2], LABELS[:2])
         return learner
 
@@ -194,11 +195,11 @@ def test_the_prompt_is_the_template_with_its_instruction_and_class_names():
         return moods(query)
 
     template = Template("{{ text }} It was {{ label }}.", instruction="One of {{ labels | join('|') }}.")
-    AutomaticVerbalizer(1).learn(model(lm), template, TEXTS[:2], ["not_good", "good"])
+    AutomaticVerbalizer(1, "amulap").learn(model(lm), template, TEXTS[:2], ["not_good", "good"])
     assert seen[0].context[0].text == "One of good|not good.\n\n"
     assert (seen[0].prefix, seen[0].suffix) == ("sad 0 It was ", ".")
     seen.clear()
-    learner = AutomaticVerbalizer(1)
+    learner = AutomaticVerbalizer(1, "amulap")
     learner.learn(model(lm), template, TEXTS[:2], [0, 1])  # "0" is no answer to suggest
     assert seen[0].context[0].text == "One of .\n\n"
     assert learner.words_[1][0] in HINTS["pos"]
@@ -211,7 +212,9 @@ def test_a_long_text_is_shortened_to_the_window():
         seen.append(query.prefix)
         return moods(query)
 
-    AutomaticVerbalizer(1).learn(model(lm, limit=10), TEMPLATE, ["happy" + " happy" * 50, "sad"], ["pos", "neg"])
+    AutomaticVerbalizer(1, "amulap").learn(
+        model(lm, limit=10), TEMPLATE, ["happy" + " happy" * 50, "sad"], ["pos", "neg"]
+    )
     assert seen[0] == "happy " * 7 + "It was "
 
 
@@ -229,7 +232,7 @@ def test_a_model_that_is_certain(criterion):
 class TestUnlabelled:
     def test_the_surest_calibrated_answers_stand_in_for_labels(self):
         names = sorted(HINTS)
-        learner = AutomaticVerbalizer(2, share=0.5)
+        learner = AutomaticVerbalizer(2, "amulap", share=0.5)
         learner.learn(model(), TEMPLATE, TEXTS, classes=names)
         scores = np.array([moods(TEMPLATE.query(text, names)) for text in TEXTS])
         scores -= scores.mean(axis=0)
@@ -242,7 +245,7 @@ class TestUnlabelled:
             members.append(sorted(own, key=lambda i: -log_p[i, k])[:size])
         rows = sorted(i for own in members for i in own)
         labels = [names[next(k for k, own in enumerate(members) if i in own)] for i in rows]
-        wanted = AutomaticVerbalizer(2)
+        wanted = AutomaticVerbalizer(2, "amulap")
         wanted.learn(model(), TEMPLATE, [TEXTS[i] for i in rows], labels)
         assert (learner.words_, learner.scores_) == (wanted.words_, wanted.scores_)
         assert all(set(words) <= set(HINTS[name]) for name, words in learner.words_.items())
@@ -251,7 +254,7 @@ class TestUnlabelled:
         def lm(query):
             return [score + 9 * (word == "pos") for word, score in zip(query.candidates, moods(query), strict=True)]
 
-        learner = AutomaticVerbalizer(2)
+        learner = AutomaticVerbalizer(2, "amulap")
         learner.learn(model(lm), TEMPLATE, TEXTS, classes=["pos", "neg", "mid"])
         assert set(learner.words_["neg"]) <= set(HINTS["neg"])
 
@@ -264,25 +267,25 @@ class TestUnlabelled:
                 return super().read(queries, what)
 
         lm = Counting(moods, vocabulary=WORDS)
-        AutomaticVerbalizer(1, share=1.0).learn(lm, TEMPLATE, TEXTS, classes=sorted(HINTS))
+        AutomaticVerbalizer(1, "amulap", share=1.0).learn(lm, TEMPLATE, TEXTS, classes=sorted(HINTS))
         feels = [FEELS[query.prefix.split()[0]] for query in read]
         assert {feels.count(name) for name in HINTS} == {6}  # as many as the smallest class has, not the 12 of "pos"
         read.clear()
-        AutomaticVerbalizer(1, share=1e-9).learn(lm, TEMPLATE, TEXTS, classes=sorted(HINTS))
+        AutomaticVerbalizer(1, "amulap", share=1e-9).learn(lm, TEMPLATE, TEXTS, classes=sorted(HINTS))
         assert len(read) == 3
 
     def test_an_answer_that_the_model_never_gives(self):
         lm = model(lambda query: [float(word != "mid") for word in query.candidates])
         with pytest.raises(InputError, match=r"takes none of the 24 unlabelled texts for 'neg': give more texts"):
-            AutomaticVerbalizer(1).learn(lm, TEMPLATE, TEXTS, classes=["mid", "neg"])
+            AutomaticVerbalizer(1, "amulap").learn(lm, TEMPLATE, TEXTS, classes=["mid", "neg"])
 
     def test_classes_that_are_no_names(self):
         with pytest.raises(VerbalizerError, match=r"The class 0 \(int\) is not a name"):
-            AutomaticVerbalizer(1).learn(model(), TEMPLATE, TEXTS, classes=[0, 1])
+            AutomaticVerbalizer(1, "amulap").learn(model(), TEMPLATE, TEXTS, classes=[0, 1])
 
     def test_no_names_at_all(self):
         with pytest.raises(InputError, match="Unlabelled text needs the names of the classes"):
-            AutomaticVerbalizer().learn(model(), TEMPLATE, TEXTS)
+            AutomaticVerbalizer(3, "amulap").learn(model(), TEMPLATE, TEXTS)
 
 
 class TestManners:
@@ -297,12 +300,12 @@ class TestManners:
     def test_the_order_of_the_rows_does_not_matter(self):
         order = np.random.RandomState(0).permutation(len(TEXTS))
         shuffled = [TEXTS[i] for i in order], [LABELS[i] for i in order]
-        first = AutomaticVerbalizer().learn(model(), TEMPLATE, TEXTS, LABELS)
-        assert AutomaticVerbalizer().learn(model(), TEMPLATE, *shuffled) == first
+        first = AutomaticVerbalizer(3, "amulap").learn(model(), TEMPLATE, TEXTS, LABELS)
+        assert AutomaticVerbalizer(3, "amulap").learn(model(), TEMPLATE, *shuffled) == first
 
     def test_a_table(self):
-        learner = AutomaticVerbalizer(1)
-        assert str(learner) == repr(learner) == "AutomaticVerbalizer(words_per_class=1)"
+        learner = AutomaticVerbalizer(1, "amulap")
+        assert str(learner) == repr(learner) == "AutomaticVerbalizer(criterion='amulap', words_per_class=1)"
         with pytest.raises(NotFittedError, match="call learn"):
             learner.table()
         learner.learn(model(), TEMPLATE, TEXTS, LABELS)
@@ -312,7 +315,7 @@ class TestManners:
         assert [line.split() for line in lines] == shown
 
     def test_a_failed_learn_leaves_the_previous_words(self):
-        learner = AutomaticVerbalizer(1)
+        learner = AutomaticVerbalizer(1, "amulap")
         learner.learn(model(), TEMPLATE, TEXTS, LABELS)
         before = dict(learner.words_)
         with pytest.raises(InputError):
@@ -323,7 +326,9 @@ class TestManners:
 class TestBadInput:
     def fails(self, kind, match, lm=None, X=TEXTS, y=LABELS, classes=None, **params):
         with pytest.raises(kind, match=match):
-            AutomaticVerbalizer(**params).learn(lm or model(), TEMPLATE, X, y, classes)
+            AutomaticVerbalizer(**{"words_per_class": 3, "criterion": "amulap", **params}).learn(
+                lm or model(), TEMPLATE, X, y, classes
+            )
 
     @pytest.mark.parametrize("X", [None, []])
     def test_no_text(self, X):
@@ -394,3 +399,42 @@ class TestBadInput:
             y=["a", "b"],
             words_per_class=1,
         )
+
+
+class TestInAClassifier:
+    def test_the_words_are_found_in_fit(self):
+        clf = Classifier(model(), TEMPLATE, AutomaticVerbalizer(2, "amulap"), Prompting()).fit(TEXTS, LABELS)
+        assert clf.verbalizer_.classes == ("mid", "neg", "pos")
+        assert set(clf.verbalizer_.words[2]) <= set(HINTS["pos"])
+        assert "pos" in str(clf.learned_words_)
+        assert not hasattr(clf.verbalizer, "words_")  # the parameter stays as it was given
+        assert clf.predict(["a sad tale", "happy days"]).tolist() == ["neg", "pos"]
+
+    def test_each_template_has_its_own_words(self):
+        other = "---\nwords: {mid: mid, neg: neg, pos: pos}\n---\n{{ text }} It was {{ label }}."
+        clf = Classifier(model(), [TEMPLATE, other], AutomaticVerbalizer(1), Prompting()).fit(TEXTS, LABELS)
+        first, second = (asking.task.verbalizer for asking in clf.strategy_.askings_)
+        assert first.classes == second.classes == ("mid", "neg", "pos")
+
+    def test_unlabelled_text_takes_the_classes_of_the_template(self):
+        source = "---\nwords: {neg: sad, pos: happy}\n---\n" + TEMPLATE.source
+        clf = Classifier(model(), source, AutomaticVerbalizer(1, "amulap"), Prompting())
+        texts = [text for text, label in zip(TEXTS, LABELS, strict=True) if label != "mid"]
+        assert clf.fit(texts).classes_.tolist() == ["neg", "pos"]
+
+    def test_without_text(self):
+        with pytest.raises(InputError, match="learns from texts"):
+            Classifier(model(), TEMPLATE, AutomaticVerbalizer(1)).fit(None, ["neg", "pos"])
+
+    @pytest.mark.filterwarnings("ignore::fewshot.errors.LabelMassWarning")
+    @pytest.mark.parametrize("name", ["gpt2", "llama", "bert", "roberta", "t5"])
+    def test_real_vocabularies(self, name):
+        clf = Classifier(language_model(name), TEMPLATE, AutomaticVerbalizer(1), Prompting()).fit(TEXTS, LABELS)
+        assert all(word.isalpha() for group in clf.verbalizer_.words for word in group)
+        assert np.isfinite(clf.decision_function(TEXTS)).all()
+
+    def test_ten_words_a_class_of_the_embedded_model_tell_moods_apart(self):
+        texts = ["I loved every minute.", "A joy from start to end.", "So dull I fell asleep.", "A waste of time."]
+        clf = Classifier("embedded:masked", "sst2/it_was", AutomaticVerbalizer(), Prompting(calibration="batch"))
+        clf.fit(texts, ["positive", "positive", "negative", "negative"])
+        assert clf.predict(["It was a wonderful film.", "The plot is boring."]).tolist() == ["positive", "negative"]

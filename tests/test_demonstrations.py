@@ -14,8 +14,19 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from fewshot import Classifier, InputError, Prompting, ShortenedWarning, UnsupportedError, demonstrations
-from fewshot.demonstrations import MMR, First, Nearest, Random, Stratified, as_selector, least_biased, orders, select
+from fewshot import Classifier, InputError, Prompting, ShortenedWarning, UnsupportedError
+from fewshot.demonstrations import (
+    MMR,
+    First,
+    Nearest,
+    Random,
+    Stratified,
+    as_selector,
+    least_biased,
+    orders,
+    select,
+    similar,
+)
 from tests.contract import NEW, HashEncoder, data, keyword_lm
 
 SELECTIONS = ["stratified", "random", "first"]
@@ -363,7 +374,7 @@ def test_the_choice_depends_on_the_seed_and_the_text_alone(selector):
 def test_blocks_of_any_size_give_the_same(block, monkeypatch):
     texts, y = data(3)
     whole = listed(fitted(Nearest(order="as is"), texts, y, 4, encoder=HashEncoder()).select(NEW))
-    monkeypatch.setattr(demonstrations, "_BLOCK", block)
+    monkeypatch.setattr(similar, "_BLOCK", block)
     found = fitted(Nearest(order="as is"), texts, y, 4, encoder=HashEncoder())
     assert listed(found.select(NEW)) == whole
     held = [one.base.size for one in found._similarities(found._vectors)]

@@ -226,7 +226,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _placed(self, features: dict[str, Any]) -> dict[str, Any]:
         return {k: v.to(self.model.device) if hasattr(v, "to") else v for k, v in features.items()}
 
-    def copied(self, fixed: Iterable[torch.nn.Parameter] = ()) -> Self:
+    def copied(self, fixed: Iterable[Any] = ()) -> Self:
         """An own copy of the model, whose weights may change; it has no recipe, so that its pickles hold them.
 
         The numbers of the ``fixed`` parameters are shared with this model instead of copied: nobody may change them.

@@ -59,7 +59,7 @@ class Auto(BaseEstimator):  # type: ignore[misc]
     >>> lm = FakeLM(lambda query: [0.0 for _ in query.candidates])
     >>> clf = Classifier(lm, strategy=Auto()).fit(["x", "y"], ["a", "b"])
     >>> clf.strategy_.chosen_
-    Prompting(shots=2)
+    Prompting(calibration='auto', shots=2)
     >>> print(clf.report_)
     Chosen: Prompting(shots=2)
     - a causal model reads 2 labelled rows as demonstrations
@@ -84,24 +84,26 @@ class Auto(BaseEstimator):  # type: ignore[misc]
             chosen, report = Embedding(), Report(repr(Embedding()), ("there are no labelled rows",))
         else:
             chosen, report = _for_encoder(task, model, X, y, sample_weight=sample_weight, random_state=random_state)
-        self.chosen_ = chosen.fit(task, model, X, y, sample_weight=sample_weight, random_state=random_state)
+        self.chosen_: Any = chosen.fit(task, model, X, y, sample_weight=sample_weight, random_state=random_state)
         self.report_ = report
         return self
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
         """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
-        return self.chosen_.log_scores(X)
+        scores: FloatArray = self.chosen_.log_scores(X)
+        return scores
 
     def preview(self, X: Sequence[Row]) -> Preview:
         """What the chosen strategy would ask."""
-        shown: Preview = self.chosen_.preview(X)  # type: ignore[attr-defined] - what Auto chooses has one
+        shown: Preview = self.chosen_.preview(X)
         return shown
 
     def label_mass(self, X: Sequence[Row]) -> FloatArray:
         """The label mass, where the chosen strategy has one."""
         if not isinstance(self.chosen_, Prompting | Readout):
             raise UnsupportedError("An encoder has no label mass: it compares vectors, not words.")
-        return self.chosen_.label_mass(X)
+        mass: FloatArray = self.chosen_.label_mass(X)
+        return mass
 
 
 def _for_language_model(

@@ -1,0 +1,322 @@
+"""Answers that know how sure they are: sets of classes at a wanted coverage, or "none of these" at a wanted precision.
+
+Why not MAPIE: its split-conformal classifier (1.6.0) asks X for its number of features and so refuses a list of texts,
+and it has adaptive sets for three classes or more only. What is needed of it is one quantile of a list of scores.
+"""
+
+from __future__ import annotations
+
+from math import ceil, floor
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import check_is_fitted
+
+from fewshot.errors import InputError, UnsupportedError
+from fewshot.models.base import FloatArray, IntArray
+from fewshot.rows import as_indicator, as_labels, as_rows
+
+__all__ = ["ConformalClassifier", "fit_threshold", "predict_or_none"]
+
+_EPS = 1e-9  # 0.29 * 100 is a little below 29, and must not count as 28
+
+
+class ConformalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Sets of classes that hold the true one with probability ``1 - alpha``, by split conformal prediction.
+
+    This holds for any classifier, good or bad, if the calibration rows and the new ones are exchangeable, such as
+    random draws from one source. It holds on average over rows and draws of the calibration rows, not for each class.
+
+    Parameters
+    ----------
+    classifier : estimator
+        Any classifier of texts with ``predict_proba``, one class a text. `fit` fits a clone of it on a part of the rows
+        and calibrates on the rest. A ``sklearn.frozen.FrozenEstimator`` around a fitted (or zero-shot) classifier stays
+        as it is, and all rows calibrate: they must be rows that it was not fitted on.
+    alpha : float
+        How often a set may miss the true class, above 0 and below 1.
+    method : {"lac", "aps"}
+        What speaks against a class. "lac" (Sadinle et al. 2019): 1 minus its probability; the smallest sets on average,
+        and an empty one where no class is probable enough. "aps" (Romano et al. 2020, without the random part, so that
+        equal texts get equal sets): the probability of all classes that are more probable than it; never an empty set,
+        so the coverage is at least the accuracy.
+    calibration_size : float or int
+        Share or number of the rows that calibrate; unused when frozen.
+    random_state : int, RandomState or None
+        Seed of the split, which keeps the shares of the classes where each has rows enough.
+
+    Attributes
+    ----------
+    classifier_ : estimator
+        The fitted classifier.
+    classes_ : ndarray of shape (n_classes,)
+        Its classes.
+    quantile_ : float
+        The most that may speak against a class of the set.
+    n_calibration_ : int
+        Number of calibration rows.
+
+    Raises
+    ------
+    InputError
+        When alpha needs more calibration rows, or they have a class that the classifier does not know.
+    UnsupportedError
+        When texts may have several labels, or the classifier has no probabilities.
+
+    References
+    ----------
+    Sadinle, Lei, Wasserman 2019 "Least Ambiguous Set-Valued Classifiers with Bounded Error Levels".
+    Romano, Sesia, Candès 2020 "Classification with Valid and Adaptive Coverage".
+
+    Examples
+    --------
+    >>> from sklearn.frozen import FrozenEstimator
+    >>> from fewshot import Classifier, FakeLM
+    >>> from fewshot.conformal import ConformalClassifier
+    >>> lm = FakeLM(lambda query: [query.prefix.count("fun"), query.prefix.count("dull")])
+    >>> clf = Classifier(lm, "{{ text }} It was {{ label }}", {"good": "good", "poor": "poor"}).fit()
+    >>> texts = ["fun", "dull", "fun fun", "dull dull", "not fun", "not dull"] * 2
+    >>> labels = ["good", "poor", "good", "poor", "poor", "good"] * 2
+    >>> conformal = ConformalClassifier(FrozenEstimator(clf), alpha=0.1).fit(texts, labels)
+    >>> sets = conformal.predict_set(["fun fun fun", "as fun as dull"])
+    >>> [conformal.classes_[chosen].tolist() for chosen in sets]
+    [['good'], ['good', 'poor']]
+    """
+
+    def __init__(
+        self,
+        classifier: Any,
+        alpha: float = 0.1,
+        *,
+        method: str = "lac",
+        calibration_size: float = 0.5,
+        random_state: Any = None,
+    ) -> None:
+        self.classifier = classifier
+        self.alpha = alpha
+        self.method = method
+        self.calibration_size = calibration_size
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Fit the classifier on a part of the labelled rows and calibrate on the others; when frozen, on all of them.
+
+        A failed fit leaves the previous state.
+        """
+        if not 0 < self.alpha < 1:
+            raise InputError(f"alpha must be above 0 and below 1, such as 0.1. Got {self.alpha!r}.")
+        if self.method not in ("lac", "aps"):
+            raise InputError(f"method must be 'lac' or 'aps'. Got {self.method!r}.")
+        _check_probabilistic(self.classifier)
+        X, labels = _labelled(X, y)
+        frozen = isinstance(self.classifier, FrozenEstimator)
+        n = len(labels) if frozen else self._n_calibration(len(labels))
+        needed = ceil(1 / self.alpha - 1 - _EPS)
+        if n < needed:
+            cure = "more labelled rows" if frozen else "more labelled rows, or a larger calibration_size"
+            raise InputError(f"alpha={self.alpha} needs at least {needed} calibration rows. Got {n}: give {cure}.")
+        classifier = self.classifier
+        if not frozen:
+            counts = np.unique(labels, return_counts=True)[1]
+            fair = counts.min() >= 2 and len(counts) <= min(n, len(labels) - n)
+            X_fit, X, y_fit, labels = train_test_split(
+                X, labels, test_size=n, random_state=self.random_state, stratify=labels if fair else None
+            )
+            classifier = clone(classifier).fit(X_fit, y_fit)
+        proba = _probabilities(classifier, X)
+        against = np.sort(_against(proba, self.method)[np.arange(n), _columns(labels, classifier.classes_)])
+        # the ceil((n + 1) * (1 - alpha))-th smallest, counted from the end
+        self.quantile_ = float(against[n - floor((n + 1) * self.alpha + _EPS)])
+        self.classifier_, self.classes_, self.n_calibration_ = classifier, classifier.classes_, n
+        return self
+
+    def _n_calibration(self, n_rows: int) -> int:
+        size = self.calibration_size
+        n = size if isinstance(size, int | np.integer) else ceil(size * n_rows) if 0 < size < 1 else 0
+        if not 0 < n < n_rows:
+            raise InputError(
+                f"calibration_size must leave rows for both parts: a share above 0 and below 1, or a number below that "
+                f"of the rows, {n_rows}. Got {size!r}."
+            )
+        return int(n)
+
+    def predict_set(self, X: Any) -> NDArray[np.bool_]:
+        """Return which classes are in the set of each row, of shape (n_texts, n_classes), as in ``classes_``."""
+        check_is_fitted(self)
+        sets: NDArray[np.bool_] = _against(_probabilities(self.classifier_, X), self.method) <= self.quantile_
+        return sets
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the classifier's own prediction for each row, of shape (n_texts,)."""
+        check_is_fitted(self)
+        return self.classifier_.predict(X)  # type: ignore[no-any-return]
+
+    def predict_proba(self, X: Any) -> FloatArray:
+        """Return the classifier's own probabilities, of shape (n_texts, n_classes)."""
+        check_is_fitted(self)
+        return self.classifier_.predict_proba(X)  # type: ignore[no-any-return]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.one_d_array = True
+        return tags
+
+
+def fit_threshold(classifier: Any, X: Any, y: Any, precision: float = 0.95, *, none_label: Any = "none") -> float:
+    """Return the lowest top probability from which on the classifier's answers reach a precision on labelled rows.
+
+    The precision is that of these rows, and no guarantee for others: the threshold is the most favourable of those that
+    the rows allow. So give some hundreds of them, none of which the classifier was fitted on.
+
+    Parameters
+    ----------
+    classifier : estimator
+        Any fitted classifier of texts with ``predict_proba``, one class a text.
+    X : list, array, Series or DataFrame
+        Rows to measure on, with as many "none of these" among them as are to be expected.
+    y : list, array or Series of shape (n_texts,)
+        Their classes, or ``none_label`` where no class fits: any answer to such a row is wrong.
+    precision : float
+        Share of the answers that must be right, above 0 and at most 1.
+    none_label : str or int
+        The label of rows of no class; not one of the classes.
+
+    Raises
+    ------
+    InputError
+        When no threshold reaches the precision; the message says what the best one reaches.
+    UnsupportedError
+        When texts may have several labels, or the classifier has no probabilities.
+
+    See Also
+    --------
+    predict_or_none : Answer above the threshold only.
+
+    Examples
+    --------
+    >>> from fewshot import Classifier, FakeLM
+    >>> from fewshot.conformal import fit_threshold, predict_or_none
+    >>> lm = FakeLM(lambda query: [query.prefix.count("fun"), query.prefix.count("dull")])
+    >>> clf = Classifier(lm, "{{ text }} It was {{ label }}", {"good": "good", "poor": "poor"}).fit()
+    >>> texts = ["fun, such fun", "dull, so dull", "it rained", "fun and dull"]
+    >>> threshold = fit_threshold(clf, texts, ["good", "poor", "none", "none"], precision=0.9)
+    >>> predict_or_none(clf, ["fun fun fun", "the shop opens at nine"], threshold).tolist()
+    ['good', 'none']
+    """
+    if not 0 < precision <= 1:
+        raise InputError(f"precision must be above 0 and at most 1, such as 0.95. Got {precision!r}.")
+    X, labels = _labelled(X, y)
+    proba = _probabilities(classifier, X)
+    _check_none_label(none_label, classifier.classes_)
+    known = [i for i, label in enumerate(labels) if label != none_label]
+    right = np.zeros(len(labels), dtype=bool)  # so any answer to a row of no class is wrong
+    right[known] = proba.argmax(axis=1)[known] == _columns([labels[i] for i in known], classifier.classes_)
+    top = proba.max(axis=1)
+    order = np.argsort(-top)
+    shares = np.cumsum(right[order]) / np.arange(1, len(top) + 1)
+    last = np.append(np.diff(top[order]) != 0, True)  # rows of one top probability are answered together or not at all
+    thresholds, shares, answered = top[order][last], shares[last], np.flatnonzero(last) + 1
+    enough = np.flatnonzero(shares >= precision)
+    if not enough.size:
+        best = int(shares.argmax())
+        raise InputError(
+            f"No threshold reaches precision {precision} on these {len(top)} rows. The best is {shares[best]:.3f}, at "
+            f"{thresholds[best]:.3f}, with {answered[best]} rows answered: ask for less, or use a better classifier."
+        )
+    return float(thresholds[enough[-1]])
+
+
+def predict_or_none(classifier: Any, X: Any, threshold: float, *, none_label: Any = "none") -> NDArray[Any]:
+    """Return the most probable class of each row, or ``none_label`` where its probability is below the threshold.
+
+    Parameters
+    ----------
+    classifier, X, none_label
+        As in `fit_threshold`, but X without labels. ``none_label`` must be of the type of the classes.
+    threshold : float
+        Such as `fit_threshold` returns.
+
+    Returns
+    -------
+    ndarray of shape (n_texts,)
+
+    Raises
+    ------
+    InputError
+        When ``none_label`` is a class, or of another type than the classes.
+    """
+    proba = _probabilities(classifier, X)
+    classes = np.asarray(classifier.classes_)
+    _check_none_label(none_label, classes)
+    if type(none_label) is not type(classes.tolist()[0]):  # numpy would turn the integer classes into strings
+        raise InputError(
+            f"none_label must be of the type of the classes {classes.tolist()}, such as -1 beside integers. Got "
+            f"{none_label!r}."
+        )
+    answers: NDArray[Any] = np.where(proba.max(axis=1) >= threshold, classes[proba.argmax(axis=1)], none_label)
+    return answers
+
+
+def _labelled(X: Any, y: Any) -> tuple[Any, list[Any]]:
+    """The checked rows and labels; a frame stays a frame, since a pipeline may pick its columns by name."""
+    rows = as_rows(X)
+    if as_indicator(y, len(rows)) is not None:
+        raise UnsupportedError("y must be one class a text here. Got an indicator matrix: use one classifier a label.")
+    return X if hasattr(X, "columns") else rows, as_labels(y, len(rows))
+
+
+def _check_probabilistic(classifier: Any) -> None:
+    if isinstance(classifier, type) or not hasattr(classifier, "predict_proba"):
+        raise UnsupportedError(
+            f"classifier must be an estimator with predict_proba. Got {classifier!r}: wrap one that has scores only in "
+            "sklearn.calibration.CalibratedClassifierCV."
+        )
+
+
+def _probabilities(classifier: Any, X: Any) -> FloatArray:
+    _check_probabilistic(classifier)
+    proba: FloatArray = np.asarray(classifier.predict_proba(X), dtype=np.float64)
+    multi_label = getattr(classifier, "multi_label_", False) or proba.ndim != 2
+    if multi_label or not np.allclose(proba.sum(axis=1), 1, atol=1e-3):
+        raise UnsupportedError(
+            f"The probabilities of {type(classifier).__name__} do not sum to 1 for each text, as where a text may have "
+            "several labels. Here a text has one class: use one classifier a label."
+        )
+    return proba
+
+
+def _against(proba: FloatArray, method: str) -> FloatArray:
+    """What speaks against each class of each text, of shape (n_texts, n_classes)."""
+    if method == "lac":
+        return 1 - proba
+    order = np.argsort(-proba, axis=1, kind="stable")
+    ranked = np.take_along_axis(proba, order, axis=1)
+    above = np.zeros_like(proba)
+    np.put_along_axis(above, order[:, 1:], np.cumsum(ranked, axis=1)[:, :-1], axis=1)
+    return above
+
+
+def _check_none_label(none_label: Any, classes: Any) -> None:
+    if none_label in np.asarray(classes).tolist():
+        raise InputError(
+            f"none_label must not be a class. Got {none_label!r}: choose another, such as 'none of these'."
+        )
+
+
+def _columns(labels: list[Any], classes: Any) -> IntArray:
+    """The column of each label among the classes."""
+    named = np.asarray(classes).tolist()
+    where = {name: i for i, name in enumerate(named)}
+    unknown = [label for label in labels if label not in where]
+    if unknown:
+        raise InputError(
+            f"The classifier does not know {sorted(set(unknown))[:5]}, the label of {len(unknown)} rows. It knows "
+            f"{named}: correct or drop these rows, or fit it on some of that label."
+        )
+    return np.array([where[label] for label in labels], dtype=np.int64)

@@ -1,0 +1,238 @@
+"""Demonstrations that are the same for every text, and what all selectors share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from fewshot.demonstrations.orders import interleaved
+from fewshot.errors import InputError
+from fewshot.models.base import Encoder, IntArray
+
+__all__ = ["First", "Order", "Random", "Selection", "Selector", "Stratified", "select"]
+
+Selection = Literal["stratified", "random", "first"]
+Order = Literal["as is", "interleaved", "nearest last"]
+
+
+class Selector(BaseEstimator, ABC):  # type: ignore[misc]
+    """What all selectors share: a text is never its own demonstration.
+
+    A row whose text equals the asked text, apart from blanks around it, is not shown to it. A text that loses a row in
+    this way gets another one where each text has its own demonstrations, and one fewer where all share them.
+
+    Attributes
+    ----------
+    shared : bool
+        Whether every text gets the same demonstrations.
+    needs_encoder : bool
+        Whether ``fit`` needs an encoder.
+    rows_ : ndarray of shape (shots,)
+        Row numbers in prompt order; only where they are shared.
+    """
+
+    shared: bool = True
+    needs_encoder: bool = False
+    order: Order
+
+    def fit(
+        self,
+        texts: Sequence[str],
+        y: Sequence[Any],
+        shots: int,
+        rng: np.random.RandomState,
+        encoder: Encoder | None = None,
+    ) -> Self:
+        """Learn from the labelled rows.
+
+        Parameters
+        ----------
+        texts : sequence of str, of length n_rows
+        y : sequence, of length n_rows
+            Class of each row.
+        shots : int
+            How many rows are shown to a text.
+        rng : RandomState
+        encoder : Encoder, optional
+            Turns texts into vectors, where ``needs_encoder``.
+
+        Raises
+        ------
+        InputError
+            When there are fewer rows than shots, the encoder is missing, or a parameter has no such value.
+        """
+        if len(texts) != len(y):
+            raise InputError(f"Every labelled row needs one class. Got {len(texts)} texts and {len(y)} classes.")
+        if shots < 1:
+            raise InputError(f"shots must be at least 1, since a selector has nothing else to choose. Got {shots}.")
+        _check_enough(shots, len(y))
+        self._check(encoder)
+        numbers = {name: i for i, name in enumerate(dict.fromkeys(y))}
+        self._classes = np.array([numbers[name] for name in y], dtype=np.int64)
+        self._equals: dict[str, list[int]] = {}
+        for i, text in enumerate(texts):
+            self._equals.setdefault(text.strip(), []).append(i)
+        self.encoder_: Any = encoder if self.needs_encoder else None
+        self._shots = int(shots)
+        self._fit(texts, y, rng)
+        return self
+
+    def select(self, texts: Sequence[str]) -> list[IntArray]:
+        """For each text, the row numbers in prompt order; the last one stands nearest to the text."""
+        check_is_fitted(self)
+        return [self.rows_[~np.isin(self.rows_, self._equal_to(text))] for text in texts]
+
+    @abstractmethod
+    def _fit(self, texts: Sequence[str], y: Sequence[Any], rng: np.random.RandomState) -> None:
+        """What a selector learns; when shared, ``rows_``."""
+
+    def _check(self, encoder: Encoder | None) -> None:
+        if self.order not in ("as is", "interleaved", "nearest last"):
+            raise InputError(f"order must be 'as is', 'interleaved' or 'nearest last'. Got {self.order!r}.")
+        if self.order == "nearest last" and not self.needs_encoder:
+            raise InputError(f"{self!r} does not compare texts: order='nearest last' is for Nearest() and MMR().")
+        if self.needs_encoder and encoder is None:
+            raise InputError(f"{self!r} compares texts by their embeddings, and got no encoder: pass one to fit.")
+
+    def _equal_to(self, text: str) -> list[int]:
+        return self._equals.get(text.strip(), [])
+
+
+class _Drawn(Selector):
+    """Rows that `select` chooses, the same for every text."""
+
+    _selection: Selection
+
+    def __init__(self, order: Order = "as is") -> None:
+        self.order = order
+
+    def _fit(self, texts: Sequence[str], y: Sequence[Any], rng: np.random.RandomState) -> None:
+        rows = select(self._selection, y, self._shots, rng)
+        self.rows_ = interleaved(rows, self._classes) if self.order == "interleaved" else rows
+
+
+class Random(_Drawn):
+    """A plain sample of the rows, the same for every text.
+
+    Parameters
+    ----------
+    order : {"as is", "interleaved"}
+        "as is" is the order of drawing. "interleaved" keeps rows of one class apart wherever that is possible.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fewshot.demonstrations import Random
+    >>> selector = Random().fit(["fun", "dull", "so fun"], ["good", "bad", "good"], 2, np.random.RandomState(0))
+    >>> [len(rows) for rows in selector.select(["a film", "another film"])]
+    [2, 2]
+    """
+
+    _selection = "random"
+
+
+class Stratified(_Drawn):
+    """As many rows of each class as possible, drawn within the class, the same for every text.
+
+    Parameters
+    ----------
+    order : {"as is", "interleaved"}
+        "as is" takes the classes in turn; where small classes run out, the large ones fill the end. "interleaved" keeps
+        rows of one class apart wherever that is possible.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fewshot.demonstrations import Stratified
+    >>> selector = Stratified().fit(["fun", "dull", "so fun"], ["good", "bad", "good"], 2, np.random.RandomState(0))
+    >>> 1 in selector.rows_
+    True
+    """
+
+    _selection = "stratified"
+
+
+class First(_Drawn):
+    """The first rows, the same for every text, so that a user can choose and order them by hand.
+
+    Parameters
+    ----------
+    order : {"as is", "interleaved"}
+        "as is" is the user's. "interleaved" keeps rows of one class apart wherever that is possible.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fewshot.demonstrations import First
+    >>> selector = First().fit(["fun", "dull", "so fun"], ["good", "bad", "good"], 2, np.random.RandomState(0))
+    >>> [rows.tolist() for rows in selector.select(["a film", "dull"])]
+    [[0, 1], [0]]
+    """
+
+    _selection = "first"
+
+
+def select(selection: Selection, y: Sequence[Any], shots: int, rng: np.random.RandomState) -> IntArray:
+    """Choose rows by their classes alone.
+
+    Parameters
+    ----------
+    selection : {"stratified", "random", "first"}
+        "stratified": as many of each class as possible, classes taken in turn so that none comes in a block (a model
+        favours the class it saw last). "random": a plain sample. "first": the first rows as they are, so that a user
+        can order them by hand.
+    y : sequence
+        Class of each row.
+    shots : int
+        How many rows in all.
+    rng : RandomState
+
+    Returns
+    -------
+    ndarray of shape (shots,)
+        Row numbers in prompt order; the last one stands nearest to the text.
+
+    Raises
+    ------
+    InputError
+        When there are fewer rows than shots.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fewshot.demonstrations import select
+    >>> rows = select("stratified", ["a", "a", "a", "b"], 2, np.random.RandomState(0))
+    >>> sorted(["a", "a", "a", "b"][i] for i in rows)
+    ['a', 'b']
+    """
+    if selection not in ("stratified", "random", "first"):
+        raise ValueError(f"selection must be 'stratified', 'random' or 'first'. Got {selection!r}.")
+    _check_enough(shots, len(y))
+    if selection == "first":
+        return np.arange(shots, dtype=np.int64)
+    order = rng.permutation(len(y))
+    if selection == "random":
+        return order[:shots].astype(np.int64)
+    by_class: dict[Any, list[int]] = {}
+    for i in order:
+        by_class.setdefault(y[i], []).append(int(i))
+    chosen: list[int] = []
+    groups = [by_class[name] for name in rng.permutation(sorted(by_class, key=str)).tolist()]
+    while len(chosen) < shots:
+        for group in groups:
+            if group and len(chosen) < shots:
+                chosen.append(group.pop())
+    return np.array(chosen, dtype=np.int64)
+
+
+def _check_enough(shots: int, n_rows: int) -> None:
+    if shots > n_rows:
+        raise InputError(
+            f"shots={shots} demonstrations were asked for, and there are {n_rows} labelled rows: give more, or lower "
+            "shots."
+        )
