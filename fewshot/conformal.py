@@ -75,8 +75,7 @@ class ConformalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Examples
     --------
     >>> from sklearn.frozen import FrozenEstimator
-    >>> from fewshot import Classifier, FakeLM
-    >>> from fewshot.conformal import ConformalClassifier
+    >>> from fewshot import Classifier, ConformalClassifier, FakeLM
     >>> lm = FakeLM(lambda query: [query.prefix.count("fun"), query.prefix.count("dull")])
     >>> clf = Classifier(lm, "{{ text }} It was {{ label }}", {"good": "good", "poor": "poor"}).fit()
     >>> texts = ["fun", "dull", "fun fun", "dull dull", "not fun", "not dull"] * 2
@@ -132,6 +131,7 @@ class ConformalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         # the ceil((n + 1) * (1 - alpha))-th smallest, counted from the end
         self.quantile_ = float(against[n - floor((n + 1) * self.alpha + _EPS)])
         self.classifier_, self.classes_, self.n_calibration_ = classifier, classifier.classes_, n
+        self._method = self.method  # the quantile is of this method's scores
         return self
 
     def _n_calibration(self, n_rows: int) -> int:
@@ -147,7 +147,7 @@ class ConformalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_set(self, X: Any) -> NDArray[np.bool_]:
         """Return which classes are in the set of each row, of shape (n_texts, n_classes), as in ``classes_``."""
         check_is_fitted(self)
-        sets: NDArray[np.bool_] = _against(_probabilities(self.classifier_, X), self.method) <= self.quantile_
+        sets: NDArray[np.bool_] = _against(_probabilities(self.classifier_, X), self._method) <= self.quantile_
         return sets
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -200,8 +200,7 @@ def fit_threshold(classifier: Any, X: Any, y: Any, precision: float = 0.95, *, n
 
     Examples
     --------
-    >>> from fewshot import Classifier, FakeLM
-    >>> from fewshot.conformal import fit_threshold, predict_or_none
+    >>> from fewshot import Classifier, FakeLM, fit_threshold, predict_or_none
     >>> lm = FakeLM(lambda query: [query.prefix.count("fun"), query.prefix.count("dull")])
     >>> clf = Classifier(lm, "{{ text }} It was {{ label }}", {"good": "good", "poor": "poor"}).fit()
     >>> texts = ["fun, such fun", "dull, so dull", "it rained", "fun and dull"]

@@ -90,6 +90,13 @@ class TestDefinition:
         assert conformal.quantile_ == pytest.approx(scores[rank - 1], abs=1e-12)
         assert conformal.n_calibration_ == n
 
+    @pytest.mark.parametrize("n", [48, 97, 102, 106])
+    def test_the_fewest_rows_that_alpha_allows_are_enough(self, n):
+        """Where 1 / alpha is a little above n + 1 in floating point."""
+        proba, labels = simulated(n)
+        conformal = ConformalClassifier(frozen(), 1 / (n + 1)).fit(written(proba), labels)
+        assert conformal.quantile_ == max(against(r, "abc".index(c), "lac") for r, c in zip(proba, labels, strict=True))
+
     @every_method
     def test_a_set_holds_the_classes_with_no_more_against_them(self, method):
         proba, labels = simulated(300, 5)

@@ -61,8 +61,8 @@ class Auto(BaseEstimator):  # type: ignore[misc]
     >>> clf.strategy_.chosen_
     Prompting(calibration='auto', shots=2)
     >>> print(clf.report_)
-    Chosen: Prompting(shots=2)
-    - a causal model reads 2 labelled rows as demonstrations
+    Chosen: Prompting(calibration='auto', shots=2)
+    - a class has a single row: nothing can be compared
     """
 
     def fit(
