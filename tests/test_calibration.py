@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from fewshot import Classifier, FakeLM, InputError, Prompting, Template, UnsupportedError
+from fewshot import Classifier, FakeLM, InputError, Prompting, Template, TemplateError, UnsupportedError
 from fewshot.calibration import PMI, Batch, BestOf, Contextual, DomainContext, Learned, as_prior
 from tests.contract import HashEncoder
 
@@ -153,6 +153,13 @@ def test_several_fields_are_filled_each_from_its_own():
     log.clear()
     classifier("contextual", source, asked(log)).fit()
     assert log[0].prefix == "N/A | N/A Mood: "
+
+
+@pytest.mark.parametrize("name", ["domain-context", "batch", "auto"])
+def test_a_row_that_does_not_fill_the_template_is_named(name):
+    rows = [{"title": "fun", "body": "a"}, {"title": "dull"}]
+    with pytest.raises(TemplateError, match="Row 1: 'body' is undefined"):
+        classifier(name, "{{ title }} | {{ body }} Mood: {{ label }}").fit(rows)
 
 
 class TestLearned:

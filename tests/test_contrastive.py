@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -88,6 +90,21 @@ class TestTail:
         moved = {name for name, p in whole.model.named_parameters() if p.grad is not None}
         assert {name.split(".layer.")[1][0] for name in moved if ".layer." in name} == {"0", "1"}
         assert not any("word_embeddings" in name for name in moved)
+
+    @pytest.mark.parametrize("n_layers", [1, 2])
+    def test_what_is_not_trained_is_shared_with_the_given_encoder_and_nothing_else(self, encoder, n_layers):
+        tail = Tail(encoder, n_layers)
+        given = dict(encoder.model.named_parameters())
+        trained = {id(parameter) for parameter in tail.parameters()}
+        for name, parameter in tail.model.named_parameters():
+            shared = parameter.data_ptr() == given[name].data_ptr()
+            assert shared == (id(parameter) not in trained), name
+            assert parameter is not given[name]
+            assert given[name].requires_grad  # as it was
+        assert 0 < len(trained) < len(given)
+        half = copy.deepcopy(tail.finished().model).to(torch.bfloat16)
+        assert next(half.parameters()).dtype == torch.bfloat16
+        assert next(encoder.model.parameters()).dtype == torch.float32
 
     def test_an_encoder_whose_layers_can_not_be_replayed_is_run_whole(self, encoder, monkeypatch):
         monkeypatch.setattr("fewshot.models.tail._Replay.forward", lambda self, *args, **kwargs: self._said + 1)

@@ -121,6 +121,18 @@ class TestLowestBias:
         with pytest.raises(UnsupportedError, match="choose them once"):
             classifier(shots=2, selection="nearest", order="lowest bias", encoder=HashEncoder()).fit(X, Y)
 
+    def test_several_templates_are_ordered_together(self):
+        templates = [SOURCE, "{{ text }} It is {{ label }}"]
+        clf = Classifier(
+            recording([], self.last_wins), templates, MOODS, Prompting(3, order="lowest bias"), random_state=0
+        )
+        rows = clf.fit(X, Y).strategy_.demonstrations_
+        assert len(set(rows.tolist())) == 3
+
+    def test_an_unknown_order(self):
+        with pytest.raises(ValueError, match=r"order must be 'as is'.*Got 'backwards'"):
+            classifier(order="backwards").fit()
+
     def test_without_shots_there_is_nothing_to_order(self):
         log = []
         classifier(log, order="lowest bias").fit(X, Y)

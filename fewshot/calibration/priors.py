@@ -103,10 +103,13 @@ class DomainContext(Prior):
     n_texts : int
         How many random texts; the paper's 20 by default. Each field is filled with words drawn from that field of the
         texts given to ``fit``, as many as it has on average.
+    max_texts : int
+        Most texts of ``fit`` that the words are drawn from.
     """
 
-    def __init__(self, n_texts: int = 20) -> None:
+    def __init__(self, n_texts: int = 20, *, max_texts: int = 500) -> None:
         self.n_texts = n_texts
+        self.max_texts = max_texts
 
     def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
         """One query a random text."""
@@ -117,6 +120,7 @@ class DomainContext(Prior):
                 "DomainContext draws its words from the texts of fit, besides the demonstrations, and there are none: "
                 "call fit(X) with unlabelled texts, or use calibration='contextual'."
             )
+        ask(X)  # asked of nobody: it names the row that does not fill the template
         words = {}
         for field in template.fields:
             texts = [row if isinstance(row, str) else str(row[field]) for row in X]

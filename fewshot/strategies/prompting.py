@@ -150,6 +150,7 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
             for i in self.demonstrations_.tolist():
                 with at_row(i):
                     asking.task.template.prompt((X or [])[i], asking.task.verbalizer.labels)
+        self.weights_: FloatArray = np.full(len(self.askings_), 1 / len(self.askings_))
         if self.order == "lowest bias" and self.shots:
             self._reorder(X or [], rng)
         calibrations = []
@@ -159,7 +160,8 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
                 if calibration is not None:
                     asking.calibrate(clone(calibration), X, y, rng)
                 calibrations.append(asking.calibration)
-            self.weights_ = self._weights(X, y)
+            if self.ensemble == "learned" and task.others:
+                self.weights_ = self._learned_weights(X, y)
         self.calibration_ = calibrations if task.others else calibrations[0]
         return self
 
@@ -181,6 +183,11 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"shots must be an integer of at least 0. Got {self.shots!r}.")
         if self.read not in ("score", "generate"):
             raise ValueError(f"read must be 'score' or 'generate'. Got {self.read!r}.")
+        if self.order not in (None, "as is", "interleaved", "nearest last", "lowest bias"):
+            raise ValueError(
+                "order must be 'as is', 'interleaved', 'nearest last', 'lowest bias' or None, the selector's own. "
+                f"Got {self.order!r}."
+            )
         if self.ensemble not in ("mean", "learned"):
             raise ValueError(f"ensemble must be 'mean' or 'learned'. Got {self.ensemble!r}.")
         if not is_language_model(model):
@@ -218,12 +225,8 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
             scores.append(self._log_scores([asking.queries(texts, warn=False) for asking in self.askings_], warn=False))
         self.demonstrations_ = self.selector_.rows_ = rows[tried[least_biased(np.stack(scores))]]
 
-    def _weights(self, X: Sequence[Row] | None, y: Any) -> FloatArray:
-        """Equal weights of the wordings, or those with the lowest log loss on labelled rows."""
-        n = len(self.askings_)
-        equal = np.full(n, 1 / n)
-        if self.ensemble == "mean" or n == 1:
-            return equal
+    def _learned_weights(self, X: Sequence[Row] | None, y: Any) -> FloatArray:
+        """Weights of the wordings with the lowest log loss on labelled rows, shrunk towards equal ones."""
         if X is None or y is None:
             raise InputError("ensemble='learned' weighs the templates on labelled rows: call fit(X, y).")
         rows = np.setdiff1d(np.arange(len(X)), self.demonstrations_)
@@ -236,7 +239,7 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
             pooled = log_softmax(np.tensordot(softmax(free), scores, 1))
             return float(free @ free / 2 - pooled[np.arange(len(targets)), targets].sum())
 
-        found: FloatArray = softmax(minimize(loss, np.zeros(n), method="L-BFGS-B").x)
+        found: FloatArray = softmax(minimize(loss, np.zeros(len(scores)), method="L-BFGS-B").x)
         return found
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
