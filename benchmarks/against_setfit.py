@@ -34,7 +34,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from fewshot import Auto, Classifier, Contrastive, Embedding, load
+from fewshot import Auto, Classifier, Contrastive, Embedding, calibration_error, load
 
 SETS = ["sst2", "cr", "tweeteval_emotion", "trec6", "ag_news", "snips", "sms_spam", "banking77"]
 OURS: dict[str, Callable[[], Any]] = {
@@ -107,12 +107,6 @@ def judged(proba: Any, classes: list[Any], truth: pd.Series[str]) -> dict[str, A
         "ece": calibration_error(proba.max(1), right),
         "right": "".join("01"[int(one)] for one in right),
     }
-
-
-def calibration_error(confidence: Any, right: Any, bins: int = 15) -> float:
-    """Expected calibration error of the top label, in bins of equal mass."""
-    parts = np.array_split(np.argsort(confidence, kind="stable"), bins)
-    return float(sum(abs(confidence[part].mean() - right[part].mean()) * len(part) for part in parts) / len(right))
 
 
 def run(options: argparse.Namespace) -> None:

@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from against_setfit import calibration_error
 from data import draw, read, some
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
-from fewshot import Auto, Classifier, LabelMassWarning, Prompting, Readout, load
+from fewshot import Auto, Classifier, LabelMassWarning, Prompting, Readout, calibration_error, load
 from fewshot.calibration import PMI
 from fewshot.models.cached import RememberedLM
 

@@ -20,6 +20,10 @@ from fewshot.errors import ShortenedWarning as ShortenedWarning
 from fewshot.errors import TemplateError as TemplateError
 from fewshot.errors import UnsupportedError as UnsupportedError
 from fewshot.errors import VerbalizerError as VerbalizerError
+from fewshot.evaluation import calibration_error as calibration_error
+from fewshot.evaluation import compare as compare
+from fewshot.evaluation import evaluate as evaluate
+from fewshot.evaluation import learning_curve as learning_curve
 from fewshot.models.cached import CachedLM as CachedLM
 from fewshot.models.causal import CausalLM as CausalLM
 from fewshot.models.encoder import SentenceEncoder as SentenceEncoder

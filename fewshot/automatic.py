@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from fewshot.errors import FewshotError, InputError, UnsupportedError
-from fewshot.models.base import FloatArray, Query, Reader, Window, kind_of
+from fewshot.models.base import FloatArray, Query, is_reader, is_window, kind_of
 from fewshot.task.prompt import fit_to_window
 from fewshot.task.template import Row, Template
 from fewshot.task.verbalizer import Verbalizer, as_verbalizer
@@ -172,7 +172,7 @@ class AutomaticVerbalizer(BaseEstimator):  # type: ignore[misc]
                 raise ValueError(f"{name} must be an integer of at least 1. Got {value!r}.")
         if not 0 < self.share <= 1:
             raise ValueError(f"share must be above 0 and at most 1. Got {self.share!r}.")
-        if kind_of(model) in ("encoder", "entailment") or not isinstance(model, Reader):
+        if kind_of(model) in ("encoder", "entailment") or not is_reader(model):
             raise UnsupportedError(
                 f"AutomaticVerbalizer reads the model's vocabulary at the hole, and {model!r} ({kind_of(model)}) does "
                 "not show it: use a causal or masked model, or name the label words yourself."
@@ -291,7 +291,7 @@ def _queries(
     for i, row in enumerate(X):
         try:
             prompt = template.prompt(row, labels)
-            if isinstance(model, Window):
+            if is_window(model):
                 prompt = fit_to_window(prompt, [context], candidates, model).prompt
         except FewshotError as error:
             raise type(error)(f"Row {i}: {error}") from error.__cause__

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fewshot import CachedLM, Classifier, FakeLM, InputError, Prompting, Verbalizer
-from fewshot.models.base import Generator, Query, Scores, Turn, Window, is_language_model
+from fewshot.models.base import Generator, Query, Scores, Turn, is_generator, is_language_model, is_window
 
 QUERIES = [Query(f"text {i} \ud800", ("a", "b c"), ".", (Turn("user", f"q{i}"),)) for i in range(5)]
 
@@ -121,8 +121,8 @@ def test_it_is_the_model_in_everything_else(path):
     inner = FakeLM(lambda query: [float(len(word)) for word in query.candidates], kind="masked", limit=77)
     lm = CachedLM(inner, path)
     assert is_language_model(lm)
-    assert isinstance(lm, Window)
-    assert isinstance(lm, Generator)
+    assert is_window(lm)
+    assert is_generator(lm)
     assert (lm.kind, lm.limit) == ("masked", 77)
     assert not isinstance(CachedLM(Counting(), path), Generator)
     assert repr(lm).startswith("CachedLM(FakeLM(")

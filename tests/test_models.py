@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fewshot.errors import ModelLoadError, UnsupportedError
-from fewshot.models.base import Generator, Query, Turn, Window, is_language_model
+from fewshot.models.base import Query, Turn, is_generator, is_language_model, is_window
 from fewshot.models.causal import CausalLM
 from fewshot.models.local import batches, native_dtype, settle_dtype
 from fewshot.models.masked import MaskedLM
@@ -191,7 +191,7 @@ class TestEveryLanguageModel:
     def test_it_has_a_window_and_a_fingerprint(self, name):
         lm = language_model(name)
         assert is_language_model(lm)
-        assert isinstance(lm, Window)
+        assert is_window(lm)
         assert lm.limit in (128, 256)
         assert lm.fingerprint == lm.fingerprint
         text = "two words"
@@ -256,7 +256,7 @@ def test_chat_can_be_turned_off_and_not_turned_on_without_a_template():
 @pytest.mark.parametrize("name", ["gpt2", "gpt2-chat", "llama", "t5"])
 def test_generation_is_greedy_and_does_not_depend_on_the_company(name):
     lm = language_model(name)
-    assert isinstance(lm, Generator)
+    assert is_generator(lm)
     queries = [QUERIES[0], QUERIES[4]]
     assert lm.generate(queries, 6) == [lm.generate([query], 6)[0] for query in queries]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,10 @@ __all__ = [
     "Turn",
     "Window",
     "is_encoder",
+    "is_generator",
     "is_language_model",
+    "is_reader",
+    "is_window",
     "kind_of",
     "scored_once",
 ]
@@ -126,7 +129,6 @@ class Encoder(Protocol):
         ...
 
 
-@runtime_checkable
 class Window(Protocol):
     """A model that knows how much it can read."""
 
@@ -144,7 +146,6 @@ class Window(Protocol):
         ...
 
 
-@runtime_checkable
 class Generator(Protocol):
     """A model that can answer in its own words."""
 
@@ -153,7 +154,6 @@ class Generator(Protocol):
         ...
 
 
-@runtime_checkable
 class Reader(Protocol):
     """A model that shows what it thinks at the hole, before any candidate is named."""
 
@@ -179,6 +179,24 @@ def is_language_model(model: object) -> bool:
 def is_encoder(model: object) -> bool:
     """Whether the object turns texts into vectors."""
     return callable(getattr(model, "encode", None)) and _has_fingerprint(model)
+
+
+# What a wrapper such as CachedLM hands on by ``__getattr__`` counts: isinstance() does not see it from Python 3.12 on.
+
+
+def is_window(model: object) -> TypeGuard[Window]:
+    """Whether the object knows how much it can read."""
+    return all(hasattr(model, name) for name in ("limit", "lengths", "token_ends"))
+
+
+def is_generator(model: object) -> TypeGuard[Generator]:
+    """Whether the object can answer in its own words."""
+    return callable(getattr(model, "generate", None))
+
+
+def is_reader(model: object) -> TypeGuard[Reader]:
+    """Whether the object shows what it thinks at the hole. Asked without computing its vocabulary."""
+    return callable(getattr(model, "read", None))
 
 
 def _has_fingerprint(model: object) -> bool:

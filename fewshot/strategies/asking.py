@@ -11,7 +11,7 @@ import numpy as np
 from fewshot.calibration import Prior
 from fewshot.demonstrations import Selector
 from fewshot.errors import InputError, LabelMassWarning, ShortenedWarning, UnsupportedError, warn
-from fewshot.models.base import FloatArray, IntArray, Kind, Query, Scores, Turn, Window, is_encoder, kind_of
+from fewshot.models.base import FloatArray, IntArray, Kind, Query, Scores, Turn, is_encoder, is_window, kind_of
 from fewshot.models.loading import load
 from fewshot.preview import Preview, PreviewRow
 from fewshot.strategies.base import Task, at_row, log_softmax
@@ -101,7 +101,7 @@ class Asking:
             with at_row(i):
                 prompts.append(template.prompt(row, verbalizer.labels))
         contexts = self.contexts(X)
-        if not isinstance(self.model, Window):
+        if not is_window(self.model):
             return [(Fitted(p, len(c) - 1, 0), c) for p, c in zip(prompts, contexts, strict=True)]
         queries = [p.query(verbalizer.candidates, c[-1], self.kind) for p, c in zip(prompts, contexts, strict=True)]
         sizes = self.model.lengths(queries)

@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 
 from fewshot.demonstrations import select
 from fewshot.errors import UnsupportedError
-from fewshot.models.base import FloatArray, IntArray, Reader, is_language_model, kind_of
+from fewshot.models.base import FloatArray, IntArray, is_language_model, is_reader, kind_of
 from fewshot.models.cached import RememberedLM
 from fewshot.preview import Preview
 from fewshot.strategies.base import Strategy, Task, no_weights
@@ -120,7 +120,7 @@ def _for_language_model(
     targets = task.index(y)
     shots = min(len(y), _MOST_SHOTS) if kind == "causal" else 0
     prompting, plain = Prompting(shots, calibration=calibration), Prompting(calibration=calibration)
-    features: Literal["hidden", "labels"] = "hidden" if isinstance(model, Reader) and _shows_hidden(model) else "labels"
+    features: Literal["hidden", "labels"] = "hidden" if is_reader(model) and _shows_hidden(model) else "labels"
     readout = Readout(features)
     rows, folds, seed = _compared(targets, len(task.classes), random_state)
     if not folds or len(set(targets.tolist())) < 2:

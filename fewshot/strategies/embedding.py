@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 
 from fewshot.errors import InputError, ShortenedWarning, UnsupportedError, warn
-from fewshot.models.base import FloatArray, Window, is_encoder
+from fewshot.models.base import FloatArray, is_encoder, is_window
 from fewshot.preview import Preview, PreviewRow
 from fewshot.strategies.base import Task, at_row, log_softmax, no_weights, one_label
 from fewshot.strategies.foreign import FLOOR, fitted_head, head_log_scores, head_odds
@@ -176,7 +176,7 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
         """The texts as the encoder would read them."""
         rows = []
         for text in self._texts(X):
-            size = len(self.encoder_.token_ends([text])[0]) if isinstance(self.encoder_, Window) else 0
+            size = len(self.encoder_.token_ends([text])[0]) if is_window(self.encoder_) else 0
             frame = self.task_.template.frame("___")
             before, _, after = frame.partition("___")
             rows.append(PreviewRow([("user", f"{text}\n\n~ ")], before, after, size))
@@ -196,7 +196,7 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
 
     def _warn_of_cuts(self, texts: list[str]) -> None:
         """The encoder reads the beginning of a long text: say so, once and with numbers."""
-        if not isinstance(self.encoder_, Window) or getattr(self.encoder_, "windows", None) is not None:
+        if not is_window(self.encoder_) or getattr(self.encoder_, "windows", None) is not None:
             return
         limit = self.encoder_.limit
         long = [text for text in texts if len(text) > limit]  # a token has at least one character

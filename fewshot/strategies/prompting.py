@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from fewshot.calibration import as_prior
 from fewshot.demonstrations import as_selector, least_biased, orders
 from fewshot.errors import InputError, NoAnswerWarning, UnsupportedError, warn
-from fewshot.models.base import FloatArray, Generator, Query, Window, is_language_model, kind_of
+from fewshot.models.base import FloatArray, Query, is_generator, is_language_model, is_window, kind_of
 from fewshot.preview import Preview
 from fewshot.strategies.asking import Asking, fitted_selector, shown_rows
 from fewshot.strategies.base import Task, at_row, log_softmax, no_weights, one_wording
@@ -194,7 +194,7 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
             raise UnsupportedError(
                 f"Prompting needs a language model. {model!r} is an encoder: use Embedding(), or Auto()."
             )
-        if self.read == "generate" and not isinstance(model, Generator):
+        if self.read == "generate" and not is_generator(model):
             raise UnsupportedError(f"{model!r} can't generate text: use read='score'.")
         if self.shots and kind_of(model) == "entailment":
             raise UnsupportedError(
@@ -204,7 +204,7 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
             raise UnsupportedError("A generated answer has no scores to calibrate: use read='score'.")
         if self.read == "generate":
             one_wording(self, task)
-        if self.max_shot_tokens is not None and not isinstance(model, Window):
+        if self.max_shot_tokens is not None and not is_window(model):
             raise UnsupportedError(f"{model!r} can't count tokens, which max_shot_tokens needs.")
 
     def _reorder(self, X: Sequence[Row], rng: Any) -> None:

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from fewshot.calibration.learned import centred
 from fewshot.demonstrations import as_selector
 from fewshot.errors import InputError, UnsupportedError
-from fewshot.models.base import FloatArray, Reader, is_language_model, kind_of
+from fewshot.models.base import FloatArray, is_language_model, is_reader, kind_of
 from fewshot.models.loading import load
 from fewshot.preview import Preview
 from fewshot.strategies.asking import Asking, fitted_selector, shown_rows
@@ -135,7 +135,7 @@ class Readout(BaseEstimator):  # type: ignore[misc]
         rng = check_random_state(random_state)
         self.task_, self.model_ = task, model
         self.encoder_ = load(self.encoder) if self.embeddings else None
-        selector = fitted_selector(as_selector(self.selection), self.shots, task, X, y, rng=rng)
+        selector = fitted_selector(as_selector(self.selection), self.shots, task, X, y, rng=rng, encoder=self.encoder)
         self.askings_ = [Asking(one, model, selector, rows=X, labels=y) for one in task.wordings]
         rows = np.setdiff1d(np.arange(len(X)), shown_rows(selector))
         targets = task.index([y[i] for i in rows])
@@ -158,7 +158,7 @@ class Readout(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"features must be 'labels', 'vocabulary' or 'hidden'. Got {self.features!r}.")
         if not is_language_model(model):
             raise UnsupportedError(f"Readout needs a language model. {model!r} is an encoder: use Embedding().")
-        if self.features != "labels" and not isinstance(model, Reader):
+        if self.features != "labels" and not is_reader(model):
             raise UnsupportedError(
                 f"{model!r} ({kind_of(model)}) does not show its {self.features} at the hole: use Readout('labels')."
             )

@@ -1,0 +1,166 @@
+"""compare: whether one classifier is better than another, on the same rows drawn again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fewshot.errors import InputError, UnsupportedError
+from fewshot.evaluation.metrics import HIGHER_IS_BETTER, METRICS, WITHOUT_PROBABILITIES, bootstrap, metrics, percentiles
+from fewshot.evaluation.predictions import check_named, check_resampling, labelled, predict
+from fewshot.evaluation.tables import Result, frame, html, need_pandas
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Comparison", "compare"]
+
+_COMPARED = [name for name in METRICS if name != "ECE"]  # which is no mean over rows, and biased upwards
+_ROUNDING = 1e-9  # equal probabilities, computed in two ways, differ by less
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison(Result):
+    """Which classifier is better than which; prints as statements.
+
+    Attributes
+    ----------
+    values : DataFrame
+        A row for each classifier, best first: its value, and the ends of the interval, low and high.
+    pairs : DataFrame
+        A row for each pair a and b, of which a has the better value: the difference, by how much a is better (positive
+        also where a lower metric is the better one); the ends of its interval, low and high; better, the share of the
+        resamples in which a is better, ties counted half; and beats, whether the whole interval is above 0.
+    metric : str
+        What they were compared by.
+    n : int
+        Number of rows.
+    n_bootstrap : int
+        Number of resamples.
+    level : float
+        Confidence level of the intervals.
+    """
+
+    values: pd.DataFrame
+    pairs: pd.DataFrame
+    metric: str
+    n: int
+    n_bootstrap: int
+    level: float
+
+    def _repr_html_(self) -> str:
+        return html(self.values, self.pairs)
+
+    def __str__(self) -> str:
+        head = (
+            f"{self.metric} on {self.n} rows, {100 * self.level:g} % intervals of {self.n_bootstrap} paired resamples"
+        )
+        return "\n".join([head, *(self._statement(pair) for pair in self.pairs.to_dict("records"))])
+
+    def _statement(self, pair: Mapping[Any, Any]) -> str:
+        points = self.metric in HIGHER_IS_BETTER  # those are shares
+        difference, low, high = (
+            f"{100 * pair[name]:.1f}" if points else f"{pair[name]:.3f}" for name in ("difference", "low", "high")
+        )
+        by = f"{difference} {'points' if points else 'of ' + self.metric} [{low}, {high}]"
+        if pair["beats"]:
+            return f"{pair['a']} beats {pair['b']} by {by}"
+        return f"no difference shown between {pair['a']} and {pair['b']}: {by}"
+
+
+def compare(
+    clfs: Mapping[str, Any],
+    X: Any,
+    y: Any,
+    *,
+    metric: str = "accuracy",
+    n_bootstrap: int = 1000,
+    level: float = 0.95,
+    random_state: int = 0,
+) -> Comparison:
+    """Compare fitted classifiers on the same labelled rows, none of which they were fitted on.
+
+    All classifiers are measured on the same resamples of the rows. What makes a row hard for all of them so drops out
+    of the differences, and a small difference shows that separate intervals would hide.
+
+    Parameters
+    ----------
+    clfs : mapping of str to estimator
+        At least two fitted classifiers of texts, one class a text, under the names that the result uses.
+    X, y, n_bootstrap, level, random_state
+        As for `evaluate`.
+    metric : {"accuracy", "macro-F1", "log loss", "Brier"}
+        What they are compared by.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    InputError
+        When there are fewer than two classifiers, or one of them does not know a label.
+    UnsupportedError
+        When texts may have several labels, or a classifier has no probabilities for the metric.
+    ImportError
+        When pandas is not installed.
+
+    Notes
+    -----
+    Each interval is of its own pair: where many pairs of equal classifiers are compared, one in twenty is still called
+    a win at level 0.95. As in `evaluate`, the rows are drawn again and the fits are not.
+
+    Examples
+    --------
+    >>> from fewshot import Classifier, FakeLM
+    >>> from fewshot.evaluation import compare
+    >>> words = {"good": "good", "poor": "poor"}
+    >>> knows = FakeLM(lambda query: [query.prefix.count("fun"), query.prefix.count("dull")])
+    >>> guesses = FakeLM(lambda query: [1.0, 0.0])
+    >>> template = "{{ text }} It was {{ label }}"
+    >>> clfs = {name: Classifier(lm, template, words).fit() for name, lm in [("b", guesses), ("a", knows)]}
+    >>> print(compare(clfs, ["fun", "dull"] * 50, ["good", "poor"] * 50))
+    accuracy on 100 rows, 95 % intervals of 1000 paired resamples
+    a beats b by 50.0 points [41.0, 60.0]
+    """
+    need_pandas()
+    check_named(clfs, 2)
+    if metric not in _COMPARED:
+        raise InputError(f"metric must be one of {', '.join(map(repr, _COMPARED))}. Got {metric!r}.")
+    if metric not in WITHOUT_PROBABILITIES:
+        for name, clf in clfs.items():
+            if not hasattr(clf, "predict_proba"):
+                raise UnsupportedError(
+                    f"The classifier {name!r} has no predict_proba, which {metric!r} needs: compare by 'accuracy'."
+                )
+    check_resampling(n_bootstrap, level)
+    X, labels = labelled(X, y)
+    found = [predict(clf, X, labels) for clf in clfs.values()]
+    sign = 1 if metric in HIGHER_IS_BETTER else -1
+    values = np.array([metrics(one)[metric] for one in found])
+    resampled = bootstrap(found, METRICS[metric], n_bootstrap, random_state)
+    order = np.argsort(-sign * values, kind="stable").tolist()
+    names = list(clfs)
+    pairs: dict[str, list[Any]] = {name: [] for name in ("a", "b", "difference", "low", "high", "better", "beats")}
+    for a, b in combinations(order, 2):
+        gaps = sign * (resampled[a] - resampled[b])
+        low, high = percentiles(gaps, level)
+        share = float((gaps > _ROUNDING).mean() + (np.abs(gaps) <= _ROUNDING).mean() / 2)
+        row = (names[a], names[b], float(sign * (values[a] - values[b])), low, high, share, low > _ROUNDING)
+        for column, cell in zip(pairs.values(), row, strict=True):
+            column.append(cell)
+    ends = [percentiles(resampled[i], level) for i in order]
+    table = frame(
+        {
+            "name": [names[i] for i in order],
+            "value": values[order].tolist(),
+            "low": [low for low, _ in ends],
+            "high": [high for _, high in ends],
+        },
+        "name",
+    )
+    return Comparison(table, frame(pairs), metric, len(labels), int(n_bootstrap), float(level))

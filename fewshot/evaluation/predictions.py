@@ -1,0 +1,142 @@
+"""What a fitted classifier says of labelled rows, checked, as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewshot.classifier import Classifier
+from fewshot.errors import InputError, UnsupportedError
+from fewshot.models.base import FloatArray, IntArray
+from fewshot.rows import as_indicator, as_labels, as_rows
+
+__all__ = ["Predictions", "check_classifier", "check_named", "check_resampling", "labelled", "predict"]
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Labels and predictions as columns among the classes.
+
+    Parameters
+    ----------
+    classes : list
+    targets, predicted : ndarray of shape (n_rows,)
+    proba : ndarray of shape (n_rows, n_classes) or None
+        None where the classifier has no probabilities.
+    """
+
+    classes: list[Any]
+    targets: IntArray
+    predicted: IntArray
+    proba: FloatArray | None
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether each prediction is right."""
+        right: NDArray[np.bool_] = self.predicted == self.targets
+        return right
+
+    @property
+    def probabilities(self) -> FloatArray:
+        """The probabilities, which are there."""
+        assert self.proba is not None
+        return self.proba
+
+
+def labelled(X: Any, y: Any) -> tuple[Any, list[Any]]:
+    """The checked rows and labels; a frame stays a frame, since a pipeline may pick its columns by name."""
+    rows = as_rows(X)
+    if as_indicator(y, len(rows)) is not None:
+        raise UnsupportedError("y must be one class a text here. Got an indicator matrix: evaluate each label alone.")
+    return X if hasattr(X, "columns") else rows, as_labels(y, len(rows))
+
+
+def check_classifier(clf: Any, name: str = "clf") -> None:
+    """Refuse what is no classifier, before anything is computed."""
+    if isinstance(clf, type) or not callable(getattr(clf, "predict", None)):
+        raise UnsupportedError(f"{name} must be a classifier of texts, such as Classifier(). Got {clf!r}.")
+
+
+def check_named(clfs: Any, least: int) -> None:
+    """Refuse what is no mapping of names to enough classifiers."""
+    if not isinstance(clfs, Mapping) or len(clfs) < least:
+        got = len(clfs) if isinstance(clfs, Mapping) else type(clfs).__name__
+        raise InputError(f"Give a mapping of names to classifiers, {{'a': clf, ...}}, at least {least}. Got {got}.")
+    for name, clf in clfs.items():
+        if not isinstance(name, str):
+            raise InputError(f"The name of a classifier must be a string. Got {name!r}.")
+        check_classifier(clf, f"The classifier {name!r}")
+
+
+def check_resampling(n_bootstrap: Any, level: Any) -> None:
+    """Refuse numbers that make no interval."""
+    if not isinstance(n_bootstrap, int | np.integer) or n_bootstrap < 1:
+        raise InputError(f"n_bootstrap must be an integer of at least 1, such as 1000. Got {n_bootstrap!r}.")
+    if not 0 < level < 1:
+        raise InputError(f"level must be above 0 and below 1, such as 0.95. Got {level!r}.")
+
+
+def predict(clf: Any, X: Any, labels: list[Any]) -> Predictions:
+    """Ask a fitted classifier about the rows.
+
+    Raises
+    ------
+    InputError
+        When the classifier does not know a label.
+    UnsupportedError
+        When a text may have several labels.
+    """
+    if getattr(clf, "multi_label_", False):
+        raise UnsupportedError(
+            f"{type(clf).__name__} was fitted for several labels a text. Here a text has one class: evaluate each "
+            "label alone."
+        )
+    proba = _probabilities(clf, X) if hasattr(clf, "predict_proba") else None
+    # our own prediction is the most probable class; others may have a threshold, and are asked
+    said = None if isinstance(clf, Classifier) else np.asarray(clf.predict(X))
+    if said is not None and said.ndim != 1:
+        raise UnsupportedError(
+            f"{type(clf).__name__} predicts an array of shape {said.shape}. Here a text has one class: evaluate each "
+            "label alone."
+        )
+    known = getattr(clf, "classes_", None)
+    if known is None:
+        if proba is not None or said is None:
+            raise UnsupportedError(f"{type(clf).__name__} has no classes_: its probabilities have no names.")
+        known = sorted({*labels, *said.tolist()})
+    classes = np.asarray(known).tolist()
+    if proba is not None and proba.shape != (len(labels), len(classes)):
+        raise InputError(
+            f"{type(clf).__name__}.predict_proba must return an array of shape ({len(labels)}, {len(classes)}), a row "
+            f"for each text and a column for each of classes_. Got {proba.shape}."
+        )
+    where = {name: i for i, name in enumerate(classes)}
+    unknown = [label for label in labels if label not in where]
+    if unknown:
+        raise InputError(
+            f"The classifier does not know {sorted(set(unknown))[:5]}, the label of {len(unknown)} rows. It knows "
+            f"{classes}: correct or drop these rows, or fit it on some of that label."
+        )
+    strange = [] if said is None else [label for label in said.tolist() if label not in where]
+    if strange:
+        raise InputError(f"{type(clf).__name__} predicts {strange[0]!r}, which is not among its classes, {classes}.")
+    targets = np.array([where[label] for label in labels], dtype=np.int64)
+    if said is None:
+        assert proba is not None
+        return Predictions(classes, targets, proba.argmax(axis=1), proba)
+    return Predictions(classes, targets, np.array([where[label] for label in said.tolist()], dtype=np.int64), proba)
+
+
+def _probabilities(clf: Any, X: Any) -> FloatArray:
+    found = clf.predict_proba(X)
+    proba: FloatArray = np.asarray(found, dtype=np.float64)
+    if proba.ndim != 2 or not np.allclose(proba.sum(axis=1), 1, atol=1e-3):
+        raise UnsupportedError(
+            f"The probabilities of {type(clf).__name__} do not sum to 1 for each text, as where a text may have "
+            "several labels. Here a text has one class: evaluate each label alone."
+        )
+    return proba

@@ -1,0 +1,170 @@
+"""evaluate: the metrics of one classifier with their intervals, and a table of its classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fewshot.evaluation.metrics import intervals, metrics
+from fewshot.evaluation.predictions import Predictions, check_classifier, check_resampling, labelled, predict
+from fewshot.evaluation.tables import Result, frame, html, need_pandas, printed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Evaluation", "evaluate"]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation(Result):
+    """How good a classifier is on some rows; prints as a table.
+
+    Attributes
+    ----------
+    metrics : DataFrame
+        A row for each metric, with its value and the ends of its interval, low and high.
+    classes : DataFrame
+        A row for each class: precision, recall, f1, support (the number of rows of that class), and where there are
+        probabilities "mean probability", the share of the rows that they expect to be of the class. A ratio of nothing
+        to nothing is 0.
+    n : int
+        Number of rows.
+    n_bootstrap : int
+        Number of resamples.
+    level : float
+        Confidence level of the intervals.
+    """
+
+    metrics: pd.DataFrame
+    classes: pd.DataFrame
+    n: int
+    n_bootstrap: int
+    level: float
+
+    def _repr_html_(self) -> str:
+        return html(self.metrics, self.classes)
+
+    def __str__(self) -> str:
+        rows = [
+            [str(name), *(f"{value:.3f}" for value in values)]
+            for name, values in zip(self.metrics.index, self.metrics.to_numpy().tolist(), strict=True)
+        ]
+        by_class = [
+            [str(name), *(f"{value:.0f}" if column == "support" else f"{value:.3f}" for column, value in row.items())]
+            for name, row in zip(self.classes.index, self.classes.to_dict("records"), strict=True)
+        ]
+        return "\n".join(
+            [
+                f"{self.n} rows, {100 * self.level:g} % intervals of {self.n_bootstrap} resamples",
+                "",
+                printed(["metric", "value", "low", "high"], rows),
+                "",
+                printed(["class", *map(str, self.classes.columns)], by_class),
+            ]
+        )
+
+
+def evaluate(
+    clf: Any, X: Any, y: Any, *, n_bootstrap: int = 1000, level: float = 0.95, random_state: int = 0
+) -> Evaluation:
+    """Measure a fitted classifier on labelled rows that it was not fitted on.
+
+    Parameters
+    ----------
+    clf : estimator
+        Any fitted classifier of texts, one class a text. A `Classifier` is asked about each text once; another one by
+        ``predict``, and by ``predict_proba`` where it has that.
+    X : list, array, Series or DataFrame
+        Texts, or rows of fields.
+    y : list, array or Series of shape (n_texts,)
+        The class of each row.
+    n_bootstrap : int
+        How often the rows are drawn again for the intervals.
+    level : float
+        Confidence level of the intervals, above 0 and below 1.
+    random_state : int
+        Seed of the resamples, which are the same for all metrics.
+
+    Returns
+    -------
+    Evaluation
+        Accuracy, macro-F1, and where there are probabilities log loss, Brier score and expected calibration error.
+
+    Raises
+    ------
+    InputError
+        When a label is not among the classes of the classifier, or an argument is not what it should be.
+    UnsupportedError
+        When texts may have several labels.
+    ImportError
+        When pandas is not installed.
+
+    See Also
+    --------
+    compare : Whether one classifier is better than another.
+    calibration_error : The expected calibration error.
+
+    Notes
+    -----
+    Macro-F1 is the mean over the classes that occur among labels or predictions. In the log loss (nats), probabilities
+    below 1e-9 count as that. The Brier score is the sum of squares over all classes, from 0 to 2, so that it means the
+    same for any number of classes; scikit-learn halves it for two. The expected calibration error is that of the most
+    probable class, in 15 bins of equal mass.
+
+    The intervals are percentiles over resamples of the rows: they say what other rows would have given, not what
+    another fit would have. That of the expected calibration error is another one, and wide: chance makes this metric
+    larger, in a resample more than in the rows themselves. It is the value with the noise of the bins on both sides.
+
+    Examples
+    --------
+    >>> from fewshot import Classifier, FakeLM
+    >>> from fewshot.evaluation import evaluate
+    >>> lm = FakeLM(lambda query: [query.prefix.count("fun"), query.prefix.count("dull")])
+    >>> clf = Classifier(lm, "{{ text }} It was {{ label }}", {"good": "good", "poor": "poor"}).fit()
+    >>> result = evaluate(clf, ["fun", "dull", "fun fun", "fun"], ["good", "poor", "good", "poor"], n_bootstrap=200)
+    >>> print(result)
+    4 rows, 95 % intervals of 200 resamples
+    ...
+    >>> result.metrics.loc["accuracy"].tolist()
+    [0.75, 0.25, 1.0]
+    """
+    need_pandas()
+    check_classifier(clf)
+    check_resampling(n_bootstrap, level)
+    X, labels = labelled(X, y)
+    found = predict(clf, X, labels)
+    values = metrics(found)
+    ends = intervals(found, values, n_bootstrap, level, random_state).values()
+    return Evaluation(
+        frame(
+            {
+                "metric": list(values),
+                "value": list(values.values()),
+                "low": [low for low, _ in ends],
+                "high": [high for _, high in ends],
+            },
+            "metric",
+        ),
+        _by_class(found),
+        len(labels),
+        int(n_bootstrap),
+        float(level),
+    )
+
+
+def _by_class(p: Predictions) -> pd.DataFrame:
+    size = len(p.classes)
+    hits = np.bincount(p.targets[p.right], minlength=size)
+    support, said = (np.bincount(columns, minlength=size) for columns in (p.targets, p.predicted))
+    columns: dict[str, Any] = {
+        "class": p.classes,
+        "precision": (hits / np.maximum(said, 1)).tolist(),
+        "recall": (hits / np.maximum(support, 1)).tolist(),
+        "f1": (2 * hits / np.maximum(support + said, 1)).tolist(),
+        "support": support.tolist(),
+    }
+    if p.proba is not None:
+        columns["mean probability"] = p.proba.mean(axis=0).tolist()
+    return frame(columns, "class")

@@ -1,0 +1,119 @@
+"""Results that are pandas frames: where pandas comes from, their way through JSON, and how they print."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from importlib.metadata import requires
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from fewshot.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Result", "frame", "html", "need_pandas", "printed"]
+
+
+def need_pandas() -> None:
+    """Raise before anything is computed where the tables could not be made.
+
+    Raises
+    ------
+    ImportError
+        When pandas is not installed; the message names the extra that brings it.
+    """
+    try:
+        import pandas  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"The results are tables of pandas, which is not installed: pip install 'fewshot[{_extra('pandas')}]'"
+        ) from error
+
+
+def _extra(library: str) -> str:
+    """The smallest extra that brings a library, as the metadata of this package has it."""
+    members: dict[str, list[str]] = {}
+    for line in requires("fewshot") or ():
+        found = re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]", line)
+        if found:
+            members.setdefault(found[2], []).append(found[1])
+    return min((name for name, own in members.items() if library in own), key=lambda name: len(members[name]))
+
+
+def frame(columns: Mapping[str, Sequence[Any]], index: str | None = None) -> pd.DataFrame:
+    """Make a table of named columns; one of them may be the index. None is not a number."""
+    import pandas as pd
+
+    made = pd.DataFrame(
+        {
+            name: np.array(values, dtype=np.float64) if any(value is None for value in values) else list(values)
+            for name, values in columns.items()
+        }
+    )
+    return made if index is None else made.set_index(index)
+
+
+class Result:
+    """Base of the results: dataclasses of frames, numbers and strings, which go through JSON without loss."""
+
+    def to_json(self) -> str:
+        """Return all of it as JSON; `from_json` reads it."""
+        values = {one.name: _packed(getattr(self, one.name)) for one in fields(self)}  # type: ignore[arg-type]
+        return json.dumps({"result": type(self).__name__, **values}, allow_nan=False, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        InputError
+            When the text is something else.
+        """
+        need_pandas()
+        try:
+            found = json.loads(text)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"text must be the JSON that {cls.__name__}.to_json() wrote. Got {text!r:.60}.") from error
+        names = [one.name for one in fields(cls)]  # type: ignore[arg-type]
+        if not isinstance(found, dict) or found.get("result") != cls.__name__ or not found.keys() >= set(names):
+            what = found.get("result") if isinstance(found, dict) else None
+            got = f"that of {what}" if isinstance(what, str) and what != cls.__name__ else f"{text!r:.60}"
+            raise InputError(f"text must be the JSON that {cls.__name__}.to_json() wrote. Got {got}.")
+        return cls(**{name: _unpacked(found[name]) for name in names})
+
+
+def html(*frames: pd.DataFrame) -> str:
+    """Tables one below the other, for a notebook."""
+    return "".join(one.to_html(float_format="{:.3f}".format) for one in frames)
+
+
+def printed(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Lay cells out as plain text, the first columns to the left and the others to the right."""
+    table = [header, *rows]
+    widths = [max(len(line[i]) for line in table) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            f"{cell:{width}}" if i < left else f"{cell:>{width}}"
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in table
+    )
+
+
+def _packed(value: Any) -> Any:
+    if not hasattr(value, "columns"):
+        return value
+    index = value.index.name
+    flat = value if index is None else value.reset_index()
+    columns = {name: [None if one != one else one for one in flat[name].tolist()] for name in flat.columns}  # noqa: PLR0124
+    return {"index": index, "columns": columns}
+
+
+def _unpacked(value: Any) -> Any:
+    return frame(value["columns"], value["index"]) if isinstance(value, dict) else value
