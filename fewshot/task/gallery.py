@@ -3,15 +3,62 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
+from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 from fewshot.errors import TemplateError
 from fewshot.task.template import Template
 
-__all__ = ["get", "names"]
+__all__ = ["get", "names", "table"]
 
 _PACKAGE = Path(__file__).resolve().parent.parent
+_SHOWN = 6  # classes of one template in a table
+
+
+class Row(NamedTuple):
+    """One template in a table."""
+
+    name: str
+    fields: str
+    classes: str
+    description: str
+
+
+@dataclass(frozen=True, repr=False)
+class Table:
+    """Templates side by side: plain text when printed, an HTML table in a notebook."""
+
+    rows: tuple[Row, ...]
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __str__(self) -> str:
+        lines: list[tuple[str, ...]] = [Row._fields, *self.rows]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(Row._fields))]
+        lines.insert(1, tuple("-" * width for width in widths))
+        padded = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+        return "\n".join(line.rstrip() for line in padded)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        left = "style='text-align:left;vertical-align:top'"  # the colours are the notebook's own
+        head = "".join(f"<th {left}>{name}</th>" for name in Row._fields)
+        body = "".join(
+            f"<tr><td {left}><code>{escape(row.name)}</code></td>"
+            + "".join(f"<td {left}>{escape(cell)}</td>" for cell in row[1:])
+            + "</tr>"
+            for row in self.rows
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _folder() -> Path:
@@ -26,8 +73,8 @@ def names(task: str | None = None) -> list[str]:
     Examples
     --------
     >>> from fewshot import gallery
-    >>> gallery.names("generic")
-    ['generic/causal', 'generic/encoder', 'generic/entailment', 'generic/masked']
+    >>> gallery.names("sst2")
+    ['sst2/it_was', 'sst2/review']
     """
     paths = sorted(_folder().glob("*/*.jinja"))
     found = [path.relative_to(_folder()).with_suffix("").as_posix() for path in paths]
@@ -50,9 +97,51 @@ def get(name: str) -> Template:
     'A joy to watch. It was great.'
     """
     if name not in names():  # a listing, not a path: a name can't climb out of the gallery
-        close = difflib.get_close_matches(name, names(), n=3, cutoff=0.4) or names()
         raise TemplateError(
-            f"There is no template {name!r} in the gallery; near it: {', '.join(close)}. A template's own source has "
+            f"There is no template {name!r} in the gallery; {_near(name, names())}. A template's own source has "
             "a hole, {{ label }}."
         )
     return Template.from_file(_folder() / f"{name}.jinja", name=name)
+
+
+def table(task: str | None = None) -> Table:
+    """Names, fields, classes and descriptions of all templates, or of one task's, as a table.
+
+    A template without label words of its own takes any classes.
+
+    Raises
+    ------
+    TemplateError
+        When there is no such task; the nearest ones are given.
+
+    Examples
+    --------
+    >>> from fewshot import gallery
+    >>> [row.name for row in gallery.table("subj")]
+    ['subj/input_type', 'subj/this_is']
+    >>> print(gallery.table("subj"))  # doctest: +ELLIPSIS
+    name             fields  classes                description
+    ---------------  ------  ---------------------  ---...
+    subj/input_type  text    objective, subjective  Whether a sentence states an opinion or a fact, for causal ...
+    subj/this_is     text    objective, subjective  Whether a sentence states an opinion or a fact, for masked ...
+    """
+    found = names(task)
+    if not found:
+        raise TemplateError(f"There is no task {task!r} in the gallery; {_near(str(task), _tasks())}.")
+    return Table(tuple(_row(get(name)) for name in found))
+
+
+def _row(template: Template) -> Row:
+    classes = [str(one) for one in template.words or ("any",)]
+    shown = classes if len(classes) <= _SHOWN else [*classes[:_SHOWN], f"… ({len(classes)})"]
+    description = str(template.metadata.get("description", ""))
+    return Row(str(template.name), ", ".join(template.fields), ", ".join(shown), description)
+
+
+def _tasks() -> list[str]:
+    return sorted({name.partition("/")[0] for name in names()})
+
+
+def _near(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    return f"near it: {', '.join(close)}" if close else f"its tasks: {', '.join(_tasks())}"
