@@ -1,4 +1,4 @@
-"""The command line: demo, classify and templates."""
+"""The command line: demo, classify, lint and templates."""
 
 from __future__ import annotations
 
@@ -87,6 +87,41 @@ def classify(  # noqa: PLR0917 - typer reads the options from the signature
 
 
 @app.command()
+def lint(
+    file: Annotated[str, typer.Argument(help="A .jinja file, or a gallery name.")],
+    model: Annotated[
+        str | None, typer.Option(help="Hub name or folder; without one, only the text is checked.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="CSV or JSON Lines (.jsonl) of rows to fill it with.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Class names, separated by commas.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Check a template before compute is spent; exit code 1 when there are errors.
+
+    fewshot lint mail.jinja --model HuggingFaceTB/SmolLM2-360M --data mail.csv --labels billing,praise,bug
+    """
+    from fewshot.errors import TemplateError
+    from fewshot.lint import lint, unparsed
+    from fewshot.task import gallery
+    from fewshot.task.template import Template
+    from fewshot.task.verbalizer import as_verbalizer
+
+    rows = None if data is None else _read(data)
+    if not Path(file).is_file() and not file.endswith(".jinja"):
+        template = gallery.get(file)
+    elif not Path(file).is_file():
+        raise InputError(f"There is no file {file!r}.")
+    else:
+        try:
+            template = Template.from_file(file)
+        except TemplateError as error:
+            _report(unparsed(Path(file).name, error), as_json)
+            return
+    words = as_verbalizer(template.words, _names(labels)) if labels else None
+    _report(lint(template, model, rows, words), as_json)
+
+
+@app.command()
 def templates(
     name: Annotated[str | None, typer.Argument(help="A template to show, or a task to list.")] = None,
 ) -> None:
@@ -96,11 +131,7 @@ def templates(
     if name and "/" in name:
         typer.echo(gallery.get(name).source)
         return
-    found = gallery.names(name)
-    if not found:
-        gallery.get(str(name))  # raises, with the nearest names
-    for one in found:
-        typer.echo(f"{one:24} {gallery.get(one).metadata.get('description', '')}")
+    typer.echo(gallery.table(name))
 
 
 def main() -> None:
@@ -113,6 +144,12 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+
+
+def _report(report: Any, as_json: bool) -> None:
+    typer.echo(report.to_json() if as_json else str(report))
+    if not report.ok:
+        raise typer.Exit(1)
 
 
 def _names(labels: str | None) -> list[str]:

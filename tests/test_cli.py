@@ -156,7 +156,7 @@ def test_templates_lists_and_shows_the_gallery(monkeypatch, capsys):
     assert code == 0
     assert "sst2/it_was" in out
     assert "masked language models" in out
-    assert run(monkeypatch, capsys, "templates", "sst2")[1].count("\n") == 2
+    assert run(monkeypatch, capsys, "templates", "sst2")[1].count("\n") == 4  # two of them under a head
     assert "{{ text | shorten }} It was {{ label }}." in run(monkeypatch, capsys, "templates", "sst2/it_was")[1]
     code, _, err = run(monkeypatch, capsys, "templates", "sst3")
     assert code == 1
@@ -182,3 +182,45 @@ def test_the_demo_runs_offline_and_saves_its_picture(mini, monkeypatch, tmp_path
     assert code == 0
     assert out.count("95 % interval") == 2
     assert (tmp_path / "matrix.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_lint_names_what_is_wrong_and_exits_with_1(monkeypatch, capsys, mail, tmp_path):
+    good, misspelt, broken = (tmp_path / name for name in ("good.jinja", "misspelt.jinja", "broken.jinja"))
+    good.write_text("{{ text }} It was {{ label }}\n")
+    misspelt.write_text("{{ txt }} It was {{ label }}\n")
+    broken.write_text("{{ text }}\nIt was {{ label x }}\n")
+    code, out, _ = run(monkeypatch, capsys, "lint", good, "--data", mail, "--labels", "good,bad")
+    assert code == 0
+    assert "fields      text; unused: id" in out
+    assert out.endswith("nothing found.\n")
+    code, out, err = run(monkeypatch, capsys, "lint", misspelt, "--data", mail)
+    assert code == 1
+    assert "error: The template uses the field 'txt'" in out
+    assert "cure: Write {{ text }}" in out
+    assert err == ""
+    code, out, err = run(monkeypatch, capsys, "lint", broken)
+    assert code == 1
+    assert "(line 2):\n    It was {{ label x }}\n           ^" in out
+    assert err == ""
+    code, out, _ = run(monkeypatch, capsys, "lint", broken, "--json")
+    assert code == 1
+    assert json.loads(out)["findings"][0]["level"] == "error"
+
+
+def test_lint_asks_a_model_and_reads_the_gallery(monkeypatch, capsys, mail, tmp_path):
+    import fewshot.lint
+
+    monkeypatch.setattr(fewshot.lint, "load", lambda model: FakeLM(lambda query: [-1.0 for _ in query.candidates]))
+    code, out, _ = run(monkeypatch, capsys, "lint", "sst2/it_was", "--model", "some/model", "--data", mail, "--json")
+    assert code == 0
+    report = json.loads(out)
+    assert report["ok"]
+    assert report["tokens"]["longest"] == 7
+    assert [line["label"] for line in report["words"]] == ["negative", "positive"]
+    code, _, err = run(monkeypatch, capsys, "lint", tmp_path / "nothing.jinja")
+    assert code == 1
+    assert "There is no file" in err
+    assert run(monkeypatch, capsys, "lint", "sst3")[0] == 1
+    code, _, err = run(monkeypatch, capsys, "lint", "sst2/it_was", "--labels", "negative,neutral")
+    assert code == 1
+    assert "'neutral' has no label words" in err

@@ -68,6 +68,7 @@ LAYERS = [
     {"cli", "__main__", "demo", "evaluation", "plotting", "conformal", "selection", "embedded.build"},
     {"classifier", "persistence"},
     {"strategies", "adaptation", "automatic"},
+    {"lint"},
     {"rows", "preview", "objective", "checkpoints", "demonstrations", "calibration", "datasets", "task.gallery"},
     {"strategies.head"},
     {"models", "embedded"},

@@ -7,7 +7,7 @@ import re
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError as JinjaError
 from jinja2 import UndefinedError
@@ -16,6 +16,9 @@ from fewshot.errors import InputError, TemplateError
 from fewshot.models.base import Kind, Query, Turn
 from fewshot.task.parsing import LABELS, Compiled, compile_source, joined, plain, split_front_matter
 from fewshot.task.prompt import Prompt
+
+if TYPE_CHECKING:
+    from fewshot.lint import LintReport
 
 __all__ = ["Row", "Template"]
 
@@ -228,6 +231,12 @@ class Template:
             except _RENDERING as error:
                 raise TemplateError(f"The text around the hole can't be rendered: {error}") from error
         return Prompt(pieces).fill(word).strip()
+
+    def lint(self, model: Any = None, X: Any = None, verbalizer: Any = None) -> LintReport:
+        """Say what the template does to fields, tokens and label words, as `fewshot.lint.lint` describes."""
+        from fewshot.lint import lint  # it lies above the task
+
+        return lint(self, model, X, verbalizer)
 
     def _variables(self, row: Row) -> dict[str, Any]:
         names = self._compiled.fields
