@@ -112,13 +112,11 @@ CASES: list[tuple[str, Callable[..., Classifier]]] = [
     ("embedding-knn", case(HashEncoder, lambda: Embedding(head=KNeighborsClassifier(3)))),
     ("embedding-svm", case(HashEncoder, lambda: Embedding(head=LinearSVC()))),
     ("auto-lm", case(keyword_lm, Auto)),
-    ("auto-encoder", case(HashEncoder, Auto)),
-    ("default-lm", case(keyword_lm, lambda: None)),
-    ("default-encoder", case(HashEncoder, lambda: None)),
+    ("default-encoder", case(HashEncoder, lambda: None)),  # which is Auto() as well
 ]
 NEEDS_LABELS = {  # can't be fitted zero-shot
     *("shots", "shots-random", "shots-first", "shots-nearest", "generate-shots"),
     *("readout", "readout-hidden", "readout-knn"),
 }
-CALIBRATES = {"calibrated", "auto-lm", "default-lm"}  # learns from unlabelled texts
-TAKES_WEIGHTS = {"readout", "readout-hidden", "embedding", "embedding-svm", "auto-encoder", "default-encoder"}
+CALIBRATES = {"calibrated", "auto-lm"}  # learns from unlabelled texts
+TAKES_WEIGHTS = {"readout", "readout-hidden", "embedding", "embedding-svm", "default-encoder"}

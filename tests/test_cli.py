@@ -160,7 +160,7 @@ def test_templates_lists_and_shows_the_gallery(monkeypatch, capsys):
     assert "{{ text | shorten }} It was {{ label }}." in run(monkeypatch, capsys, "templates", "sst2/it_was")[1]
     code, _, err = run(monkeypatch, capsys, "templates", "sst3")
     assert code == 1
-    assert "no template 'sst3'" in err
+    assert "no task 'sst3'" in err
 
 
 def test_help_and_wrong_options():

@@ -462,6 +462,10 @@ def test_a_head_finds_an_unseen_class_improbable(name):
 
 def test_auto_fits_the_strategy_to_the_model():
     X, y = data(3)
+    default = Classifier(HashEncoder(), random_state=0).fit(X, y)
+    assert isinstance(default.strategy_, Auto)
+    named = Classifier(HashEncoder(), strategy=Auto(), random_state=0).fit(X, y)
+    np.testing.assert_array_equal(named.predict_proba(NEW), default.predict_proba(NEW))
 
     def chosen(model, *rows):
         return Classifier(model, strategy=Auto()).fit(*rows).strategy_.chosen_
