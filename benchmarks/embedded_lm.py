@@ -5,7 +5,7 @@
 CORPUS is the text file that the model was built from: the loss is measured on the passages that the build kept out
 (`python -m fewshot.embedded.build`), in blocks of 96 tokens of which 15 % are hidden (80/10/10), always the same ones.
 DATA holds one folder a set with train.csv.gz and test.csv.gz, columns text and label. Balanced accuracy with gallery
-templates, once raw, and once with ``Prompting(calibration="batch")``: less the log of the label words' mean shares on
+templates, once raw, and once with ``Prompting(calibration="batch")``: less the label words' mean log-shares on
 up to 500 unlabelled training rows.
 """
 
@@ -57,7 +57,7 @@ def accuracy(model: object, data: Path, name: str, template: str, part: str) -> 
     rows = some(rows)
     train = train.drop(rows.index) if part == "train" else train
     started = time.perf_counter()
-    raw = Classifier(model, template).fit()
+    raw = Classifier(model, template, strategy=Prompting()).fit()
     lifted = Classifier(model, template, strategy=Prompting(calibration="batch")).fit(some(train, 500).text)
     scores = [balanced_accuracy_score(rows.label, clf.predict(rows.text)) for clf in (raw, lifted)]
     return *scores, time.perf_counter() - started
