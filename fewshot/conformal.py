@@ -17,8 +17,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted
 
 from fewshot.errors import InputError, UnsupportedError
-from fewshot.models.base import FloatArray, IntArray
-from fewshot.rows import as_indicator, as_labels, as_rows
+from fewshot.models.base import FloatArray
+from fewshot.rows import columns_of, labelled
 
 __all__ = ["ConformalClassifier", "fit_threshold", "predict_or_none"]
 
@@ -111,7 +111,7 @@ class ConformalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.method not in ("lac", "aps"):
             raise InputError(f"method must be 'lac' or 'aps'. Got {self.method!r}.")
         _check_probabilistic(self.classifier)
-        X, labels = _labelled(X, y)
+        X, labels = labelled(X, y)
         frozen = isinstance(self.classifier, FrozenEstimator)
         n = len(labels) if frozen else self._n_calibration(len(labels))
         needed = ceil(1 / self.alpha - 1 - _EPS)
@@ -127,7 +127,7 @@ class ConformalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
             classifier = clone(classifier).fit(X_fit, y_fit)
         proba = _probabilities(classifier, X)
-        against = np.sort(_against(proba, self.method)[np.arange(n), _columns(labels, classifier.classes_)])
+        against = np.sort(_against(proba, self.method)[np.arange(n), columns_of(labels, classifier.classes_)])
         # the ceil((n + 1) * (1 - alpha))-th smallest, counted from the end
         self.quantile_ = float(against[n - floor((n + 1) * self.alpha + _EPS)])
         self.classifier_, self.classes_, self.n_calibration_ = classifier, classifier.classes_, n
@@ -210,12 +210,12 @@ def fit_threshold(classifier: Any, X: Any, y: Any, precision: float = 0.95, *, n
     """
     if not 0 < precision <= 1:
         raise InputError(f"precision must be above 0 and at most 1, such as 0.95. Got {precision!r}.")
-    X, labels = _labelled(X, y)
+    X, labels = labelled(X, y)
     proba = _probabilities(classifier, X)
     _check_none_label(none_label, classifier.classes_)
     known = [i for i, label in enumerate(labels) if label != none_label]
     right = np.zeros(len(labels), dtype=bool)  # so any answer to a row of no class is wrong
-    right[known] = proba.argmax(axis=1)[known] == _columns([labels[i] for i in known], classifier.classes_)
+    right[known] = proba.argmax(axis=1)[known] == columns_of([labels[i] for i in known], classifier.classes_)
     top = proba.max(axis=1)
     order = np.argsort(-top)
     shares = np.cumsum(right[order]) / np.arange(1, len(top) + 1)
@@ -262,14 +262,6 @@ def predict_or_none(classifier: Any, X: Any, threshold: float, *, none_label: An
     return answers
 
 
-def _labelled(X: Any, y: Any) -> tuple[Any, list[Any]]:
-    """The checked rows and labels; a frame stays a frame, since a pipeline may pick its columns by name."""
-    rows = as_rows(X)
-    if as_indicator(y, len(rows)) is not None:
-        raise UnsupportedError("y must be one class a text here. Got an indicator matrix: use one classifier a label.")
-    return X if hasattr(X, "columns") else rows, as_labels(y, len(rows))
-
-
 def _check_probabilistic(classifier: Any) -> None:
     if isinstance(classifier, type) or not hasattr(classifier, "predict_proba"):
         raise UnsupportedError(
@@ -306,16 +298,3 @@ def _check_none_label(none_label: Any, classes: Any) -> None:
         raise InputError(
             f"none_label must not be a class. Got {none_label!r}: choose another, such as 'none of these'."
         )
-
-
-def _columns(labels: list[Any], classes: Any) -> IntArray:
-    """The column of each label among the classes."""
-    named = np.asarray(classes).tolist()
-    where = {name: i for i, name in enumerate(named)}
-    unknown = [label for label in labels if label not in where]
-    if unknown:
-        raise InputError(
-            f"The classifier does not know {sorted(set(unknown))[:5]}, the label of {len(unknown)} rows. It knows "
-            f"{named}: correct or drop these rows, or fit it on some of that label."
-        )
-    return np.array([where[label] for label in labels], dtype=np.int64)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fewshot.errors import InputError
+from fewshot.errors import InputError, UnsupportedError
 from fewshot.task.template import Row
 
-__all__ = ["as_indicator", "as_labels", "as_rows", "as_texts"]
+__all__ = ["as_indicator", "as_labels", "as_rows", "as_texts", "columns_of", "labelled"]
 
 
 def as_rows(X: Any) -> list[Row]:
@@ -125,6 +125,40 @@ def as_indicator(y: Any, n: int | None) -> tuple[NDArray[np.int64], list[Any] | 
             "has the label of the column and 0 elsewhere. For one class per row, pass one dimension."
         )
     return matrix.astype(np.int64), names
+
+
+def labelled(X: Any, y: Any) -> tuple[Any, list[Any]]:
+    """The checked rows and their classes; a frame stays a frame, since a pipeline may pick its columns by name.
+
+    Raises
+    ------
+    UnsupportedError
+        When y is an indicator matrix.
+    """
+    rows = as_rows(X)
+    if as_indicator(y, len(rows)) is not None:
+        raise UnsupportedError("y must be one class a text here. Got an indicator matrix: take each label alone.")
+    return X if hasattr(X, "columns") else rows, as_labels(y, len(rows))
+
+
+def columns_of(labels: Iterable[Any], classes: Any) -> NDArray[np.int64]:
+    """The column of each label among a fitted classifier's classes.
+
+    Raises
+    ------
+    InputError
+        When the classifier does not know a label.
+    """
+    named = np.asarray(classes).tolist()
+    where = {name: i for i, name in enumerate(named)}
+    labels = list(labels)
+    unknown = [label for label in labels if label not in where]
+    if unknown:
+        raise InputError(
+            f"The classifier does not know {sorted(set(unknown))[:5]}, the label of {len(unknown)} rows. It knows "
+            f"{named}: correct or drop these rows, or fit it on some of that label."
+        )
+    return np.array([where[label] for label in labels], dtype=np.int64)
 
 
 def _is_missing(value: Any) -> bool:

@@ -11,8 +11,9 @@ import numpy as np
 
 from fewshot.errors import InputError, UnsupportedError
 from fewshot.evaluation.metrics import HIGHER_IS_BETTER, METRICS, WITHOUT_PROBABILITIES, bootstrap, metrics, percentiles
-from fewshot.evaluation.predictions import check_named, check_resampling, labelled, predict
+from fewshot.evaluation.predictions import check_named, check_resampling, predict
 from fewshot.evaluation.tables import Result, frame, html, need_pandas
+from fewshot.rows import labelled
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from fewshot.classifier import Classifier
 from fewshot.errors import InputError, UnsupportedError
 from fewshot.models.base import FloatArray, IntArray
-from fewshot.rows import as_indicator, as_labels, as_rows
+from fewshot.rows import columns_of
 
-__all__ = ["Predictions", "check_classifier", "check_named", "check_resampling", "labelled", "predict"]
+__all__ = ["Predictions", "check_classifier", "check_named", "check_resampling", "predict"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +45,6 @@ class Predictions:
         """The probabilities, which are there."""
         assert self.proba is not None
         return self.proba
-
-
-def labelled(X: Any, y: Any) -> tuple[Any, list[Any]]:
-    """The checked rows and labels; a frame stays a frame, since a pipeline may pick its columns by name."""
-    rows = as_rows(X)
-    if as_indicator(y, len(rows)) is not None:
-        raise UnsupportedError("y must be one class a text here. Got an indicator matrix: evaluate each label alone.")
-    return X if hasattr(X, "columns") else rows, as_labels(y, len(rows))
 
 
 def check_classifier(clf: Any, name: str = "clf") -> None:
@@ -115,16 +107,10 @@ def predict(clf: Any, X: Any, labels: list[Any]) -> Predictions:
             f"for each text and a column for each of classes_. Got {proba.shape}."
         )
     where = {name: i for i, name in enumerate(classes)}
-    unknown = [label for label in labels if label not in where]
-    if unknown:
-        raise InputError(
-            f"The classifier does not know {sorted(set(unknown))[:5]}, the label of {len(unknown)} rows. It knows "
-            f"{classes}: correct or drop these rows, or fit it on some of that label."
-        )
+    targets = columns_of(labels, classes)
     strange = [] if said is None else [label for label in said.tolist() if label not in where]
     if strange:
         raise InputError(f"{type(clf).__name__} predicts {strange[0]!r}, which is not among its classes, {classes}.")
-    targets = np.array([where[label] for label in labels], dtype=np.int64)
     if said is None:
         assert proba is not None
         return Predictions(classes, targets, proba.argmax(axis=1), proba)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fewshot.evaluation.metrics import intervals, metrics
-from fewshot.evaluation.predictions import Predictions, check_classifier, check_resampling, labelled, predict
+from fewshot.evaluation.predictions import Predictions, check_classifier, check_resampling, predict
 from fewshot.evaluation.tables import Result, frame, html, need_pandas, printed
+from fewshot.rows import labelled
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -236,8 +236,9 @@ def fitted_selector(
 
 def shown_rows(selector: Selector | None) -> IntArray:
     """Rows that stand in every prompt."""
-    shared = selector is not None and selector.shared
-    rows: IntArray = selector.rows_ if selector is not None and shared else np.empty(0, dtype=np.int64)
+    if selector is None or not selector.shared:
+        return np.empty(0, dtype=np.int64)
+    rows: IntArray = selector.rows_
     return rows
 
 
