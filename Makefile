@@ -9,8 +9,9 @@ STAMP := $(VENV)/installed
 demo: $(STAMP)
 	@$(RUN)/fewshot demo
 
+# two processes of one thread each: on tiny models a second thread gains nothing
 test: $(STAMP) check
-	@$(RUN)/pytest --cov --cov-report=term
+	@OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist worksteal --cov --cov-report=term
 
 check: $(STAMP)
 	@$(RUN)/ruff check

@@ -75,6 +75,9 @@ def letters(query: Query) -> list[int]:
 class HashEncoder:
     """An encoder without weights: hashed character n-grams as unit vectors."""
 
+    def __repr__(self):
+        return "HashEncoder()"
+
     fingerprint_of = {"analyzer": "char_wb", "ngram_range": (2, 4), "n_features": 64, "norm": "l2"}  # noqa: RUF012
 
     @property

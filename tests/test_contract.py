@@ -518,7 +518,7 @@ def test_containers_of_fields_cross_validate(frame):
     ("name", "grid"),
     [
         ("zero-shot", {"template": ["generic/causal", "{{ text }} It was {{ label }}."], "strategy__shots": [0, 2]}),
-        ("default-lm", {"strategy": [None, Prompting(), Prompting(shots=2), Prompting(read="generate")]}),
+        ("auto-lm", {"strategy": [None, Prompting(), Prompting(shots=2), Prompting(read="generate")]}),
         ("default-encoder", {"strategy": [Embedding(), Embedding(KNeighborsClassifier(2))]}),
         ("embedding-knn", {"strategy__head__n_neighbors": [1, 2]}),
     ],

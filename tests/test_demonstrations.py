@@ -233,7 +233,7 @@ cases = st.lists(st.tuples(letters, st.sampled_from("xyz")), min_size=1, max_siz
         (MMR(balance=0), lambda *args: brute_mmr(*args, balance=0)),
         (MMR(balance=1), brute_nearest),
     ],
-    ids=repr,
+    ids=lambda value: getattr(value, "__name__", repr(value)),
 )
 @settings(deadline=None, derandomize=True)
 @given(rows=cases, new=st.lists(letters, max_size=4), share=st.floats(0, 1))

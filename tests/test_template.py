@@ -156,7 +156,9 @@ class NAType:
     """Stands for pandas.NA, which is recognised by its type's name."""
 
 
-@pytest.mark.parametrize("value", [None, float("nan"), b"x", NAType(), type("NaTType", (), {})()], ids=str)
+@pytest.mark.parametrize(
+    "value", [None, float("nan"), b"x", NAType(), type("NaTType", (), {})()], ids=lambda value: type(value).__name__
+)
 def test_a_missing_value_or_bytes_is_refused(value):
     with pytest.raises(InputError, match="the field 'text' is"):
         Template("{{ text }} {{ label }}").prompt({"text": value})
