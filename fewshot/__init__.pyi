@@ -33,11 +33,14 @@ from fewshot.models.fake import FakeLM as FakeLM
 from fewshot.models.loading import load as load
 from fewshot.models.masked import MaskedLM as MaskedLM
 from fewshot.models.seq2seq import Seq2SeqLM as Seq2SeqLM
+from fewshot.models.trainable import LoRA as LoRA
 from fewshot.selection import select_template as select_template
 from fewshot.strategies.auto import Auto as Auto
 from fewshot.strategies.channel import Channel as Channel
 from fewshot.strategies.contrastive import Contrastive as Contrastive
+from fewshot.strategies.distillation import Distillation as Distillation
 from fewshot.strategies.embedding import Embedding as Embedding
+from fewshot.strategies.finetuning import FineTuning as FineTuning
 from fewshot.strategies.head import LabelPriorLogisticRegression as LabelPriorLogisticRegression
 from fewshot.strategies.prompting import Prompting as Prompting
 from fewshot.strategies.readout import Readout as Readout

@@ -14,6 +14,9 @@ from fewshot.task.template import Row
 __all__ = ["as_indicator", "as_labels", "as_rows", "as_texts", "columns_of", "labelled"]
 
 
+_LABELLED_ONLY = "this strategy uses labelled rows only. Drop the row, label it, or use Distillation()."
+
+
 def as_rows(X: Any) -> list[Row]:
     """Turn X into a list of texts or of mappings of fields.
 
@@ -66,8 +69,16 @@ def _records(X: Any) -> list[Any]:
     return [str(row) if isinstance(row, np.str_) else row for row in X]
 
 
-def as_labels(y: Any, n: int | None = None) -> list[Any]:
+def as_labels(y: Any, n: int | None = None, *, unlabelled: bool = False) -> list[Any]:
     """Turn y into a list of plain Python labels, as many as there are rows.
+
+    Parameters
+    ----------
+    y : list, array or Series
+    n : int, optional
+        The number of rows.
+    unlabelled : bool
+        Whether None is allowed, and stands for a row without a label.
 
     Raises
     ------
@@ -87,11 +98,14 @@ def as_labels(y: Any, n: int | None = None) -> list[Any]:
     if n is not None and len(labels) != n:
         raise InputError(f"X has {n} rows and y has {len(labels)}: they must be of one length.")
     for i, value in enumerate(labels):
+        if value is None and unlabelled:
+            continue
         if _is_missing(value):
-            raise InputError(f"y[{i}] is {value!r}: this strategy uses labelled rows only. Drop the row or label it.")
+            cure = "None, not NaN, marks an unlabelled row." if unlabelled else _LABELLED_ONLY
+            raise InputError(f"y[{i}] is {value!r}: {cure}")
         if isinstance(value, list | tuple | set | dict):
             raise InputError(f"y[{i}] must be one class. Got {value!r}.")
-    kinds = {type(value) for value in labels}
+    kinds = {type(value) for value in labels if value is not None}
     if len(kinds) > 1:
         raise InputError(f"y mixes {', '.join(sorted(kind.__name__ for kind in kinds))}: make all classes of one type.")
     return labels

@@ -66,6 +66,8 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
     ['billing']
     """
 
+    needs_encoder = True
+
     def __init__(self, head: Any = None, label_prior: float | Literal["auto"] = "auto", *, tuning: Any = None) -> None:
         self.head = head
         self.label_prior = label_prior
