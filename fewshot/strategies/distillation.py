@@ -132,6 +132,12 @@ class Distillation(BaseEstimator):  # type: ignore[misc]
             soft = _soft_labels(teachers, weights, texts, self.temperature)
             rows = _surest(soft, math.ceil(len(texts) / _GROWTH ** (self.generations - 1 - generation)))
             which, columns = np.nonzero(soft[rows] >= _LEAST)
+            if len({*columns.tolist(), *task.index(taught).tolist()}) < 2:
+                only = task.classes[columns[:1]].tolist()
+                raise InputError(
+                    f"The teachers give every row the class {only[0]!r}: there is nothing to learn from. Calibrate "
+                    "them, such as with Prompting(calibration='batch')."
+                )
             parts = soft[rows][which, columns] * base[free][rows][which]
             pupil = clone(student)
             pupil.fit(

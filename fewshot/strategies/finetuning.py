@@ -318,7 +318,7 @@ _HELD_OUT_FROM = 50
 
 def _steps(n: int, batch_size: int) -> int:
     """Steps for n examples: twelve passes over few, eight over 64, two over many thousands."""
-    passes = min(12.0, max(2.0, 8 * (64 / n) ** 0.25))
+    passes: float = min(12.0, max(2.0, 8 * (64 / n) ** 0.25))
     return math.ceil(passes * n / min(n, batch_size))
 
 

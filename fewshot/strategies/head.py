@@ -216,9 +216,14 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
             return ((np.setdiff1d(order, part), part) for part in parts)
         classes = targets.argmax(axis=1)
         groups = np.unique(Z.round(9), axis=0, return_inverse=True)[1].ravel()
-        if groups.max() + 1 < len(Z):  # the same sample twice, as one with a soft label is: never on both sides
-            return StratifiedGroupKFold(n, shuffle=True, random_state=rng).split(targets, classes, groups)  # type: ignore[no-any-return]
-        split: Iterator[Any] = StratifiedKFold(n, shuffle=True, random_state=rng).split(targets, classes)
+        n_groups = int(groups.max()) + 1
+        if n_groups == len(Z):
+            split: Iterator[Any] = StratifiedKFold(n, shuffle=True, random_state=rng).split(targets, classes)
+            return split
+        if n_groups < 2:
+            return iter(())
+        # the same sample twice, as one with a soft label is: never on both sides
+        split = StratifiedGroupKFold(min(n, n_groups), shuffle=True, random_state=rng).split(targets, classes, groups)
         return split
 
     def _losses(self, logits: FloatArray, targets: FloatArray) -> FloatArray:
