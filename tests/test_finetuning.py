@@ -250,8 +250,8 @@ class TestStopping:
 
     @pytest.mark.parametrize(("n", "steps"), [(4, 8), (32, 8), (96, 8), (20_000, 8)])
     def test_steps_grow_with_the_examples_but_more_slowly(self, n, steps):
-        assert module._steps(n, 16) >= steps
-        assert module._steps(2 * n, 16) * 16 / (2 * n) <= module._steps(n, 16) * 16 / n
+        assert module.n_steps(n, 16) >= steps
+        assert module.n_steps(2 * n, 16) * 16 / (2 * n) <= module.n_steps(n, 16) * 16 / n
 
 
 class TestBadInput:

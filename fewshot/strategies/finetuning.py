@@ -24,7 +24,7 @@ from fewshot.strategies.base import Task, at_row, log_softmax, one_label, one_wo
 from fewshot.strategies.training import Examples, Pace, train
 from fewshot.task.template import Row
 
-__all__ = ["FineTuning"]
+__all__ = ["FineTuning", "n_steps"]
 
 #: Steps and learning rates, settled on training rows of sst2, cr, trec6 and ag_news (seeds 10 to 12).
 _LEARNING_RATES = {"all": 1e-4, "bias": 1e-3, "lora": 1e-3}
@@ -272,7 +272,7 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
         held_out = self._held_out(examples, rng)
         n = len(examples.sizes) - len(held_out)
         rate = self.learning_rate or _rate(self.parameters, copied)
-        pace = Pace(self.steps or _steps(n, self.batch_size), self.batch_size, rate)
+        pace = Pace(self.steps or n_steps(n, self.batch_size), self.batch_size, rate)
         self.n_trained_ = sum(p.numel() for p in copied.parameters() if p.requires_grad)
         self.history_ = train(copied, scores, examples, pace, rng=rng, held_out=held_out)
 
@@ -316,7 +316,7 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
 _HELD_OUT_FROM = 50
 
 
-def _steps(n: int, batch_size: int) -> int:
+def n_steps(n: int, batch_size: int = _BATCH_SIZE) -> int:
     """Steps for n examples: twelve passes over few, eight over 64, two over many thousands."""
     passes: float = min(12.0, max(2.0, 8 * (64 / n) ** 0.25))
     return math.ceil(passes * n / min(n, batch_size))
