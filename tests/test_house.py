@@ -60,6 +60,7 @@ PUBLIC = [
     "gallery",
     "learning_curve",
     "load",
+    "plotting",
     "predict_or_none",
     "select_template",
 ]
