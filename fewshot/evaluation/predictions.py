@@ -14,7 +14,7 @@ from fewshot.errors import InputError, UnsupportedError
 from fewshot.models.base import FloatArray, IntArray
 from fewshot.rows import as_labels, columns_of
 
-__all__ = ["Predictions", "check_classifier", "check_named", "check_resampling", "predict", "said"]
+__all__ = ["Predictions", "check_classifier", "check_named", "check_resampling", "predict", "recorded"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +117,7 @@ def predict(clf: Any, X: Any, labels: list[Any]) -> Predictions:
     return Predictions(classes, targets, np.array([where[label] for label in said.tolist()], dtype=np.int64), proba)
 
 
-def said(y: Any, proba: Any, classes: Any = None) -> Predictions:
+def recorded(y: Any, proba: Any, classes: Any = None) -> Predictions:
     """What probabilities that are there already say of rows; the predicted class is the most probable one.
 
     Raises

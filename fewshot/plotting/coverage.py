@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from fewshot.evaluation.predictions import Predictions, said
+from fewshot.evaluation.predictions import Predictions, recorded
 from fewshot.models.base import FloatArray
 from fewshot.plotting.axes import LEVEL, asked, axes_of, legend, look, need_matplotlib, shown, wilson
 
@@ -111,7 +111,7 @@ class CoverageDisplay:
             As for `from_estimator`.
         """
         need_matplotlib()
-        return cls._of(said(y, proba, classes), name).plot(ax, **kwargs)
+        return cls._of(recorded(y, proba, classes), name).plot(ax, **kwargs)
 
     @classmethod
     def _of(cls, p: Predictions, name: str | None) -> Self:

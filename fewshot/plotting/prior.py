@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from fewshot.errors import InputError
-from fewshot.evaluation.predictions import Predictions, check_named, said
+from fewshot.evaluation.predictions import Predictions, check_named, recorded
 from fewshot.evaluation.report import Evaluation
 from fewshot.models.base import FloatArray
 from fewshot.plotting.axes import asked, axes_of, ink, legend, look, need_matplotlib, shown
@@ -126,7 +126,7 @@ class PriorDisplay:
         need_matplotlib()
         if not isinstance(probas, Mapping) or not probas:
             raise InputError("Give a mapping of names to probabilities, {'calibrated': clf.predict_proba(X), ...}.")
-        return cls._of({name: said(y, proba, classes) for name, proba in probas.items()}).plot(ax, **kwargs)
+        return cls._of({name: recorded(y, proba, classes) for name, proba in probas.items()}).plot(ax, **kwargs)
 
     @classmethod
     def from_results(cls, results: Mapping[str, Evaluation], *, ax: Axes | None = None, **kwargs: Any) -> Self:

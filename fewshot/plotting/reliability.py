@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from fewshot.evaluation.metrics import binned
-from fewshot.evaluation.predictions import Predictions, said
+from fewshot.evaluation.predictions import Predictions, recorded
 from fewshot.models.base import FloatArray, IntArray
 from fewshot.plotting.axes import LEVEL, asked, axes_of, ink, legend, look, need_matplotlib, shown, wilson
 
@@ -135,7 +135,7 @@ class ReliabilityDisplay:
             As for `from_estimator`.
         """
         need_matplotlib()
-        return cls._of(said(y, proba, classes), bins, name).plot(ax, **kwargs)
+        return cls._of(recorded(y, proba, classes), bins, name).plot(ax, **kwargs)
 
     @classmethod
     def _of(cls, p: Predictions, bins: int, name: str | None) -> Self:
