@@ -39,7 +39,8 @@ class Part(NamedTuple):
 class PreviewRow:
     """One row's prompt in parts, and what fitting it to the window cost.
 
-    ``context`` are the turns before it, the instruction and the demonstrations, as (role, text).
+    ``context`` are the turns before it, the instruction and the demonstrations, as (role, text); ``candidates`` are the
+    row's own, where rows bring their choices.
     """
 
     context: Sequence[tuple[str, str]]
@@ -47,6 +48,7 @@ class PreviewRow:
     n_tokens: int
     n_demonstrations: int = 0
     n_cut: int = 0
+    candidates: Sequence[str] = ()
 
     @property
     def text(self) -> str:
@@ -77,6 +79,7 @@ class PreviewRow:
 
     def html(self, candidates: Sequence[str]) -> str:
         """The prompt with its parts coloured, and the candidates in its hole; all text is escaped."""
+        candidates = self.candidates or candidates
         hole = " | ".join(candidates[:_MOST_CANDIDATES])
         hole += f" | … {len(candidates)}" * (len(candidates) > _MOST_CANDIDATES)
         shown = (_span(kind, hole if kind == "hole" else text) for kind, text in self.coloured)
@@ -112,8 +115,12 @@ class Preview(Sequence[PreviewRow]):
         return iter(self.rows)
 
     def __str__(self) -> str:
-        blocks = [f"[{i}] {row.heading}".rstrip() + f"\n{row.text}" for i, row in enumerate(self.rows)]
-        return visible("\n\n".join(blocks) + f"\ncandidates: {', '.join(self.candidates)}")
+        blocks = []
+        for i, row in enumerate(self.rows):
+            own = f"\ncandidates: {' | '.join(row.candidates)}" if row.candidates else ""
+            blocks.append(f"{f'[{i}] {row.heading}'.rstrip()}\n{row.text}{own}")
+        shared = f"\ncandidates: {', '.join(self.candidates)}" if self.candidates else ""
+        return visible("\n\n".join(blocks) + shared)
 
     __repr__ = __str__
 

@@ -486,3 +486,6 @@ def test_a_preview_is_a_sequence_of_rows():
     preview = Preview([row], ["a"])
     assert list(preview) == [preview[0]] == [row]
     assert str(preview) == "[0]\nx___\ncandidates: a"
+    own = PreviewRow((), row.parts, 3, candidates=("<b>", "c"))
+    assert str(Preview([row, own], ())) == "[0]\nx___\n\n[1] 3 tokens\nx___\ncandidates: <b> | c"
+    assert ">&lt;b&gt; | c</span>" in Preview([own], ["a"])._repr_html_()

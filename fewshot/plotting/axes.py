@@ -83,7 +83,8 @@ def shown(name: Any, width: int = 32, lines: int = 3) -> str:
 
 def legend(ax: Axes, **params: Any) -> None:
     """Draw the legend anew, with all that was drawn into the axes so far."""
-    ax.legend(**{"frameon": False, "fontsize": "small", "title_fontsize": "small", "alignment": "left", **params})
+    style = {"framealpha": 0.8, "edgecolor": "none", "fontsize": "small", "title_fontsize": "small"}
+    ax.legend(**{**style, "alignment": "left", **params})
 
 
 def wilson(share: FloatArray, n: Any) -> tuple[FloatArray, FloatArray]:

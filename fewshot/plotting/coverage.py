@@ -143,13 +143,13 @@ class CoverageDisplay:
         name = self.name if name is None else name
         label = f"{'' if name is None else shown(name) + ': '}{self.accuracy[-1]:.3f} on all texts"
         style = {"lw": 1.6, "ms": 6, "label": label, **look(ax, len(labels)), **kwargs}
-        (self.line_,) = ax.plot(self.coverage, self.accuracy, markevery=[-1], clip_on=False, **style)
+        (self.line_,) = ax.plot(self.coverage, self.accuracy, markevery=[-1], **style)
         low, high = wilson(self.accuracy, np.arange(1, len(self.accuracy) + 1))
         ax.fill_between(self.coverage, low, high, color=self.line_.get_color(), alpha=0.15, lw=0)
         # the intervals of the first few texts are wide and say little: the curves and all else set the scale
         few = min(len(low) - 1, max(10, len(low) // 20))
         bottom = min([float(self.accuracy[few:].min()), float(low[few:].min()), *([ax.get_ylim()[0]] * bool(labels))])
-        ax.set(xlim=(0, 1), ylim=(max(0.0, bottom), 1.005))
+        ax.set(xlim=(0, 1.01), ylim=(max(0.0, bottom), 1.005))
         ax.set(
             xlabel="coverage: share of the texts, surest first", ylabel=f"accuracy, with {100 * LEVEL:g} % intervals"
         )
