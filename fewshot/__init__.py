@@ -66,6 +66,7 @@ _MODULES = {
     "demonstrations": "fewshot.demonstrations",
     "embedded": "fewshot.embedded",
     "gallery": "fewshot.task.gallery",
+    "plotting": "fewshot.plotting",
 }
 
 __all__ = sorted([*_HOME, *_MODULES])  # noqa: PLE0605 - the stub file lists them for type checkers

@@ -2,6 +2,7 @@ from fewshot import calibration as calibration
 from fewshot import datasets as datasets
 from fewshot import demonstrations as demonstrations
 from fewshot import embedded as embedded
+from fewshot import plotting as plotting
 from fewshot.adaptation import Adaptation as Adaptation
 from fewshot.adaptation import adapt as adapt
 from fewshot.automatic import AutomaticVerbalizer as AutomaticVerbalizer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -11,10 +12,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from fewshot.errors import InputError, UnsupportedError
+from fewshot.explain import Explanation
 from fewshot.models.base import FloatArray, kind_of
 from fewshot.models.loading import load
 from fewshot.preview import Preview
-from fewshot.rows import as_indicator, as_labels, as_rows
+from fewshot.rows import as_indicator, as_labels, as_row, as_rows
 from fewshot.strategies.auto import Auto
 from fewshot.strategies.base import Task
 from fewshot.strategies.choice import Report
@@ -272,6 +274,50 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def preview(self, X: Any) -> Preview:
         """Show the prompts, their token counts and what would be cut, before any compute is spent."""
         return self._asked("preview")(as_rows(X))  # type: ignore[no-any-return]
+
+    def explain(self, x: Any) -> Explanation:
+        """Show how one row is read, and what speaks for each class.
+
+        Parameters
+        ----------
+        x : str or mapping
+            One text or row of fields.
+
+        Returns
+        -------
+        Explanation
+            Prints as text, and shows as HTML in notebooks: the prompt with its parts coloured; the probability of each
+            label word, of each class, and where a calibration changes these, what they were; with an encoder, the
+            similarity to the prompt of each class and to the nearest labelled examples.
+
+        Raises
+        ------
+        InputError
+            When x is not one row.
+        UnsupportedError
+            When the strategy can't explain.
+
+        Examples
+        --------
+        >>> from fewshot import Classifier, FakeLM, Prompting
+        >>> lm = FakeLM(lambda query: [-1.0, -2.0 + 2.0 * ("fun" in query.prefix)])
+        >>> clf = Classifier(lm, "{{ text }} It was {{ label }}.", strategy=Prompting()).fit(None, ["bad", "good"])
+        >>> print(clf.explain("Great fun."))
+        good (73.1 %)
+        <BLANKLINE>
+        class  probability
+        good   0.731 ███████████████
+        bad    0.269 █████
+        <BLANKLINE>
+        class  word    probability  share
+        bad    'bad'   0.37         0.269 █████
+        good   'good'  1            0.731 ███████████████
+        <BLANKLINE>
+        5 tokens
+        Great fun. It was ___.
+        """
+        shown: Explanation = self._asked("explain")(as_row(x))
+        return replace(shown, classes=tuple(shown.classes[i] for i in self._order))
 
     def label_mass(self, X: Any) -> FloatArray:
         """Return the model's total probability of the label words' distinct first tokens, of shape (n_texts,).

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fewshot.errors import InputError, UnsupportedError
 from fewshot.task.template import Row
 
-__all__ = ["as_indicator", "as_labels", "as_rows", "as_texts", "columns_of", "labelled"]
+__all__ = ["as_indicator", "as_labels", "as_row", "as_rows", "as_texts", "columns_of", "labelled"]
 
 
 _LABELLED_ONLY = "this strategy uses labelled rows only. Drop the row, label it, or use Distillation()."
@@ -49,6 +49,21 @@ def as_rows(X: Any) -> list[Row]:
     if len(kinds) > 1:
         raise InputError("X mixes plain texts and mappings of fields: make every row one or the other.")
     return rows
+
+
+def as_row(x: Any) -> Row:
+    """Take one text or mapping of fields; also a row of a DataFrame.
+
+    Raises
+    ------
+    InputError
+        When it is something else, as a list of rows is.
+    """
+    if hasattr(x, "to_dict") and not hasattr(x, "columns"):  # a pandas Series
+        x = x.to_dict()
+    if not isinstance(x, str | Mapping):
+        raise InputError(f"Give one row, a text or a mapping of fields. Got {type(x).__name__}: pass X[0], or a row.")
+    return as_rows([x])[0]
 
 
 def as_texts(X: Any) -> list[str]:

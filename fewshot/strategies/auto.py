@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 
 from fewshot.demonstrations import select
 from fewshot.errors import UnsupportedError
+from fewshot.explain import Explanation
 from fewshot.models.base import FloatArray, IntArray, is_language_model, is_reader, kind_of
 from fewshot.models.cached import RememberedLM
 from fewshot.preview import Preview
@@ -114,6 +115,11 @@ class Auto(BaseEstimator):  # type: ignore[misc]
     def preview(self, X: Sequence[Row]) -> Preview:
         """What the chosen strategy would ask."""
         shown: Preview = self.chosen_.preview(X)
+        return shown
+
+    def explain(self, row: Row) -> Explanation:
+        """What the chosen strategy explains."""
+        shown: Explanation = self.chosen_.explain(row)
         return shown
 
     def label_mass(self, X: Sequence[Row]) -> FloatArray:
