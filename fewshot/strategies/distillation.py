@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 
 from fewshot.errors import InputError, UnsupportedError
+from fewshot.explain import Explanation
 from fewshot.models.base import FloatArray, IntArray, is_encoder
 from fewshot.models.loading import load
 from fewshot.preview import Preview
@@ -186,6 +187,11 @@ class Distillation(BaseEstimator):  # type: ignore[misc]
         """Log-probabilities of the classes under the student, of shape (n_texts, n_classes)."""
         scores: FloatArray = self.student_.log_scores(X)
         return scores
+
+    def explain(self, row: Row) -> Explanation:
+        """What the student explains."""
+        shown: Explanation = self.student_.explain(row)
+        return shown
 
     def preview(self, X: Sequence[Row]) -> Preview:
         """What the student would read."""
