@@ -61,6 +61,7 @@ PUBLIC = [
     "learning_curve",
     "load",
     "predict_or_none",
+    "push_to_hub",
     "select_template",
 ]
 # A module may import from its own layer and from those below it.
