@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from fewshot.persistence.card import card, check_metrics
 from fewshot.persistence.folder import CARD, CONFIG, Kept, interrupted, written
 from fewshot.persistence.graph import Reader, Writer
 from fewshot.persistence.heads import dumped, is_head, loaded, type_names, untrusted
+from fewshot.persistence.libraries import FORMAT, check_versions, versions
 from fewshot.persistence.models import Found, Models, loadable
-from fewshot.persistence.versions import FORMAT, check_versions, versions
 from fewshot.persistence.weights import Weights, read_weights
 
 __all__ = ["load", "push_to_hub", "save"]
@@ -156,23 +157,21 @@ def _read(kept: Kept, wanted: str, offered: list[Any], trusted: list[str]) -> An
     check_versions(config["versions"], _libraries(nodes, config["models"]))
     models = Found(kept, config["models"], offered, config["versions"].get("transformers", ""))
 
-    def other(node: dict[str, Any]) -> Any:
-        if "model" in node:
-            return models.get(node["model"])
-        if "head" in node:
-            return loaded(kept.read(node["head"]), trusted, node["head"])
-        if "weights" in node or "tokenizer" in node:
-            return read_weights(kept, node)
-        raise InputError(f"it is {node!r:.80}, which may be of a newer version")
-
+    others: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "model": lambda node: models.get(node["model"]),
+        "head": lambda node: loaded(kept.read(node["head"]), trusted, node["head"]),
+        "weights": partial(read_weights, kept),
+        "tokenizer": partial(read_weights, kept),
+    }
     try:
         arrays = load_arrays(kept.read(_ARRAYS)) if kept.has(_ARRAYS) else {}
     except SafetensorError as error:
         raise InputError(f"{_ARRAYS} in {str(kept.folder)!r} can't be read: {error}.") from error
-    reader = Reader(
-        nodes, arrays, lambda name: kept.read(name).decode("utf-8", "surrogatepass").removesuffix("\n"), other
-    )
-    return reader.value(config["root"])
+
+    def source(name: Any) -> str:
+        return kept.read(name).decode("utf-8", "surrogatepass").removesuffix("\n")
+
+    return Reader(nodes, arrays, source, others).value(config["root"])
 
 
 def _libraries(nodes: list[dict[str, Any]], entries: list[dict[str, Any]]) -> list[str]:

@@ -82,7 +82,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
 
 def _seal(folder: Path) -> None:
     """Write the checksum of every file, and bring all of them to the disk."""
-    names = [name for name in _files(folder) if name != CARD]
+    names = [name for name in _files(folder) if name not in (CARD, _SUMS)]
     odd = [name for name in names if not _NAME.fullmatch(name)]
     if odd:
         raise InputError(f"The file name {odd[0]!r} can't be kept: letters, digits, '.', '-' and '_' can.")

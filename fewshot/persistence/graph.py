@@ -8,7 +8,7 @@ heads wherever their own modules put them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +146,13 @@ class Reader:
     arrays : dict of ndarray
     template : callable
         ``template(file name)`` returns its source.
-    other : callable
-        ``other(node)`` returns the model or the foreign head of a node, or raises `InputError`.
+    others : mapping of callables
+        By the key of its node, ``others[key](node)`` returns a model or a foreign head.
+
+    Raises
+    ------
+    InputError
+        When a node is not what `Writer` makes.
     """
 
     def __init__(
@@ -155,11 +160,15 @@ class Reader:
         nodes: Any,
         arrays: dict[str, np.ndarray[Any, Any]],
         template: Callable[[Any], str],
-        other: Callable[[dict[str, Any]], Any],
+        others: Mapping[str, Callable[[dict[str, Any]], Any]],
     ) -> None:
-        self._arrays, self._template_source, self._other = arrays, template, other
+        self._arrays, self._template_source = arrays, template
         self._made: list[Any] = []
         for i, node in enumerate(nodes):
+            other = next((others[key] for key in node if key in others), None)
+            if other is not None:  # what may go wrong there is said there
+                self._made.append(other(node))
+                continue
             try:
                 self._made.append(self._object(node))
             except FewshotError as error:
@@ -205,7 +214,7 @@ class Reader:
         for name, kind in _CONTAINERS.items():
             if name in node:
                 return kind(self.value(own) for own in node[name])
-        return self._other(node)
+        raise InputError(f"it is {node!r:.80}, which may be of a newer version")
 
     def _items(self, node: dict[str, Any]) -> np.ndarray[Any, Any]:
         kind = np.dtype(_text(node["dtype"]))

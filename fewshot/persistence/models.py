@@ -216,7 +216,7 @@ class Found:
             When the model was not kept, and has to be given.
         """
         if type(place) is not int or not 0 <= place < len(self._entries):
-            raise InputError(f"there is no model {place!r}")
+            raise InputError(f"config.json names model {place!r}, and there is none.")
         if place not in self._loaded:
             self._loaded[place] = self._load(self._entries[place])
         return self._loaded[place]

@@ -78,7 +78,7 @@ def read_weights(kept: Kept, node: dict[str, Any]) -> Any:
         return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     cls = getattr(transformers, str(node["class"]), None)
     if not isinstance(cls, type) or not issubclass(cls, transformers.PreTrainedModel):
-        raise InputError(f"transformers has no model {node['class']!r}")
+        raise InputError(f"config.json names the class {node['class']!r}, which is not a model of transformers.")
     dtype = getattr(torch, known_dtype(node["dtype"]))
     model: Any = cls.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
     return model.to(place(None)).eval()
