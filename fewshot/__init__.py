@@ -58,6 +58,7 @@ _HOME = {
     "learning_curve": "fewshot.evaluation",
     "load": "fewshot.models.loading",
     "predict_or_none": "fewshot.conformal",
+    "push_to_hub": "fewshot.persistence",
     "select_template": "fewshot.selection",
 }
 _MODULES = {

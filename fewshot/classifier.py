@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -64,6 +66,10 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         What the four parameters became; of several templates, the first.
     learned_words_ : AutomaticVerbalizer or None
         The label words that were found with their scores, where they were; prints as a table.
+    n_texts_ : int
+        Number of texts given to ``fit``.
+    class_counts_ : ndarray of shape (n_classes,)
+        How many of them were labelled with each class.
 
     Raises
     ------
@@ -164,6 +170,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_, self.strategy_ = classes[order], strategy
         self.multi_label_, self._order = multi_label, order
         self.learned_words_ = learners[0]
+        self.n_texts_, self.class_counts_ = n or 0, _counts(targets, classes, multi_label)[order]
         return self
 
     def _strategy(self) -> Any:
@@ -332,6 +339,109 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "strategy_")
         return getattr(self.strategy_, "report_", None)
 
+    def save(self, folder: str | Path, *, overwrite: bool = False, metrics: Any = None) -> Path:
+        """Keep the fitted classifier in a folder of JSON, templates and safetensors; nothing is pickled.
+
+        A model that `load` knows by name is kept by name, revision and fingerprint; one that was tuned, or made in
+        memory, with its weights, as an ordinary folder ``models/0``; one of your own by its fingerprint. A foreign
+        scikit-learn head is kept with skops. ``README.md`` is a card for people.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Written whole or not at all.
+        overwrite : bool
+            Replace a kept classifier. Anything else that lies there is left alone.
+        metrics : Evaluation or mapping, optional
+            What `evaluate` returned, or names with numbers, for the card.
+
+        Returns
+        -------
+        Path
+            The folder.
+
+        Raises
+        ------
+        UnsupportedError
+            When something in the classifier can't be kept; the message says where it is.
+        InputError
+            When the folder exists.
+
+        Notes
+        -----
+        Of the labelled texts, those are kept that prompts may show. The card says how many.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from fewshot import Classifier
+        >>> clf = Classifier().fit(None, ["billing", "bug report", "praise"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     again = Classifier.load(clf.save(f"{folder}/tickets"))
+        >>> again.predict(["I was charged twice this month"]).tolist()
+        ['billing']
+        """
+        from fewshot import persistence
+
+        return persistence.save(self, folder, overwrite=overwrite, metrics=metrics)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        model: Any = None,
+        trusted: Iterable[Any] = (),
+        revision: str | None = None,
+        **options: Any,
+    ) -> Self:
+        """Load a classifier that `save` kept, from a folder or from the hub; nothing in it can run.
+
+        Parameters
+        ----------
+        folder : str or Path
+            A folder, or ``"user/name"`` on the hub.
+        model : model or list of them, optional
+            Anything that the function `fewshot.load` takes: stands in for the model in the folder that has its
+            fingerprint. Needed for models of your own, which are not kept.
+        trusted : list of str or type
+            Types in a foreign head that skops does not know to be safe, and you do. The error names them.
+        revision : str, optional
+            Branch, tag or commit on the hub.
+        **options
+            For ``huggingface_hub.snapshot_download``: ``token``, ``cache_dir``, ``local_files_only``.
+
+        Returns
+        -------
+        Classifier
+            Fitted as it was.
+
+        Raises
+        ------
+        InputError
+            When a file is missing, changed, or asks for something that a kept classifier can't; or when a version does
+            not fit. The message names it.
+        ModelLoadError
+            When a model can't be had, or is not the one that was kept.
+        UnsupportedError
+            When a model was not kept, and has to be given.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from fewshot import Classifier, FakeLM
+        >>> lm = FakeLM(lambda query: [query.prefix.count("fun"), query.prefix.count("dull")])
+        >>> clf = Classifier(lm, "{{ text }} It was {{ label }}", {"good": "good", "poor": "poor"}).fit()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     again = Classifier.load(clf.save(f"{folder}/reviews"), model=lm)
+        >>> again.predict(["What fun."]).tolist()
+        ['good']
+        """
+        from fewshot import persistence
+
+        found: Self = persistence.load(cls, folder, model=model, trusted=trusted, revision=revision, **options)
+        return found
+
     def _asked(self, method: str) -> Any:
         check_is_fitted(self, "strategy_")
         found = getattr(self.strategy_, method, None)
@@ -350,6 +460,14 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.one_d_array = True
         tags.classifier_tags.multi_label = True
         return tags
+
+
+def _counts(targets: Any, classes: NDArray[Any], multi_label: bool) -> NDArray[np.int64]:
+    """How many rows are labelled with each class."""
+    if multi_label and targets is not None:
+        return np.asarray(targets.sum(axis=0), dtype=np.int64)
+    found = Counter(targets or ())
+    return np.array([found[name] for name in classes.tolist()], dtype=np.int64)
 
 
 def _column_order(indicator: tuple[NDArray[Any], list[Any] | None], classes: NDArray[Any]) -> NDArray[np.int64]:

@@ -65,6 +65,7 @@ PUBLIC = [
     "load",
     "plotting",
     "predict_or_none",
+    "push_to_hub",
     "select_template",
 ]
 # A module may import from its own layer and from those below it.
