@@ -15,6 +15,8 @@ defaults, at the learning rate, the batch size and the number of steps of "head"
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import tempfile
 import time
@@ -71,6 +73,8 @@ N_UNLABELLED = 2000
 def peak_bytes(reset: bool = False) -> int:
     """The most memory that this process has had since the last reset (Linux only)."""
     if reset:
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # what earlier fits have freed goes back to the system
         Path("/proc/self/clear_refs").write_text("5")
     status = Path("/proc/self/status").read_text()
     return 1024 * int(status.partition("VmHWM:")[2].split()[0])

@@ -28,9 +28,12 @@ from fewshot import (
     Channel,
     Classifier,
     ConformalClassifier,
+    Distillation,
     Embedding,
     FakeLM,
+    FineTuning,
     LabelPriorLogisticRegression,
+    LoRA,
     Prompting,
     Readout,
     Template,
@@ -204,6 +207,10 @@ LIGHT: dict[str, Case] = {
     "readout joined": Case(
         asked(lambda: Readout("labels", LinearSVC(), embeddings=True, encoder=HashEncoder(), shots=2))
     ),
+    "distilled": Case(
+        asked(lambda: Distillation(Prompting(), encoder=HashEncoder())),
+        lambda: (data(3)[0], [*data(3)[1][:6], *[None] * (len(data(3)[1]) - 6)]),
+    ),
     "trees": Case(embedded(RandomForestClassifier(5)), trusted=("sklearn.tree._tree.Tree",)),
     "pipeline": Case(embedded(make_pipeline(StandardScaler(), LogisticRegression()))),
     "pipeline with a head of ours": Case(
@@ -259,6 +266,10 @@ TORCH: dict[str, Case] = {
     "tiny channel": Case(asked(Channel, lambda: tiny("llama"), template="A {{ label }} one: {{ text }}")),
     "tiny seq2seq": Case(asked(Prompting, lambda: tiny("t5", hole="sentinel"))),
     "tiny entailment": Case(asked(Prompting, lambda: tiny("nli"))),
+    "tiny masked, fine-tuned": Case(asked(lambda: FineTuning(steps=2), lambda: tiny("bert"))),
+    "tiny causal, LoRA": Case(asked(lambda: FineTuning(parameters=LoRA(2), steps=2), lambda: tiny("llama"))),
+    "tiny masked, layer": Case(asked(lambda: FineTuning("head", steps=2), lambda: tiny("bert"))),
+    "tiny encoder, layer": Case(asked(lambda: FineTuning("head", steps=2), tiny_encoder)),
     "tiny encoder": Case(asked(Embedding, in_windows)),
     "tiny encoder, tuned": Case(asked(tuned, tiny_encoder)),
     "tiny encoder, Auto": Case(asked(Auto, tiny_encoder)),

@@ -26,12 +26,17 @@ KEPT = {
     "Auto": "fewshot.strategies.auto",
     "Channel": "fewshot.strategies.channel",
     "Contrastive": "fewshot.strategies.contrastive",
+    "Distillation": "fewshot.strategies.distillation",
     "Embedding": "fewshot.strategies.embedding",
+    "FineTuning": "fewshot.strategies.finetuning",
     "Prompting": "fewshot.strategies.prompting",
     "Readout": "fewshot.strategies.readout",
     # what strategies are made of
     "Asking": "fewshot.strategies.asking",
     "Candidate": "fewshot.strategies.choice",
+    "LoRA": "fewshot.models.trainable",
+    "SequenceClassifier": "fewshot.models.sequences",
+    "TrainingStep": "fewshot.strategies.training",
     "EachLabel": "fewshot.strategies.each_label",
     "Report": "fewshot.strategies.choice",
     "Task": "fewshot.strategies.base",
@@ -133,8 +138,15 @@ def _selector(found: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "_equals": {text: rows for text, rows in equals.items() if rows}, "encoder_": None}
 
 
+def _without(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Leave out what prediction does not need."""
+    return lambda found: {key: value for key, value in found.items() if key not in names}
+
+
 _TRIMMED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "Asking": _asking,
+    "Distillation": _without("teachers_", "soft_labels_"),
+    "Embedding": _without("examples_"),
     "_LabelFirst": _asking,
     **dict.fromkeys(("First", "MMR", "Nearest", "Random", "Stratified"), _selector),
 }
