@@ -191,6 +191,12 @@ class TestLearning:
         with pytest.warns(LabelMassWarning):
             np.testing.assert_allclose(clf.predict_proba(X), prompt.predict_proba(X), atol=1e-4)
 
+    @pytest.mark.parametrize("objective", ["prompt", "head"])
+    def test_a_prediction_does_not_depend_on_its_neighbours(self, objective):
+        clf = tuned(objective=objective).fit(X, Y)
+        alone = np.vstack([clf.predict_proba([text]) for text in X])
+        np.testing.assert_allclose(clf.predict_proba(X), alone, atol=1e-5)
+
     def test_it_explains_a_row_by_its_tuned_model(self):
         clf = tuned(calibration="batch").fit(X, Y)
         shown = clf.explain(X[0])
