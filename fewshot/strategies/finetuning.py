@@ -29,7 +29,7 @@ from fewshot.task.template import Row
 __all__ = ["FineTuning", "n_steps"]
 
 #: Settled on training rows of sst2, cr and trec6 (16 a class, seeds 10 and 11) with the embedded model, of this width.
-_LEARNING_RATES = {"prompt": 1e-4, "head": 3e-4, "bias": 4e-3, "lora": 1e-3}
+_LEARNING_RATES = {"prompt": 5e-5, "head": 3e-4, "bias": 4e-3, "lora": 1e-3}
 _WIDTH = 384
 _BATCH_SIZE = 16
 #: Examples of the smallest class from which on some are held out.
