@@ -44,6 +44,7 @@ from fewshot import (
 )
 from fewshot.strategies.finetuning import n_steps
 
+HEAD_RATE = 3e-4  # the default, said here so that the peer has the same
 SETS = {
     "sst2": "sst2/it_was",
     "cr": "sst2/it_was",
@@ -59,7 +60,7 @@ LABELLED: dict[str, Callable[[], Any]] = {
     "prompt": FineTuning,
     "prompt, LoRA": lambda: FineTuning(parameters=LoRA()),
     "prompt, bias": lambda: FineTuning(parameters="bias"),
-    "head": lambda: FineTuning("head"),
+    "head": lambda: FineTuning("head", learning_rate=HEAD_RATE),
     "distilled with labels": Distillation,
 }
 ENCODER: dict[str, Callable[[], Any]] = {
@@ -122,7 +123,7 @@ def trainer(body: Path, shown: pd.DataFrame, test: pd.DataFrame, seed: int) -> t
             folder,
             max_steps=n_steps(len(shown)),
             per_device_train_batch_size=16,
-            learning_rate=1e-4,
+            learning_rate=HEAD_RATE,
             seed=seed,
             use_cpu=True,
             report_to=[],
