@@ -20,6 +20,7 @@ class PreviewRow:
     n_demonstrations: int = 0
     n_cut: int = 0
     cut: Sequence[str] = ()
+    candidates: Sequence[str] = ()  # the row's own, where rows bring their choices
 
     @property
     def text(self) -> str:
@@ -64,15 +65,19 @@ class Preview(Sequence[PreviewRow]):
         return ", ".join(parts)
 
     def __str__(self) -> str:
-        blocks = [f"{self._heading(i, row)}\n{row.text}" for i, row in enumerate(self.rows)]
-        return "\n\n".join(blocks) + f"\ncandidates: {', '.join(self.candidates)}"
+        blocks = []
+        for i, row in enumerate(self.rows):
+            own = f"\ncandidates: {' | '.join(row.candidates)}" if row.candidates else ""
+            blocks.append(f"{self._heading(i, row)}\n{row.text}{own}")
+        shared = f"\ncandidates: {', '.join(self.candidates)}" if self.candidates else ""
+        return "\n\n".join(blocks) + shared
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        hole = f"<mark>{escape(' | '.join(self.candidates))}</mark>"
         blocks = []
         for i, row in enumerate(self.rows):
+            hole = f"<mark>{escape(' | '.join(row.candidates or self.candidates))}</mark>"
             before = "".join(
                 f"<span title='{escape(role)}' style='opacity:.6'>{escape(t)}</span>" for role, t in row.context
             )

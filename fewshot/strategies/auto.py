@@ -44,7 +44,9 @@ class Auto(BaseEstimator):  # type: ignore[misc]
 
     A language model gets `Prompting`, calibrated by `fewshot.calibration.BestOf`. With labelled rows it is compared
     with `Readout`, by log loss on the same folds; a causal model also with up to 16 stratified demonstrations in the
-    prompt, which do not help the other kinds. The comparison asks the model about each row once for each way.
+    prompt, which do not help the other kinds. The comparison asks the model about each row once for each way. Where
+    rows bring their own choices, the calibration is "pmi" if the template has a ``domain_premise``, else None, and
+    there is no `Readout`; with labelled rows it is compared with None.
 
     Attributes
     ----------
@@ -113,7 +115,7 @@ def _for_language_model(
     if task.multi_label:
         chosen: Strategy = Prompting()
         return chosen, Report(repr(chosen), ("a row may have several labels: each is asked about, zero-shot",))
-    calibration = None if kind == "entailment" else "auto"
+    calibration = _calibration(task, kind)
     if X is None or y is None:
         chosen = Prompting(calibration=calibration)
         return chosen, Report(repr(chosen), ("there are no labelled rows",))
@@ -127,15 +129,18 @@ def _for_language_model(
         return prompting, Report(repr(prompting), ("a class has a single row: nothing can be compared",))
     # what would be chosen, and what the folds try for it: a fold has fewer rows to show
     left = max(1, len(rows) - -(-len(rows) // folds) - len(task.classes))
-    choices: dict[str, tuple[Strategy, Strategy]] = {
-        "prompting": (plain, plain),
-        f"readout of {features}": (readout, readout),
-    }
+    choices: dict[str, tuple[Strategy, Strategy]] = {"prompting": (plain, plain)}
+    if not task.verbalizer.per_row:
+        choices[f"readout of {features}"] = (readout, readout)
+    elif calibration:
+        choices["prompting without calibration"] = (Prompting(), Prompting())
     if shots:
         choices["prompting with demonstrations"] = (
             prompting,
             Prompting(min(shots, left), calibration=calibration),
         )
+    if len(choices) == 1:
+        return plain, Report(repr(plain), ("there is no other way to ask about choices of each row",))
     tried = {name: one for name, (_, one) in choices.items()}
     candidates = _candidates(tried, task, RememberedLM(model), X=X, y=y, rows=rows, folds=folds, seed=seed)
     best, second = sorted(candidates, key=lambda one: one.log_loss)[:2]
@@ -145,6 +150,15 @@ def _for_language_model(
     )
     chosen = choices[best.name][0]
     return chosen, Report(repr(chosen), (why,), candidates, rows, folds)
+
+
+def _calibration(task: Task, kind: str) -> str | None:
+    if kind == "entailment":
+        return None
+    if not task.verbalizer.per_row:
+        return "auto"
+    premises = [one.template.metadata.get("domain_premise") for one in task.wordings]
+    return None if None in premises else "pmi"
 
 
 def _shows_hidden(model: Any) -> bool:

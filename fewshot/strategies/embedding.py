@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, clone
 from fewshot.errors import InputError, ShortenedWarning, UnsupportedError, warn
 from fewshot.models.base import FloatArray, is_encoder, is_window
 from fewshot.preview import Preview, PreviewRow
-from fewshot.strategies.base import Task, at_row, log_softmax, no_weights, one_label
+from fewshot.strategies.base import Task, at_row, fixed_words, log_softmax, no_weights, one_label
 from fewshot.strategies.foreign import FLOOR, fitted_head, head_log_scores, head_odds
 from fewshot.strategies.head import LabelPriorLogisticRegression, fitted_to_all
 from fewshot.task.template import Row
@@ -90,6 +90,7 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
         InputError
             When the labelled rows are all of one class.
         """
+        fixed_words(self, task)
         if not is_encoder(model):
             raise UnsupportedError(
                 f"Embedding needs an encoder. {model!r} is a language model: use Prompting(), or Auto()."

@@ -204,6 +204,8 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
             raise UnsupportedError("A generated answer has no scores to calibrate: use read='score'.")
         if self.read == "generate":
             one_wording(self, task)
+        if self.read == "generate" and task.verbalizer.per_row:
+            raise UnsupportedError("The choices of each row are scored, not looked for in an answer: use read='score'.")
         if self.max_shot_tokens is not None and not is_window(model):
             raise UnsupportedError(f"{model!r} can't count tokens, which max_shot_tokens needs.")
 
@@ -222,7 +224,8 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
         scores = []
         for order in tried:
             self.selector_.rows_ = rows[order]
-            scores.append(self._log_scores([asking.queries(texts, warn=False) for asking in self.askings_], warn=False))
+            queries = [asking.queries(texts, warn=False) for asking in self.askings_]
+            scores.append(self._log_scores(queries, texts, warn=False))
         self.demonstrations_ = self.selector_.rows_ = rows[tried[least_biased(np.stack(scores))]]
 
     def _learned_weights(self, X: Sequence[Row] | None, y: Any) -> FloatArray:
@@ -233,7 +236,8 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
         if not rows.size:
             raise InputError("ensemble='learned' needs labelled rows besides the demonstrations: lower shots.")
         texts, targets = [X[i] for i in rows], self.task_.index([y[i] for i in rows])
-        scores = np.stack([one.class_scores(one.queries(texts, warn=False), warn=False) for one in self.askings_])
+        queries = [one.queries(texts, warn=False) for one in self.askings_]
+        scores = np.stack([one.class_scores(q, False, texts) for one, q in zip(self.askings_, queries, strict=True)])
 
         def loss(free: FloatArray) -> float:
             pooled = log_softmax(np.tensordot(softmax(free), scores, 1))
@@ -247,11 +251,11 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
         if self.task_.multi_label:
             return self.each_label_.log_odds(X)
         queries = [asking.queries(X) for asking in self.askings_]
-        scores = self._log_scores(queries)
+        scores = self._log_scores(queries, X)
         return self._answered(queries[0], scores) if self.read == "generate" else scores
 
-    def _log_scores(self, queries: Sequence[list[Query]], warn: bool = True) -> FloatArray:
-        each = [one.class_scores(asked, warn) for one, asked in zip(self.askings_, queries, strict=True)]
+    def _log_scores(self, queries: Sequence[list[Query]], X: Sequence[Row], warn: bool = True) -> FloatArray:
+        each = [one.class_scores(asked, warn, X) for one, asked in zip(self.askings_, queries, strict=True)]
         if len(each) == 1:
             return each[0]
         return log_softmax(np.tensordot(self.weights_, np.stack(each), 1))

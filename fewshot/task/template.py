@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
@@ -14,7 +13,8 @@ from jinja2 import UndefinedError
 
 from fewshot.errors import InputError, TemplateError
 from fewshot.models.base import Kind, Query, Turn
-from fewshot.task.parsing import LABELS, Compiled, compile_source, joined, plain, split_front_matter
+from fewshot.task.choices import check_choices, is_absent, texts_of
+from fewshot.task.parsing import CHOICE, LABELS, Compiled, compile_source, joined, plain, split_front_matter
 from fewshot.task.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ __all__ = ["Row", "Template"]
 
 Row = str | Mapping[str, Any]
 _RENDERING = (JinjaError, TypeError, ValueError, ArithmeticError, AttributeError, LookupError, RecursionError)
-_MISSING = ("NAType", "NaTType")  # pandas' own
+_COMPILED = ("_compiled", "_instruction", "_premise", "_choice")  # made again when needed, and not pickled
 
 
 class Template:
@@ -40,11 +40,13 @@ class Template:
         Jinja2 source, with optional YAML front matter between two ``---`` lines. Its keys: ``task``, ``description``,
         ``fields``, ``words`` (class -> label words), ``instruction``, ``system``, ``separator``, ``source``,
         ``domain_premise``, ``answers`` (``{no: ..., yes: ...}``, where a template asks about one label of several),
-        ``licence``.
+        ``choices`` and ``choice`` (where each row brings what may fill the hole, see Notes), ``licence``.
     instruction : str, optional
         What stands once before everything; may list the label words through ``labels``. Overrides the front matter.
     words : mapping, optional
         Label words of each class. Overrides the front matter.
+    choices : str or sequence of str, optional
+        The field that holds a row's choices, or the fields of one choice each. Overrides the front matter.
     name : str, optional
         What messages call it.
 
@@ -66,6 +68,12 @@ class Template:
     share of the cut against other fields', ``side=`` ("right" or "left") the side that is cut away. When no field is
     marked, all are shortenable alike.
 
+    With ``choices: [choice1, choice2]`` (fields of one choice each) or ``choices: options`` (one field that holds a
+    list of texts) a row brings itself what may fill the hole, and its class is the number of the right choice, from 0;
+    see `Choices`. ``choice: "{{ choice | lower }}"`` says how one is written there. ``labels`` are then the row's
+    choices so written, and ``domain_premise`` may use the row's fields. Absent choices are left out of ``labels``, and
+    their fields are not defined.
+
     Examples
     --------
     >>> from fewshot import Template
@@ -83,6 +91,7 @@ class Template:
         *,
         instruction: str | None = None,
         words: Mapping[Any, Any] | None = None,
+        choices: str | Sequence[str] | None = None,
         name: str | None = None,
     ) -> None:
         if not isinstance(source, str):
@@ -96,10 +105,13 @@ class Template:
                 self.metadata["instruction"] = instruction
             if words is not None:
                 self.metadata["words"] = dict(words) if isinstance(words, Mapping) else words
+            if choices is not None:
+                self.metadata["choices"] = choices if isinstance(choices, str) else list(choices)
             self._check()
 
     def _check(self) -> None:
-        names = self._compiled.fields
+        check_choices(self.metadata)
+        names = self._names
         if not names:
             raise TemplateError(f"A template must use at least one field, such as {{{{ text }}}}. Got {self._body!r}.")
         declared = self.metadata.get("fields")
@@ -118,7 +130,7 @@ class Template:
         for key in ("instruction", "system", "separator", "domain_premise"):
             if not isinstance(self.metadata.get(key, ""), str):
                 raise TemplateError(f"{key!r} must be text. Got {self.metadata[key]!r}.")
-        self._instruction  # noqa: B018 - compiled now, so that a bad instruction fails here
+        self._instruction, self._premise  # noqa: B018 - compiled now, so that a bad one fails here
 
     @classmethod
     def from_file(cls, path: str | Path, *, name: str | None = None) -> Template:
@@ -133,13 +145,71 @@ class Template:
     @property
     def fields(self) -> tuple[str, ...]:
         """Names that a row must have."""
-        return tuple(self._renamed.get(name, name) for name in self._compiled.fields)
+        return tuple(self._renamed.get(name, name) for name in self._names)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        """The fields as the source calls them, those of choices that the prompt does not show included."""
+        own = self.metadata.get("choices") or ()
+        return tuple(dict.fromkeys((*self._compiled.fields, *([own] if isinstance(own, str) else own))))
 
     @property
     def words(self) -> dict[Any, Any] | None:
         """Label words of each class, where the template brings its own."""
         words = self.metadata.get("words")
         return None if words is None else dict(words)
+
+    @property
+    def choices(self) -> str | tuple[str, ...] | None:
+        """The field that holds a row's choices, or the fields of one choice each; None where label words are fixed."""
+        names = self.metadata.get("choices")
+        if names is None:
+            return None
+        if isinstance(names, str):
+            return self._renamed.get(names, names)
+        return tuple(self._renamed.get(name, name) for name in names)
+
+    def choices_of(self, row: Row) -> tuple[str, ...]:
+        """What may fill the hole of a row that brings its own choices, written as in the hole.
+
+        Raises
+        ------
+        InputError
+            When the row has no choice, or one that is not text.
+        """
+        if self.choices is None:
+            raise TemplateError(
+                f"{self} takes no choices from its rows: name them in its front matter, choices: [a, b]."
+            )
+        texts = texts_of(row, self.choices)
+        if self._choice is None:
+            return texts
+        with _named(self.name):
+            try:
+                written = tuple(joined(self._choice, {CHOICE: text}) for text in texts)
+            except _RENDERING as error:
+                raise TemplateError(f"A choice can't be written as 'choice' says: {error}") from error
+        for text, form in zip(texts, written, strict=True):
+            if not form.strip():
+                raise InputError(f"nothing is left of the choice {text!r} as 'choice' writes it")
+        return written
+
+    def premise(self, row: Row | None = None) -> str | None:
+        """The ``domain_premise``, for the row where it depends on one; None where there is none."""
+        if self._premise is None:
+            return None
+        variables = {} if row is None else {**self._variables(row), LABELS: list(self._labels(row))}
+        with _named(self.name):
+            try:
+                return joined(self._premise, variables)
+            except _RENDERING as error:
+                raise TemplateError(
+                    f"The domain_premise can't be rendered: {error}. It may use fields only where each row brings its "
+                    "own choices."
+                ) from error
+
+    def _labels(self, row: Row) -> tuple[str, ...]:
+        return () if self.choices is None else self.choices_of(row)
 
     @property
     def separator(self) -> str:
@@ -157,7 +227,7 @@ class Template:
         unknown = sorted(set(names) - set(self.fields))
         if unknown:
             raise TemplateError(f"{self} has no field {unknown[0]!r}. Its fields are {list(self.fields)}.")
-        renamed = {name: names.get(now, now) for name, now in zip(self._compiled.fields, self.fields, strict=True)}
+        renamed = {name: names.get(now, now) for name, now in zip(self._names, self.fields, strict=True)}
         if len(set(renamed.values())) < len(renamed):
             raise TemplateError(f"Two fields of {self} would share one name: {sorted(renamed.values())}.")
         twin = Template.__new__(Template)
@@ -166,13 +236,15 @@ class Template:
         return twin
 
     def prompt(self, row: Row, labels: Sequence[str] = ()) -> Prompt:
-        """Render a row, still in pieces; ``labels`` are the label words that the template may list."""
-        variables = {**self._variables(row), LABELS: list(labels)}
+        """Render a row, still in pieces; ``labels`` are the label words that it may list, or its own choices."""
+        variables = {**self._variables(row), LABELS: list(labels or self._labels(row))}
         with _named(self.name):
             try:
                 return Prompt(self._compiled.pieces(variables))
             except UndefinedError as error:
                 message = re.sub(r"^'(\w+)'", lambda m: repr(self._renamed.get(m[1], m[1])), str(error.message))
+                if self.choices is not None and any(message.startswith(repr(name)) for name in self.choices):
+                    message += " (this row has fewer choices: guard it with 'is defined', or loop over labels)"
                 has = "a text" if isinstance(row, str) else f"the fields {list(row)}"
                 raise TemplateError(f"{message}; the row has {has}, the template uses {list(self.fields)}") from None
             except _RENDERING as error:
@@ -239,7 +311,7 @@ class Template:
         return lint(self, model, X, verbalizer)
 
     def _variables(self, row: Row) -> dict[str, Any]:
-        names = self._compiled.fields
+        names = self._names
         if isinstance(row, str):
             if len(names) != 1:
                 raise TemplateError(
@@ -249,23 +321,35 @@ class Template:
             return {names[0]: row}
         if not isinstance(row, Mapping):
             raise InputError(f"a row must be a string or a mapping of fields. Got {type(row).__name__}: {row!r:.80}")
-        given = {now: row[now] for now in self.fields if now in row}
+        may_lack = () if isinstance(self.choices, str) else self.choices or ()
+        given = {n: row[n] for n in self.fields if n in row and not (n in may_lack and is_absent(row[n]))}
         for name, value in given.items():
-            if value is None or isinstance(value, bytes) or type(value).__name__ in _MISSING or _is_nan(value):
+            if isinstance(value, bytes) or (is_absent(value) and not isinstance(value, str)):
                 raise InputError(f"the field {name!r} is {value!r}: fill it, or drop the row")
         return {name: given[now] for name, now in zip(names, self.fields, strict=True) if now in given}
 
     @cached_property
     def _compiled(self) -> Compiled:
-        return compile_source(self._body)
+        own = self.metadata.get("choices") or ()
+        return compile_source(self._body, [own] if isinstance(own, str) else own)
 
     @cached_property
     def _instruction(self) -> Any:
         source = self.metadata.get("instruction")
         return plain(source) if source else None
 
+    @cached_property
+    def _premise(self) -> Any:
+        source = self.metadata.get("domain_premise")
+        return None if source is None else plain(source)
+
+    @cached_property
+    def _choice(self) -> Any:
+        source = self.metadata.get("choice")
+        return plain(source) if source else None
+
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in ("_compiled", "_instruction")}
+        return {key: value for key, value in self.__dict__.items() if key not in _COMPILED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -285,10 +369,6 @@ class Template:
 
     def __repr__(self) -> str:
         return f"Template({self.name or self._body!r})"
-
-
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and math.isnan(value)
 
 
 class _named:
