@@ -112,20 +112,22 @@ class Contextual(Prior):
 
     def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
         """One query a content-free text."""
-        return ask(self._rows(template, {}))
+        return ask(self._rows(template))
 
     def own_probes(self, ask: Ask, template: Template, X: Sequence[Row], queries: Sequence[Query]) -> list[list[Query]]:
         """The same texts in every field, but the row's own choices."""
-        names = [template.choices] if isinstance(template.choices, str) else list(template.choices or ())
-        # such rows are mappings: a plain text has no choices
-        rows = [self._rows(template, {name: row[name] for name in names}) for row in X if isinstance(row, Mapping)]
-        n, asked = len(self.texts), ask([probe for own in rows for probe in own])
-        return [asked[i * n : (i + 1) * n] for i in range(len(rows))]
+        empty, n = self._rows(template), len(self.texts)
+        asked = ask([{**probe, **_own(row, template.choice_fields)} for row in X for probe in empty])
+        return [asked[i * n : (i + 1) * n] for i in range(len(X))]
 
-    def _rows(self, template: Template, choices: Mapping[str, Any]) -> list[Row]:
+    def _rows(self, template: Template) -> list[dict[str, Any]]:
         if not len(self.texts):
             raise InputError("Contextual needs at least one content-free text. Got none.")
-        return [{**dict.fromkeys(template.fields, text), **choices} for text in self.texts]
+        return [dict.fromkeys(template.fields, text) for text in self.texts]
+
+
+def _own(row: Row, fields: Sequence[str]) -> dict[str, Any]:
+    return {name: row[name] for name in fields} if isinstance(row, Mapping) else {}
 
 
 class DomainContext(Prior):

@@ -137,7 +137,8 @@ class Linter:
         for i, row in enumerate(self.rows):
             try:
                 prompts.append(self._prompt(row))
-                self.own += [self.template.choices_of(row)] * (self.template.choices is not None)
+                if self.template.choices is not None:
+                    self.own.append(self.template.choices_of(row))
             except FewshotError as error:
                 failed.append(f"the first, row {i}: {str(error).rstrip('.')}.")
         if failed and not explained:
@@ -152,8 +153,7 @@ class Linter:
         return self._prompt(row) if self._fills(row) else None
 
     def _neutral_choices(self) -> tuple[str, ...]:
-        names = self.template.choices or ()
-        return (NEUTRAL,) * (2 if isinstance(names, str) else len(names))
+        return (NEUTRAL,) * (2 if isinstance(self.template.choices, str) else len(self.template.choice_fields))
 
     # blanks
 

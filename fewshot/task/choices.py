@@ -10,7 +10,7 @@ import numpy as np
 
 from fewshot.errors import FewshotError, InputError, TemplateError, VerbalizerError
 from fewshot.models.base import FloatArray, Query, Scores
-from fewshot.task.parsing import CHOICE, HOLE, LABELS, plain
+from fewshot.task.parsing import CHOICE, HOLE, LABELS
 from fewshot.task.verbalizer import RowWords, TokenAggregation, Verbalizer
 
 if TYPE_CHECKING:
@@ -227,9 +227,9 @@ def check_choices(metadata: Mapping[str, Any]) -> None:
         if form is not None:
             raise TemplateError("'choice' says how a choice is written, and no 'choices' say which fields have them.")
         return
-    listed = [names] if isinstance(names, str) else names
-    right = isinstance(listed, list | tuple) and all(isinstance(name, str) and name.strip() for name in listed)
-    if not right or len(set(listed)) < len(listed) or len(listed) < (1 if isinstance(names, str) else 2):
+    named = isinstance(names, str) or (isinstance(names, list) and len(names) > 1)
+    right = named and all(isinstance(name, str) and name.strip() for name in listed(names))
+    if not right or len(set(listed(names))) < len(listed(names)):
         raise TemplateError(
             f"'choices' must be a list of at least two fields, [choice1, choice2], or one field that holds a list of "
             f"texts. Got {names!r}."
@@ -237,12 +237,15 @@ def check_choices(metadata: Mapping[str, Any]) -> None:
     for key in ("words", "answers"):
         if metadata.get(key) is not None:
             raise TemplateError(f"A template has fixed label words or choices of each row: give {key!r} or 'choices'.")
-    if {HOLE, LABELS} & set(listed):
+    if {HOLE, LABELS} & set(listed(names)):
         raise TemplateError(f"'choices' names the hole or the list of label words, {names!r}: rename the field.")
     if form is not None and (not isinstance(form, str) or CHOICE not in form):
         raise TemplateError(f"'choice' must be text such as '{{{{ choice | lower }}}}'. Got {form!r}.")
-    if form is not None:
-        plain(form)
+
+
+def listed(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    """One field or several as a tuple."""
+    return (names,) if isinstance(names, str) else tuple(names or ())
 
 
 def texts_of(row: Row, names: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -255,7 +258,7 @@ def texts_of(row: Row, names: str | tuple[str, ...]) -> tuple[str, ...]:
     InputError
         When it has no choice, or one that is not text.
     """
-    fields = [names] if isinstance(names, str) else list(names)
+    fields = list(listed(names))
     if not isinstance(row, Mapping):
         raise TemplateError(
             f"the choices stand in the field{'s' if len(fields) > 1 else ''} {', '.join(map(repr, fields))}, and the "

@@ -134,8 +134,7 @@ def table(task: str | None = None) -> Table:
 def _row(template: Template) -> Row:
     classes = [str(one) for one in template.words or ("any",)]
     if template.choices is not None:
-        names = [template.choices] if isinstance(template.choices, str) else template.choices
-        classes = [f"each row's {name}" for name in names]
+        classes = [f"each row's {name}" for name in template.choice_fields]
     shown = classes if len(classes) <= _SHOWN else [*classes[:_SHOWN], f"… ({len(classes)})"]
     description = str(template.metadata.get("description", ""))
     return Row(str(template.name), ", ".join(template.fields), ", ".join(shown), description)

@@ -17,16 +17,30 @@ from typing import Any, Literal, NamedTuple
 import yaml
 from jinja2 import StrictUndefined, TemplateSyntaxError, meta, nodes, pass_context
 from jinja2 import Template as JinjaTemplate
+from jinja2 import TemplateError as JinjaError
 from jinja2.nativetypes import NativeEnvironment
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from fewshot.errors import TemplateError
 
-__all__ = ["CHOICE", "HOLE", "LABELS", "Compiled", "Piece", "compile_source", "split_front_matter"]
+__all__ = [
+    "CHOICE",
+    "HOLE",
+    "LABELS",
+    "RENDERING",
+    "Compiled",
+    "Piece",
+    "compile_source",
+    "joined",
+    "plain",
+    "split_front_matter",
+]
 
 HOLE = "label"  # the variable that marks the hole
 LABELS = "labels"  # the label words of all classes, or the row's own choices, for prompts that list them
 CHOICE = "choice"  # a choice of the row, where the front matter says how one is written in the hole
+#: What goes wrong when a template meets a row.
+RENDERING = (JinjaError, TypeError, ValueError, ArithmeticError, AttributeError, LookupError, RecursionError)
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 _KEYS = frozenset(
     {
@@ -126,7 +140,7 @@ def split_front_matter(source: str) -> tuple[dict[str, Any], str]:
 def compile_source(body: str, choices: Collection[str] = ()) -> Compiled:
     """Parse, check and compile the body of a template.
 
-    Where no field asks to be shortened, all fields may be but ``choices``, those that hold what may fill the hole.
+    Where no field asks to be shortened, all may be but ``choices``, which hold what may fill the hole.
 
     Raises
     ------
@@ -178,9 +192,12 @@ def plain(source: str) -> JinjaTemplate:
         raise TemplateError(_pointed(str(error.message), source, error.lineno, None)) from None
 
 
-def joined(template: JinjaTemplate, variables: Mapping[str, Any]) -> str:
-    """Render a template to one string."""
-    return "".join(piece.text for piece in _render(template, variables))
+def joined(template: JinjaTemplate, variables: Mapping[str, Any], what: str) -> str:
+    """Render a template to one string; an error says what it was."""
+    try:
+        return "".join(piece.text for piece in _render(template, variables))
+    except RENDERING as error:
+        raise TemplateError(f"{what} can't be rendered: {error}") from error
 
 
 def _environment() -> _Environment:

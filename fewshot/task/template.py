@@ -8,13 +8,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import TemplateError as JinjaError
 from jinja2 import UndefinedError
 
 from fewshot.errors import InputError, TemplateError
 from fewshot.models.base import Kind, Query, Turn
-from fewshot.task.choices import check_choices, is_absent, texts_of
-from fewshot.task.parsing import CHOICE, LABELS, Compiled, compile_source, joined, plain, split_front_matter
+from fewshot.task.choices import check_choices, is_absent, listed, texts_of
+from fewshot.task.parsing import (
+    CHOICE,
+    LABELS,
+    RENDERING,
+    Compiled,
+    compile_source,
+    joined,
+    plain,
+    split_front_matter,
+)
 from fewshot.task.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -23,8 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["Row", "Template"]
 
 Row = str | Mapping[str, Any]
-_RENDERING = (JinjaError, TypeError, ValueError, ArithmeticError, AttributeError, LookupError, RecursionError)
-_COMPILED = ("_compiled", "_instruction", "_premise", "_choice")  # made again when needed, and not pickled
+_SMALL = {  # what else is Jinja2, without a hole, and what messages call it
+    "instruction": "The instruction",
+    "domain_premise": "The domain_premise, which may use fields only where rows bring their own choices,",
+    "choice": "'choice' in the front matter",
+}
 
 
 class Template:
@@ -130,7 +141,7 @@ class Template:
         for key in ("instruction", "system", "separator", "domain_premise"):
             if not isinstance(self.metadata.get(key, ""), str):
                 raise TemplateError(f"{key!r} must be text. Got {self.metadata[key]!r}.")
-        self._instruction, self._premise  # noqa: B018 - compiled now, so that a bad one fails here
+        self._small  # noqa: B018 - compiled now, so that a bad one fails here
 
     @classmethod
     def from_file(cls, path: str | Path, *, name: str | None = None) -> Template:
@@ -150,8 +161,7 @@ class Template:
     @property
     def _names(self) -> tuple[str, ...]:
         """The fields as the source calls them, those of choices that the prompt does not show included."""
-        own = self.metadata.get("choices") or ()
-        return tuple(dict.fromkeys((*self._compiled.fields, *([own] if isinstance(own, str) else own))))
+        return tuple(dict.fromkeys((*self._compiled.fields, *listed(self.metadata.get("choices")))))
 
     @property
     def words(self) -> dict[Any, Any] | None:
@@ -162,12 +172,13 @@ class Template:
     @property
     def choices(self) -> str | tuple[str, ...] | None:
         """The field that holds a row's choices, or the fields of one choice each; None where label words are fixed."""
-        names = self.metadata.get("choices")
-        if names is None:
-            return None
-        if isinstance(names, str):
-            return self._renamed.get(names, names)
-        return tuple(self._renamed.get(name, name) for name in names)
+        names = self.choice_fields
+        return names[0] if isinstance(self.metadata.get("choices"), str) else names or None
+
+    @property
+    def choice_fields(self) -> tuple[str, ...]:
+        """The fields of `choices`, one or several; none where label words are fixed."""
+        return tuple(self._renamed.get(name, name) for name in listed(self.metadata.get("choices")))
 
     def choices_of(self, row: Row) -> tuple[str, ...]:
         """What may fill the hole of a row that brings its own choices, written as in the hole.
@@ -178,38 +189,25 @@ class Template:
             When the row has no choice, or one that is not text.
         """
         if self.choices is None:
-            raise TemplateError(
-                f"{self} takes no choices from its rows: name them in its front matter, choices: [a, b]."
-            )
+            raise TemplateError(f"{self} takes no choices from its rows: name their fields, choices: [a, b].")
         texts = texts_of(row, self.choices)
-        if self._choice is None:
+        if "choice" not in self._small:
             return texts
-        with _named(self.name):
-            try:
-                written = tuple(joined(self._choice, {CHOICE: text}) for text in texts)
-            except _RENDERING as error:
-                raise TemplateError(f"A choice can't be written as 'choice' says: {error}") from error
+        written = tuple(self._rendered("choice", {CHOICE: text}) or "" for text in texts)
         for text, form in zip(texts, written, strict=True):
             if not form.strip():
                 raise InputError(f"nothing is left of the choice {text!r} as 'choice' writes it")
         return written
 
     def premise(self, row: Row | None = None) -> str | None:
-        """The ``domain_premise``, for the row where it depends on one; None where there is none."""
-        if self._premise is None:
-            return None
-        variables = {} if row is None else {**self._variables(row), LABELS: list(self._labels(row))}
-        with _named(self.name):
-            try:
-                return joined(self._premise, variables)
-            except _RENDERING as error:
-                raise TemplateError(
-                    f"The domain_premise can't be rendered: {error}. It may use fields only where each row brings its "
-                    "own choices."
-                ) from error
+        """The ``domain_premise``; it may use the fields of a row that brings its own choices. None: there is none."""
+        return self._rendered("domain_premise", {} if row is None else self._variables(row))
 
-    def _labels(self, row: Row) -> tuple[str, ...]:
-        return () if self.choices is None else self.choices_of(row)
+    def _rendered(self, key: str, variables: Mapping[str, Any]) -> str | None:
+        if key not in self._small:
+            return None
+        with _named(self.name):
+            return joined(self._small[key], variables, _SMALL[key])
 
     @property
     def separator(self) -> str:
@@ -237,17 +235,18 @@ class Template:
 
     def prompt(self, row: Row, labels: Sequence[str] = ()) -> Prompt:
         """Render a row, still in pieces; ``labels`` are the label words that it may list, or its own choices."""
-        variables = {**self._variables(row), LABELS: list(labels or self._labels(row))}
+        own = labels or (() if self.choices is None else self.choices_of(row))
+        variables = {**self._variables(row), LABELS: list(own)}
         with _named(self.name):
             try:
                 return Prompt(self._compiled.pieces(variables))
             except UndefinedError as error:
                 message = re.sub(r"^'(\w+)'", lambda m: repr(self._renamed.get(m[1], m[1])), str(error.message))
-                if self.choices is not None and any(message.startswith(repr(name)) for name in self.choices):
+                if message.startswith(tuple(map(repr, self.choice_fields))):
                     message += " (this row has fewer choices: guard it with 'is defined', or loop over labels)"
                 has = "a text" if isinstance(row, str) else f"the fields {list(row)}"
                 raise TemplateError(f"{message}; the row has {has}, the template uses {list(self.fields)}") from None
-            except _RENDERING as error:
+            except RENDERING as error:
                 raise TemplateError(f"The row can't be rendered: {type(error).__name__}: {error}") from error
 
     def render(self, row: Row, label: str, labels: Sequence[str] = ()) -> str:
@@ -283,13 +282,7 @@ class Template:
 
     def instruction(self, labels: Sequence[str] = ()) -> str:
         """The instruction with the label words filled in; empty when there is none."""
-        if self._instruction is None:
-            return ""
-        with _named(self.name):
-            try:
-                return joined(self._instruction, {LABELS: list(labels)})
-            except _RENDERING as error:
-                raise TemplateError(f"The instruction can't be rendered: {error}") from error
+        return self._rendered("instruction", {LABELS: list(labels)}) or ""
 
     def text(self, row: Row) -> str:
         """What an encoder reads: a plain string itself, or the rendered fields without the frame."""
@@ -300,7 +293,7 @@ class Template:
         with _named(self.name):
             try:
                 pieces = self._compiled.frame_pieces({LABELS: list(labels)})
-            except _RENDERING as error:
+            except RENDERING as error:
                 raise TemplateError(f"The text around the hole can't be rendered: {error}") from error
         return Prompt(pieces).fill(word).strip()
 
@@ -321,7 +314,7 @@ class Template:
             return {names[0]: row}
         if not isinstance(row, Mapping):
             raise InputError(f"a row must be a string or a mapping of fields. Got {type(row).__name__}: {row!r:.80}")
-        may_lack = () if isinstance(self.choices, str) else self.choices or ()
+        may_lack = () if isinstance(self.choices, str) else self.choice_fields
         given = {n: row[n] for n in self.fields if n in row and not (n in may_lack and is_absent(row[n]))}
         for name, value in given.items():
             if isinstance(value, bytes) or (is_absent(value) and not isinstance(value, str)):
@@ -330,26 +323,14 @@ class Template:
 
     @cached_property
     def _compiled(self) -> Compiled:
-        own = self.metadata.get("choices") or ()
-        return compile_source(self._body, [own] if isinstance(own, str) else own)
+        return compile_source(self._body, listed(self.metadata.get("choices")))
 
     @cached_property
-    def _instruction(self) -> Any:
-        source = self.metadata.get("instruction")
-        return plain(source) if source else None
-
-    @cached_property
-    def _premise(self) -> Any:
-        source = self.metadata.get("domain_premise")
-        return None if source is None else plain(source)
-
-    @cached_property
-    def _choice(self) -> Any:
-        source = self.metadata.get("choice")
-        return plain(source) if source else None
+    def _small(self) -> dict[str, Any]:
+        return {key: plain(self.metadata[key]) for key in _SMALL if self.metadata.get(key) is not None}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in _COMPILED}
+        return {key: value for key, value in self.__dict__.items() if key not in ("_compiled", "_small")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
