@@ -21,6 +21,7 @@ _HOME = {
     "CachedLM": "fewshot.models.cached",
     "CausalLM": "fewshot.models.causal",
     "Channel": "fewshot.strategies.channel",
+    "Choices": "fewshot.task.choices",
     "ConformalClassifier": "fewshot.conformal",
     "Contrastive": "fewshot.strategies.contrastive",
     "Classifier": "fewshot.classifier",

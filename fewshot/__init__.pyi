@@ -47,6 +47,7 @@ from fewshot.strategies.head import LabelPriorLogisticRegression as LabelPriorLo
 from fewshot.strategies.prompting import Prompting as Prompting
 from fewshot.strategies.readout import Readout as Readout
 from fewshot.task import gallery as gallery
+from fewshot.task.choices import Choices as Choices
 from fewshot.task.template import Template as Template
 from fewshot.task.verbalizer import Verbalizer as Verbalizer
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from fewshot.errors import InputError, UnsupportedError
+from fewshot.errors import InputError, UnsupportedError, VerbalizerError
 from fewshot.explain import Explanation
 from fewshot.models.base import FloatArray, kind_of
 from fewshot.models.loading import load
@@ -23,6 +23,7 @@ from fewshot.strategies.auto import Auto
 from fewshot.strategies.base import Task
 from fewshot.strategies.choice import Report
 from fewshot.task import gallery
+from fewshot.task.choices import Choices, as_choices
 from fewshot.task.template import Template
 from fewshot.task.verbalizer import Verbalizer, as_verbalizer
 
@@ -50,7 +51,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         own label words where it brings some (see `Prompting`).
     verbalizer : mapping, sequence, Verbalizer or AutomaticVerbalizer, optional
         The label words of each class: a mapping, or a list in sorted-class order. None: the template's own, else the
-        class names. An `AutomaticVerbalizer` lets the model find them.
+        class names. An `AutomaticVerbalizer` lets the model find them. Where the template takes its choices from each
+        row, `Choices` says how they are compared.
     strategy : Strategy, optional
         How labelled texts are used: `Prompting`, `Embedding`, ... None: `Auto`.
     random_state : int, RandomState or None
@@ -59,7 +61,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Sorted classes; when multi-label, in the order of the columns of y.
+        Sorted classes; when multi-label, in the order of the columns of y; the numbers of the choices, from 0, where
+        the template takes these from each row.
     multi_label_ : bool
         Whether a text may have several labels.
     model_, template_, verbalizer_, strategy_ : objects
@@ -140,8 +143,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             model, indicator is not None or bool(getattr(self.verbalizer, "multi_label", False))
         )
         learners = [self._learner(one, model, rows, labels) for one in templates]
-        seen = None if labels is None else [label for label in labels if label is not None] or None
-        verbalizer, classes = self._verbalizer(templates[0], seen, learners[0])
+        named = labels if any(label is not None for label in labels or ()) else None
+        verbalizer, classes = self._verbalizer(templates[0], named, learners[0], rows)
         multi_label = indicator is not None or verbalizer.multi_label
         targets: Any = None if rows is None else labels
         order = np.arange(len(classes))
@@ -155,7 +158,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         weights = _weights(sample_weight, rows, targets)
         others = tuple(
-            self._other(one, seen, classes, learner) for one, learner in zip(templates[1:], learners[1:], strict=True)
+            self._other(one, named, classes, learner, rows)
+            for one, learner in zip(templates[1:], learners[1:], strict=True)
         )
         task = Task(templates[0], verbalizer, classes, multi_label, others)
         strategy.fit(
@@ -199,12 +203,19 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         several = isinstance(self.template, list | tuple)
         if several and not self.template:
             raise InputError("template is an empty list: give at least one template, or None for the generic one.")
-        return [as_template(one) for one in (self.template if several else [self.template])]
+        found = [as_template(one) for one in (self.template if several else [self.template])]
+        if multi_label and any(one.choices is not None for one in found):
+            raise UnsupportedError(
+                "A row has one right choice, and y is an indicator matrix: give the choices' numbers."
+            )
+        return found
 
     def _learner(self, template: Template, model: Any, rows: Any, labels: Sequence[Any] | None) -> Any:
         """The verbalizer that finds its label words itself, with those that it found; None where words are given."""
         if not callable(getattr(self.verbalizer, "learn", None)):
             return None
+        if template.choices is not None:
+            raise VerbalizerError(f"{template} takes its choices from each row: there are no label words to find.")
         learner = clone(self.verbalizer)
         if rows is not None and labels is not None and None in labels:
             known = [i for i, label in enumerate(labels) if label is not None]
@@ -214,9 +225,12 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         learner.verbalizer_ = learner.learn(model, template, rows, None if rows is None else labels, classes or None)
         return learner
 
-    def _other(self, template: Template, labels: Sequence[Any] | None, classes: NDArray[Any], learner: Any) -> Task:
+    def _other(
+        self, template: Template, labels: Sequence[Any] | None, classes: NDArray[Any], learner: Any, rows: Any
+    ) -> Task:
         """The same task in another wording, with that template's own label words where it brings some."""
-        verbalizer, its = self._verbalizer(template, classes.tolist() if template.words is None else labels, learner)
+        named = template.words is None and template.choices is None
+        verbalizer, its = self._verbalizer(template, classes.tolist() if named else labels, learner, rows)
         if its.tolist() != classes.tolist():
             raise InputError(
                 f"The templates are for different classes: the first for {classes.tolist()}, {template} for "
@@ -225,8 +239,11 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return Task(template, verbalizer, classes)
 
     def _verbalizer(
-        self, template: Template, labels: Sequence[Any] | None, learner: Any = None
+        self, template: Template, labels: Sequence[Any] | None, learner: Any = None, rows: Any = None
     ) -> tuple[Verbalizer, NDArray[Any]]:
+        if template.choices is not None or isinstance(self.verbalizer, Choices):
+            choices = as_choices(self.verbalizer, template, rows, labels)
+            return choices, np.arange(choices.n_choices or 0)
         words = template.words if self.verbalizer is None else self.verbalizer
         if learner is not None:
             words = learner.verbalizer_
@@ -501,7 +518,7 @@ def as_template(template: Any) -> Template:
 
 def _distinct(labels: Sequence[Any]) -> list[Any]:
     try:
-        return sorted(set(labels))
+        return sorted({label for label in labels if label is not None})
     except TypeError as error:
         raise InputError(f"The classes can't be sorted: {error}. Make them all of one type.") from error
 

@@ -151,6 +151,16 @@ LIGHT: dict[str, Case] = {
         lambda: (PAIRS, data(3)[1]),
         PAIRS[::2],
     ),
+    "choices": Case(
+        asked(
+            lambda: Prompting(2, calibration="contextual"), template="---\nchoices: options\n---\n{{ q }} {{ label }}"
+        ),
+        lambda: (
+            [{"q": f"{i}?", "options": ["bill", "crash on start", "love"][: 2 + i % 2]} for i in range(6)],
+            [0, 1, 0, 1, 0, 2],
+        ),
+        [{"q": "Which?", "options": ["refund", "love"]}, {"q": "And?", "options": ["crash", "love", "bill"]}],
+    ),
     "numbered classes": Case(
         asked(
             lambda: Prompting(2, calibration="batch"), verbalizer={7: "billing", -1: ["bug report", "bug"], 3: "praise"}

@@ -22,6 +22,7 @@ PUBLIC = [
     "CachedLM",
     "CausalLM",
     "Channel",
+    "Choices",
     "Classifier",
     "ConformalClassifier",
     "Contrastive",

@@ -19,6 +19,7 @@ KEPT = {
     "ConformalClassifier": "fewshot.conformal",
     "FrozenEstimator": "sklearn.frozen._frozen",
     "AutomaticVerbalizer": "fewshot.automatic",
+    "Choices": "fewshot.task.choices",
     "Verbalizer": "fewshot.task.verbalizer",
     "Windows": "fewshot.models.encoder",
     "Turn": "fewshot.models.base",

@@ -17,7 +17,7 @@ from fewshot.models.base import FloatArray, IntArray, is_encoder
 from fewshot.models.loading import load
 from fewshot.preview import Preview
 from fewshot.strategies.auto import Auto
-from fewshot.strategies.base import Strategy, Task, log_softmax, one_label
+from fewshot.strategies.base import Strategy, Task, fixed_words, log_softmax, one_label
 from fewshot.strategies.choice import cross_validated, n_folds
 from fewshot.strategies.embedding import Embedding
 from fewshot.task.template import Row
@@ -110,6 +110,7 @@ class Distillation(BaseEstimator):  # type: ignore[misc]
             When the student can't use sample weights.
         """
         one_label(self, task)
+        fixed_words(self, task)
         self._check()
         labels = [None] * len(X or []) if y is None else list(y)
         known = np.flatnonzero([label is not None for label in labels])

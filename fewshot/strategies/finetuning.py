@@ -21,7 +21,7 @@ from fewshot.models.sequences import SequenceClassifier
 from fewshot.models.trainable import LoRA, Parameters, own_copy, seeded
 from fewshot.preview import Preview
 from fewshot.strategies.asking import Asking, fitted_selector, shown_rows
-from fewshot.strategies.base import Task, at_row, log_softmax, one_label, one_wording
+from fewshot.strategies.base import Task, at_row, fixed_words, log_softmax, one_label, one_wording
 from fewshot.strategies.explaining import class_lines, question, raw_scores
 from fewshot.strategies.training import Examples, Pace, train
 from fewshot.task.template import Row
@@ -136,6 +136,7 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
         """
         one_label(self, task)
         one_wording(self, task)
+        fixed_words(self, task)
         self._check(model)
         if X is None or y is None:
             raise InputError("FineTuning learns from labelled rows: call fit(X, y), or use Prompting().")
