@@ -104,11 +104,10 @@ def test_every_kind_in_a_fresh_process(kept):
     assert {name for name, gap in gaps.items() if gap > (1e-6 if name in TORCH else 0)} == set()
 
 
-def test_the_default_classifier(mini, tmp_path):
-    clf = Classifier(random_state=0).fit(*data(3))
+def test_the_default_encoder(mini, tmp_path):
+    clf = Classifier(strategy=Embedding()).fit(*data(3))
     again = Classifier.load(clf.save(tmp_path / "tickets"))
     np.testing.assert_array_equal(again.predict_proba(NEW), clf.predict_proba(NEW))
-    assert str(again.report_) == str(clf.report_)
     assert again.model_ is clf.model_  # which `load` shares
     config = (tmp_path / "tickets/config.json").read_text()
     assert str(Path(sys.prefix)) not in config  # it is the default on every machine, wherever it lies
@@ -126,6 +125,12 @@ def test_what_is_shared_is_shared_again(kept):
     assert strategy.task_ is strategy.askings_[0].task
     assert strategy.task_.template is again.template_
     assert again.verbalizer_ == Classifier(keyword_lm(), REVIEW).fit(None, list(TEXTS)).verbalizer_
+
+
+def test_the_report_of_auto(kept):
+    _, clf, folder, _ = kept("tiny encoder, Auto")
+    assert str(Classifier.load(folder).report_) == str(clf.report_)
+    assert "on held-out examples" in str(clf.report_)
 
 
 def test_a_tuned_model_is_an_ordinary_folder_and_its_own(kept):
@@ -457,6 +462,16 @@ def test_a_model_with_code_of_its_own_has_to_be_given(tmp_path):
         model.__class__ = kind
 
 
+def test_options_that_have_no_json(tmp_path):
+    from tests.conftest import pair
+
+    lm = load(pair("gpt2-chat"), chat_template_kwargs={"today": object()})
+    clf = Classifier(lm, REVIEW).fit(None, list(TEXTS))
+    with pytest.raises(UnsupportedError, match="The options that a model was loaded with can't be kept"):
+        clf.save(tmp_path / "options")
+    assert list(tmp_path.iterdir()) == []
+
+
 class Layered:
     """Holds a bare transformers model and its tokenizer, as a strategy of another kind may."""
 
@@ -483,6 +498,10 @@ def test_bare_models_and_tokenizers(tmp_path, monkeypatch):
     edited(folder, lambda config: [node.update({"class": "Trainer"}) for node in config["nodes"] if "weights" in node])
     with pytest.raises(InputError, match="the class 'Trainer', which is not a model of transformers"):
         Classifier.load(folder, model=keyword_lm())
+    clf.extra_.model = copy.copy(model)
+    clf.extra_.model.__class__ = type("Strange", (type(model),), {"__module__": "strange"})
+    with pytest.raises(UnsupportedError, match=r"Classifier\.extra_\.model runs code that is not of transformers"):
+        clf.save(tmp_path / "strange")
 
 
 def test_the_fingerprint_of_an_encoder_does_not_change_with_use():

@@ -15,9 +15,9 @@ from typing import Any
 
 from fewshot.errors import InputError
 
-__all__ = ["CARD", "CONFIG", "MODELS", "Kept", "interrupted", "written"]
+__all__ = ["ARRAYS", "CARD", "CONFIG", "HEADS", "MODELS", "Kept", "interrupted", "written"]
 
-CONFIG, CARD, MODELS = "config.json", "README.md", "models"
+CONFIG, CARD, ARRAYS, HEADS, MODELS = "config.json", "README.md", "arrays.safetensors", "heads", "models"
 _SUMS = "checksums.json"
 #: Names of files below the folder: no part begins with a dot, so none leads out of it.
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)*", re.ASCII)
