@@ -118,10 +118,13 @@ def _task(clf: Any) -> list[str]:
         task = task.chosen_
     wordings = getattr(getattr(task, "task_", None), "wordings", ())
     verbalizer = clf.verbalizer_
-    rows = [
-        [_text(name), ", ".join(map(_text, words))]
-        for name, words in zip(verbalizer.classes, verbalizer.words, strict=True)
-    ]
+    if verbalizer.per_row:
+        rows = [[_text(name), "the row's own choice of that number"] for name in clf.classes_.tolist()]
+    else:
+        rows = [
+            [_text(name), ", ".join(map(_text, words))]
+            for name, words in zip(verbalizer.classes, verbalizer.words, strict=True)
+        ]
     templates = [one.template for one in wordings] or [clf.template_]
     several = ["A text may have several of these."] if clf.multi_label_ else []
     return ["## Task", _table(["class", "label words"], rows), *several, *(_fenced(one.source) for one in templates)]
