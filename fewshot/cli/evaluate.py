@@ -59,10 +59,10 @@ def evaluate(
     precision, recall and F1 of each class. With --shots 0 all rows are tested on, unless --test or --held-out says
     otherwise. --json prints what Evaluation.from_json reads.
     """
-    from fewshot.evaluation import evaluate as measure
-
     setup = Setup(model, template, strategy, shots, words)
     given, tested = _rows({"": setup}, Source(file, test, held_out, text_column, label_column, seed))
+    from fewshot.evaluation import evaluate as measure
+
     clf = _fitted(setup, given, tested, seed)
     result = measure(clf, tested.X, tested.y, random_state=seed)
     typer.echo(result.to_json() if as_json else f"{_learned(setup, clf, given)}\n{result}")
@@ -98,8 +98,6 @@ def compare(
     varies. Or name them one by one, each by a --with. All are tested on the same resamples of the same rows, so that a
     statement such as "a beats b" has an interval. --json prints what Comparison.from_json reads.
     """
-    from fewshot.evaluation import compare as measure
-
     named = setups(_options(model, template, strategy, opt.as_shots(shots)), words, with_)
     if len(named) < 2:
         raise WrongUsage(
@@ -107,6 +105,8 @@ def compare(
             "several --shots 0,8, or name each: --with 'NAME: key=value ...'."
         )
     given, tested = _rows(named, Source(file, test, held_out, text_column, label_column, seed))
+    from fewshot.evaluation import compare as measure
+
     clfs = {name: _fitted(setup, given, tested, seed) for name, setup in named.items()}
     result = measure(clfs, tested.X, tested.y, metric=metric, random_state=seed)
     if as_json:
@@ -141,17 +141,17 @@ def learning_curve(
 ) -> None:
     """Show what more labelled rows would bring.
 
-    Prints the metrics by the number of rows learned from, as mean and deviation over several draws. Repeated options are compared as by fewshot compare, on the same draws. --json prints what LearningCurve.from_json
-    reads.
+    Prints the metrics by the number of rows learned from, as mean and deviation over several draws. Repeated options
+    are compared as by fewshot compare, on the same draws. --json prints what LearningCurve.from_json reads.
     """
-    from fewshot.evaluation import learning_curve as measure
-
     named = setups(_options(model, template, strategy), words, with_)
     sizes = opt.as_shots(shots)
     check_share(held_out)
     for setup in named.values():
         setup.check(max(sizes, default=0))
     data = labelled(file, fields_of([setup.parts()[1] for setup in named.values()], text_column), label_column)
+    from fewshot.evaluation import learning_curve as measure
+
     classes = sorted(set(data.y))
     clfs = {name: setup.classifier(seed, classes) for name, setup in named.items()}
     result = measure(clfs, data.X, data.y, shots=sizes, draws=draws, test_size=held_out, random_state=seed)
