@@ -24,14 +24,17 @@ _HOME = {
     "ConformalClassifier": "fewshot.conformal",
     "Contrastive": "fewshot.strategies.contrastive",
     "Classifier": "fewshot.classifier",
+    "Distillation": "fewshot.strategies.distillation",
     "Embedding": "fewshot.strategies.embedding",
     "EntailmentLM": "fewshot.models.entailment",
     "FakeLM": "fewshot.models.fake",
     "FewshotError": "fewshot.errors",
     "FewshotWarning": "fewshot.errors",
+    "FineTuning": "fewshot.strategies.finetuning",
     "InputError": "fewshot.errors",
     "LabelMassWarning": "fewshot.errors",
     "LabelPriorLogisticRegression": "fewshot.strategies.head",
+    "LoRA": "fewshot.models.trainable",
     "MaskedLM": "fewshot.models.masked",
     "ModelLoadError": "fewshot.errors",
     "NoAnswerWarning": "fewshot.errors",
@@ -63,6 +66,7 @@ _MODULES = {
     "demonstrations": "fewshot.demonstrations",
     "embedded": "fewshot.embedded",
     "gallery": "fewshot.task.gallery",
+    "plotting": "fewshot.plotting",
 }
 
 __all__ = sorted([*_HOME, *_MODULES])  # noqa: PLE0605 - the stub file lists them for type checkers

@@ -2,6 +2,7 @@ from fewshot import calibration as calibration
 from fewshot import datasets as datasets
 from fewshot import demonstrations as demonstrations
 from fewshot import embedded as embedded
+from fewshot import plotting as plotting
 from fewshot.adaptation import Adaptation as Adaptation
 from fewshot.adaptation import adapt as adapt
 from fewshot.automatic import AutomaticVerbalizer as AutomaticVerbalizer
@@ -33,11 +34,14 @@ from fewshot.models.fake import FakeLM as FakeLM
 from fewshot.models.loading import load as load
 from fewshot.models.masked import MaskedLM as MaskedLM
 from fewshot.models.seq2seq import Seq2SeqLM as Seq2SeqLM
+from fewshot.models.trainable import LoRA as LoRA
 from fewshot.selection import select_template as select_template
 from fewshot.strategies.auto import Auto as Auto
 from fewshot.strategies.channel import Channel as Channel
 from fewshot.strategies.contrastive import Contrastive as Contrastive
+from fewshot.strategies.distillation import Distillation as Distillation
 from fewshot.strategies.embedding import Embedding as Embedding
+from fewshot.strategies.finetuning import FineTuning as FineTuning
 from fewshot.strategies.head import LabelPriorLogisticRegression as LabelPriorLogisticRegression
 from fewshot.strategies.prompting import Prompting as Prompting
 from fewshot.strategies.readout import Readout as Readout

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -11,10 +12,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from fewshot.errors import InputError, UnsupportedError
+from fewshot.explain import Explanation
 from fewshot.models.base import FloatArray, kind_of
 from fewshot.models.loading import load
 from fewshot.preview import Preview
-from fewshot.rows import as_indicator, as_labels, as_rows
+from fewshot.rows import as_indicator, as_labels, as_row, as_rows
 from fewshot.strategies.auto import Auto
 from fewshot.strategies.base import Task
 from fewshot.strategies.choice import Report
@@ -124,14 +126,16 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         rows = None if X is None else as_rows(X)
         n = None if rows is None else len(rows)
+        strategy = self._strategy()
         indicator = as_indicator(y, n)
-        labels = None if y is None else indicator[1] if indicator else as_labels(y, n)
+        labels = None if y is None else indicator[1] if indicator else self._labels(y, n, strategy)
         model = load(self.model)
         templates = self._templates(
             model, indicator is not None or bool(getattr(self.verbalizer, "multi_label", False))
         )
         learners = [self._learner(one, model, rows, labels) for one in templates]
-        verbalizer, classes = self._verbalizer(templates[0], labels, learners[0])
+        seen = None if labels is None else [label for label in labels if label is not None] or None
+        verbalizer, classes = self._verbalizer(templates[0], seen, learners[0])
         multi_label = indicator is not None or verbalizer.multi_label
         targets: Any = None if rows is None else labels
         order = np.arange(len(classes))
@@ -144,12 +148,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"{len(classes)}), such as MultiLabelBinarizer makes. Got one label a row."
             )
         weights = _weights(sample_weight, rows, targets)
-        strategy = Auto() if self.strategy is None else self.strategy
-        if isinstance(strategy, type) or not callable(getattr(strategy, "log_scores", None)):
-            raise InputError(f"strategy must be a strategy such as Prompting() or Embedding(). Got {self.strategy!r}.")
-        strategy = clone(strategy)
         others = tuple(
-            self._other(one, labels, classes, learner) for one, learner in zip(templates[1:], learners[1:], strict=True)
+            self._other(one, seen, classes, learner) for one, learner in zip(templates[1:], learners[1:], strict=True)
         )
         task = Task(templates[0], verbalizer, classes, multi_label, others)
         strategy.fit(
@@ -166,6 +166,24 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.learned_words_ = learners[0]
         return self
 
+    def _strategy(self) -> Any:
+        """An unfitted copy of the strategy."""
+        strategy = Auto() if self.strategy is None else self.strategy
+        if isinstance(strategy, type) or not callable(getattr(strategy, "log_scores", None)):
+            raise InputError(f"strategy must be a strategy such as Prompting() or Embedding(). Got {self.strategy!r}.")
+        return clone(strategy)
+
+    def _labels(self, y: Any, n: int | None, strategy: Any) -> list[Any]:
+        """The labels; None for unlabelled rows, where the strategy has a use for them."""
+        if n is None or not getattr(strategy, "takes_unlabelled", False):
+            return as_labels(y, n)
+        classes = self.verbalizer if isinstance(self.verbalizer, Mapping) else getattr(self.verbalizer, "classes", None)
+        if -1 in (classes or ()):  # a class like any other
+            return as_labels(y, n, unlabelled=True)
+        if isinstance(y, Iterable) and not isinstance(y, str | bytes | Mapping | Set):
+            y = [None if type(value) is int and value == -1 else value for value in getattr(y, "tolist", lambda: y)()]
+        return as_labels(y, n, unlabelled=True)
+
     def _templates(self, model: Any, multi_label: bool) -> list[Template]:
         if self.template is None:
             kind = kind_of(model)
@@ -181,6 +199,10 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not callable(getattr(self.verbalizer, "learn", None)):
             return None
         learner = clone(self.verbalizer)
+        if rows is not None and labels is not None and None in labels:
+            known = [i for i, label in enumerate(labels) if label is not None]
+            rows = [rows[i] for i in known] or rows
+            labels = [labels[i] for i in known] or None
         classes = list(template.words or ()) if labels is None else _distinct(labels)
         learner.verbalizer_ = learner.learn(model, template, rows, None if rows is None else labels, classes or None)
         return learner
@@ -252,6 +274,50 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def preview(self, X: Any) -> Preview:
         """Show the prompts, their token counts and what would be cut, before any compute is spent."""
         return self._asked("preview")(as_rows(X))  # type: ignore[no-any-return]
+
+    def explain(self, x: Any) -> Explanation:
+        """Show how one row is read, and what speaks for each class.
+
+        Parameters
+        ----------
+        x : str or mapping
+            One text or row of fields.
+
+        Returns
+        -------
+        Explanation
+            Prints as text, and shows as HTML in notebooks: the prompt with its parts coloured; the probability of each
+            label word, of each class, and where a calibration changes these, what they were; with an encoder, the
+            similarity to the prompt of each class and to the nearest labelled examples.
+
+        Raises
+        ------
+        InputError
+            When x is not one row.
+        UnsupportedError
+            When the strategy can't explain.
+
+        Examples
+        --------
+        >>> from fewshot import Classifier, FakeLM, Prompting
+        >>> lm = FakeLM(lambda query: [-1.0, -2.0 + 2.0 * ("fun" in query.prefix)])
+        >>> clf = Classifier(lm, "{{ text }} It was {{ label }}.", strategy=Prompting()).fit(None, ["bad", "good"])
+        >>> print(clf.explain("Great fun."))
+        good (73.1 %)
+        <BLANKLINE>
+        class  probability
+        good   0.731 ███████████████
+        bad    0.269 █████
+        <BLANKLINE>
+        class  word    probability  share
+        bad    'bad'   0.37         0.269 █████
+        good   'good'  1            0.731 ███████████████
+        <BLANKLINE>
+        5 tokens
+        Great fun. It was ___.
+        """
+        shown: Explanation = self._asked("explain")(as_row(x))
+        return replace(shown, classes=tuple(shown.classes[i] for i in self._order))
 
     def label_mass(self, X: Any) -> FloatArray:
         """Return the model's total probability of the label words' distinct first tokens, of shape (n_texts,).

@@ -2,29 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Literal, NamedTuple
 
-__all__ = ["Preview", "PreviewRow"]
+from fewshot.models.base import Kind
+from fewshot.task.prompt import Fitted
+
+__all__ = ["Part", "Preview", "PreviewRow", "cut_after", "legend", "parts_of", "premise_of", "visible"]
+
+_MOST_CANDIDATES = 12  # that are shown in the hole
+_INVISIBLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
+#: After Okabe and Ito (2008), and so faint that a page's own text is read on them, be the page light or dark.
+_STYLES = {
+    "instruction": "background:rgba(128,128,128,.18)",
+    "demonstration": "background:rgba(0,158,115,.16)",
+    "answer": "background:rgba(0,158,115,.34)",
+    "field": "background:rgba(86,180,233,.3)",
+    "hole": "background:rgba(230,159,0,.45);font-weight:bold;border-radius:.3em;padding:0 .3em",
+    "cut": "background:rgba(213,94,0,.18);text-decoration:line-through;opacity:.75",
+}
+_KINDS = {"system": "instruction", "user": "demonstration", "assistant": "answer"}
+_PRE = "white-space:pre-wrap;overflow-wrap:anywhere;margin:.2em 0 1em;background:transparent;color:inherit;border:0"
+
+
+class Part(NamedTuple):
+    """A run of a prompt: the template's own text, a field of the row, the hole, or what was cut from a field."""
+
+    kind: Literal["text", "field", "hole", "cut"]
+    text: str
 
 
 @dataclass(frozen=True)
 class PreviewRow:
-    """One row's prompt: its turns, the text around the hole, and what fitting it to the window cost."""
+    """One row's prompt in parts, and what fitting it to the window cost.
+
+    ``context`` are the turns before it, the instruction and the demonstrations, as (role, text); ``candidates`` are the
+    row's own, where rows bring their choices.
+    """
 
     context: Sequence[tuple[str, str]]
-    prefix: str
-    suffix: str
+    parts: Sequence[Part]
     n_tokens: int
     n_demonstrations: int = 0
     n_cut: int = 0
-    cut: Sequence[str] = ()
+    candidates: Sequence[str] = ()
 
     @property
     def text(self) -> str:
-        """The whole prompt, with the hole shown as three low lines."""
-        return "".join(text for _, text in self.context) + self.prefix + "___" + self.suffix
+        """The whole prompt, with the hole shown as three low lines and without what was cut."""
+        own = ("___" if part.kind == "hole" else part.text for part in self.parts if part.kind != "cut")
+        return "".join([*(text for _, text in self.context), *own])
+
+    @property
+    def cut(self) -> tuple[str, ...]:
+        """What was cut from the row's fields."""
+        return tuple(part.text for part in self.parts if part.kind == "cut")
+
+    @property
+    def heading(self) -> str:
+        """The number of tokens, and what was done to fit the prompt."""
+        said = [f"{self.n_tokens} tokens"] if self.n_tokens else []  # not every model counts them
+        if self.n_demonstrations:
+            said.append(f"{self.n_demonstrations} demonstrations")
+        if self.n_cut:
+            said.append(f"{self.n_cut} cut: {' … '.join(self.cut)!r:.60}")
+        return ", ".join(said)
+
+    @property
+    def coloured(self) -> list[tuple[str, str]]:
+        """Kind and text of all that is shown, the turns before the prompt among it."""
+        turns = [(_KINDS[role], text) for role, text in self.context]
+        return [(kind, text) for kind, text in [*turns, *self.parts] if text or kind == "hole"]
+
+    def html(self, candidates: Sequence[str]) -> str:
+        """The prompt with its parts coloured, and the candidates in its hole; all text is escaped."""
+        candidates = self.candidates or candidates
+        hole = " | ".join(candidates[:_MOST_CANDIDATES])
+        hole += f" | … {len(candidates)}" * (len(candidates) > _MOST_CANDIDATES)
+        shown = (_span(kind, hole if kind == "hole" else text) for kind, text in self.coloured)
+        return f"<pre style='{_PRE}'>{''.join(shown)}</pre>"
 
 
 class Preview(Sequence[PreviewRow]):
@@ -55,30 +114,90 @@ class Preview(Sequence[PreviewRow]):
     def __iter__(self) -> Iterator[PreviewRow]:
         return iter(self.rows)
 
-    def _heading(self, i: int, row: PreviewRow) -> str:
-        parts = [f"[{i}] {row.n_tokens} tokens"]
-        if row.n_demonstrations:
-            parts.append(f"{row.n_demonstrations} demonstrations")
-        if row.n_cut:
-            parts.append(f"{row.n_cut} cut: {' … '.join(row.cut)!r:.60}")
-        return ", ".join(parts)
-
     def __str__(self) -> str:
-        blocks = [f"{self._heading(i, row)}\n{row.text}" for i, row in enumerate(self.rows)]
-        return "\n\n".join(blocks) + f"\ncandidates: {', '.join(self.candidates)}"
+        blocks = []
+        for i, row in enumerate(self.rows):
+            own = f"\ncandidates: {' | '.join(row.candidates)}" if row.candidates else ""
+            blocks.append(f"{f'[{i}] {row.heading}'.rstrip()}\n{row.text}{own}")
+        shared = f"\ncandidates: {', '.join(self.candidates)}" if self.candidates else ""
+        return visible("\n\n".join(blocks) + shared)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        hole = f"<mark>{escape(' | '.join(self.candidates))}</mark>"
-        blocks = []
-        for i, row in enumerate(self.rows):
-            before = "".join(
-                f"<span title='{escape(role)}' style='opacity:.6'>{escape(t)}</span>" for role, t in row.context
-            )
-            prompt = f"{before}{escape(row.prefix)}{hole}{escape(row.suffix)}"
-            blocks.append(
-                f"<div><small>{escape(self._heading(i, row))}</small>"
-                f"<pre style='white-space:pre-wrap;margin:.2em 0 1em'>{prompt}</pre></div>"
-            )
-        return "".join(blocks)
+        blocks = [
+            f"<div><small>[{i}] {escape(row.heading)}</small>{row.html(self.candidates)}</div>"
+            for i, row in enumerate(self.rows)
+        ]
+        return "".join([legend({kind for row in self.rows for kind, _ in row.coloured}), *blocks])
+
+
+def legend(kinds: Collection[str]) -> str:
+    """What the colours of a prompt mean, of those kinds of parts that it has."""
+    shown = [_span(kind, kind) for kind in _STYLES if kind in kinds]
+    return f"<div style='margin-bottom:.6em'><small>{' '.join(shown)}</small></div>"
+
+
+def visible(text: str) -> str:
+    """The text without the control characters that could steer a terminal; line breaks and tabs stay."""
+    return _INVISIBLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def parts_of(fitted: Fitted, kind: Kind = "causal") -> tuple[Part, ...]:
+    """A prompt in parts, with what was cut from it where it stood; of an entailment model, premise and hypothesis."""
+    if kind != "entailment":
+        return tuple(part for i in range(len(fitted.prompt.pieces)) for part in _piece(fitted, i))
+    frame = [part for i, piece in enumerate(fitted.prompt.pieces) if piece.place.in_frame for part in _piece(fitted, i)]
+    return (*premise_of(fitted), Part("text", "\n"), *_stripped(frame))
+
+
+def premise_of(fitted: Fitted) -> tuple[Part, ...]:
+    """The parts of `Prompt.fields_text`, with what was cut from it."""
+    halves: tuple[list[Part], list[Part]] = ([], [])
+    after = False
+    for i, piece in enumerate(fitted.prompt.pieces):
+        after = after or piece.place.kind == "hole"
+        if not piece.place.in_frame:
+            halves[after].extend(_piece(fitted, i))
+    first, second = (_stripped(half) for half in halves)
+    between = [Part("text", " ")] * (_has_text(first) and _has_text(second))
+    return (*first, *between, *second)
+
+
+def cut_after(parts: Iterable[Part], at: int) -> tuple[Part, ...]:
+    """The same parts, of which a model reads the first ``at`` characters only."""
+    shown = []
+    for kind, text in parts:
+        shown += [Part(kind, text[:at]), Part("cut", text[at:])] if at < len(text) else [Part(kind, text)]
+        at = max(0, at - len(text))
+    return tuple(part for part in shown if part.text)
+
+
+def _piece(fitted: Fitted, i: int) -> list[Part]:
+    """A piece of the prompt, and what was cut from it on the side where that stood."""
+    text, place = fitted.prompt.pieces[i]
+    cut = [Part("cut", lost) for at, lost in zip(fitted.cut_at, fitted.cut_texts, strict=True) if at == i]
+    own = Part(place.kind, text)
+    return [own, *cut] if place.side == "right" else [*cut, own]
+
+
+def _stripped(parts: list[Part]) -> list[Part]:
+    """Without the blanks at both ends, which the model does not read either."""
+    for backwards in (False, True):
+        for i in reversed(range(len(parts))) if backwards else range(len(parts)):
+            kind, text = parts[i]
+            if kind != "cut":
+                parts[i] = Part(kind, text.rstrip() if backwards else text.lstrip())
+                if parts[i].text or kind == "hole":
+                    break
+    return parts
+
+
+def _has_text(parts: Iterable[Part]) -> bool:
+    return any(part.text for part in parts if part.kind != "cut")
+
+
+def _span(kind: str, text: str) -> str:
+    if kind == "text":
+        return escape(text)
+    return f"<span title='{kind}' style='{_STYLES[kind]}'>{escape(text)}</span>"

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from fewshot.errors import InputError, UnsupportedError
 from fewshot.task.template import Row
 
-__all__ = ["as_indicator", "as_labels", "as_rows", "as_texts", "columns_of", "labelled"]
+__all__ = ["as_indicator", "as_labels", "as_row", "as_rows", "as_texts", "columns_of", "labelled"]
+
+
+_LABELLED_ONLY = "this strategy uses labelled rows only. Drop the row, label it, or use Distillation()."
 
 
 def as_rows(X: Any) -> list[Row]:
@@ -48,6 +51,21 @@ def as_rows(X: Any) -> list[Row]:
     return rows
 
 
+def as_row(x: Any) -> Row:
+    """Take one text or mapping of fields; also a row of a DataFrame.
+
+    Raises
+    ------
+    InputError
+        When it is something else, as a list of rows is.
+    """
+    if hasattr(x, "to_dict") and not hasattr(x, "columns"):  # a pandas Series
+        x = x.to_dict()
+    if not isinstance(x, str | Mapping):
+        raise InputError(f"Give one row, a text or a mapping of fields. Got {type(x).__name__}: pass X[0], or a row.")
+    return as_rows([x])[0]
+
+
 def as_texts(X: Any) -> list[str]:
     """Turn X into a list of plain texts."""
     rows = as_rows(X)
@@ -66,8 +84,16 @@ def _records(X: Any) -> list[Any]:
     return [str(row) if isinstance(row, np.str_) else row for row in X]
 
 
-def as_labels(y: Any, n: int | None = None) -> list[Any]:
+def as_labels(y: Any, n: int | None = None, *, unlabelled: bool = False) -> list[Any]:
     """Turn y into a list of plain Python labels, as many as there are rows.
+
+    Parameters
+    ----------
+    y : list, array or Series
+    n : int, optional
+        The number of rows.
+    unlabelled : bool
+        Whether None is allowed, and stands for a row without a label.
 
     Raises
     ------
@@ -87,11 +113,14 @@ def as_labels(y: Any, n: int | None = None) -> list[Any]:
     if n is not None and len(labels) != n:
         raise InputError(f"X has {n} rows and y has {len(labels)}: they must be of one length.")
     for i, value in enumerate(labels):
+        if value is None and unlabelled:
+            continue
         if _is_missing(value):
-            raise InputError(f"y[{i}] is {value!r}: this strategy uses labelled rows only. Drop the row or label it.")
+            cure = "None, not NaN, marks an unlabelled row." if unlabelled else _LABELLED_ONLY
+            raise InputError(f"y[{i}] is {value!r}: {cure}")
         if isinstance(value, list | tuple | set | dict):
             raise InputError(f"y[{i}] must be one class. Got {value!r}.")
-    kinds = {type(value) for value in labels}
+    kinds = {type(value) for value in labels if value is not None}
     if len(kinds) > 1:
         raise InputError(f"y mixes {', '.join(sorted(kind.__name__ for kind in kinds))}: make all classes of one type.")
     return labels

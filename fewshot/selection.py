@@ -33,11 +33,14 @@ class TemplateRanking:
     templates : tuple of Template
     values : tuple of float
         Of each template.
+    errors : tuple of float
+        Standard errors of the differences from the best one, over the same texts; 0 for itself.
     """
 
     by: Literal["log loss", "mutual information"]
     templates: tuple[Template, ...]
     values: tuple[float, ...]
+    errors: tuple[float, ...]
 
     @property
     def best(self) -> Template:
@@ -108,17 +111,20 @@ def select_template(
     rows = as_rows(X)
     shared = load(model)
     clfs = [Classifier(shared, one, verbalizer, strategy or Prompting(), random_state=random_state) for one in asked]
+    # of each template, what every text contributes; its value is their mean
     if y is None:
-        values = [mutual_information(clf.fit(rows).predict_log_proba(rows)) for clf in clfs]
-        order = np.argsort(-np.array(values), kind="stable")
+        parts = np.stack([_divergences(clf.fit(rows).predict_log_proba(rows)) for clf in clfs])
+        order = np.argsort(-parts.mean(axis=1), kind="stable")
     else:
         labels = as_labels(y, len(rows))
-        values = [_held_out_loss(clf, rows, labels, random_state) for clf in clfs]
-        order = np.argsort(values, kind="stable")
+        parts = np.stack([_held_out_losses(clf, rows, labels, random_state) for clf in clfs])
+        order = np.argsort(parts.mean(axis=1), kind="stable")
+    errors = (parts - parts[order[0]]).std(axis=1) / np.sqrt(len(rows))
     return TemplateRanking(
         "log loss" if y is not None else "mutual information",
         tuple(asked[i] for i in order),
-        tuple(float(values[i]) for i in order),
+        tuple(parts[order].mean(axis=1).tolist()),
+        tuple(errors[order].tolist()),
     )
 
 
@@ -137,15 +143,18 @@ def mutual_information(log_proba: FloatArray) -> float:
     >>> round(mutual_information(sure_of_both), 2), round(mutual_information(the_same_for_all), 2)
     (0.64, 0.0)
     """
-    return float(_entropy(np.exp(log_proba).mean(axis=0)) - _entropy(np.exp(log_proba)).mean())
+    return float(_divergences(log_proba).mean())
 
 
-def _entropy(shares: FloatArray) -> FloatArray:
-    entropy: FloatArray = -(shares * np.log(np.maximum(shares, 1e-300))).sum(axis=-1)
-    return entropy
+def _divergences(log_proba: FloatArray) -> FloatArray:
+    """KL divergence of each text's prediction from the mean prediction; their mean is the mutual information."""
+    proba = np.exp(log_proba)
+    mean = np.log(np.maximum(proba.mean(axis=0), 1e-300))
+    found: FloatArray = (proba * (np.maximum(log_proba, -690.0) - mean)).sum(axis=1)
+    return found
 
 
-def _held_out_loss(clf: Classifier, rows: Sequence[Any], labels: Sequence[Any], random_state: int) -> float:
+def _held_out_losses(clf: Classifier, rows: Sequence[Any], labels: Sequence[Any], random_state: int) -> FloatArray:
     names, targets = np.unique(np.array(labels, dtype=object).astype(str), return_inverse=True)
     folds = n_folds(targets)
     if not folds or len(names) < 2:
@@ -159,4 +168,4 @@ def _held_out_loss(clf: Classifier, rows: Sequence[Any], labels: Sequence[Any], 
         column = {name: k for k, name in enumerate(fitted.classes_.tolist())}
         scores = fitted.predict_log_proba([rows[i] for i in test])
         losses[test] = [-scores[row, column[labels[i]]] for row, i in enumerate(test)]
-    return float(losses.mean())
+    return losses

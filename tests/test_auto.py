@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold
 
-from fewshot import Auto, Classifier, Contrastive, Embedding, FakeLM, Prompting, load
+from fewshot import Auto, Classifier, Contrastive, Embedding, FakeLM, FineTuning, LabelMassWarning, Prompting, load
 from fewshot.datasets import load_tickets
 from fewshot.strategies import auto as module
+from fewshot.strategies.budget import Budget
 from fewshot.strategies.choice import Candidate, n_folds
-from tests.conftest import sentence_model
+from tests.conftest import language_model, sentence_model
 from tests.contract import HashEncoder, keyword_lm, keyword_scores
 
 TEXTS, LABELS = load_tickets()
@@ -188,3 +192,73 @@ class TestDefaults:
 
 def test_a_strategy_that_chooses_nothing_has_no_report():
     assert Classifier(HashEncoder(), strategy=Embedding()).fit(None, ["a", "b"]).report_ is None
+
+
+class TestBudget:
+    """A tiny model with a budget of minutes tries everything; one of milliseconds says what it left out."""
+
+    X = ["a good day", "the food was cold", "we had a good time", "it rained all day", "a good friend", "so cold"] * 2
+    Y = ("good", "bad") * 6
+
+    def fitted(self, budget, model="bert", **params):
+        words = {"bad": "bad", "good": "good"}
+        lm = language_model(model) if isinstance(model, str) else model
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", LabelMassWarning)
+            return Classifier(lm, "{{ text }} It was {{ label }}.", words, Auto(budget), **params).fit(self.X, self.Y)
+
+    def test_without_one_nothing_is_fine_tuned(self):
+        report = self.fitted(None, random_state=0).report_
+        assert [one.name for one in report.candidates] == ["prompting", "readout of hidden"]
+
+    def test_with_room_fine_tuning_is_compared_on_the_same_rows(self):
+        clf = self.fitted(600.0, random_state=0)
+        report = clf.report_
+        names = [one.name for one in report.candidates]
+        assert names == ["prompting", "readout of hidden", "fine-tuning"]
+        best = min(report.candidates, key=lambda one: one.log_loss)
+        assert type(clf.strategy_.chosen_) is type(best.strategy)
+
+    def test_where_it_wins_it_is_fitted_on_all_rows(self, monkeypatch):
+        plenty = module._finetuned
+
+        def won(*args, **kwargs):
+            return tuple(replace(one, log_loss=-1.0) for one in plenty(*args, **kwargs))
+
+        monkeypatch.setattr(module, "_finetuned", won)
+        clf = self.fitted(600.0, random_state=0)
+        assert isinstance(clf.strategy_.chosen_, FineTuning)
+        assert clf.label_mass(self.X[:2]).shape == (2,)
+
+    def test_without_room_it_says_so(self):
+        report = self.fitted(1e-3, random_state=0).report_
+        assert [one.name for one in report.candidates] == ["prompting", "readout of hidden"]
+        assert "fine-tuning was not tried: the budget of 0.001 s was used up" in str(report)
+
+    def test_a_step_is_timed_first(self, monkeypatch):
+        monkeypatch.setattr(Budget, "left", property(lambda self: 1e-6))
+        report = self.fitted(5.0, random_state=0).report_
+        assert "it would take about" in str(report)
+
+    def test_a_model_that_cannot_be_trained_is_named(self):
+        report = self.fitted(600.0, FakeLM(lambda query: [0.0 for _ in query.candidates])).report_
+        assert "can't be fine-tuned" in str(report)
+
+    def test_an_encoder_with_room_tries_a_classification_layer(self, encoder):
+        report = Classifier(encoder, strategy=Auto(600.0), random_state=0).fit(*few(3)).report_
+        assert [one.name for one in report.candidates] == [*NAMES, "fine-tuning"]
+        assert "classification layer" in str(report)
+        report = Classifier(encoder, strategy=Auto(600.0), random_state=0).fit(*few(2)).report_
+        assert "three examples of every class" in str(report)
+
+    def test_an_encoder_without_room_stays_frozen(self, encoder):
+        X, y = few(2)
+        clf = Classifier(encoder, strategy=Auto(1e-3), random_state=0).fit(X, y)
+        assert clf.strategy_.chosen_.tuning is None
+        assert [one.name for one in clf.report_.candidates] == NAMES[:2]
+        assert "tuning the encoder was not tried" in str(clf.report_)
+
+    @pytest.mark.parametrize("budget", [0, -1.0])
+    def test_it_must_be_seconds(self, budget):
+        with pytest.raises(ValueError, match="budget must be a number of seconds"):
+            self.fitted(budget)

@@ -131,7 +131,7 @@ def test_a_bad_demonstration_is_named_with_its_row():
         ("too short", ["a", "b"], r"X has 3 rows and y has 2"),
         ("too long", ["a", "b", "a", "b"], r"X has 3 rows and y has 4"),
         ("one class", ["a", "a", "a"], r"at least two classes\. Got \['a'\]"),
-        ("None", ["a", "b", None], r"y\[2\] is None.*Drop the row or label it"),
+        ("None", ["a", "b", None], r"y\[2\] is None.*Drop the row, label it"),
         ("NaN", ["a", float("nan"), "b"], r"y\[1\] is nan"),
         ("NaN among numbers", np.array([0, 1, np.nan]), r"y\[2\] is nan"),
         ("NA", ["a", pd.NA, "b"], r"y\[1\] is <NA>"),

@@ -53,6 +53,26 @@ class TestSelectTemplate:
         assert ranking.by == "mutual information"
         assert ranking.values[1] == pytest.approx(0, abs=1e-12)
 
+    @pytest.mark.parametrize("y", [Y, None], ids=["log loss", "mutual information"])
+    def test_the_errors_are_those_of_the_differences_over_texts(self, y):
+        ranking = ranked([WRONG, CLEAR, BLIND], y)
+        assert ranking.errors[0] == 0
+        proba = {}
+        for one in ranking.templates:
+            proba[one] = Classifier(FakeLM(lm_of_wordings), one, MOODS, Prompting()).fit().predict_proba(X)
+        columns = [["bad", "good"].index(name) for name in Y]
+        parts = [
+            -np.log(p[np.arange(len(X)), columns]) if y else (p * np.log(p / p.mean(axis=0))).sum(axis=1)
+            for p in proba.values()
+        ]
+        for part, value, error in zip(parts, ranking.values, ranking.errors, strict=True):
+            assert value == pytest.approx(part.mean())
+            assert error == pytest.approx((part - parts[0]).std() / np.sqrt(len(X)))
+
+    def test_a_certain_prediction_has_a_finite_mutual_information(self):
+        sure = np.array([[0.0, -np.inf], [-np.inf, 0.0]])
+        assert mutual_information(sure) == pytest.approx(np.log(2))
+
     def test_it_prints_a_table(self):
         lines = str(ranked([CLEAR, Template(BLIND, name="blind")])).splitlines()
         assert lines[0].split() == ["template", "log", "loss"]

@@ -17,6 +17,7 @@ __all__ = [
     "HIGHER_IS_BETTER",
     "METRICS",
     "WITHOUT_PROBABILITIES",
+    "binned",
     "bootstrap",
     "calibration_error",
     "intervals",
@@ -154,6 +155,28 @@ def calibration_error(confidence: Any, right: Any, bins: int = 15) -> float:
     >>> round(calibration_error([0.6, 0.6, 0.9, 0.9], [True, False, True, True], bins=2), 3)
     0.1
     """
+    sure, correct, n_bins = _checked(confidence, right, bins)
+    return float(np.abs(_bin_gaps(sure, correct, np.ones((1, len(sure)), dtype=np.int64), n_bins)).sum())
+
+
+def binned(confidence: Any, right: Any, bins: int = 15) -> tuple[FloatArray, FloatArray, IntArray]:
+    """The bins of `calibration_error`: mean confidence, share of right answers and number of rows of each.
+
+    Returns
+    -------
+    three ndarrays of shape (n_bins,)
+        A bin without rows is left out, so there are at most as many as rows.
+    """
+    sure, correct, n_bins = _checked(confidence, right, bins)
+    order = np.argsort(sure, kind="stable")
+    edges = _edges(len(sure), n_bins)
+    starts, counts = edges[:-1], np.diff(edges)
+    starts, counts = starts[counts > 0], counts[counts > 0]
+    means: list[FloatArray] = [np.add.reduceat(values[order], starts) / counts for values in (sure, correct)]
+    return means[0], means[1], counts
+
+
+def _checked(confidence: Any, right: Any, bins: Any) -> tuple[FloatArray, FloatArray, int]:
     sure, correct = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
     if sure.ndim != 1 or sure.shape != correct.shape or not len(sure):
         raise InputError(
@@ -161,7 +184,7 @@ def calibration_error(confidence: Any, right: Any, bins: int = 15) -> float:
         )
     if not isinstance(bins, int | np.integer) or bins < 1:
         raise InputError(f"bins must be an integer of at least 1. Got {bins!r}.")
-    return float(np.abs(_bin_gaps(sure, correct, np.ones((1, len(sure)), dtype=np.int64), int(bins))).sum())
+    return sure, correct, int(bins)
 
 
 def _resamples(n: int, n_bootstrap: int, random_state: Any) -> Iterator[IntArray]:
@@ -194,7 +217,12 @@ def _bin_gaps(confidence: Any, right: Any, counts: IntArray, bins: int) -> Float
     gaps = (confidence - right)[order]
     drawn = np.repeat(np.tile(gaps, len(counts)), counts[:, order].ravel()).reshape(len(counts), n)
     sums = np.concatenate([np.zeros((len(counts), 1)), drawn.cumsum(axis=1)], axis=1)
-    sizes = np.full(bins, n // bins) + (np.arange(bins) < n % bins)  # as np.array_split has them
-    edges = np.concatenate([[0], sizes.cumsum()])
-    gaps_of_bins: FloatArray = np.diff(sums[:, edges], axis=1) / n
+    gaps_of_bins: FloatArray = np.diff(sums[:, _edges(n, bins)], axis=1) / n
     return gaps_of_bins
+
+
+def _edges(n: int, bins: int) -> IntArray:
+    """Where bins of equal mass begin and end among n sorted rows, as np.array_split has them."""
+    sizes = np.full(bins, n // bins) + (np.arange(bins) < n % bins)
+    edges: IntArray = np.concatenate([[0], sizes.cumsum()])
+    return edges

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from fewshot.classifier import Classifier
 from fewshot.errors import InputError, UnsupportedError
 from fewshot.models.base import FloatArray, IntArray
-from fewshot.rows import columns_of
+from fewshot.rows import as_labels, columns_of
 
-__all__ = ["Predictions", "check_classifier", "check_named", "check_resampling", "predict"]
+__all__ = ["Predictions", "check_classifier", "check_named", "check_resampling", "predict", "recorded"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +115,33 @@ def predict(clf: Any, X: Any, labels: list[Any]) -> Predictions:
         assert proba is not None
         return Predictions(classes, targets, proba.argmax(axis=1), proba)
     return Predictions(classes, targets, np.array([where[label] for label in said.tolist()], dtype=np.int64), proba)
+
+
+def recorded(y: Any, proba: Any, classes: Any = None) -> Predictions:
+    """What probabilities that are there already say of rows; the predicted class is the most probable one.
+
+    Raises
+    ------
+    InputError
+        When the probabilities are no matrix with a row for each label and a column for each class, do not sum to 1, or
+        a label is not among the classes.
+    """
+    labels = as_labels(y)
+    found: FloatArray = np.asarray(proba, dtype=np.float64)
+    names = sorted(set(labels)) if classes is None else np.asarray(classes).tolist()
+    if found.shape != (len(labels), len(names)):
+        cure = "" if classes is not None else ": pass classes=clf.classes_, since a class may have no row"
+        raise InputError(
+            f"The probabilities must be an array of shape ({len(labels)}, {len(names)}), a row for each label and a "
+            f"column for each of the classes {names}. Got {found.shape}{cure}."
+        )
+    wrong = np.flatnonzero(~np.isclose(found.sum(axis=1), 1, atol=1e-3))
+    if wrong.size:
+        raise InputError(
+            f"The probabilities of a row must sum to 1. Those of row {wrong[0]} sum to {found[wrong[0]].sum():.3g}: "
+            "pass what predict_proba returns."
+        )
+    return Predictions(names, columns_of(labels, names), found.argmax(axis=1), found)
 
 
 def _probabilities(clf: Any, X: Any) -> FloatArray:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from importlib import import_module
 from importlib.metadata import requires
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,23 +17,28 @@ from fewshot.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Result", "frame", "html", "need_pandas", "printed"]
+__all__ = ["Result", "frame", "html", "need", "need_pandas", "printed"]
 
 
-def need_pandas() -> None:
-    """Raise before anything is computed where the tables could not be made.
+def need(library: str, what: str) -> None:
+    """Raise before anything is computed where a library of an extra is missing.
 
     Raises
     ------
     ImportError
-        When pandas is not installed; the message names the extra that brings it.
+        When it is not installed; the message is ``what`` with the extra that brings it.
     """
     try:
-        import pandas  # noqa: F401
+        import_module(library)
     except ImportError as error:
         raise ImportError(
-            f"The results are tables of pandas, which is not installed: pip install 'fewshot[{_extra('pandas')}]'"
+            f"{what} {library}, which is not installed: pip install 'fewshot[{_extra(library)}]'"
         ) from error
+
+
+def need_pandas() -> None:
+    """Raise before anything is computed where the tables could not be made."""
+    need("pandas", "The results are tables of")
 
 
 def _extra(library: str) -> str:

@@ -14,9 +14,10 @@ from fewshot.errors import FewshotWarning, ModelLoadError, warn
 from fewshot.models.base import Float32Array, IntArray, Kind, Query, Reading, Scores
 from fewshot.models.chat import Chat
 from fewshot.models.decoding import decode
-from fewshot.models.local import ReadingModel, asked_of, batches, chunks, progress
+from fewshot.models.local import asked_of, batches, chunks, progress
 from fewshot.models.packed import PackedForward, self_check
 from fewshot.models.plan import build_trie, make_plan
+from fewshot.models.reading import ReadingModel
 from fewshot.models.reads import Look, Reads
 from fewshot.models.recipe import Recipe
 from fewshot.models.tokens import Head, Joined, join
@@ -127,10 +128,14 @@ class CausalLM(ReadingModel):
 
     def _score(self, queries: Sequence[Query]) -> list[Scores]:
         reads = Reads()
-        for joined in self._joined(queries):
-            reads.continuations(joined.common, joined.rests)
+        self.plan(queries, reads)
         self.within_memory(partial(self._run, reads))
         return reads.scores()
+
+    def plan(self, queries: Sequence[Query], reads: Reads) -> None:
+        """Ask for every token of every candidate."""
+        for joined in self._joined(queries):
+            reads.continuations(joined.common, joined.rests)
 
     @torch.inference_mode()
     def _run(self, reads: Reads, budget: int) -> None:
@@ -175,10 +180,6 @@ class CausalLM(ReadingModel):
             logits: torch.Tensor = self.model(input_ids=ids, attention_mask=mask, logits_to_keep=at).logits
             return logits
         return self.model(input_ids=ids, attention_mask=mask).logits[:, at]  # type: ignore[no-any-return]
-
-    @property
-    def _vocabulary(self) -> int:
-        return int(self.model.config.get_text_config().vocab_size)
 
     @property
     def _pack_tokens(self) -> int:

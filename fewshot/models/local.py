@@ -16,13 +16,12 @@ import transformers
 from tqdm.auto import tqdm
 
 from fewshot.errors import FewshotError, UnsupportedError
-from fewshot.models.base import SCORING_VERSION, Float32Array, IntArray, Query, Reading, Scores, scored_once
+from fewshot.models.base import SCORING_VERSION, IntArray, Query, Scores, scored_once
 from fewshot.models.recipe import Recipe, reload
 from fewshot.models.tokens import PlainTokenizer
 
 __all__ = [
     "LocalModel",
-    "ReadingModel",
     "batches",
     "chunks",
     "digest",
@@ -255,57 +254,6 @@ class LocalModel:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
-
-
-class ReadingModel(LocalModel):
-    """A local model that also shows what it thinks at the hole (see `fewshot.models.base.Reader`)."""
-
-    @cached_property
-    def vocabulary(self) -> tuple[str, ...]:
-        """The text of each token; empty for special tokens, and for pieces that only go on with a word (``##ing``).
-
-        Where tokens say that a word begins, their text begins with a blank, and that of other tokens does not.
-        """
-        tokenizer = self.tokenizer
-        size = int(self.model.config.get_text_config().vocab_size)
-        tokens = tokenizer.convert_ids_to_tokens(list(range(min(size, len(tokenizer)))))
-        special = set(tokenizer.all_special_tokens)
-        texts = tokenizer.batch_decode([[i] for i in range(len(tokens))])
-        # decoding a lone token strips the blank that SentencePiece writes as a low line
-        texts = [
-            f" {text.lstrip()}" if t and t.startswith("▁") else text for t, text in zip(tokens, texts, strict=True)
-        ]
-        alone = [t is not None and t not in special and not t.startswith("##") for t in tokens]
-        known = tuple(text if fits else "" for text, fits in zip(texts, alone, strict=True))
-        return known + ("",) * (size - len(known))  # some models have more rows than tokens
-
-    def read(self, queries: Sequence[Query], what: Reading) -> Float32Array:
-        """What the model thinks at the first token of each query's hole.
-
-        Parameters
-        ----------
-        queries : sequence of Query
-            Their candidates say no more than where the hole's first token is.
-        what : {"vocabulary", "hidden"}
-
-        Returns
-        -------
-        float32 ndarray of shape (n_queries, n_tokens) or (n_queries, dim)
-            Log-probabilities in the order of `vocabulary`, or hidden states of the last layer.
-        """
-        if what not in ("vocabulary", "hidden"):
-            raise ValueError(f"what must be 'vocabulary' or 'hidden'. Got {what!r}.")
-        distinct = list(dict.fromkeys(queries))
-        places = {query: i for i, query in enumerate(distinct)}
-        try:
-            with asked_of(self, queries):
-                found = np.concatenate([self._look(chunk, what) for chunk in chunks(distinct)])
-        finally:
-            self._forget()
-        return found[[places[query] for query in queries]]
-
-    def _look(self, queries: Sequence[Query], what: Reading) -> Float32Array:
-        raise UnsupportedError(f"{type(self).__name__} shows nothing at the hole.")
 
 
 @contextlib.contextmanager

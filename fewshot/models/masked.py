@@ -11,8 +11,8 @@ import torch
 
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import Float32Array, IntArray, Kind, Query, Reading, Scores
-from fewshot.models.heads import Split
-from fewshot.models.local import ReadingModel, asked_of, batches, chunks
+from fewshot.models.local import asked_of, chunks
+from fewshot.models.reading import ReadingModel
 from fewshot.models.reads import Look, Reads
 from fewshot.models.recipe import Recipe
 from fewshot.models.tokens import Special, check_tokens
@@ -114,13 +114,15 @@ class MaskedLM(ReadingModel):
         return clozes
 
     def _score(self, queries: Sequence[Query]) -> list[Scores]:
-        reads = self._reads(queries)
-        self.within_memory(partial(self._run, reads))
+        reads = Reads()
+        self.plan(queries, reads)
+        with torch.inference_mode():
+            self.within_memory(partial(self.run_rows, reads))
         return reads.scores()
 
-    def _reads(self, queries: Sequence[Query]) -> Reads:
+    def plan(self, queries: Sequence[Query], reads: Reads) -> None:
+        """Ask for every token of every candidate."""
         mask, special = int(self.tokenizer.mask_token_id), self._special
-        reads = Reads()
         for clozes in self._clozes(queries):
             reads.query()
             for before, word, after in clozes:
@@ -132,21 +134,6 @@ class MaskedLM(ReadingModel):
                     row = reads.row((*special.before, *before, *hole, *after, *special.after))
                     asked.append((row, start + i, token))
                 reads.candidate(asked)
-        return reads
-
-    @torch.inference_mode()
-    def _run(self, reads: Reads, budget: int) -> None:
-        spots = reads.settle()
-        rows, positions = np.divmod(spots, reads.width)
-        padding = self.tokenizer.pad_token_id or 0
-        for batch in batches([len(row) for row in reads.rows], budget):
-            ids, attended = self._pad([reads.rows[i] for i in batch], padding)
-            inside = np.isin(rows, batch)
-            place = {row: i for i, row in enumerate(batch)}
-            which = [place[int(row)] for row in rows[inside]]
-            hidden = self._split.body(input_ids=ids, attention_mask=attended).last_hidden_state
-            wanted = hidden[which, positions[inside].tolist()]
-            reads.receive(spots[inside], wanted, partial(self._split.blocks, vocabulary=self._vocabulary))
 
     def _look(self, queries: Sequence[Query], what: Reading) -> Float32Array:
         mask, special = int(self.tokenizer.mask_token_id), self._special
@@ -154,16 +141,9 @@ class MaskedLM(ReadingModel):
         for clozes in self._clozes(queries):
             before, _, after = clozes[0]
             looks.look((*special.before, *before, mask, *after, *special.after), len(special.before) + len(before))
-        self.within_memory(partial(self._run, looks))
+        with torch.inference_mode():
+            self.within_memory(partial(self.run_rows, looks))
         return looks.result()
-
-    @property
-    def _vocabulary(self) -> int:
-        return int(self.model.config.vocab_size)
-
-    @cached_property
-    def _split(self) -> Split:
-        return Split(self.model)
 
     def lengths(self, queries: Sequence[Query]) -> IntArray:
         """Tokens of each query with its longest candidate, special tokens included."""

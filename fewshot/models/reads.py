@@ -101,11 +101,15 @@ class Reads:
 
         The normaliser is exact over the whole vocabulary, in float32.
         """
+        reads, values = self._read(spots, logits)
+        self._values[reads] = values.double().cpu().numpy()
+
+    def _read(self, spots: IntArray, logits: torch.Tensor) -> tuple[IntArray, torch.Tensor]:
+        """The reads at these places, and their log-probabilities."""
         reads, which = self._at(spots)
         table = logits.float()
         normaliser = table.logsumexp(-1)
-        values = table[which.tolist(), self._table[reads, 2].tolist()] - normaliser[which.tolist()]
-        self._values[reads] = values.double().cpu().numpy()
+        return reads, table[which.tolist(), self._table[reads, 2].tolist()] - normaliser[which.tolist()]
 
     def _at(self, spots: IntArray) -> tuple[IntArray, IntArray]:
         """The reads at these places, and the place of each."""

@@ -12,7 +12,8 @@ import torch
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import Float32Array, IntArray, Kind, Query, Reading, Scores
 from fewshot.models.heads import Split
-from fewshot.models.local import ReadingModel, asked_of, batches, progress
+from fewshot.models.local import asked_of, batches, progress
+from fewshot.models.reading import ReadingModel
 from fewshot.models.reads import Look, Reads
 from fewshot.models.recipe import Recipe
 from fewshot.models.tokens import Special, check_tokens, open_ended
@@ -130,15 +131,27 @@ class Seq2SeqLM(ReadingModel):
         return outputs
 
     def _score(self, queries: Sequence[Query]) -> list[Scores]:
-        start = int(self.model.config.decoder_start_token_id)
         reads = Reads()
+        self.plan(queries, reads)
+        with torch.inference_mode():
+            self.within_memory(partial(self._run, reads, self._inputs(queries)))
+        return reads.scores()
+
+    def plan(self, queries: Sequence[Query], reads: Reads) -> None:
+        """Ask for every token of every candidate, as the decoder writes it."""
+        start = int(self.model.config.decoder_start_token_id)
         for i, (lead, words) in enumerate(self._outputs(queries)):
             # the query's number keeps rows of different texts apart; it is taken off before decoding
             reads.continuations((i, start, *lead), words)
-        self.within_memory(partial(self._run, reads, self._inputs(queries)))
-        return reads.scores()
 
-    @torch.inference_mode()
+    def run_for(self, queries: Sequence[Query], reads: Reads, budget: int) -> None:
+        """Compute what was planned for these queries."""
+        self._run(reads, self._inputs(queries), budget)
+
+    def n_inputs(self, queries: Sequence[Query]) -> list[int]:
+        """How many tokens the encoder reads and the decoder writes for each query."""
+        return [len(a) + b for a, b in zip(self._inputs(queries), super().n_inputs(queries), strict=True)]
+
     def _run(self, reads: Reads, inputs: list[tuple[int, ...]], budget: int) -> None:
         """Encode each text once, and decode all its candidates on it."""
         spots = reads.settle()
@@ -172,16 +185,13 @@ class Seq2SeqLM(ReadingModel):
         looks = Look(what)
         for i, (lead, _) in enumerate(self._outputs(queries)):
             looks.look((i, start, *lead), 1 + len(lead))
-        self.within_memory(partial(self._run, looks, self._inputs(queries)))
+        with torch.inference_mode():
+            self.within_memory(partial(self._run, looks, self._inputs(queries)))
         return looks.result()
 
     @cached_property
     def _split(self) -> Split:
         return Split(self.model, "decoder")
-
-    @property
-    def _vocabulary(self) -> int:
-        return int(self.model.config.vocab_size)
 
     def lengths(self, queries: Sequence[Query]) -> IntArray:
         """Tokens that the encoder reads, or the decoder writes with the longest candidate, whichever are more."""

@@ -13,7 +13,7 @@ from fewshot.demonstrations import Selector
 from fewshot.errors import InputError, LabelMassWarning, ShortenedWarning, UnsupportedError, warn
 from fewshot.models.base import FloatArray, IntArray, Kind, Query, Scores, Turn, is_encoder, is_window, kind_of
 from fewshot.models.loading import load
-from fewshot.preview import Preview, PreviewRow
+from fewshot.preview import Preview, PreviewRow, parts_of
 from fewshot.strategies.base import Task, at_row, log_softmax
 from fewshot.task.prompt import Fitted, fit_to_window
 from fewshot.task.template import Row
@@ -194,18 +194,9 @@ class Asking:
         rows = []
         for fit, contexts in self.fitted(X, warn=False):
             query = self._query(fit, contexts)
-            turns = [(turn.role, turn.text) for turn in query.context]
-            rows.append(
-                PreviewRow(
-                    turns,
-                    query.prefix,
-                    query.suffix,
-                    fit.n_tokens,
-                    fit.n_demonstrations,
-                    fit.n_cut,
-                    fit.cut_texts,
-                )
-            )
+            turns = [(turn.role, turn.text) for turn in query.context if turn.role != "premise"]
+            parts = parts_of(fit, self.kind)
+            rows.append(PreviewRow(turns, parts, fit.n_tokens, fit.n_demonstrations, fit.n_cut))
         return Preview(rows, self.task.verbalizer.candidates, getattr(self.model, "limit", None))
 
 

@@ -11,10 +11,12 @@ from sklearn.utils import check_random_state
 
 from fewshot.demonstrations import select
 from fewshot.errors import UnsupportedError
+from fewshot.explain import Explanation
 from fewshot.models.base import FloatArray, IntArray, is_language_model, is_reader, kind_of
 from fewshot.models.cached import RememberedLM
 from fewshot.preview import Preview
 from fewshot.strategies.base import Strategy, Task, no_weights
+from fewshot.strategies.budget import Budget
 from fewshot.strategies.choice import Candidate, Report, cross_validated, n_folds
 from fewshot.strategies.embedding import Embedding
 from fewshot.strategies.prompting import Prompting
@@ -46,6 +48,15 @@ class Auto(BaseEstimator):  # type: ignore[misc]
     with `Readout`, by log loss on the same folds; a causal model also with up to 16 stratified demonstrations in the
     prompt, which do not help the other kinds. The comparison asks the model about each row once for each way.
 
+    With a budget, `FineTuning` is compared as well, wherever its folds and the final fit would end in time: a step is
+    timed first. It is chosen by log loss for a language model, and for an encoder (as a classification layer) where it
+    is more accurate by a standard error. What the budget had no room for is in the report.
+
+    Parameters
+    ----------
+    budget : float, optional
+        Seconds that `fit` may take, about. None sets no limit and leaves fine-tuning out, which takes minutes on a CPU.
+
     Attributes
     ----------
     chosen_ : Strategy
@@ -65,6 +76,9 @@ class Auto(BaseEstimator):  # type: ignore[misc]
     - a class has a single row: nothing can be compared
     """
 
+    def __init__(self, budget: float | None = None) -> None:
+        self.budget = budget
+
     def fit(
         self,
         task: Task,
@@ -76,14 +90,19 @@ class Auto(BaseEstimator):  # type: ignore[misc]
         random_state: Any = None,
     ) -> Self:
         """Choose, and fit the chosen strategy."""
+        if self.budget is not None and not self.budget > 0:
+            raise ValueError(f"budget must be a number of seconds greater than 0, or None. Got {self.budget!r}.")
         chosen: Strategy
+        budget = Budget(self.budget)
         if is_language_model(model):
             no_weights(self, sample_weight)
-            chosen, report = _for_language_model(task, model, X, y, random_state)
+            chosen, report = _for_language_model(task, model, X, y, random_state=random_state, budget=budget)
         elif X is None or y is None:
             chosen, report = Embedding(), Report(repr(Embedding()), ("there are no labelled rows",))
         else:
-            chosen, report = _for_encoder(task, model, X, y, sample_weight=sample_weight, random_state=random_state)
+            chosen, report = _for_encoder(
+                task, model, X, y, sample_weight=sample_weight, random_state=random_state, budget=budget
+            )
         self.chosen_: Any = chosen.fit(task, model, X, y, sample_weight=sample_weight, random_state=random_state)
         self.report_ = report
         return self
@@ -98,16 +117,21 @@ class Auto(BaseEstimator):  # type: ignore[misc]
         shown: Preview = self.chosen_.preview(X)
         return shown
 
+    def explain(self, row: Row) -> Explanation:
+        """What the chosen strategy explains."""
+        shown: Explanation = self.chosen_.explain(row)
+        return shown
+
     def label_mass(self, X: Sequence[Row]) -> FloatArray:
         """The label mass, where the chosen strategy has one."""
-        if not isinstance(self.chosen_, Prompting | Readout):
+        if not hasattr(self.chosen_, "label_mass"):
             raise UnsupportedError("An encoder has no label mass: it compares vectors, not words.")
         mass: FloatArray = self.chosen_.label_mass(X)
         return mass
 
 
 def _for_language_model(
-    task: Task, model: Any, X: Sequence[Row] | None, y: Any, random_state: Any
+    task: Task, model: Any, X: Sequence[Row] | None, y: Any, *, random_state: Any, budget: Budget
 ) -> tuple[Strategy, Report]:
     kind = kind_of(model)
     if task.multi_label:
@@ -138,13 +162,56 @@ def _for_language_model(
         )
     tried = {name: one for name, (_, one) in choices.items()}
     candidates = _candidates(tried, task, RememberedLM(model), X=X, y=y, rows=rows, folds=folds, seed=seed)
+    if not task.others:
+        candidates += _finetuned("prompt", budget, task, model, X=X, y=y, rows=rows, folds=folds, seed=seed)
+        choices |= {one.name: (one.strategy, one.strategy) for one in candidates[len(choices) :]}
     best, second = sorted(candidates, key=lambda one: one.log_loss)[:2]
     why = (
         f"the lowest log loss, {best.log_loss:.3f} against {second.log_loss:.3f}: {best.name} ({len(rows)} held-out "
         f"examples, {folds} folds)"
     )
     chosen = choices[best.name][0]
-    return chosen, Report(repr(chosen), (why,), candidates, rows, folds)
+    return chosen, Report(repr(chosen), (why, *budget.reasons), candidates, rows, folds)
+
+
+def _finetuned(
+    objective: Literal["prompt", "head"],
+    budget: Budget,
+    task: Task,
+    model: Any,
+    *,
+    X: Sequence[Row],
+    y: Any,
+    rows: IntArray,
+    folds: int,
+    seed: int,
+) -> tuple[Candidate, ...]:
+    """Fine-tuning on the same folds, where the budget has room for them and for the final fit."""
+    if budget.seconds is None:
+        return ()
+    from fewshot.models.encoder import SentenceEncoder
+    from fewshot.models.reading import ReadingModel
+    from fewshot.strategies.finetuning import FineTuning, n_steps
+
+    if not isinstance(model, ReadingModel | SentenceEncoder):
+        budget.reasons.append(f"{model!r} can't be fine-tuned")
+        return ()
+    if folds < 3:
+        budget.reasons.append("fine-tuning was not tried: it needs three examples of every class to be compared")
+        return ()
+    some = rows[: 2 * FineTuning().batch_size]
+    texts, labels = [X[i] for i in some], [y[i] for i in some]
+    if len(set(labels)) < 2:
+        texts, labels = [X[i] for i in rows], [y[i] for i in rows]
+
+    def one() -> None:
+        FineTuning(objective, steps=1, early_stopping=False).fit(task, model, texts, labels, random_state=seed)
+
+    steps = folds * n_steps(len(rows) * (folds - 1) // folds) + n_steps(len(X))
+    if not budget.allows("fine-tuning", one, steps):
+        return ()
+    tried = {"fine-tuning": FineTuning(objective)}
+    return _candidates(tried, task, model, X=X, y=y, rows=rows, folds=folds, seed=seed)
 
 
 def _shows_hidden(model: Any) -> bool:
@@ -185,8 +252,15 @@ def _candidates(
 
 
 def _for_encoder(
-    task: Task, model: Any, X: Sequence[Row], y: Any, *, sample_weight: FloatArray | None, random_state: Any
-) -> tuple[Embedding, Report]:
+    task: Task,
+    model: Any,
+    X: Sequence[Row],
+    y: Any,
+    *,
+    sample_weight: FloatArray | None,
+    random_state: Any,
+    budget: Budget,
+) -> tuple[Strategy, Report]:
     from fewshot.models.encoder import SentenceEncoder
     from fewshot.strategies.contrastive import Contrastive
 
@@ -198,7 +272,8 @@ def _for_encoder(
         "frozen encoder, label names": (names, names),
         "frozen encoder, no label names": (no_names, no_names),
     }
-    reasons = []
+    reasons: list[str] = []
+    chosen: Strategy
     if sample_weight is not None:
         reasons.append("tuning can't use sample_weight")
     elif not isinstance(model, SentenceEncoder):
@@ -207,6 +282,13 @@ def _for_encoder(
         choices["tuned encoder, label names"] = (tuned, Embedding(tuning=Contrastive(_FOLD_STEPS, layers=_FOLD_LAYERS)))
     targets = task.index(y)
     rows, folds, seed = _compared(targets, len(task.classes), random_state)
+
+    def one() -> None:
+        Embedding(tuning=Contrastive(1)).fit(task, model, X, y, random_state=seed)
+
+    if len(choices) > 2 and not budget.allows("tuning the encoder", one, Contrastive().steps * (1 + folds / 4)):
+        del choices["tuned encoder, label names"]
+        reasons += budget.reasons
     if not folds:
         chosen = names if reasons else tuned
         return chosen, Report(repr(chosen), (*reasons, "a class has a single row: nothing can be compared"))
@@ -217,6 +299,19 @@ def _for_encoder(
     best, why = _best(candidates, targets[rows])
     chosen = choices[best.name][0]
     reasons.append(f"{why} ({len(rows)} held-out examples, {folds} folds)")
+    if sample_weight is None:
+        known = len(budget.reasons)
+        more = _finetuned("head", budget, task, model, X=X, y=y, rows=rows, folds=folds, seed=seed)
+        reasons += budget.reasons[known:]
+        candidates += more
+        for head in more:
+            gain, error = _gap(head, best, targets[rows])
+            if gain > error:
+                chosen = head.strategy
+            reasons.append(
+                f"held-out accuracy {head.accuracy:.3f} of a fine-tuned classification layer, which wins where it is "
+                f"ahead by more than a standard error ({error:.3f})"
+            )
     return chosen, Report(repr(chosen), tuple(reasons), candidates, rows, folds)
 
 
@@ -226,9 +321,14 @@ def _best(candidates: Sequence[Candidate], targets: IntArray) -> tuple[Candidate
     if len(candidates) == 2:
         return frozen, f"the lower log loss, {frozen.log_loss:.3f} against {other.log_loss:.3f}: {frozen.name}"
     tuned = candidates[2]
-    gaps = frozen.right(targets).astype(float) - tuned.right(targets)
-    error = gaps.std(ddof=1) / np.sqrt(len(gaps))
+    gap, error = _gap(frozen, tuned, targets)
     both = f"held-out accuracy {tuned.accuracy:.3f} tuned and {frozen.accuracy:.3f} frozen"
-    if gaps.mean() > error:
+    if gap > error:
         return frozen, f"{both}: behind by more than a standard error ({error:.3f})"
     return tuned, f"{both}, where the folds tune less than the final fit"
+
+
+def _gap(one: Candidate, other: Candidate, targets: IntArray) -> tuple[float, float]:
+    """How much more accurate one is than the other on the same rows, and the standard error of that."""
+    gaps = one.right(targets).astype(float) - other.right(targets)
+    return float(gaps.mean()), float(gaps.std(ddof=1) / np.sqrt(len(gaps)))

@@ -11,10 +11,12 @@ from sklearn.utils import check_random_state
 
 from fewshot.demonstrations import as_selector
 from fewshot.errors import InputError, PromptTooLongError, TemplateError, UnsupportedError
-from fewshot.models.base import FloatArray, Query, Turn, kind_of, scored_once
+from fewshot.explain import Explanation, Question
+from fewshot.models.base import FloatArray, IntArray, Query, Turn, kind_of, scored_once
 from fewshot.preview import Preview
 from fewshot.strategies.asking import Asking, fitted_selector, shown_rows
 from fewshot.strategies.base import Task, at_row, log_softmax, no_weights, one_label, one_wording
+from fewshot.strategies.explaining import class_lines, word_lines
 from fewshot.task.prompt import Prompt
 from fewshot.task.template import Row
 
@@ -117,6 +119,10 @@ class Channel(BaseEstimator):  # type: ignore[misc]
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
         """Log-probabilities of the classes, of shape (n_texts, n_classes)."""
+        return log_softmax(self.task_.verbalizer.aggregate(*self._word_scores(X)))
+
+    def _word_scores(self, X: Sequence[Row]) -> tuple[FloatArray, IntArray]:
+        """Log-probability and number of tokens of each text after each label word, both (n_texts, n_words)."""
         queries = self._queries(X)
         # one word's questions begin alike: side by side, so that the model can share their beginning
         order = sorted(range(len(queries)), key=lambda i: (queries[i].context, queries[i].prefix))
@@ -131,7 +137,7 @@ class Channel(BaseEstimator):  # type: ignore[misc]
                 f"{self.model_!r} gave NaN or infinite scores for row {bad[0]}: its weights or its number type are "
                 "broken."
             )
-        return log_softmax(self.task_.verbalizer.aggregate(table, n_tokens.reshape(table.shape)))
+        return table, n_tokens.reshape(table.shape)
 
     def _queries(self, X: Sequence[Row]) -> list[Query]:
         """The questions: every text after every label word, row by row."""
@@ -143,6 +149,18 @@ class Channel(BaseEstimator):  # type: ignore[misc]
                     before, text = _halves(fit.prompt, word, shortened=fit.shortened)
                     queries.append(Query(before, (text,), "", context))
         return queries
+
+    def explain(self, row: Row) -> Explanation:
+        """The prompt, and how probable the text is after each label word."""
+        logprobs, n_tokens = self._word_scores([row])
+        scores = log_softmax(self.task_.verbalizer.aggregate(logprobs, n_tokens))
+        asked = Question(
+            self.preview([row])[0],
+            self.task_.verbalizer.candidates,
+            word_lines(self.task_, logprobs[0]),
+            measure="log-probability of the text",
+        )
+        return Explanation(class_lines(self.task_, scores), (asked,))
 
     def preview(self, X: Sequence[Row]) -> Preview:
         """The prompts as they would be asked, without asking; what is scored begins at the first field."""

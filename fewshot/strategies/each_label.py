@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy.special import expit, log_expit
 
 from fewshot.errors import TemplateError
+from fewshot.explain import Explanation, Question
 from fewshot.models.base import FloatArray, kind_of
 from fewshot.preview import Preview
 from fewshot.strategies.asking import Asking
 from fewshot.strategies.base import Task
+from fewshot.strategies.explaining import class_lines, word_lines
 from fewshot.task.template import Row
 from fewshot.task.verbalizer import Verbalizer
 
@@ -58,13 +62,19 @@ class EachLabel:
 
     def log_odds(self, X: Sequence[Row]) -> FloatArray:
         """Log-odds of each label, of shape (n_texts, n_classes); of several label words their mean."""
-        words = self.task.verbalizer.words
+        return self._of_labels(self._word_odds(X))
+
+    def _word_odds(self, X: Sequence[Row]) -> FloatArray:
+        """Log-odds of each label word, of shape (n_texts, n_words)."""
         if self._entails:
             scores = np.stack([one.logprobs for one in self.asking.word_scores(self.asking.queries(X))])
-            odds = scores - np.log(-np.expm1(np.minimum(scores, -1e-12)))
-        else:
-            answers = self.asking.class_scores(self.asking.queries(self._asked(X)))
-            odds = (answers[:, 1] - answers[:, 0]).reshape(len(X), -1)
+            odds: FloatArray = scores - np.log(-np.expm1(np.minimum(scores, -1e-12)))
+            return odds
+        answers = self.asking.class_scores(self.asking.queries(self._asked(X)))
+        return (answers[:, 1] - answers[:, 0]).reshape(len(X), -1)
+
+    def _of_labels(self, odds: FloatArray) -> FloatArray:
+        words = self.task.verbalizer.words
         bounds = np.cumsum([0, *map(len, words)])
         return np.stack([odds[:, a:b].mean(axis=1) for a, b in itertools.pairwise(bounds)], axis=1)
 
@@ -76,6 +86,17 @@ class EachLabel:
             for word in self.task.verbalizer.candidates:
                 asked.append({**fields, CANDIDATE: word} if isinstance(fields, Mapping) else fields)
         return asked
+
+    def explain(self, row: Row) -> Explanation:
+        """The first question, and the answer to each."""
+        odds = self._word_odds([row])
+        lines = word_lines(self.task, log_expit(odds[0]))
+        words = tuple(replace(line, share=float(p)) for line, p in zip(lines, expit(odds[0]), strict=True))
+        first = Question(self.preview([row])[0], self.asking.task.verbalizer.candidates, words, share="yes against no")
+        notes = (
+            () if self._entails else (f"There are {len(words)} questions, one for each label word: this is the first.",)
+        )
+        return Explanation(class_lines(self.task, self._of_labels(odds)), (first,), notes=notes, multi_label=True)
 
     def preview(self, X: Sequence[Row]) -> Preview:
         """The questions, one for each label of each text."""

@@ -10,11 +10,14 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 
 from fewshot.errors import InputError, ShortenedWarning, UnsupportedError, warn
-from fewshot.models.base import FloatArray, is_encoder, is_window
-from fewshot.preview import Preview, PreviewRow
+from fewshot.explain import Explanation, Neighbor, Question
+from fewshot.models.base import FloatArray, Query, is_encoder, is_window
+from fewshot.preview import Part, Preview, PreviewRow, cut_after, premise_of
 from fewshot.strategies.base import Task, at_row, log_softmax, no_weights, one_label
+from fewshot.strategies.explaining import class_lines
 from fewshot.strategies.foreign import FLOOR, fitted_head, head_log_scores, head_odds
 from fewshot.strategies.head import LabelPriorLogisticRegression, fitted_to_all
+from fewshot.task.prompt import Fitted
 from fewshot.task.template import Row
 
 __all__ = ["Embedding"]
@@ -25,6 +28,8 @@ _SCALE = 10.0
 #: After tuning: of tau 2.5 to 20 and C 0.1 to 100 the lowest log loss, on training rows of eight sets (seeds 10, 11).
 #: C is 1, or with many classes their number times this: 77 classes need 10 and more.
 _TUNED_TAU, _TUNED_C_A_CLASS = 5.0, 0.25
+
+_NEIGHBORS = 5  # examples that an explanation shows
 
 
 class Embedding(BaseEstimator):  # type: ignore[misc]
@@ -57,6 +62,8 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
         The fitted head; None in zero-shot.
     prototypes_ : ndarray of shape (n_classes, dim)
         Unit vectors of the class prompts, averaged over a class's label words.
+    examples_ : list of (text, label)
+        The labelled rows, which `explain` shows the nearest of; empty in zero-shot. A pickle holds them.
 
     Examples
     --------
@@ -65,6 +72,8 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
     >>> clf.predict(["I was charged twice this month"]).tolist()
     ['billing']
     """
+
+    needs_encoder = True
 
     def __init__(self, head: Any = None, label_prior: float | Literal["auto"] = "auto", *, tuning: Any = None) -> None:
         self.head = head
@@ -95,11 +104,7 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
                 f"Embedding needs an encoder. {model!r} is a language model: use Prompting(), or Auto()."
             )
         self.task_, self.encoder_ = task, model
-        frames: list[list[str]] = [[] for _ in task.classes]
-        for one in task.wordings:
-            labels = one.verbalizer.labels
-            for own, group in zip(frames, one.verbalizer.words, strict=True):
-                own += [one.template.frame(word, labels) for word in group]
+        frames = self._frames()
         prompts = [frame for group in frames for frame in group]
         if self.tuning is not None and y is not None:
             no_weights(self.tuning, sample_weight)
@@ -112,11 +117,21 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
         bounds = np.cumsum([0, *map(len, frames)])
         self.prototypes_ = _unit(np.stack([vectors[a:b].mean(0) for a, b in itertools.pairwise(bounds)]))
         self.head_: Any = None
+        self.examples_: list[tuple[str, Any]] = []
         if X is not None and y is not None:
             self._fit_head(X, y, sample_weight, random_state)
         elif sample_weight is not None:
             raise InputError("sample_weight needs labelled rows: call fit(X, y, sample_weight=...).")
         return self
+
+    def _frames(self) -> list[list[str]]:
+        """The prompts of each class: in every wording, one for each label word."""
+        frames: list[list[str]] = [[] for _ in self.task_.classes]
+        for one in self.task_.wordings:
+            labels = one.verbalizer.labels
+            for own, group in zip(frames, one.verbalizer.words, strict=True):
+                own += [one.template.frame(word, labels) for word in group]
+        return frames
 
     def _fit_head(self, X: Sequence[Row], y: Any, sample_weight: FloatArray | None, random_state: Any) -> None:
         task = self.task_
@@ -131,6 +146,9 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
                 else f"Every labelled row is of the class {y[0]!r}: a classifier needs examples of two classes."
             )
         vectors = self._encode(X)
+        names = task.classes
+        labels = [tuple(names[row > 0].tolist()) for row in targets] if task.multi_label else names[targets].tolist()
+        self.examples_ = list(zip(self._texts(X), labels, strict=True))
         if self.head is None:
             self.head_ = fitted_to_all(self._default(), _unit(vectors), targets, self.prototypes_, sample_weight)
             return
@@ -172,14 +190,40 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
         odds[:, self.seen_] = head_odds(self.head_, vectors)[:, : len(self.seen_)]
         return odds
 
+    def explain(self, row: Row) -> Explanation:
+        """How similar a text is to the prompt of each class, and to the labelled examples."""
+        task, (vector,) = self.task_, _unit(self._encode([row]))
+        similar = self.prototypes_ @ vector
+        prompts = [" | ".join(group) for group in self._frames()]
+        lines = class_lines(task, self.log_scores([row]), similarities=similar.tolist(), prompts=prompts)
+        asked = Question(self.preview([row])[0], task.verbalizer.candidates)
+        return Explanation(lines, (asked,), self._neighbors(vector), multi_label=task.multi_label)
+
+    def _neighbors(self, vector: FloatArray) -> tuple[Neighbor, ...]:
+        """The labelled examples with the highest cosine; their vectors are in the encoder's cache, or made again."""
+        examples = getattr(self, "examples_", ())  # a model may be kept without the texts that it learnt from
+        if not examples:
+            return ()
+        similar = _unit(_encoded(self.encoder_, [text for text, _ in examples])) @ vector
+        nearest = [(examples[i], float(similar[i])) for i in np.argsort(-similar, kind="stable")[:_NEIGHBORS]]
+        return tuple(Neighbor(text, label, cosine) for (text, label), cosine in nearest)
+
     def preview(self, X: Sequence[Row]) -> Preview:
-        """The texts as the encoder would read them."""
+        """The texts as the encoder would read them, and the frame of the class prompts."""
+        before, _, after = self.task_.template.frame("___").partition("___")
+        frame = (Part("text", f"\n\n~ {before}"), Part("hole", ""), Part("text", after))
+        texts, room = self._texts(X), self._room
+        ends: Any = self.encoder_.token_ends(texts) if is_window(self.encoder_) else [()] * len(texts)
         rows = []
-        for text in self._texts(X):
-            size = len(self.encoder_.token_ends([text])[0]) if is_window(self.encoder_) else 0
-            frame = self.task_.template.frame("___")
-            before, _, after = frame.partition("___")
-            rows.append(PreviewRow([("user", f"{text}\n\n~ ")], before, after, size))
+        for row, text, own in zip(X, texts, ends, strict=True):
+            parts: tuple[Part, ...] = (Part("field", text),)
+            if not isinstance(row, str):
+                parts = premise_of(Fitted(self.task_.template.prompt(row), 0, 0))
+            n_cut = 0
+            if room is not None and len(own) > room:
+                n_cut = len(own) - room
+                parts = cut_after(parts, int(own[room - 1]))
+            rows.append(PreviewRow((), (*parts, *frame), len(own) - n_cut, n_cut=n_cut))
         return Preview(rows, self.task_.verbalizer.candidates, getattr(self.encoder_, "limit", None))
 
     def _texts(self, X: Sequence[Row]) -> list[str]:
@@ -194,17 +238,24 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
         self._warn_of_cuts(texts)
         return _encoded(self.encoder_, texts)
 
+    @property
+    def _room(self) -> int | None:
+        """The most tokens of a text that the encoder reads, besides its own; None where it reads all of it."""
+        if not is_window(self.encoder_) or getattr(self.encoder_, "windows", None) is not None:
+            return None
+        return self.encoder_.limit - int(self.encoder_.lengths([Query("", ())])[0])
+
     def _warn_of_cuts(self, texts: list[str]) -> None:
         """The encoder reads the beginning of a long text: say so, once and with numbers."""
-        if not is_window(self.encoder_) or getattr(self.encoder_, "windows", None) is not None:
+        room = self._room
+        if room is None:
             return
-        limit = self.encoder_.limit
-        long = [text for text in texts if len(text) > limit]  # a token has at least one character
-        cut = [len(ends) - limit for ends in self.encoder_.token_ends(long) if len(ends) > limit]
+        long = [text for text in texts if len(text) > room]  # a token has at least one character
+        cut = [len(ends) - room for ends in self.encoder_.token_ends(long) if len(ends) > room]
         if cut:
             warn(
-                f"To fit the model's window of {limit} tokens, {len(cut)} of {len(texts)} rows were cut, by "
-                f"{int(np.median(cut))} tokens in the median.",
+                f"To fit the model's window of {self.encoder_.limit} tokens, {len(cut)} of {len(texts)} rows were cut, "
+                f"by {int(np.median(cut))} tokens in the median.",
                 ShortenedWarning,
             )
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_expit, log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils import assert_all_finite, check_random_state, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
@@ -173,7 +173,7 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         if len(Z) > SEARCH_ROWS:
             some = check_random_state(self.random_state).permutation(len(Z))[:SEARCH_ROWS]
             Z, offsets, targets, weights = Z[some], offsets[some], targets[some], weights[some]
-        splits = list(self._folds(targets))
+        splits = list(self._folds(Z, targets))
         if len(taus) * len(Cs) == 1 or not splits:
             return (taus[0] if len(taus) == 1 else DEFAULT_TAU), (Cs[0] if len(Cs) == 1 else DEFAULT_C)
 
@@ -203,7 +203,7 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
                 return best
             best = tau, C
 
-    def _folds(self, targets: FloatArray) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    def _folds(self, Z: FloatArray, targets: FloatArray) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         counts = targets.sum(axis=0)
         most = 5 if targets.shape[1] <= 20 else 3  # many classes make every fit dear
         n = int(min(most, counts.min(), (len(targets) - counts).min()))
@@ -214,7 +214,16 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
             order = rng.permutation(len(targets))
             parts = [order[i::n] for i in range(n)]
             return ((np.setdiff1d(order, part), part) for part in parts)
-        split: Iterator[Any] = StratifiedKFold(n, shuffle=True, random_state=rng).split(targets, targets.argmax(axis=1))
+        classes = targets.argmax(axis=1)
+        groups = np.unique(Z.round(9), axis=0, return_inverse=True)[1].ravel()
+        n_groups = int(groups.max()) + 1
+        if n_groups == len(Z):
+            split: Iterator[Any] = StratifiedKFold(n, shuffle=True, random_state=rng).split(targets, classes)
+            return split
+        if n_groups < 2:
+            return iter(())
+        # the same sample twice, as one with a soft label is: never on both sides
+        split = StratifiedGroupKFold(min(n, n_groups), shuffle=True, random_state=rng).split(targets, classes, groups)
         return split
 
     def _losses(self, logits: FloatArray, targets: FloatArray) -> FloatArray:

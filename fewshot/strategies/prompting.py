@@ -15,11 +15,13 @@ from sklearn.utils import check_random_state
 from fewshot.calibration import as_prior
 from fewshot.demonstrations import as_selector, least_biased, orders
 from fewshot.errors import InputError, NoAnswerWarning, UnsupportedError, warn
+from fewshot.explain import Explanation
 from fewshot.models.base import FloatArray, Query, is_generator, is_language_model, is_window, kind_of
 from fewshot.preview import Preview
 from fewshot.strategies.asking import Asking, fitted_selector, shown_rows
 from fewshot.strategies.base import Task, at_row, log_softmax, no_weights, one_wording
 from fewshot.strategies.each_label import EachLabel
+from fewshot.strategies.explaining import class_lines, question, raw_scores
 from fewshot.task.template import Row
 
 __all__ = ["Prompting"]
@@ -248,13 +250,15 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
             return self.each_label_.log_odds(X)
         queries = [asking.queries(X) for asking in self.askings_]
         scores = self._log_scores(queries)
-        return self._answered(queries[0], scores) if self.read == "generate" else scores
+        if self.read == "generate":
+            return self._answered(self.model_.generate(queries[0], self.max_new_tokens), scores)
+        return scores
 
     def _log_scores(self, queries: Sequence[list[Query]], warn: bool = True) -> FloatArray:
-        each = [one.class_scores(asked, warn) for one, asked in zip(self.askings_, queries, strict=True)]
-        if len(each) == 1:
-            return each[0]
-        return log_softmax(np.tensordot(self.weights_, np.stack(each), 1))
+        return self._pooled([one.class_scores(own, warn) for one, own in zip(self.askings_, queries, strict=True)])
+
+    def _pooled(self, each: Sequence[FloatArray]) -> FloatArray:
+        return each[0] if len(each) == 1 else log_softmax(np.tensordot(self.weights_, np.stack(each), 1))
 
     def label_mass(self, X: Sequence[Row]) -> FloatArray:
         """The model's total probability of the label words' distinct first tokens, of shape (n_texts,).
@@ -269,9 +273,26 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
         """The prompts as they would be asked, without asking; with several templates, those of the first."""
         return self.each_label_.preview(X) if self.task_.multi_label else self.askings_[0].preview(X)
 
-    def _answered(self, queries: list[Query], scores: FloatArray) -> FloatArray:
+    def explain(self, row: Row) -> Explanation:
+        """The prompt, what the model says of each label word, and what becomes of that."""
+        if self.task_.multi_label:
+            return self.each_label_.explain(row)
+        with ExitStack() as stack:
+            for asking in self.askings_:
+                stack.enter_context(asking.remembering())
+            questions = tuple(question(asking, row) for asking in self.askings_)
+            before = self._pooled([raw_scores(asking, row) for asking in self.askings_])
+            queries = [asking.queries([row], warn=False) for asking in self.askings_]
+            scores = self._log_scores(queries, warn=False)
+        if self.read == "score":
+            calibrated = any(asking.calibration is not None for asking in self.askings_)
+            return Explanation(class_lines(self.task_, scores, before if calibrated else None), questions)
+        (answer,) = self.model_.generate(queries[0], self.max_new_tokens)
+        lines = class_lines(self.task_, self._answered([answer], scores), before)
+        return Explanation(lines, questions, before="by the scores", notes=(f"The model wrote {answer!r}.",))
+
+    def _answered(self, answers: Sequence[str], scores: FloatArray) -> FloatArray:
         """Put the class that each generated answer names first; the rest share what is left by their scores."""
-        answers = self.model_.generate(queries, self.max_new_tokens)
         named = [self.task_.verbalizer.parse(answer) for answer in answers]
         columns = {name: i for i, name in enumerate(self.task_.classes.tolist())}
         out = scores.copy()

@@ -13,11 +13,13 @@ from sklearn.utils import check_random_state
 from fewshot.calibration.learned import centred
 from fewshot.demonstrations import as_selector
 from fewshot.errors import InputError, UnsupportedError
+from fewshot.explain import Explanation
 from fewshot.models.base import FloatArray, is_language_model, is_reader, kind_of
 from fewshot.models.loading import load
 from fewshot.preview import Preview
 from fewshot.strategies.asking import Asking, fitted_selector, shown_rows
-from fewshot.strategies.base import Task, one_label
+from fewshot.strategies.base import Task, log_softmax, one_label
+from fewshot.strategies.explaining import class_lines, question, raw_scores
 from fewshot.strategies.foreign import fitted_head, head_log_scores
 from fewshot.strategies.head import LabelPriorLogisticRegression, fitted_to_all
 from fewshot.strategies.neighbors import KLNeighbors, Prototypes
@@ -223,6 +225,13 @@ class Readout(BaseEstimator):  # type: ignore[misc]
     def label_mass(self, X: Sequence[Row]) -> FloatArray:
         """The model's total probability of the label words' distinct first tokens, of shape (n_texts,)."""
         return self.askings_[0].label_mass(X)
+
+    def explain(self, row: Row) -> Explanation:
+        """The prompt, what the model says of each label word, and what the head makes of it."""
+        questions = tuple(question(asking, row) for asking in self.askings_)
+        alone = log_softmax(np.mean([raw_scores(asking, row) for asking in self.askings_], axis=0))
+        lines = class_lines(self.task_, self.log_scores([row]), alone)
+        return Explanation(lines, questions, before="by the label words alone")
 
     def preview(self, X: Sequence[Row]) -> Preview:
         """The prompts as they would be asked, without asking; with several templates, those of the first."""

@@ -67,6 +67,7 @@ class Fitted:
     n_tokens: int
     n_cut: int = 0  # tokens cut from the row's own fields
     cut_texts: tuple[str, ...] = ()  # what was cut, for previews
+    cut_at: tuple[int, ...] = ()  # and from which pieces
 
     @property
     def shortened(self) -> bool:
@@ -139,7 +140,7 @@ def fit_to_window(
                 n_cut += taken
         kept = Prompt(tuple(pieces))
         size = length(kept, shots)
-    return Fitted(kept, shots, size, n_cut, tuple(cut_texts.values()))
+    return Fitted(kept, shots, size, n_cut, tuple(cut_texts.values()), tuple(cut_texts))
 
 
 def _shares(excess: int, sizes: Sequence[int], weights: Sequence[float]) -> list[int]:

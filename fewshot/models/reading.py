@@ -1,0 +1,142 @@
+"""ReadingModel: a local model that shows what it thinks at the hole, and whose scores can be had with gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property, partial
+
+import numpy as np
+import torch
+
+from fewshot.errors import UnsupportedError
+from fewshot.models.base import Float32Array, IntArray, Query, Reading
+from fewshot.models.heads import Split
+from fewshot.models.local import LocalModel, asked_of, batches, chunks
+from fewshot.models.reads import Reads
+
+__all__ = ["ReadingModel"]
+
+
+class ReadingModel(LocalModel):
+    """A local model that also shows what it thinks at the hole (see `fewshot.models.base.Reader`).
+
+    Its scores can be had as tensors with gradients: the same reads of the same rows, one input row after the other.
+    """
+
+    @cached_property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The text of each token; empty for special tokens, and for pieces that only go on with a word (``##ing``).
+
+        Where tokens say that a word begins, their text begins with a blank, and that of other tokens does not.
+        """
+        tokenizer = self.tokenizer
+        size = int(self.model.config.get_text_config().vocab_size)
+        tokens = tokenizer.convert_ids_to_tokens(list(range(min(size, len(tokenizer)))))
+        special = set(tokenizer.all_special_tokens)
+        texts = tokenizer.batch_decode([[i] for i in range(len(tokens))])
+        # decoding a lone token strips the blank that SentencePiece writes as a low line
+        texts = [
+            f" {text.lstrip()}" if t and t.startswith("▁") else text for t, text in zip(tokens, texts, strict=True)
+        ]
+        alone = [t is not None and t not in special and not t.startswith("##") for t in tokens]
+        known = tuple(text if fits else "" for text, fits in zip(texts, alone, strict=True))
+        return known + ("",) * (size - len(known))  # some models have more rows than tokens
+
+    def read(self, queries: Sequence[Query], what: Reading) -> Float32Array:
+        """What the model thinks at the first token of each query's hole.
+
+        Parameters
+        ----------
+        queries : sequence of Query
+            Their candidates say no more than where the hole's first token is.
+        what : {"vocabulary", "hidden"}
+
+        Returns
+        -------
+        float32 ndarray of shape (n_queries, n_tokens) or (n_queries, dim)
+            Log-probabilities in the order of `vocabulary`, or hidden states of the last layer.
+        """
+        if what not in ("vocabulary", "hidden"):
+            raise ValueError(f"what must be 'vocabulary' or 'hidden'. Got {what!r}.")
+        distinct = list(dict.fromkeys(queries))
+        places = {query: i for i, query in enumerate(distinct)}
+        try:
+            with asked_of(self, queries):
+                found = np.concatenate([self._look(chunk, what) for chunk in chunks(distinct)])
+        finally:
+            self._forget()
+        return found[[places[query] for query in queries]]
+
+    def _look(self, queries: Sequence[Query], what: Reading) -> Float32Array:
+        raise UnsupportedError(f"{type(self).__name__} shows nothing at the hole.")
+
+    def plan(self, queries: Sequence[Query], reads: Reads) -> None:
+        """Ask for every token of every candidate."""
+        raise UnsupportedError(f"{type(self).__name__} can't be trained.")
+
+    def run_for(self, queries: Sequence[Query], reads: Reads, budget: int) -> None:
+        """Compute what was planned for these queries."""
+        self.run_rows(reads, budget)
+
+    def run_rows(self, reads: Reads, budget: int) -> None:
+        """Run the distinct input rows in padded batches, and hand each place that is read to the reads."""
+        spots = reads.settle()
+        rows, positions = np.divmod(spots, reads.width)
+        padding = self.tokenizer.pad_token_id or 0
+        for batch in batches([len(row) for row in reads.rows], budget):
+            ids, attended = self._pad([reads.rows[i] for i in batch], padding)
+            inside = np.isin(rows, batch)
+            place = {row: i for i, row in enumerate(batch)}
+            which = [place[int(row)] for row in rows[inside]]
+            hidden = self._split.body(input_ids=ids, attention_mask=attended).last_hidden_state
+            wanted = hidden[which, positions[inside].tolist()]
+            reads.receive(spots[inside], wanted, partial(self._split.blocks, vocabulary=self._vocabulary))
+
+    def differentiable(self, queries: Sequence[Query]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-likelihoods with gradients, and numbers of tokens, both of shape (n_queries, n_candidates).
+
+        The definition of `loglikelihoods`, computed row by row; every query has the same candidates.
+        """
+        reads = TensorReads()
+        with asked_of(self, queries):
+            self.plan(queries, reads)
+            self.run_for(queries, reads, self.budget)
+        logprobs, n_tokens = reads.tensors()
+        shape = (len(queries), -1)
+        return logprobs.reshape(shape), torch.from_numpy(n_tokens).to(logprobs.device).reshape(shape)
+
+    def n_inputs(self, queries: Sequence[Query]) -> list[int]:
+        """How many tokens each query puts in, over all rows that its candidates need."""
+        sizes = []
+        for query in queries:
+            reads = Reads()
+            self.plan([query], reads)
+            sizes.append(sum(map(len, reads.rows)))
+        return sizes
+
+    @cached_property
+    def _split(self) -> Split:
+        return Split(self.model)
+
+    @property
+    def _vocabulary(self) -> int:
+        return int(self.model.config.get_text_config().vocab_size)
+
+
+class TensorReads(Reads):
+    """Keeps what is read as tensors, so that a gradient finds its way back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: list[tuple[IntArray, torch.Tensor]] = []
+
+    def answer(self, spots: IntArray, logits: torch.Tensor) -> None:
+        """Keep the log-probabilities with their gradients."""
+        self._kept.append(self._read(spots, logits))
+
+    def tensors(self) -> tuple[torch.Tensor, IntArray]:
+        """The log-probability of each candidate of each query in turn, and its number of tokens."""
+        total = self._kept[0][1].new_zeros(len(self._n_tokens))
+        for reads, values in self._kept:
+            total = total.index_add(0, torch.from_numpy(self._table[reads, 3]).to(total.device), values)
+        return total, np.array(self._n_tokens, dtype=np.int64)

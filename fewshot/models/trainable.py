@@ -1,0 +1,163 @@
+"""Own copies of models for training: which parameters move, and the settings that train fastest."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import torch
+
+from fewshot.errors import UnsupportedError
+from fewshot.models.local import native_dtype
+
+__all__ = ["LoRA", "Parameters", "as_for_training", "own_copy", "seeded", "sharing_copy"]
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """Train a low-rank change of every matrix instead of the matrices.
+
+    Hu et al. (2021), "LoRA: Low-Rank Adaptation of Large Language Models". The frozen weights are shared with the given
+    model. After training the changes are added to the weights, so that prediction costs what it did.
+
+    Parameters
+    ----------
+    rank : int
+        Columns of the two factors of a change.
+    alpha : int
+        The change is multiplied by ``alpha / rank``.
+    targets : str or tuple of str
+        Names of the modules that are changed, as peft reads them; "all-linear" is every linear layer of the body.
+
+    Examples
+    --------
+    >>> from fewshot import FineTuning, LoRA
+    >>> FineTuning(parameters=LoRA(rank=4)).parameters
+    LoRA(rank=4, alpha=16, targets='all-linear')
+    """
+
+    rank: int = 8
+    alpha: int = 16
+    targets: str | tuple[str, ...] = "all-linear"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rank, int) or self.rank < 1:
+            raise ValueError(f"rank must be an integer of at least 1. Got {self.rank!r}.")
+        if not self.alpha > 0:
+            raise ValueError(f"alpha must be greater than 0. Got {self.alpha!r}.")
+
+
+Parameters = Literal["all", "bias"] | LoRA
+
+
+def sharing_copy(model: Any, own: Callable[[str], bool]) -> Any:
+    """A copy whose parameters with these names are its own, while the numbers of all others are shared.
+
+    Nobody may change what is shared.
+    """
+    shared = {
+        id(p): torch.nn.Parameter(p.detach(), requires_grad=False)
+        for name, p in model.named_parameters()
+        if not own(name)
+    }
+    return copy.deepcopy(model, shared)
+
+
+def own_copy(model: Any, parameters: Parameters, *, fresh: tuple[str, ...] = ()) -> tuple[Any, Callable[[], Any]]:
+    """A copy of a transformers model, ready to be trained.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        It stays as it is.
+    parameters : {"all", "bias"} or LoRA
+        What is trained.
+    fresh : tuple of str
+        Names of parameters that are not pretrained, which are trained in any case.
+
+    Returns
+    -------
+    (model, finish)
+        ``finish()`` ends the training and returns an ordinary model of the class and the type that was given.
+
+    Raises
+    ------
+    UnsupportedError
+        When the model has no such parameters, or peft is missing.
+    """
+    dtype = next(model.parameters()).dtype
+    if isinstance(parameters, LoRA):
+        copied = sharing_copy(model, lambda name: name in fresh)
+        own = [p for name, p in copied.named_parameters() if name in fresh]
+        adapted = _adapted(copied.base_model, parameters)
+        for p in own:
+            p.requires_grad_(True)
+
+        def merge() -> Any:
+            adapted.merge_and_unload(safe_merge=True)  # into copies of the matrices, which are shared
+            return copied.eval().requires_grad_(True)
+
+        return copied, merge
+    if parameters not in ("all", "bias"):
+        raise ValueError(f"parameters must be 'all', 'bias' or LoRA(...). Got {parameters!r}.")
+
+    def trained(name: str) -> bool:
+        return parameters == "all" or name in fresh or name.rpartition(".")[2] == "bias"
+
+    if not any(trained(name) and name not in fresh for name, _ in model.named_parameters()):
+        raise UnsupportedError(
+            f"{type(model).__name__} has no parameters named bias: use parameters='all' or LoRA(...)."
+        )
+    copied = sharing_copy(model, trained).float()
+    for name, p in copied.named_parameters():
+        p.requires_grad_(trained(name))
+    return copied, lambda: copied.to(dtype).eval().requires_grad_(True)
+
+
+def _adapted(body: Any, lora: LoRA) -> Any:
+    if find_spec("peft") is None:
+        raise UnsupportedError("LoRA needs peft, which is not installed: pip install 'fewshot[lora]'")
+    from peft import LoraConfig, get_peft_model
+    from transformers.pytorch_utils import Conv1D
+
+    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        target_modules=targets,
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in body.modules()),
+    )
+    try:
+        return get_peft_model(body, config)
+    except ValueError as error:  # peft found none of the targets
+        raise UnsupportedError(f"{type(body).__name__} has no modules {lora.targets!r} for LoRA: {error}") from error
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw what torch draws from this seed, and leave its own generator as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def as_for_training(model: Any) -> Iterator[None]:
+    """Without dropout, and with the attention that trains fastest.
+
+    On a CPU the fused attention's backward pass takes longer than plain attention's (`benchmarks/finetuning.py`).
+    """
+    attention = model.config._attn_implementation
+    model.eval()
+    if model.device.type == "cpu" and attention != "eager":
+        model.set_attn_implementation("eager")
+    native = native_dtype(torch.bfloat16, model.device)
+    try:
+        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=native):
+            yield
+    finally:
+        model.set_attn_implementation(attention)

@@ -1,0 +1,158 @@
+"""CoverageDisplay: how accurate a classifier is on the texts that it is surest of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from fewshot.evaluation.predictions import Predictions, recorded
+from fewshot.models.base import FloatArray
+from fewshot.plotting.axes import LEVEL, asked, axes_of, legend, look, need_matplotlib, shown, wilson
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["CoverageDisplay"]
+
+
+class CoverageDisplay:
+    """Coverage against accuracy: how often a classifier is right when it answers only where it is surest.
+
+    A curve that rises to the left is of a classifier that knows what it does not know: there, a threshold or
+    `fewshot.predict_or_none` leaves few errors. The right end, marked by a dot, is the accuracy on all texts.
+
+    Parameters
+    ----------
+    coverage : ndarray of shape (n_texts,)
+        Shares of the texts that are answered, ascending to 1.
+    accuracy : ndarray of shape (n_texts,)
+        Share of right answers among them. Texts with equal probabilities have no order: each counts as right as often
+        as all of them are in the mean.
+    name : str, optional
+        What the legend calls the classifier.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    line_ : matplotlib Line2D
+        The curve.
+
+    See Also
+    --------
+    fewshot.predict_or_none : Answer where the classifier is sure enough.
+    ReliabilityDisplay : Whether it is right as often as it says.
+
+    References
+    ----------
+    El-Yaniv and Wiener (2010), "On the Foundations of Noise-free Selective Classification".
+
+    Examples
+    --------
+    >>> from fewshot.plotting import CoverageDisplay
+    >>> proba = [[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.45, 0.55]]
+    >>> display = CoverageDisplay.from_predictions(["a", "a", "b", "b"], proba)
+    >>> display.coverage.tolist(), display.accuracy.round(2).tolist()
+    ([0.25, 0.5, 0.75, 1.0], [1.0, 1.0, 0.67, 0.75])
+    """
+
+    def __init__(self, coverage: FloatArray, accuracy: FloatArray, name: str | None = None) -> None:
+        self.coverage = coverage
+        self.accuracy = accuracy
+        self.name = name
+
+    @classmethod
+    def from_estimator(
+        cls, clf: Any, X: Any, y: Any, *, name: str | None = None, ax: Axes | None = None, **kwargs: Any
+    ) -> Self:
+        """Draw the curve of a fitted classifier on labelled rows that it was not fitted on.
+
+        Parameters
+        ----------
+        clf : estimator
+            A fitted classifier of texts with ``predict_proba``, one class a text.
+        X : list, array, Series or DataFrame
+            Texts, or rows of fields.
+        y : list, array or Series of shape (n_texts,)
+            The class of each row.
+        name : str, optional
+            None: the name of its class.
+        ax : matplotlib Axes, optional
+            Draw into these; several classifiers may share them.
+        **kwargs
+            Go to ``Axes.plot``.
+
+        Raises
+        ------
+        InputError
+            When the classifier does not know a label.
+        UnsupportedError
+            When it has no probabilities, or a text may have several labels.
+        ImportError
+            When matplotlib is not installed.
+        """
+        return cls._of(asked(clf, X, y), type(clf).__name__ if name is None else name).plot(ax, **kwargs)
+
+    @classmethod
+    def from_predictions(
+        cls, y: Any, proba: Any, *, classes: Any = None, name: str | None = None, ax: Axes | None = None, **kwargs: Any
+    ) -> Self:
+        """Draw the curve of probabilities that are there already.
+
+        Parameters
+        ----------
+        y : list, array or Series of shape (n_texts,)
+            The class of each row.
+        proba : array of shape (n_texts, n_classes)
+        classes : sequence of shape (n_classes,), optional
+            Of the columns. None: the sorted labels.
+        name, ax, **kwargs
+            As for `from_estimator`.
+        """
+        need_matplotlib()
+        return cls._of(recorded(y, proba, classes), name).plot(ax, **kwargs)
+
+    @classmethod
+    def _of(cls, p: Predictions, name: str | None) -> Self:
+        sure = -p.probabilities.max(axis=1)
+        _, group, sizes = np.unique(sure, return_inverse=True, return_counts=True)  # the surest first
+        share = np.bincount(group, weights=p.right) / sizes
+        answered = np.arange(1, len(sure) + 1)
+        return cls(answered / len(sure), np.repeat(share, sizes).cumsum() / answered, name)
+
+    def plot(self, ax: Axes | None = None, *, name: str | None = None, **kwargs: Any) -> Self:
+        """Draw it, with 95 % intervals of each accuracy as a band.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            None: those of a new figure.
+        name : str, optional
+            Replaces the display's own.
+        **kwargs
+            Go to ``Axes.plot``.
+
+        Returns
+        -------
+        CoverageDisplay
+            Itself.
+        """
+        ax = axes_of(ax, (6.4, 4.4))
+        labels = ax.get_legend_handles_labels()[1]
+        name = self.name if name is None else name
+        label = f"{'' if name is None else shown(name) + ': '}{self.accuracy[-1]:.3f} on all texts"
+        style = {"lw": 1.6, "ms": 6, "label": label, **look(ax, len(labels)), **kwargs}
+        (self.line_,) = ax.plot(self.coverage, self.accuracy, markevery=[-1], **style)
+        low, high = wilson(self.accuracy, np.arange(1, len(self.accuracy) + 1))
+        ax.fill_between(self.coverage, low, high, color=self.line_.get_color(), alpha=0.15, lw=0)
+        # the intervals of the first few texts are wide and say little: the curves and all else set the scale
+        few = min(len(low) - 1, max(10, len(low) // 20))
+        bottom = min([float(self.accuracy[few:].min()), float(low[few:].min()), *([ax.get_ylim()[0]] * bool(labels))])
+        ax.set(xlim=(0, 1.01), ylim=(max(0.0, bottom), 1.005))
+        ax.set(
+            xlabel="coverage: share of the texts, surest first", ylabel=f"accuracy, with {100 * LEVEL:g} % intervals"
+        )
+        legend(ax, loc="best")
+        self.ax_, self.figure_ = ax, ax.figure
+        return self

@@ -1,0 +1,160 @@
+"""LearningCurveDisplay: what more labels bring."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from fewshot.errors import InputError
+from fewshot.evaluation.curve import LearningCurve
+from fewshot.evaluation.metrics import HIGHER_IS_BETTER, METRICS
+from fewshot.plotting.axes import axes_of, legend, look, need_matplotlib, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+__all__ = ["LearningCurveDisplay"]
+
+_DRAWN = (*METRICS, "seconds")
+_MOST = {"accuracy": 1.0, "macro-F1": 1.0, "Brier": 2.0, "ECE": 1.0}  # bands end where values do
+_CLOSE = 0.045  # of the width: labels of ticks that are nearer would touch
+
+
+class LearningCurveDisplay:
+    """Learning curves: a metric by the number of labelled texts per class, for one classifier or several.
+
+    The lines are means over the draws of the labelled texts, the bands one standard deviation up and down.
+
+    Parameters
+    ----------
+    draws : DataFrame
+        With a row for each fit, and the columns name, shots and the metric, as `LearningCurve.draws` has them.
+    metric : {"accuracy", "macro-F1", "log loss", "Brier", "ECE", "seconds"}
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    lines_ : list of matplotlib Line2D
+        One for each classifier.
+
+    See Also
+    --------
+    fewshot.learning_curve : Measures what is drawn here.
+
+    Examples
+    --------
+    >>> from fewshot import Classifier, FakeLM, Prompting, learning_curve
+    >>> from fewshot.datasets import load_tickets
+    >>> from fewshot.plotting import LearningCurveDisplay
+    >>> lm = FakeLM(lambda query: [float(word in query.prefix) for word in query.candidates])
+    >>> clfs = {"zero": Classifier(lm, strategy=Prompting()), "two shown": Classifier(lm, strategy=Prompting(shots=2))}
+    >>> curve = learning_curve(clfs, *load_tickets(), shots=[0, 2, 4], draws=2)
+    >>> display = LearningCurveDisplay.from_results(curve)
+    >>> [line.get_label() for line in display.lines_]
+    ['zero', 'two shown']
+    """
+
+    def __init__(self, draws: pd.DataFrame, metric: str = "accuracy") -> None:
+        self.draws = draws
+        self.metric = metric
+
+    @classmethod
+    def from_results(
+        cls,
+        results: LearningCurve | pd.DataFrame,
+        *,
+        metric: str = "accuracy",
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw what `fewshot.learning_curve` measured.
+
+        Parameters
+        ----------
+        results : LearningCurve or DataFrame
+            The result, or its ``draws``: part of them, or several put together.
+        metric : {"accuracy", "macro-F1", "log loss", "Brier", "ECE", "seconds"}
+        ax : matplotlib Axes, optional
+            None: those of a new figure.
+        **kwargs
+            Go to ``Axes.plot``.
+
+        Raises
+        ------
+        InputError
+            When the results are something else, or no classifier has that metric.
+        ImportError
+            When matplotlib is not installed.
+        """
+        need_matplotlib()
+        draws = results.draws if isinstance(results, LearningCurve) else results
+        columns = list(getattr(draws, "columns", ()))
+        if not {"name", "shots"} <= set(columns):
+            raise InputError(
+                "results must be what learning_curve returns, or its draws, a DataFrame with the columns name, shots "
+                f"and the metrics. Got {f'the columns {columns}' if columns else type(results).__name__}."
+            )
+        allowed = [name for name in _DRAWN if name in columns]
+        if metric not in allowed:
+            raise InputError(f"metric must be one of {', '.join(map(repr, allowed))}. Got {metric!r}.")
+        if draws[metric].isna().all():
+            raise InputError(f"There is no {metric} in the results: the classifiers have no probabilities.")
+        return cls(draws, metric).plot(ax, **kwargs)
+
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
+        """Draw a line with its band for each classifier.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            None: those of a new figure.
+        **kwargs
+            Go to ``Axes.plot``.
+
+        Returns
+        -------
+        LearningCurveDisplay
+            Itself.
+        """
+        ax = axes_of(ax, (6.4, 4.4))
+        taken = len(ax.get_legend_handles_labels()[1])
+        draws = self.draws.dropna(subset=[self.metric])
+        top = _MOST.get(self.metric, np.inf)
+        self.lines_ = []
+        for number, (name, own) in enumerate(draws.groupby("name", sort=False)):
+            by_shots = own.groupby("shots")[self.metric].agg(["mean", "std"])
+            shots, mean = by_shots.index.to_numpy(dtype=float), by_shots["mean"].to_numpy()
+            spread = by_shots["std"].fillna(0.0).to_numpy()  # a single draw has none
+            style = {"lw": 1.6, "ms": 5, "label": shown(name), **look(ax, taken + number), **kwargs}
+            (line,) = ax.plot(shots, mean, **style)
+            low, high = np.maximum(mean - spread, 0), np.minimum(mean + spread, top)
+            ax.fill_between(shots, low, high, color=line.get_color(), alpha=0.15, lw=0)
+            self.lines_.append(line)
+        _mark_shots(ax, sorted({int(n) for n in draws["shots"]}))
+        better = "higher" if self.metric in HIGHER_IS_BETTER else "lower"
+        n_draws = int(draws.groupby(["name", "shots"]).size().max())
+        ax.set_xlabel("labelled texts per class")
+        ax.set_ylabel(f"{self.metric} ({better} is better)")
+        legend(ax, loc="best", title=f"mean ± standard deviation of {n_draws} draws" if n_draws > 1 else None)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+def _mark_shots(ax: Axes, shots: list[int]) -> None:
+    """A logarithmic axis that begins at 0, with a tick at each number of shots and labels where there is room."""
+    from matplotlib.ticker import NullLocator
+
+    first = next((n for n in shots if n), 1)
+    ax.set_xscale("symlog", base=2, linthresh=first, linscale=0.5)  # as far from 0 to the first as for a doubling
+    places = [np.log2(n / first) + 1 if n else 0.0 for n in shots]
+    width = max(places) - min(places) or 1.0
+    labels, last = [], -np.inf
+    for n, place in zip(shots, places, strict=True):
+        roomy = place - last > _CLOSE * width
+        labels.append(str(n) if roomy else "")
+        last = place if roomy else last
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticks(shots, labels)

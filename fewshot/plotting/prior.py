@@ -1,0 +1,204 @@
+"""PriorDisplay: what classifiers say of all texts together, against what is true of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from fewshot.errors import InputError
+from fewshot.evaluation.predictions import Predictions, check_named, recorded
+from fewshot.evaluation.report import Evaluation
+from fewshot.models.base import FloatArray
+from fewshot.plotting.axes import asked, axes_of, ink, legend, look, need_matplotlib, shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["PriorDisplay"]
+
+
+class PriorDisplay:
+    """The label-prior bias: each class's mean predicted probability against the share of texts that are of it.
+
+    A language model likes some label words whatever the text says. Drawn with and without calibration, this shows how
+    much of that was taken out.
+
+    Parameters
+    ----------
+    classes : sequence of shape (n_classes,)
+    shares : ndarray of shape (n_classes,)
+        The true ones.
+    means : mapping of str to ndarray of shape (n_classes,)
+        Mean predicted probabilities of each classifier.
+
+    Attributes
+    ----------
+    distances : dict of str to float
+        Of each classifier, the total variation distance from the true shares: the probability that lies with the wrong
+        classes.
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    bars_ : matplotlib BarContainer
+        The true shares.
+    lines_ : list of matplotlib Line2D
+        The points of each classifier.
+
+    See Also
+    --------
+    fewshot.calibration : The ways to take the prior out.
+
+    References
+    ----------
+    Zhao et al. (2021), "Calibrate Before Use: Improving Few-Shot Performance of Language Models".
+
+    Examples
+    --------
+    >>> from fewshot import Classifier, FakeLM, Prompting
+    >>> from fewshot.plotting import PriorDisplay
+    >>> lm = FakeLM(lambda query: [3.0, 3.0 * ("fun" in query.prefix)])  # prefers "bad"
+    >>> X, words = ["fun", "dull"], {"bad": "bad", "good": "good"}
+    >>> clfs = {
+    ...     name: Classifier(lm, "{{ text }} {{ label }}", words, Prompting(calibration=calibration)).fit(X)
+    ...     for name, calibration in [("as it is", None), ("calibrated", "batch")]
+    ... }
+    >>> display = PriorDisplay.from_estimators(clfs, X, ["good", "bad"])
+    >>> {name: round(distance, 2) for name, distance in display.distances.items()}
+    {'as it is': 0.23, 'calibrated': 0.0}
+    """
+
+    def __init__(self, classes: Any, shares: FloatArray, means: Mapping[str, FloatArray]) -> None:
+        self.classes = classes
+        self.shares = shares
+        self.means = dict(means)
+
+    @property
+    def distances(self) -> dict[str, float]:
+        """How much probability lies with the wrong classes."""
+        return {name: float(np.abs(mean - self.shares).sum() / 2) for name, mean in self.means.items()}
+
+    @classmethod
+    def from_estimators(cls, clfs: Mapping[str, Any], X: Any, y: Any, *, ax: Axes | None = None, **kwargs: Any) -> Self:
+        """Ask fitted classifiers about labelled rows, and draw what they say of all of them together.
+
+        Parameters
+        ----------
+        clfs : mapping of str to estimator
+            Fitted classifiers of texts with ``predict_proba`` and the same classes, one class a text.
+        X : list, array, Series or DataFrame
+            Texts, or rows of fields.
+        y : list, array or Series of shape (n_texts,)
+            The class of each row.
+        ax : matplotlib Axes, optional
+            None: those of a new figure, as high as the classes need.
+        **kwargs
+            Go to ``Axes.plot``, which draws the points.
+
+        Raises
+        ------
+        InputError
+            When a classifier does not know a label, or they have different classes.
+        UnsupportedError
+            When one has no probabilities, or a text may have several labels.
+        ImportError
+            When matplotlib is not installed.
+        """
+        check_named(clfs, 1)
+        return cls._of({name: asked(clf, X, y) for name, clf in clfs.items()}).plot(ax, **kwargs)
+
+    @classmethod
+    def from_predictions(
+        cls, y: Any, probas: Mapping[str, Any], *, classes: Any = None, ax: Axes | None = None, **kwargs: Any
+    ) -> Self:
+        """Draw probabilities that are there already.
+
+        Parameters
+        ----------
+        y : list, array or Series of shape (n_texts,)
+            The class of each row.
+        probas : mapping of str to array of shape (n_texts, n_classes)
+        classes : sequence of shape (n_classes,), optional
+            Of the columns. None: the sorted labels.
+        ax, **kwargs
+            As for `from_estimators`.
+        """
+        need_matplotlib()
+        if not isinstance(probas, Mapping) or not probas:
+            raise InputError("Give a mapping of names to probabilities, {'calibrated': clf.predict_proba(X), ...}.")
+        return cls._of({name: recorded(y, proba, classes) for name, proba in probas.items()}).plot(ax, **kwargs)
+
+    @classmethod
+    def from_results(cls, results: Mapping[str, Evaluation], *, ax: Axes | None = None, **kwargs: Any) -> Self:
+        """Draw what `fewshot.evaluate` found of classifiers on the same rows.
+
+        Parameters
+        ----------
+        results : mapping of str to Evaluation
+        ax, **kwargs
+            As for `from_estimators`.
+
+        Raises
+        ------
+        InputError
+            When the results are of other rows or classes, or without probabilities.
+        """
+        need_matplotlib()
+        if not isinstance(results, Mapping) or not results:
+            raise InputError("Give a mapping of names to evaluations, {'calibrated': evaluate(clf, X, y), ...}.")
+        tables = {name: one.classes for name, one in results.items()}
+        first = next(iter(tables.values()))
+        for name, table in tables.items():
+            if "mean probability" not in table:
+                raise InputError(f"The evaluation {name!r} has no probabilities, and the plot is of them.")
+            if table.index.tolist() != first.index.tolist() or table["support"].tolist() != first["support"].tolist():
+                raise InputError(f"The evaluation {name!r} is of other rows or classes than the first.")
+        support = first["support"].to_numpy(dtype=float)
+        means = {name: table["mean probability"].to_numpy(dtype=float) for name, table in tables.items()}
+        return cls(first.index.tolist(), support / support.sum(), means).plot(ax, **kwargs)
+
+    @classmethod
+    def _of(cls, found: Mapping[str, Predictions]) -> Self:
+        first = next(iter(found.values()))
+        means = {}
+        for name, p in found.items():
+            if set(p.classes) != set(first.classes):
+                raise InputError(
+                    f"The classifiers have different classes: the first {first.classes}, {name!r} {p.classes}."
+                )
+            means[name] = p.probabilities.mean(axis=0)[[p.classes.index(one) for one in first.classes]]
+        shares = np.bincount(first.targets, minlength=len(first.classes)) / len(first.targets)
+        return cls(first.classes, shares, means)
+
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
+        """Draw a bar for each true share, and a point for each classifier's mean probability.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            None: those of a new figure, as high as the classes need.
+        **kwargs
+            Go to ``Axes.plot``, which draws the points.
+
+        Returns
+        -------
+        PriorDisplay
+            Itself.
+        """
+        labels = [shown(name, lines=2) for name in self.classes]
+        ax = axes_of(ax, (6.4, 1.5 + 0.22 * len(self.means) + 0.2 * sum(2 + label.count("\n") for label in labels)))
+        places = np.arange(len(labels))
+        self.bars_ = ax.barh(places, self.shares, height=0.7, color=ink(ax), alpha=0.2, label="share of the texts")
+        self.lines_ = []
+        for number, (name, mean) in enumerate(self.means.items()):
+            label = f"{shown(name)}: {100 * self.distances[name]:.0f} % of the probability misplaced"
+            style = {"ls": "none", "ms": 6, "clip_on": False, "label": label, **look(ax, number), **kwargs}
+            # one below the other within the bar, so that none hides another
+            (line,) = ax.plot(mean, places + 0.6 * ((number + 0.5) / len(self.means) - 0.5), **style)
+            self.lines_.append(line)
+        ax.set_yticks(places, labels)
+        ax.tick_params(axis="y", length=0)
+        ax.set(ylim=(len(labels) - 0.4, -0.6), xlim=(0, None), xlabel="share of the texts, mean probability")
+        legend(ax, handles=[self.bars_, *self.lines_], loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        self.ax_, self.figure_ = ax, ax.figure
+        return self

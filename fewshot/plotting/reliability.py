@@ -1,0 +1,183 @@
+"""ReliabilityDisplay: whether answers are right as often as their probabilities say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from fewshot.evaluation.metrics import binned
+from fewshot.evaluation.predictions import Predictions, recorded
+from fewshot.models.base import FloatArray, IntArray
+from fewshot.plotting.axes import LEVEL, asked, axes_of, ink, legend, look, need_matplotlib, shown, wilson
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["ReliabilityDisplay"]
+
+_IDEAL = "right as often as it says"
+
+
+class ReliabilityDisplay:
+    """Reliability diagram: how often the most probable class is right, against how probable it was said to be.
+
+    Points below the diagonal are of a classifier that is too sure. The rows are sorted by that probability and put into
+    bins of equal size, as in `calibration_error`, so that each point says as much as the others.
+
+    Parameters
+    ----------
+    confidence, accuracy : ndarray of shape (n_bins,)
+        Mean probability of the most probable class, and the share of rows of that class.
+    counts : ndarray of shape (n_bins,)
+        Number of rows in each bin.
+    name : str, optional
+        What the legend calls the classifier.
+
+    Attributes
+    ----------
+    calibration_error : float
+        The expected calibration error: the mean distance of the points from the diagonal.
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    line_ : matplotlib Line2D
+        The points.
+
+    See Also
+    --------
+    fewshot.calibration_error : The number alone.
+    CoverageDisplay : Whether the rows that a classifier is sure of are those that it gets right.
+
+    References
+    ----------
+    Bröcker and Smith (2007), "Increasing the Reliability of Reliability Diagrams". Nguyen and O'Connor (2015),
+    "Posterior Calibration and Exploratory Analysis for Natural Language Processing Models" (bins of equal size).
+
+    Examples
+    --------
+    >>> from fewshot.plotting import ReliabilityDisplay
+    >>> display = ReliabilityDisplay.from_predictions(
+    ...     ["a", "a", "b", "b"], [[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.4, 0.6]], bins=2
+    ... )
+    >>> display.confidence.tolist(), display.accuracy.tolist(), display.counts.tolist()
+    ([0.6, 0.9], [0.5, 1.0], [2, 2])
+    >>> round(display.calibration_error, 3)
+    0.1
+    """
+
+    def __init__(self, confidence: FloatArray, accuracy: FloatArray, counts: IntArray, name: str | None = None) -> None:
+        self.confidence = confidence
+        self.accuracy = accuracy
+        self.counts = counts
+        self.name = name
+
+    @property
+    def calibration_error(self) -> float:
+        """The expected calibration error."""
+        return float(np.average(np.abs(self.confidence - self.accuracy), weights=self.counts))
+
+    @classmethod
+    def from_estimator(
+        cls, clf: Any, X: Any, y: Any, *, bins: int = 15, name: str | None = None, ax: Axes | None = None, **kwargs: Any
+    ) -> Self:
+        """Draw a fitted classifier's reliability on labelled rows that it was not fitted on.
+
+        Parameters
+        ----------
+        clf : estimator
+            A fitted classifier of texts with ``predict_proba``, one class a text.
+        X : list, array, Series or DataFrame
+            Texts, or rows of fields.
+        y : list, array or Series of shape (n_texts,)
+            The class of each row.
+        bins : int
+            Number of bins.
+        name : str, optional
+            None: the name of its class.
+        ax : matplotlib Axes, optional
+            Draw into these; several classifiers may share them.
+        **kwargs
+            Go to ``Axes.plot``.
+
+        Raises
+        ------
+        InputError
+            When the classifier does not know a label, or there is no bin.
+        UnsupportedError
+            When it has no probabilities, or a text may have several labels.
+        ImportError
+            When matplotlib is not installed.
+        """
+        return cls._of(asked(clf, X, y), bins, type(clf).__name__ if name is None else name).plot(ax, **kwargs)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y: Any,
+        proba: Any,
+        *,
+        classes: Any = None,
+        bins: int = 15,
+        name: str | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the reliability of probabilities that are there already.
+
+        Parameters
+        ----------
+        y : list, array or Series of shape (n_texts,)
+            The class of each row.
+        proba : array of shape (n_texts, n_classes)
+        classes : sequence of shape (n_classes,), optional
+            Of the columns. None: the sorted labels.
+        bins, name, ax, **kwargs
+            As for `from_estimator`.
+        """
+        need_matplotlib()
+        return cls._of(recorded(y, proba, classes), bins, name).plot(ax, **kwargs)
+
+    @classmethod
+    def _of(cls, p: Predictions, bins: int, name: str | None) -> Self:
+        right = p.probabilities.argmax(axis=1) == p.targets
+        return cls(*binned(p.probabilities.max(axis=1), right, bins), name)
+
+    def plot(self, ax: Axes | None = None, *, name: str | None = None, **kwargs: Any) -> Self:
+        """Draw it, with 95 % intervals of the accuracies.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            None: those of a new figure.
+        name : str, optional
+            Replaces the display's own.
+        **kwargs
+            Go to ``Axes.plot``.
+
+        Returns
+        -------
+        ReliabilityDisplay
+            Itself.
+        """
+        ax = axes_of(ax, (5.2, 5.2))
+        labels = ax.get_legend_handles_labels()[1]
+        if _IDEAL not in labels:
+            ax.axline((0, 0), slope=1, color=ink(ax), lw=1, ls=(0, (4, 4)), alpha=0.6, label=_IDEAL)
+        low, high = wilson(self.accuracy, self.counts)
+        style = {"lw": 1, "ms": 5, "label": self._label(name), **look(ax, len(labels) - (_IDEAL in labels)), **kwargs}
+        (self.line_,) = ax.plot(self.confidence, self.accuracy, **style)
+        ax.vlines(self.confidence, low, high, color=self.line_.get_color(), lw=1, alpha=0.6)
+        start = min(float(min(self.confidence.min(), low.min())), *([ax.get_xlim()[0]] if labels else [1.0]))
+        limits = (max(-0.02, start - 0.02), 1.02)
+        ax.set(xlim=limits, ylim=limits, aspect="equal", xlabel="mean probability of the predicted class")
+        ax.set_ylabel(f"share that is right, with {100 * LEVEL:g} % intervals")
+        legend(ax, loc="best")
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    def _label(self, name: str | None) -> str:
+        name = self.name if name is None else name
+        least, most = int(self.counts.min()), int(self.counts.max())
+        sizes = str(least) if least == most else f"{least}–{most}"
+        number = f"{len(self.counts)} bin{'s' if len(self.counts) > 1 else ''} of {sizes} texts"
+        return f"{'' if name is None else shown(name) + chr(10)}ECE {self.calibration_error:.3f}, {number}"

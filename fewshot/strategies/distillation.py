@@ -1,0 +1,212 @@
+"""Distillation: teachers label the unlabelled rows softly, and a student learns from all rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import check_random_state
+
+from fewshot.errors import InputError, UnsupportedError
+from fewshot.models.base import FloatArray, IntArray, is_encoder
+from fewshot.models.loading import load
+from fewshot.preview import Preview
+from fewshot.strategies.auto import Auto
+from fewshot.strategies.base import Strategy, Task, log_softmax, one_label
+from fewshot.strategies.choice import cross_validated, n_folds
+from fewshot.strategies.embedding import Embedding
+from fewshot.task.template import Row
+
+__all__ = ["Distillation"]
+
+_LEAST = 0.01  # classes that are less probable than this are left out of a soft label
+_GROWTH = 5  # every generation learns from so many times the rows of the one before (iPET)
+
+
+class Distillation(BaseEstimator):  # type: ignore[misc]
+    """Let teachers label unlabelled texts, and a student learn from these and from the labelled ones.
+
+    Rows whose y is None (or -1, where that is no class) are unlabelled. The teachers learn from the labelled rows, or
+    ask zero-shot where there are none; their mean log-probabilities of each unlabelled row, weighted by how right they
+    are on held-out labelled rows, are its soft label (Schick and Schütze 2021, "Exploiting Cloze Questions for Few Shot
+    Text Classification", PET). With several templates every template is a teacher of its own.
+
+    Parameters
+    ----------
+    teacher : Strategy or list of Strategy, optional
+        None: `Auto`.
+    student : Strategy, optional
+        Must be able to use sample weights, such as `Embedding` and `FineTuning`. None: `Embedding`.
+    encoder : str or Encoder, optional
+        What an `Embedding` student of a language model's teaching encodes with. None: the default encoder.
+    generations : int
+        With more than one, the student of a generation teaches the next, which learns from five times as many rows, the
+        surest first and as many of each class; the last learns from all (iPET, in the same paper).
+    temperature : float
+        Soft labels are made flatter by a temperature above 1.
+    labelled_weight : float
+        How much a labelled row counts, where an unlabelled one counts 1.
+
+    Attributes
+    ----------
+    teachers_ : list of Strategy
+        The fitted teachers of the first generation.
+    weights_ : ndarray of shape (n_teachers,)
+    student_ : Strategy
+        The last student.
+    soft_labels_ : ndarray of shape (n_unlabelled, n_classes)
+        What the last student was taught of the unlabelled rows.
+
+    Examples
+    --------
+    >>> from fewshot import Classifier, Distillation
+    >>> clf = Classifier("embedded:masked", "sst2/it_was", strategy=Distillation())
+    >>> clf = clf.fit(["A joy from start to end.", "I loved it.", "So dull.", "I fell asleep.", "A bad film."])
+    >>> clf.predict(["A lovely film."]).tolist()
+    ['positive']
+    """
+
+    takes_unlabelled = True
+
+    def __init__(
+        self,
+        teacher: Any = None,
+        student: Any = None,
+        *,
+        encoder: Any = None,
+        generations: int = 1,
+        temperature: float = 1.0,
+        labelled_weight: float = 1.0,
+    ) -> None:
+        self.teacher = teacher
+        self.student = student
+        self.encoder = encoder
+        self.generations = generations
+        self.temperature = temperature
+        self.labelled_weight = labelled_weight
+
+    def fit(
+        self,
+        task: Task,
+        model: Any,
+        X: Sequence[Row] | None = None,
+        y: Any = None,
+        *,
+        sample_weight: FloatArray | None = None,
+        random_state: Any = None,
+    ) -> Self:
+        """Fit the teachers, label, and fit the student.
+
+        Raises
+        ------
+        InputError
+            When there are no unlabelled rows.
+        UnsupportedError
+            When the student can't use sample weights.
+        """
+        one_label(self, task)
+        self._check()
+        labels = [None] * len(X or []) if y is None else list(y)
+        known = np.flatnonzero([label is not None for label in labels])
+        free = np.flatnonzero([label is None for label in labels])
+        if X is None or not len(free):
+            raise InputError(
+                "Distillation learns from unlabelled rows, and there are none: give texts whose y is None, or use the "
+                "teacher alone."
+            )
+        rng = check_random_state(random_state)
+        shown, texts = [X[i] for i in known.tolist()], [X[i] for i in free.tolist()]
+        taught = [labels[i] for i in known.tolist()]
+        self._fit_teachers(task, model, shown or texts, taught or None, rng)
+        teachers, weights = self.teachers_, self.weights_
+        student = Embedding() if self.student is None else self.student
+        needs_encoder = getattr(student, "needs_encoder", False) and not is_encoder(model)
+        pupil_model = load(self.encoder) if needs_encoder else model
+        own = Task(task.template, task.verbalizer, task.classes)
+        base = np.ones(len(X)) if sample_weight is None else sample_weight
+        for generation in range(self.generations):
+            soft = _soft_labels(teachers, weights, texts, self.temperature)
+            rows = _surest(soft, math.ceil(len(texts) / _GROWTH ** (self.generations - 1 - generation)))
+            which, columns = np.nonzero(soft[rows] >= _LEAST)
+            if len({*columns.tolist(), *task.index(taught).tolist()}) < 2:
+                only = task.classes[columns[:1]].tolist()
+                raise InputError(
+                    f"The teachers give every row the class {only[0]!r}: there is nothing to learn from. Calibrate "
+                    "them, such as with Prompting(calibration='batch')."
+                )
+            parts = soft[rows][which, columns] * base[free][rows][which]
+            pupil = clone(student)
+            pupil.fit(
+                own,
+                pupil_model,
+                [*shown, *(texts[i] for i in rows[which].tolist())],
+                [*taught, *task.classes[columns].tolist()],
+                sample_weight=np.concatenate([self.labelled_weight * base[known], parts]),
+                random_state=rng.randint(2**31 - 1),
+            )
+            teachers, weights = [pupil], np.ones(1)
+        self.student_, self.soft_labels_ = pupil, soft
+        return self
+
+    def _check(self) -> None:
+        if not isinstance(self.generations, int) or self.generations < 1:
+            raise ValueError(f"generations must be an integer of at least 1. Got {self.generations!r}.")
+        for name in ("temperature", "labelled_weight"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be greater than 0. Got {getattr(self, name)!r}.")
+        if isinstance(self.teacher, list | tuple) and not self.teacher:
+            raise InputError("teacher is an empty list: give at least one strategy, or None for Auto().")
+
+    def _fit_teachers(self, task: Task, model: Any, X: Sequence[Row], y: list[Any] | None, rng: Any) -> None:
+        """Every strategy in every wording, and how much each counts."""
+        teachers = Auto() if self.teacher is None else self.teacher
+        seed = rng.randint(2**31 - 1)
+        self.teachers_, scores = [], []
+        for wording in task.wordings:
+            own = Task(wording.template, wording.verbalizer, task.classes)
+            for teacher in teachers if isinstance(teachers, list | tuple) else [teachers]:
+                if getattr(teacher, "takes_unlabelled", False):
+                    raise UnsupportedError("A teacher can't be a Distillation: raise generations instead.")
+                self.teachers_.append(clone(teacher).fit(own, model, X, y, random_state=seed))
+                scores.append((teacher, own))
+        self.weights_: FloatArray = np.full(len(scores), 1 / len(scores))
+        folds = 0 if y is None else n_folds(task.index(y))
+        if y is not None and folds and len(scores) > 1:
+            right = [
+                cross_validated("", teacher, own, model, X=X, y=y, folds=folds, random_state=seed).accuracy
+                for teacher, own in scores
+            ]
+            self.weights_ = np.array(right) / (sum(right) or 1.0)
+
+    def log_scores(self, X: Sequence[Row]) -> FloatArray:
+        """Log-probabilities of the classes under the student, of shape (n_texts, n_classes)."""
+        scores: FloatArray = self.student_.log_scores(X)
+        return scores
+
+    def preview(self, X: Sequence[Row]) -> Preview:
+        """What the student would read."""
+        shown: Preview = self.student_.preview(X)
+        return shown
+
+
+def _soft_labels(teachers: Sequence[Strategy], weights: FloatArray, X: Sequence[Row], temperature: float) -> FloatArray:
+    scores = np.stack([teacher.log_scores(X) for teacher in teachers])
+    soft: FloatArray = np.exp(log_softmax(np.tensordot(weights, scores, 1) / temperature))
+    return soft
+
+
+def _surest(soft: FloatArray, size: int) -> IntArray:
+    """The rows whose most probable class is surest, as many of each class as there are, in their own order."""
+    if size >= len(soft):
+        return np.arange(len(soft))
+    best = soft.argmax(axis=1)
+    order = np.argsort(-soft.max(axis=1), kind="stable")
+    rank = np.empty(len(soft), dtype=np.int64)  # among the rows of the same class
+    for column in range(soft.shape[1]):
+        own: NDArray[np.int64] = order[best[order] == column]
+        rank[own] = np.arange(len(own))
+    return np.sort(order[np.argsort(rank[order], kind="stable")][:size])
