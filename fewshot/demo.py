@@ -20,15 +20,18 @@ SHOTS = 8
 SEED = 0
 
 
-def run(picture: Path) -> Iterator[str]:
-    """Yield the demonstration line by line, and save the confusion matrix of its last step."""
+def run(picture: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the demonstration line by line, each with its facts, and save the confusion matrix of its last step."""
     texts, labels = (np.array(part, dtype=object) for part in load_tickets())
     classes = sorted(set(labels))
     rng = np.random.RandomState(SEED)
     shown = np.concatenate([rng.permutation(np.flatnonzero(labels == name))[:SHOTS] for name in classes])
     rest = np.setdiff1d(np.arange(len(texts)), shown)
-    yield f"{len(texts)} customer-support messages, {len(classes)} classes: {', '.join(classes)}"
-    yield f"Tested on the {len(rest)} messages that are in no example.\n"
+    yield (
+        f"{len(texts)} customer-support messages, {len(classes)} classes: {', '.join(classes)}",
+        {"messages": len(texts), "classes": classes},
+    )
+    yield f"Tested on the {len(rest)} messages that are in no example.\n", {"tested": len(rest)}
 
     started = time.perf_counter()
     zero = Classifier(random_state=SEED).fit(None, classes)
@@ -36,15 +39,20 @@ def run(picture: Path) -> Iterator[str]:
     started = time.perf_counter()
     few = Classifier(random_state=SEED).fit(texts[shown], labels[shown])
     yield _report(f"{SHOTS} examples per class", few, texts[rest], labels[rest], started)
-    yield f"{'':22} {few.strategy_.report_.chosen}, chosen by cross-validation"
+    chosen = few.strategy_.report_.chosen
+    yield f"{'':22} {chosen}, chosen by cross-validation", {"chosen": chosen}
 
-    yield "\nTen predictions:"
+    yield "\nTen predictions:", {}
     probabilities = few.predict_proba(texts[rest[:10]])
     for text, label, p in zip(texts[rest[:10]], labels[rest[:10]], probabilities, strict=True):
         best = str(few.classes_[p.argmax()])
         mark = " " if best == label else "x"
-        yield f"{mark} {p.max():4.0%} {best:16} {text if len(text) <= 78 else text[:75] + '...'}"
-    yield "\n" + _confusion(few, texts[rest], labels[rest], picture)
+        yield f"{mark} {p.max():4.0%} {best:16} {text if len(text) <= 78 else text[:75] + '...'}", {}
+    saved = _confusion(few, texts[rest], labels[rest], picture)
+    if saved:
+        yield f"\nThe confusion matrix is in {picture}.", {"picture": str(picture)}
+    else:
+        yield "\nNo picture: matplotlib is not installed (pip install 'fewshot[plot]').", {"picture": None}
 
 
 def interval(correct: NDArray[Any], n: int = 2000) -> tuple[float, float]:
@@ -55,18 +63,22 @@ def interval(correct: NDArray[Any], n: int = 2000) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _report(title: str, clf: Classifier, texts: Any, labels: Any, started: float) -> str:
+def _report(title: str, clf: Classifier, texts: Any, labels: Any, started: float) -> tuple[str, dict[str, Any]]:
     correct = clf.predict(texts) == labels
-    low, high = interval(correct)
+    accuracy, (low, high) = float(correct.mean()), interval(correct)
     seconds = time.perf_counter() - started
-    return f"{title:22} accuracy {correct.mean():.3f}  (95 % interval {low:.3f} to {high:.3f})  {seconds:.1f} s"
+    return (
+        f"{title:22} accuracy {accuracy:.3f}  (95 % interval {low:.3f} to {high:.3f})  {seconds:.1f} s",
+        {title.lower(): {"accuracy": accuracy, "low": low, "high": high, "seconds": seconds}},
+    )
 
 
-def _confusion(clf: Classifier, texts: Any, labels: Any, picture: Path) -> str:
+def _confusion(clf: Classifier, texts: Any, labels: Any, picture: Path) -> bool:
+    """Whether the picture could be drawn."""
     try:
         import matplotlib as mpl
     except ImportError:
-        return "No picture: matplotlib is not installed (pip install 'fewshot[plot]')."
+        return False
     from sklearn.metrics import ConfusionMatrixDisplay
 
     with mpl.rc_context({"backend": "Agg"}):
@@ -79,4 +91,4 @@ def _confusion(clf: Classifier, texts: Any, labels: Any, picture: Path) -> str:
         )
         axes.set_title(f"{SHOTS} examples per class, {len(texts)} messages")
         figure.savefig(picture, dpi=150)
-    return f"The confusion matrix is in {picture}."
+    return True

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shlex
 import subprocess
 import sys
 
 import pytest
-from typer.testing import CliRunner
+import typer
 
 import fewshot.cli as cli
 from fewshot import FakeLM
+from fewshot.cli import classify as classifying
+from fewshot.cli.app import WrongUsage
+from fewshot.cli.options import as_shots, as_words
+from fewshot.cli.setups import as_strategy
 
 ROWS = [{"id": "1", "text": "so good, a joy"}, {"id": "2", "text": "bad, it broke"}]
 
@@ -20,11 +26,17 @@ ROWS = [{"id": "1", "text": "so good, a joy"}, {"id": "2", "text": "bad, it brok
 def _keyword_model(monkeypatch):
     """Stand in for whatever --model names: the word that occurs in the row's own text wins."""
     import fewshot.classifier
+    import fewshot.evaluation.curve
 
     def score(query):
         return [float(word in query.prefix.rsplit("Text:", 1)[-1]) for word in query.candidates]
 
-    monkeypatch.setattr(fewshot.classifier, "load", lambda model: FakeLM(score))
+    def load(model):
+        first = FakeLM(lambda query: [1.0, *[0.0] * (len(query.candidates) - 1)])
+        return {"first": first, "any": FakeLM(score), None: FakeLM(score)}.get(model, model)
+
+    for module in (fewshot.classifier, fewshot.evaluation.curve):
+        monkeypatch.setattr(module, "load", load)
 
 
 @pytest.fixture
@@ -81,8 +93,7 @@ def test_a_template_of_two_fields_reads_the_columns_it_names(monkeypatch, capsys
 @pytest.mark.parametrize(
     ("content", "arguments", "message"),
     [
-        (b"text\nx\n", [], "Give the classes"),
-        (b"body\nx\n", ["--labels", "a,b"], "no column 'text'; there are body"),
+        (b"body\nx\n", ["--labels", "a,b"], "no column 'text'; there are body. Choose one with --text-column."),
         (b"text\nx\n", ["--labels", "a,b", "--text-column", "msg"], "no column 'msg'"),
         (b"text\n\xff\xfe\n", ["--labels", "a,b"], "not UTF-8: byte 0xff at 5"),
         (b'text\n"open\n', ["--labels", "a,b"], "after line 1: not valid CSV"),
@@ -93,7 +104,11 @@ def test_a_template_of_two_fields_reads_the_columns_it_names(monkeypatch, capsys
         (b"text\nx\n", ["--labels", "a,b", "--template", "nope/nope"], "no template 'nope/nope'"),
         (b"text\nx\n", ["--labels", "a,b", "--template", "{{ text }}"], "exactly one hole"),
         (b"text\nx\n", ["--labels", "a,b", "--output", "no/such/folder/x.csv"], "does not exist"),
-        (b"text\nx\n", ["--labels", "a,b", "--examples", "nothing.csv"], "can't be read"),
+        (b"text\nx\n", ["--labels", "a,b", "--examples", "nothing.csv"], "can't be read: No such file"),
+        (b"text\nx\n", ["--labels", "a,b", "--examples", "old.xls"], "must be .csv, .tsv, .jsonl or .parquet"),
+        (b"text\nx\n", ["--labels", "a,b", "--template", "none.jinja"], "There is no file 'none.jinja'"),
+        (b"text\nx\n", ["--labels", "0,1"], "numbers, not names that a model could know. Give their words: --words 0="),
+        (b"text\nx\n", ["--labels", "a,c", "--words", "a=x,b=y"], "On the command line: --words 'class=word"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_1(monkeypatch, capsys, tmp_path, content, arguments, message):
@@ -131,10 +146,10 @@ def test_examples_must_cover_the_labels(monkeypatch, capsys, mail, tmp_path):
 def test_a_run_that_fails_midway_leaves_the_old_output(monkeypatch, capsys, mail, tmp_path):
     out = tmp_path / "out.csv"
     out.write_text("old")
-    monkeypatch.setattr(cli, "_CHUNK", 1)
+    monkeypatch.setattr(classifying, "_CHUNK", 1)
     mail.write_text('id,text\n1,good\n2,bad\n3," "\n')
 
-    def fail_late(stream, rows, suffix):
+    def fail_late(stream, rows, added, suffix):
         written = []
 
         def write(row):
@@ -144,9 +159,8 @@ def test_a_run_that_fails_midway_leaves_the_old_output(monkeypatch, capsys, mail
 
         return write
 
-    monkeypatch.setattr(cli, "_writer", fail_late)
-    result = CliRunner().invoke(cli.app, ["classify", str(mail), "--labels", "good,bad", "--output", str(out)])
-    assert result.exit_code != 0
+    monkeypatch.setattr(classifying, "writer", fail_late)
+    assert run(monkeypatch, capsys, "classify", mail, "--labels", "good,bad", "--output", out)[0] == 130
     assert out.read_text() == "old"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mail.csv", "out.csv"]
 
@@ -163,15 +177,13 @@ def test_templates_lists_and_shows_the_gallery(monkeypatch, capsys):
     assert "no task 'sst3'" in err
 
 
-def test_help_and_wrong_options():
-    def call(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "fewshot", *arguments], capture_output=True, text=True, check=False
-        )
-
-    assert "classify" in call("--help").stdout
-    assert call("classify").returncode == 2
-    assert call().returncode == 2
+def test_templates_as_json(monkeypatch, capsys):
+    _, out, _ = run(monkeypatch, capsys, "templates", "sst2", "--json")
+    assert [one["name"] for one in json.loads(out)] == ["sst2/it_was", "sst2/review"]
+    _, out, _ = run(monkeypatch, capsys, "templates", "sst2/it_was", "--json")
+    assert json.loads(out)["fields"] == ["text"]
+    assert json.loads(out)["words"] == {"negative": "terrible", "positive": "great"}
+    assert json.loads(out)["template"].endswith("It was {{ label }}.")
 
 
 def test_the_demo_runs_offline_and_saves_its_picture(mini, monkeypatch, tmp_path, capsys):
@@ -182,6 +194,20 @@ def test_the_demo_runs_offline_and_saves_its_picture(mini, monkeypatch, tmp_path
     assert code == 0
     assert out.count("95 % interval") == 2
     assert (tmp_path / "matrix.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_demo_as_json(monkeypatch, tmp_path, capsys):
+    import fewshot.demo
+
+    def short(picture):
+        yield "Hello", {"messages": 2}
+        yield "\nTen predictions:", {}
+        yield "Done", {"picture": str(picture)}
+
+    monkeypatch.setattr(fewshot.demo, "run", short)
+    _, out, _ = run(monkeypatch, capsys, "demo", "--picture", "x.png", "--json")
+    assert json.loads(out) == {"messages": 2, "picture": "x.png"}
+    assert run(monkeypatch, capsys, "demo")[1] == "Hello\n\nTen predictions:\nDone\n"
 
 
 def test_lint_names_what_is_wrong_and_exits_with_1(monkeypatch, capsys, mail, tmp_path):
@@ -224,3 +250,453 @@ def test_lint_asks_a_model_and_reads_the_gallery(monkeypatch, capsys, mail, tmp_
     code, _, err = run(monkeypatch, capsys, "lint", "sst2/it_was", "--labels", "negative,neutral")
     assert code == 1
     assert "'neutral' has no label words" in err
+
+
+# files
+
+
+def test_tsv_and_parquet_are_read_and_tsv_is_written(monkeypatch, capsys, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "mail.tsv").write_text('id\ttext\n1\tso good, a joy\n2\t"it said ""bad"""\n')
+    parquet.write_table(pyarrow.table({"text": ["bad one", "good one"], "n": [1, 2]}), tmp_path / "mail.parquet")
+    code, out, _ = run(monkeypatch, capsys, "classify", tmp_path / "mail.tsv", "--labels", "good,bad")
+    assert code == 0
+    assert out.splitlines() == [
+        "id\ttext\tprediction\tprobability",
+        "1\tso good, a joy\tgood\t0.7311",
+        '2\t"it said ""bad"""\tbad\t0.7311',
+    ]
+    out = run(monkeypatch, capsys, "classify", tmp_path / "mail.parquet", "--labels", "good,bad", "--json")[1]
+    assert json.loads(out.splitlines()[0]) == {"text": "bad one", "n": 1, "prediction": "bad", "probability": 0.7311}
+
+
+def test_what_is_no_parquet_or_can_not_be_read(monkeypatch, capsys, tmp_path):
+    pytest.importorskip("pyarrow")
+    file = tmp_path / "mail.parquet"
+    assert "can't be read" in run(monkeypatch, capsys, "classify", file, "--labels", "a,b")[2]
+    file.write_bytes(b"text\nno parquet at all\n")
+    code, _, err = run(monkeypatch, capsys, "classify", file, "--labels", "a,b")
+    assert code == 1
+    assert "is not Parquet" in err
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    assert "pip install pyarrow" in run(monkeypatch, capsys, "classify", file, "--labels", "a,b")[2]
+
+
+def test_only_line_breaks_break_lines(monkeypatch, capsys, tmp_path):
+    (tmp_path / "odd.csv").write_text("id,text\r\n1,so\u2028good\r\n2,bad\x85\r\n", newline="")
+    code, out, _ = run(monkeypatch, capsys, "classify", tmp_path / "odd.csv", "--labels", "good,bad")
+    assert code == 0
+    assert out.count("0.7311") == 2
+
+
+def test_an_earlier_prediction_is_replaced(monkeypatch, capsys, tmp_path):
+    (tmp_path / "again.csv").write_text("prediction,text\nold,good\n")
+    out = run(monkeypatch, capsys, "classify", tmp_path / "again.csv", "--labels", "good,bad")[1]
+    assert out == "text,prediction,probability\ngood,good,0.7311\n"
+
+
+def test_the_output_is_as_readable_as_any_new_file(monkeypatch, capsys, mail, tmp_path):
+    (tmp_path / "usual.csv").touch()
+    run(monkeypatch, capsys, "classify", mail, "--labels", "good,bad", "--output", tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").stat().st_mode == (tmp_path / "usual.csv").stat().st_mode
+
+
+def test_a_template_with_label_words_needs_no_labels(monkeypatch, capsys, mail, tmp_path):
+    (tmp_path / "own.jinja").write_text("---\nwords: {0: bad, 1: good}\n---\nText: {{ text }} {{ label }}\n")
+    out = run(monkeypatch, capsys, "classify", mail, "--template", tmp_path / "own.jinja", "--json")[1]
+    assert [json.loads(line)["prediction"] for line in out.splitlines()] == ["1", "0"]
+    out = run(monkeypatch, capsys, "classify", mail, "--words", "0=bad|poor, 1=good|fine", "--json")[1]
+    assert [json.loads(line)["prediction"] for line in out.splitlines()] == ["1", "0"]
+
+
+# evaluate, compare, learning-curve
+
+
+@pytest.fixture
+def reviews(tmp_path):
+    """30 rows of each class; every fifth text says the word of the other class."""
+    path = tmp_path / "reviews.csv"
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["text", "label", "title"])
+        for i in range(60):
+            word = ("good", "bad")[(i % 2) ^ (i % 5 == 0)]
+            writer.writerow([f"It was {word}, number {i}", ("good", "bad")[i % 2], f"title {i}"])
+    return path
+
+
+def test_evaluate_prints_tables_with_intervals(monkeypatch, capsys, reviews):
+    code, out, err = run(monkeypatch, capsys, "evaluate", reviews, "--shots", 0, "--strategy", "prompting")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "learned from the class names alone"
+    assert lines[1] == "60 rows, 95 % intervals of 1000 resamples"
+    assert re.fullmatch(r"accuracy  0\.800  0\.[67]\d\d  0\.[89]\d\d", lines[4])
+    assert re.match(r"good +0\.800 +0\.800 +0\.800 +30 ", lines[-1])
+
+
+def test_evaluate_as_json_is_what_python_gives(monkeypatch, capsys, reviews):
+    from fewshot import Classifier, Prompting, evaluate
+    from fewshot.evaluation import Evaluation
+
+    arguments = ("evaluate", reviews, "--shots", 0, "--strategy", "prompting", "--seed", 3, "--json")
+    out = run(monkeypatch, capsys, *arguments)[1]
+    rows = list(csv.DictReader(reviews.read_text().splitlines()))
+    clf = Classifier(strategy=Prompting(), random_state=3).fit(None, ["bad", "good"])
+    expected = evaluate(clf, [row["text"] for row in rows], [row["label"] for row in rows], random_state=3)
+    assert out == expected.to_json() + "\n"
+    assert Evaluation.from_json(out).to_json() == expected.to_json()
+
+
+def test_rows_are_held_out_or_come_from_another_file(monkeypatch, capsys, reviews, tmp_path):
+    shown = ("--strategy", "prompting(shots=4)")
+    out = run(monkeypatch, capsys, "evaluate", reviews, "--held-out", "0.5", *shown)[1]
+    assert out.startswith("learned from 30 rows\n30 rows, ")
+    out = run(monkeypatch, capsys, "evaluate", reviews, "--held-out", "0.25", "--shots", 3, *shown)[1]
+    assert out.startswith("learned from 6 rows\n15 rows, ")
+    test = tmp_path / "test.jsonl"
+    test.write_text('{"body": "so good", "class": "good"}\n{"body": "so bad", "class": "bad"}\n')
+    code, _, err = run(monkeypatch, capsys, "evaluate", reviews, "--test", test, *shown)
+    assert code == 1
+    assert "test.jsonl', row 0: there is no column 'text'; there are body, class" in err
+    test.write_text('{"text": "so good", "label": "good"}\n{"text": "so bad", "label": "bad"}\n')
+    out = run(monkeypatch, capsys, "evaluate", reviews, "--test", test, *shown)[1]
+    assert out.startswith("learned from 60 rows\n2 rows, ")
+    out = run(monkeypatch, capsys, "evaluate", reviews, "--held-out", "0.5", "--text-column", "title", *shown)[1]
+    assert re.search(r"accuracy +0\.500 ", out)  # the titles say nothing
+
+
+def test_what_auto_chose_is_said(monkeypatch, capsys, reviews):
+    out = run(monkeypatch, capsys, "evaluate", reviews, "--shots", 0)[1]
+    assert out.splitlines()[0] == "learned from the class names alone; chosen: Prompting(calibration='auto')"
+
+
+def test_the_drawn_rows_are_balanced_and_those_of_fewer_are_among_those_of_more():
+    from fewshot.cli.data import Data
+
+    data = Data([f"text {i}" for i in range(30)], [("a", "b", "a")[i % 3] for i in range(30)])
+    few, many = data.drawn(2, 0), data.drawn(5, 0)
+    assert (few.y, many.y) == (["a", "b"] * 2, ["a", "b"] * 5)
+    assert set(few.X) < set(many.X)
+    assert all(data.y[data.X.index(text)] == label for text, label in zip(many.X, many.y, strict=True))
+    assert data.drawn(5, 1).X != many.X
+    assert data.drawn(None, 0) is data
+
+
+def test_compare_two_templates(monkeypatch, capsys, reviews):
+    (reviews.parent / "blind.jinja").write_text("Text: {{ title }} {{ label }}\n")
+    monkeypatch.chdir(reviews.parent)
+    templates = ("--template", "blind.jinja", "--template", "Text: {{ text }}\\n{{ label }}")
+    code, out, err = run(monkeypatch, capsys, "compare", reviews, "--shots", 0, "--strategy", "prompting", *templates)
+    assert (code, err) == (0, "")
+    named = "'Text: {{ text }}\\\\n{{ label }}'"  # repr doubles the backslash
+    assert f"{named} beats blind.jinja by 30.0 points [" in out
+    assert re.search(rf"^{re.escape(named)} +0\.800  0\.[67]\d\d  0\.[89]\d\d$", out, re.MULTILINE)
+    assert "blind.jinja: learned from the class names alone\n" in out
+
+
+def test_compare_every_combination_and_more(monkeypatch, capsys, reviews):
+    from fewshot.evaluation import Comparison
+
+    arguments = ("compare", reviews, "--held-out", "0.5", "--metric", "log loss", "--json")
+    grid = ("--model", "first", "--model", "any", "--strategy", "prompting(shots=2)", "--strategy", "auto")
+    out = run(monkeypatch, capsys, *arguments, *grid, "--shots", "4", "--with", "none: shots=0 model=first")[1]
+    result = Comparison.from_json(out)
+    assert result.metric == "log loss"
+    assert set(result.values.index) == {
+        "first, prompting(shots=2)",
+        "first, auto",
+        "any, prompting(shots=2)",
+        "any, auto",
+        "none",
+    }
+
+
+def test_compare_by_number_of_rows_and_by_name(monkeypatch, capsys, reviews):
+    arguments = ("compare", reviews, "--held-out", "0.5")
+    out = run(monkeypatch, capsys, *arguments, "--shots", "0,4")[1]
+    assert "4 shots: learned from 8 rows; chosen: " in out
+    assert "0 shots: learned from the class names alone; chosen: " in out
+    own = "own: shots=0 strategy='prompting()' words='good=good,bad=bad' template='{{ text }} {{ label }}'"
+    named = ("--with", "names: shots=0 strategy=prompting", "--with", own, "--with", "calibrated:")
+    once = ("--strategy", "prompting(calibration=batch)", "--seed", 1)
+    code, out, err = run(monkeypatch, capsys, *arguments, *once, *named)
+    assert (code, err) == (0, "")
+    assert "no difference shown between names and own: 0.0 points [0.0, 0.0]" in out
+    assert "calibrated: learned from 30 rows\n" in out
+
+
+def test_learning_curve(monkeypatch, capsys, reviews):
+    from fewshot.evaluation import LearningCurve
+
+    arguments = ("learning-curve", reviews, "--shots", "0,2", "--draws", 2)
+    strategies = ("--strategy", "prompting(shots=2)", "--with", "calibrated: strategy=prompting(calibration=batch)")
+    code, out, _ = run(monkeypatch, capsys, *arguments, *strategies)
+    assert code == 0
+    assert out.startswith("30 held-out rows, mean ± standard deviation over the draws\nname ")
+    out = run(monkeypatch, capsys, *arguments, "--strategy", "prompting(shots=2)", "--strategy", "auto", "--json")[1]
+    curve = LearningCurve.from_json(out)
+    counts = curve.draws.groupby(["name", "shots"]).size().to_dict()
+    assert counts == {("auto", 0): 1, ("auto", 2): 2, ("prompting(shots=2)", 2): 2}
+    assert run(monkeypatch, capsys, *arguments, "--held-out", "1.5")[0] == 2
+
+
+def test_learning_curve_as_a_picture(monkeypatch, capsys, reviews, tmp_path):
+    arguments = ("learning-curve", reviews, "--shots", "2,4", "--draws", 1, "--strategy", "prompting(shots=2)")
+    assert run(monkeypatch, capsys, *arguments, "--picture", tmp_path / "curve.png")[0] == 0
+    assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
+    code, out, err = run(monkeypatch, capsys, *arguments, "--picture", tmp_path / "curve.csv")
+    assert (code, out) == (2, "")
+    assert "--picture must be .png, .pdf or .svg" in err
+    code, out, err = run(monkeypatch, capsys, *arguments, "--picture", tmp_path / "no/curve.png")
+    assert (code, out) == (1, "")
+    assert "does not exist" in err
+
+
+def test_classes_that_are_numbers_need_words(monkeypatch, capsys, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    file = tmp_path / "stars.parquet"
+    texts = ["so good", "so bad", "all good", "all bad"]
+    parquet.write_table(pyarrow.table({"text": texts, "stars": [1, 0, 1, 0]}), file)
+    arguments = ("evaluate", file, "--label-column", "stars", "--shots", 0, "--strategy", "prompting")
+    code, _, err = run(monkeypatch, capsys, *arguments)
+    assert code == 1
+    assert "The classes ['0', '1'] are numbers" in err
+    code, out, _ = run(monkeypatch, capsys, *arguments, "--words", "0=bad,1=good")
+    assert code == 0
+    assert re.search(r"accuracy +1\.000", out)
+
+
+def test_rows_that_are_wrong_are_named(monkeypatch, capsys, tmp_path):
+    file = tmp_path / "few.csv"
+    file.write_text("text,label\na,good\nb,good\nc,bad\n")
+    code, _, err = run(monkeypatch, capsys, "evaluate", file, "--held-out", "0.5")
+    assert code == 1
+    assert "can't be split with --held-out 0.5, since both parts need rows of each class" in err
+    code, _, err = run(monkeypatch, capsys, "evaluate", file, "--test", file, "--shots", 2)
+    assert code == 1
+    assert "There are 1 rows of the class 'bad' to learn from. --shots is 2." in err
+    file.write_text("text,label\na,good\nb,\n")
+    assert "row 1: the column 'label' is empty" in run(monkeypatch, capsys, "evaluate", file, "--shots", 0)[2]
+    file.write_text("text,class\na,good\n")
+    assert "Choose one with --label-column." in run(monkeypatch, capsys, "evaluate", file, "--shots", 0)[2]
+
+
+def test_pandas_is_asked_for_in_one_line(monkeypatch, capsys, reviews):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    code, _, err = run(monkeypatch, capsys, "evaluate", reviews, "--shots", 0, "--strategy", "prompting")
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "pip install 'fewshot[eval]'" in err
+
+
+def test_a_wrong_parameter_is_one_line_and_a_mistake_of_ours_is_none(monkeypatch, capsys, reviews):
+    code, _, err = run(monkeypatch, capsys, "evaluate", reviews, "--shots", 0, "--strategy", "prompting(read=write)")
+    assert (code, err) == (1, "fewshot: read must be 'score' or 'generate'. Got 'write'.\n")
+    monkeypatch.setattr(cli, "app", lambda **options: json.loads("{"))
+    monkeypatch.setattr(sys, "argv", ["fewshot"])
+    with pytest.raises(json.JSONDecodeError):
+        cli.main()
+
+
+# usage
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["classify", "mail.csv"], "Give the classes: --labels a,b,c"),
+        (["classify", "mail.csv", "--labels", "a,b", "--output", "x.parquet"], "--output must be .csv, .tsv or"),
+        (
+            ["classify", "mail.csv", "--labels", "a,b", "--strategy", "magic"],
+            "one of auto, channel, embedding, finetuning,",
+        ),
+        (["classify", "mail.csv", "--words", "a=x,a=y"], "--words must give every class its word, once"),
+        (["classify"], "Missing argument 'file'. See fewshot classify --help."),
+        (["clasify"], "No such command 'clasify'"),
+        (["evaluate", "x.csv", "--lables", "a"], "No such option: --lables"),
+        (["evaluate", "x.csv", "--shots", "-1"], "Invalid value for '--shots'"),
+        (["evaluate", "x.csv"], "Say which rows to test on: --test FILE, or --held-out 0.5"),
+        (["evaluate", "x.csv", "--held-out", "0.5", "--test", "y.csv"], "not both"),
+        (
+            ["evaluate", "x.csv", "--held-out", "50"],
+            "--held-out must be a share above 0 and below 1, such as 0.5. Got 50",
+        ),
+        (
+            ["evaluate", "x.csv", "--held-out", "0.5", "--shots", "4", "--strategy", "Prompting()"],
+            "'prompting(shots=4)'",
+        ),
+        (["evaluate", "x.csv", "--held-out", "0.5", "--shots", "4", "--strategy", "channel"], "'channel(shots=4)'"),
+        (["compare", "x.csv", "--held-out", "0.5", "--strategy", "auto"], "There is one classifier, and nothing to"),
+        (["compare", "x.csv", "--shots", "0,0"], "Two of the classifiers are called '0 shots'"),
+        (["compare", "x.csv", "--shots", "0,x"], "--shots must be whole numbers of at least 0, such as 0,8. Got '0,x'"),
+        (["compare", "x.csv", "--with", "a"], "--with must be 'NAME: key=value ...'"),
+        (["compare", "x.csv", "--with", "a: modle=b"], "with keys among model, template, strategy, shots, words"),
+        (["compare", "x.csv", "--with", "a: model='b"], "--with must be"),
+        (["compare", "x.csv", "--with", "a: shots=0,8"], "--with takes one number of shots"),
+        (["learning-curve", "x.csv", "--strategy", "prompting"], "--shots 32 would change nothing"),
+        (
+            ["evaluate", "x.csv", "--shots", "0", "--text-column", "a", "--template", "{{ a }} {{ b }} {{ label }}"],
+            "--text",
+        ),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)  # there are no files: nothing is read
+    code, out, err = run(monkeypatch, capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("fewshot: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_strategies_are_written_as_in_python():
+    from fewshot import Contrastive, Embedding, FineTuning, LoRA, Prompting, Readout
+
+    assert repr(as_strategy("Prompting(shots=4, calibration=contextual)")) == repr(
+        Prompting(shots=4, calibration="contextual")
+    )
+    assert repr(as_strategy(" prompting(8, 'nearest', order='lowest bias')")) == repr(
+        Prompting(8, "nearest", order="lowest bias")
+    )
+    assert repr(as_strategy("embedding(tuning=contrastive(steps=4))")) == repr(Embedding(tuning=Contrastive(steps=4)))
+    assert repr(as_strategy("readout('labels', shots=2)")) == repr(Readout("labels", shots=2))
+    assert repr(as_strategy("finetuning(parameters=lora(rank=4))")) == repr(FineTuning(parameters=LoRA(rank=4)))
+    assert as_strategy(None) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "1",
+        "contrastive",
+        "open('x')",
+        "os.system('true')",
+        "prompting(",
+        "prompting(shots=open('x'))",
+        "prompting(shots=x+1)",
+        "prompting(shot=4)",
+        "prompting(**{'shots': 1}, *x)",
+        "prompting(1)(2)",
+        "[auto][0]",
+        "auto\0",
+    ],
+)
+def test_nothing_else_is_a_strategy(text):
+    with pytest.raises(WrongUsage, match="--strategy"):
+        as_strategy(text)
+
+
+def test_lists_in_options():
+    assert as_shots(["0,2", "4"]) == [0, 2, 4]
+    assert as_shots(None) == []
+    assert as_words("a = x | y , b=z") == {"a": ["x", "y"], "b": ["z"]}
+    assert as_words(None) is None
+
+
+def test_warnings_are_one_line(monkeypatch, capsys, mail):
+    import warnings
+
+    from fewshot.errors import FewshotWarning, warn
+
+    def careful(n):
+        warn("Mind the gap.", FewshotWarning)
+        warnings.warn("Mind the step.", UserWarning, stacklevel=1)
+        yield 0
+
+    monkeypatch.setattr(classifying, "_steps", careful)
+    with pytest.warns(UserWarning, match="Mind the step.") as others:
+        code, _, err = run(monkeypatch, capsys, "classify", mail, "--labels", "good,bad")
+    assert (code, err) == (0, "fewshot: warning: Mind the gap.\n")
+    assert [str(one.message) for one in others] == ["Mind the step."]
+
+
+# help
+
+
+def commands():
+    found = typer.main.get_command(cli.app)
+    return found, sorted(found.commands)
+
+
+def shell_lines(help_text):
+    examples = help_text.partition("Examples:\n")[2].replace("\\\n", " ")
+    return [shlex.split(line) for line in examples.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("name", commands()[1])
+def test_every_help_ends_with_examples_whose_options_exist(monkeypatch, capsys, name):
+    code, out, _ = run(monkeypatch, capsys, name, "--help")
+    assert code == 0
+    lines = shell_lines(out)
+    assert len(lines) >= 3
+    command = commands()[0].commands[name]
+    for program, own, *arguments in lines:
+        assert (program, own) == ("fewshot", name)
+        command.make_context(name, arguments)  # raises where an option is unknown or an argument missing
+
+
+def test_every_command_has_json():
+    root, names = commands()
+    assert len(names) == 7
+    for name in names:
+        assert "--json" in {option for parameter in root.commands[name].params for option in parameter.opts}
+
+
+def test_the_first_help_lists_the_commands_whole(monkeypatch, capsys):
+    code, out, _ = run(monkeypatch, capsys, "--help")
+    assert code == 0
+    listed = out.partition("Commands:\n")[2].partition("\n\n")[0]
+    assert [line.split()[0] for line in listed.splitlines()] == [
+        "demo",
+        "classify",
+        "evaluate",
+        "compare",
+        "learning-curve",
+        "lint",
+        "templates",
+    ]
+    assert "..." not in listed
+    assert len(shell_lines(out)) == 4
+
+
+def call(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "fewshot", *arguments], capture_output=True, text=True, check=False, **options
+    )
+
+
+def test_as_a_program():
+    assert call("--version").stdout.strip() == __import__("fewshot").__version__
+    done = call()
+    assert done.returncode == 2
+    assert "Commands:" in done.stderr
+    done = call("compare", "no.csv")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_leaves_is_no_error():
+    with subprocess.Popen(
+        [sys.executable, "-m", "fewshot", "templates"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["evaluate", "--help"], ["compare", "x.csv"], ["templates"]])
+def test_help_imports_nothing_heavy(arguments):
+    code = (
+        "import sys\n"
+        f"sys.argv = ['fewshot', *{arguments!r}]\n"
+        "from fewshot.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)\n"
+    )
+    err = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
+    heavy = {"torch", "transformers", "sentence_transformers", "pandas", "sklearn", "scipy"}
+    assert not heavy & set(re.findall(r"'(\w+)'", err.splitlines()[-1]))

@@ -1,0 +1,68 @@
+"""The command line: a module for each group of commands; the heavy libraries are imported by the command that runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from typing import Any
+
+import typer
+
+from fewshot.cli import classify, evaluate, templates  # noqa: F401 - each registers its commands
+from fewshot.cli.app import WrongUsage, app, one_line_warnings
+from fewshot.errors import FewshotError, VerbalizerError
+
+__all__ = ["app", "main"]
+
+_UsageError: Any = typer.BadParameter.__mro__[1]  # typer does not export it
+
+
+def main() -> None:
+    """Run the command line; expected errors end with one line, and exit code 1, or 2 for wrong usage."""
+    with warnings.catch_warnings():
+        one_line_warnings()
+        raise SystemExit(_run())
+
+
+def _run() -> int:
+    try:
+        code = app(prog_name="fewshot", standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or 0)
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except _UsageError as error:
+        return _wrong(error)
+    except WrongUsage as error:
+        return _failed(str(error), 2)
+    except VerbalizerError as error:
+        return _failed(f"{error} On the command line: --words 'class=word, other=word'.", 1)
+    except (FewshotError, ImportError) as error:  # a library that is not installed: the message says how to get it
+        return _failed(str(error), 1)
+    except ValueError as error:  # our own are those of parameters, with a message; others are mistakes of ours
+        if not _raised_here(error):
+            raise
+        return _failed(str(error), 1)
+
+
+def _raised_here(error: Exception) -> bool:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return str(frames[-1].f_globals.get("__name__")).startswith("fewshot.")
+
+
+def _failed(message: str, code: int) -> int:
+    typer.echo(f"fewshot: {message}", err=True)
+    return code
+
+
+def _wrong(error: Any) -> int:
+    """What the parser found, and where to read on; without any argument, the help itself."""
+    message, context = error.format_message(), error.ctx
+    if "\n" in message:
+        typer.echo(message, err=True)
+        return 2
+    where = "fewshot" if context is None else context.command_path
+    return _failed(f"{message.rstrip('.')}. See {where} --help.", 2)

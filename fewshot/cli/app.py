@@ -1,0 +1,79 @@
+"""The application that commands register with, and its kind of error."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from fewshot import __version__
+from fewshot.errors import FewshotError, FewshotWarning
+
+__all__ = ["AsJson", "WrongUsage", "app", "command", "one_line_warnings"]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+class WrongUsage(FewshotError):
+    """The command line itself can't be meant like this, whatever the files hold; exit code 2."""
+
+
+def _examples(lines: tuple[str, ...]) -> str:
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])  # \b: these lines are not wrapped
+
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
+    epilog=_examples(
+        (
+            "fewshot classify mail.csv --labels billing,praise,bug",
+            "fewshot evaluate labelled.csv --held-out 0.5",
+            "fewshot compare labelled.csv --held-out 0.5 --shots 0,8",
+            "fewshot lint mail.jinja --data mail.csv",
+        )
+    ),
+)
+
+
+def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command whose help ends with examples."""
+    return app.command(epilog=_examples(examples))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Few- and zero-shot text classification with pretrained transformers.
+
+    Files are .csv, .tsv, .jsonl (an object a line) or .parquet. The text is in the column 'text' and the class in
+    'label', unless --text-column and --label-column say otherwise; a template of several fields reads the columns
+    that it names. Exit codes: 0 fine, 1 something failed, 2 wrong usage.
+    """
+
+
+def one_line_warnings() -> None:
+    """Let the library's warnings read like its errors, without the line of source that gave rise to them."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, FewshotWarning):
+            typer.echo(f"fewshot: warning: {message}", err=True)
+        else:
+            usual(message, category, *place, **more)
+
+    warnings.showwarning = show

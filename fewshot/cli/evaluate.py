@@ -1,0 +1,227 @@
+"""The commands that judge: evaluate, compare and learning-curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fewshot.cli import options as opt
+from fewshot.cli.app import AsJson, WrongUsage, command
+from fewshot.cli.data import Data, Source, check_share, fields_of, labelled
+from fewshot.cli.setups import Setup, setups
+from fewshot.errors import InputError
+
+if TYPE_CHECKING:
+    from fewshot.classifier import Classifier
+    from fewshot.evaluation import Comparison, LearningCurve
+
+File = Annotated[Path, typer.Argument(help="Labelled rows.")]
+Test = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Labelled rows to test on; those of the first FILE are learned from."),
+]
+HeldOut = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE", help="Share of the rows of FILE to test on, such as 0.5; with the shares of classes."
+    ),
+]
+_SHOTS = "Labelled rows of each class to learn from, drawn by --seed; 0: the class names alone. Default: all."
+
+
+@command(
+    "fewshot evaluate labelled.csv --held-out 0.5",
+    "fewshot evaluate labelled.csv --shots 0",
+    "fewshot evaluate train.csv --test test.csv --shots 8 --json",
+    "fewshot evaluate reviews.tsv --held-out 0.5 --model embedded:masked --template sst2/it_was --strategy readout",
+    "fewshot evaluate mail.csv --held-out 0.5 --model HuggingFaceTB/SmolLM2-360M --strategy 'prompting(shots=4)'",
+)
+def evaluate(
+    file: File,
+    *,
+    test: Test = None,
+    held_out: HeldOut = None,
+    model: opt.Model = None,
+    template: opt.Template = None,
+    words: opt.Words = None,
+    strategy: opt.Strategy = None,
+    shots: Annotated[int | None, typer.Option(metavar="N", min=0, help=_SHOTS)] = None,
+    text_column: opt.TextColumn = None,
+    label_column: opt.LabelColumn = "label",
+    seed: opt.Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a classifier on rows it did not learn from.
+
+    Prints accuracy, macro-F1, log loss, Brier score and calibration error, each with a 95 % bootstrap interval, and
+    precision, recall and F1 of each class. With --shots 0 all rows are tested on, unless --test or --held-out says
+    otherwise. --json prints what Evaluation.from_json reads.
+    """
+    setup = Setup(model, template, strategy, shots, words)
+    given, tested = _rows({"": setup}, Source(file, test, held_out, text_column, label_column, seed))
+    from fewshot.evaluation import evaluate as measure
+
+    clf = _fitted(setup, given, tested, seed)
+    result = measure(clf, tested.X, tested.y, random_state=seed)
+    typer.echo(result.to_json() if as_json else f"{_learned(setup, clf, given)}\n{result}")
+
+
+@command(
+    "fewshot compare labelled.csv --held-out 0.5 --shots 0,8",
+    "fewshot compare reviews.csv --held-out 0.5 --model embedded:masked --template sst2/it_was --template mine.jinja",
+    "fewshot compare train.csv --test test.csv --model FacebookAI/roberta-base --model roberta-large --shots 16",
+    "fewshot compare mail.csv --held-out 0.5 --metric 'log loss' --with 'vectors: strategy=embedding' \\",
+    "    --with \"four shown: model=HuggingFaceTB/SmolLM2-360M strategy='prompting(shots=4)'\"",
+)
+def compare(
+    file: File,
+    *,
+    test: Test = None,
+    held_out: HeldOut = None,
+    model: opt.Models = None,
+    template: opt.Templates = None,
+    words: opt.Words = None,
+    strategy: opt.Strategies = None,
+    shots: Annotated[list[str] | None, typer.Option(metavar="N,N,...", help=_SHOTS)] = None,
+    with_: opt.With = None,
+    metric: Annotated[str, typer.Option(metavar="NAME", help="accuracy, macro-F1, log loss or Brier.")] = "accuracy",
+    text_column: opt.TextColumn = None,
+    label_column: opt.LabelColumn = "label",
+    seed: opt.Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Say which of several classifiers is better.
+
+    Give --model, --template, --strategy or --shots several times: every combination is a classifier, called by what
+    varies. Or name them one by one, each by a --with. All are tested on the same resamples of the same rows, so that a
+    statement such as "a beats b" has an interval. --json prints what Comparison.from_json reads.
+    """
+    named = setups(_options(model, template, strategy, opt.as_shots(shots)), words, with_)
+    if len(named) < 2:
+        raise WrongUsage(
+            "There is one classifier, and nothing to compare it with. Repeat --model, --template or --strategy, give "
+            "several --shots 0,8, or name each: --with 'NAME: key=value ...'."
+        )
+    given, tested = _rows(named, Source(file, test, held_out, text_column, label_column, seed))
+    from fewshot.evaluation import compare as measure
+
+    clfs = {name: _fitted(setup, given, tested, seed) for name, setup in named.items()}
+    result = measure(clfs, tested.X, tested.y, metric=metric, random_state=seed)
+    if as_json:
+        typer.echo(result.to_json())
+        return
+    learned = "\n".join(f"{name}: {_learned(setup, clfs[name], given)}" for name, setup in named.items())
+    typer.echo(f"{learned}\n\n{_values(result)}\n\n{result}")
+
+
+@command(
+    "fewshot learning-curve labelled.csv --picture curve.png",
+    "fewshot learning-curve labelled.csv --shots 0,4,16 --draws 3 --strategy embedding --strategy auto",
+    "fewshot learning-curve reviews.csv --model embedded:masked --template sst2/it_was --strategy readout --json",
+)
+def learning_curve(
+    file: File,
+    *,
+    shots: Annotated[
+        list[str], typer.Option(metavar="N,N,...", help="Labelled rows of each class; 0: the class names alone.")
+    ] = ["0,2,4,8,16,32"],  # noqa: B006 - typer reads the default from here
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where the curve is drawn: .png, .pdf or .svg.")
+    ] = None,
+    draws: Annotated[int, typer.Option(metavar="N", min=1, help="How often the labelled rows are drawn.")] = 5,
+    held_out: Annotated[float, typer.Option(metavar="SHARE", help="Share of the rows to test on.")] = 0.5,
+    model: opt.Models = None,
+    template: opt.Templates = None,
+    words: opt.Words = None,
+    strategy: opt.Strategies = None,
+    with_: opt.With = None,
+    text_column: opt.TextColumn = None,
+    label_column: opt.LabelColumn = "label",
+    seed: opt.Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Show what more labelled rows would bring.
+
+    Prints the metrics by the number of rows learned from, as mean and deviation over several draws. Repeated options
+    are compared as by fewshot compare, on the same draws. --json prints what LearningCurve.from_json reads.
+    """
+    named = setups(_options(model, template, strategy), words, with_)
+    sizes = opt.as_shots(shots)
+    check_share(held_out)
+    _check_picture(picture)
+    for setup in named.values():
+        setup.check(max(sizes, default=0))
+    data = labelled(file, fields_of([setup.parts()[1] for setup in named.values()], text_column), label_column)
+    from fewshot.evaluation import learning_curve as measure
+
+    classes = sorted(set(data.y))
+    clfs = {name: setup.classifier(seed, classes) for name, setup in named.items()}
+    result = measure(clfs, data.X, data.y, shots=sizes, draws=draws, test_size=held_out, random_state=seed)
+    typer.echo(result.to_json() if as_json else str(result))
+    if picture is not None:
+        _draw(result, picture)
+
+
+def _check_picture(picture: Path | None) -> None:
+    """Refuse what could not be drawn, before anything is computed."""
+    if picture is None:
+        return
+    if picture.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise WrongUsage(f"--picture must be .png, .pdf or .svg. Got {str(picture)!r}.")
+    if not picture.parent.is_dir():
+        raise InputError(f"The folder {str(picture.parent)!r} does not exist.")
+    from fewshot.plotting.axes import need_matplotlib
+
+    need_matplotlib()
+
+
+def _draw(result: LearningCurve, picture: Path) -> None:
+    from matplotlib.figure import Figure
+
+    from fewshot.plotting import LearningCurveDisplay
+
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    LearningCurveDisplay.from_results(result, ax=figure.add_subplot())
+    figure.savefig(picture, dpi=150)
+
+
+def _options(model: Any, template: Any, strategy: Any, shots: Any = None) -> dict[str, Any]:
+    return {"model": model, "template": template, "strategy": strategy, "shots": shots}
+
+
+def _rows(named: Mapping[str, Setup], source: Source) -> tuple[Data, Data]:
+    """The rows to learn from, and those to test on."""
+    for setup in named.values():
+        setup.check()
+    source.check(learns=any(setup.shots != 0 for setup in named.values()))
+    return source.read([setup.parts()[1] for setup in named.values()])
+
+
+def _fitted(setup: Setup, given: Data, tested: Data, seed: int) -> Classifier:
+    if setup.shots == 0:
+        classes = sorted({*given.y, *tested.y})
+        return setup.classifier(seed, classes).fit(None, classes)
+    drawn = given.drawn(setup.shots, seed)
+    return setup.classifier(seed, sorted(set(drawn.y))).fit(drawn.X, drawn.y)
+
+
+def _learned(setup: Setup, clf: Classifier, given: Data) -> str:
+    """What it learned from, and what was chosen where there was a choice."""
+    if setup.shots == 0:
+        rows = "the class names alone"
+    else:
+        rows = f"{len(given.y) if setup.shots is None else setup.shots * len(set(given.y))} rows"
+    return f"learned from {rows}" + (f"; chosen: {clf.report_.chosen}" if clf.report_ is not None else "")
+
+
+def _values(result: Comparison) -> str:
+    from fewshot.evaluation.tables import printed
+
+    rows: list[list[Any]] = [
+        [str(name), *(f"{value:.3f}" for value in values)]
+        for name, values in zip(result.values.index, result.values.to_numpy().tolist(), strict=True)
+    ]
+    return printed(["", result.metric, "low", "high"], rows)

@@ -1,0 +1,91 @@
+"""Options that several commands share, and the values that are read from them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fewshot.cli.app import WrongUsage
+from fewshot.errors import InputError
+
+if TYPE_CHECKING:
+    from fewshot.task import template as _template
+
+_MODEL = "Hub name or folder of a model, or embedded:masked. Default: a sentence encoder that needs no network."
+_TEMPLATE = "Gallery name (see fewshot templates), a .jinja file, or source with {{ label }} in it."
+_STRATEGY = (
+    "auto, prompting, channel, embedding, readout or finetuning, with parameters as in Python: 'prompting(shots=4)'."
+)
+
+Model = Annotated[str | None, typer.Option(metavar="NAME", help=_MODEL)]
+Template = Annotated[str | None, typer.Option("--template", metavar="TEMPLATE", help=_TEMPLATE)]
+Strategy = Annotated[str | None, typer.Option(metavar="NAME", help=_STRATEGY)]
+Models = Annotated[list[str] | None, typer.Option("--model", metavar="NAME", help=f"{_MODEL} Repeatable.")]
+Templates = Annotated[list[str] | None, typer.Option("--template", metavar="TEMPLATE", help=f"{_TEMPLATE} Repeatable.")]
+Strategies = Annotated[list[str] | None, typer.Option("--strategy", metavar="NAME", help=f"{_STRATEGY} Repeatable.")]
+Labels = Annotated[str | None, typer.Option(metavar="A,B,...", help="Class names, separated by commas.")]
+Words = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A=X,B=Y,...",
+        help="Label words of the classes, where names are no words that a model knows: 0=negative,1=positive. "
+        "Several words of a class: 1=good|great.",
+    ),
+]
+TextColumn = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Column of the text. Default: the template's own field, mostly 'text'."),
+]
+LabelColumn = Annotated[str, typer.Option(metavar="NAME", help="Column of the class.")]
+Seed = Annotated[int, typer.Option(metavar="N", help="Seed of everything random.")]
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="SETUP",
+        help="One more classifier, on top of the options that are given once: 'NAME: key=value ...', where the keys "
+        "are model, template, strategy, shots and words. Repeatable.",
+    ),
+]
+
+
+def as_names(labels: str | None) -> list[str]:
+    """The names in a list that is separated by commas."""
+    return [name.strip() for name in (labels or "").split(",") if name.strip()]
+
+
+def as_words(words: str | None) -> dict[str, list[str]] | None:
+    """Label words by class."""
+    if words is None:
+        return None
+    pairs = [entry.partition("=") for entry in as_names(words)]
+    found = {name.strip(): [word.strip() for word in own.split("|")] for name, _, own in pairs}
+    if not pairs or len(found) < len(pairs) or not all(own.strip() for _, _, own in pairs):
+        raise WrongUsage(f"--words must give every class its word, once: 0=negative,1=positive. Got {words!r}.")
+    return found
+
+
+def as_shots(shots: Sequence[str] | None) -> list[int]:
+    """Numbers of rows, each once, from options such as "0,8"."""
+    entries = [entry for one in shots or () for entry in as_names(one)]
+    if any(not re.fullmatch(r"\d+", entry) for entry in entries):
+        raise WrongUsage(f"--shots must be whole numbers of at least 0, such as 0,8. Got {','.join(shots or ())!r}.")
+    return [int(entry) for entry in entries]
+
+
+def as_template(template: str | None) -> _template.Template | None:
+    r"""A template from a file, its source (in which ``\n`` is a line break) or the gallery."""
+    from fewshot.task import gallery
+    from fewshot.task.template import Template
+
+    if template is None:
+        return None
+    if template.endswith(".jinja"):
+        if not Path(template).is_file():
+            raise InputError(f"There is no file {template!r}.")
+        return Template.from_file(template)
+    return Template(template.replace("\\n", "\n")) if "{{" in template else gallery.get(template)

@@ -1,0 +1,93 @@
+"""The commands about templates: lint and templates."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fewshot.cli import options as opt
+from fewshot.cli.app import AsJson, command
+from fewshot.cli.files import read
+
+if TYPE_CHECKING:
+    from fewshot.task.template import Template
+
+
+@command(
+    "fewshot lint mail.jinja",
+    "fewshot lint mail.jinja --data mail.csv --labels billing,praise,bug",
+    "fewshot lint mail.jinja --data mail.csv --model HuggingFaceTB/SmolLM2-360M --json",
+    "fewshot lint sst2/it_was --model embedded:masked",
+)
+def lint(
+    template: Annotated[str, typer.Argument(help="A .jinja file, a gallery name, or source.")],
+    *,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Hub name or folder of a model; without one, only the text is checked."),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(metavar="FILE", help="Rows to fill it with.")] = None,
+    labels: opt.Labels = None,
+    words: opt.Words = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a template before compute is spent.
+
+    Looks at its fields, the blanks around the hole, the label words and, with a model, their tokens. Each finding comes
+    with its cure. The exit code is 1 when there are errors; warnings and hints leave it at 0.
+    """
+    from fewshot.errors import TemplateError
+    from fewshot.lint import lint as check
+    from fewshot.lint import unparsed
+    from fewshot.task.verbalizer import as_verbalizer
+
+    own = opt.as_words(words)
+    rows = None if data is None else read(data)
+    try:
+        shape = opt.as_template(template)
+    except TemplateError as error:
+        if not Path(template).is_file():  # a name that the gallery does not have
+            raise
+        report = unparsed(Path(template).name, error)
+    else:
+        assert shape is not None
+        verbalizer: Any = own or shape.words
+        report = check(shape, model, rows, as_verbalizer(verbalizer, opt.as_names(labels)) if labels else own)
+    typer.echo(report.to_json() if as_json else str(report))
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@command(
+    "fewshot templates", "fewshot templates sst2", "fewshot templates sst2/it_was", "fewshot templates sst2 --json"
+)
+def templates(
+    name: Annotated[str | None, typer.Argument(help="A template to show, or a task to list.")] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """List the gallery or one task of it, or show one template."""
+    from fewshot.task import gallery
+
+    if name and "/" in name:
+        template = gallery.get(name)
+        typer.echo(_json({**_entry(template), "template": template.source}) if as_json else template.source)
+        return
+    table = gallery.table(name)
+    typer.echo(_json([_entry(gallery.get(row.name)) for row in table]) if as_json else str(table))
+
+
+def _entry(template: Template) -> dict[str, Any]:
+    return {
+        "name": template.name,
+        "fields": list(template.fields),
+        "words": template.words,
+        "description": str(template.metadata.get("description", "")),
+    }
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1)
