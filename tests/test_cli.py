@@ -442,6 +442,18 @@ def test_learning_curve(monkeypatch, capsys, reviews):
     assert run(monkeypatch, capsys, *arguments, "--held-out", "1.5")[0] == 2
 
 
+def test_learning_curve_as_a_picture(monkeypatch, capsys, reviews, tmp_path):
+    arguments = ("learning-curve", reviews, "--shots", "2,4", "--draws", 1, "--strategy", "prompting(shots=2)")
+    assert run(monkeypatch, capsys, *arguments, "--picture", tmp_path / "curve.png")[0] == 0
+    assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
+    code, out, err = run(monkeypatch, capsys, *arguments, "--picture", tmp_path / "curve.csv")
+    assert (code, out) == (2, "")
+    assert "--picture must be .png, .pdf or .svg" in err
+    code, out, err = run(monkeypatch, capsys, *arguments, "--picture", tmp_path / "no/curve.png")
+    assert (code, out) == (1, "")
+    assert "does not exist" in err
+
+
 def test_classes_that_are_numbers_need_words(monkeypatch, capsys, tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
@@ -480,6 +492,15 @@ def test_pandas_is_asked_for_in_one_line(monkeypatch, capsys, reviews):
     assert "pip install 'fewshot[eval]'" in err
 
 
+def test_a_wrong_parameter_is_one_line_and_a_mistake_of_ours_is_none(monkeypatch, capsys, reviews):
+    code, _, err = run(monkeypatch, capsys, "evaluate", reviews, "--shots", 0, "--strategy", "prompting(read=write)")
+    assert (code, err) == (1, "fewshot: read must be 'score' or 'generate'. Got 'write'.\n")
+    monkeypatch.setattr(cli, "app", lambda **options: json.loads("{"))
+    monkeypatch.setattr(sys, "argv", ["fewshot"])
+    with pytest.raises(json.JSONDecodeError):
+        cli.main()
+
+
 # usage
 
 
@@ -488,7 +509,10 @@ def test_pandas_is_asked_for_in_one_line(monkeypatch, capsys, reviews):
     [
         (["classify", "mail.csv"], "Give the classes: --labels a,b,c"),
         (["classify", "mail.csv", "--labels", "a,b", "--output", "x.parquet"], "--output must be .csv, .tsv or"),
-        (["classify", "mail.csv", "--labels", "a,b", "--strategy", "magic"], "one of auto, channel, embedding, promp"),
+        (
+            ["classify", "mail.csv", "--labels", "a,b", "--strategy", "magic"],
+            "one of auto, channel, embedding, finetuning,",
+        ),
         (["classify", "mail.csv", "--words", "a=x,a=y"], "--words must give every class its word, once"),
         (["classify"], "Missing argument 'file'. See fewshot classify --help."),
         (["clasify"], "No such command 'clasify'"),
@@ -529,7 +553,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path, 
 
 
 def test_strategies_are_written_as_in_python():
-    from fewshot import Contrastive, Embedding, Prompting, Readout
+    from fewshot import Contrastive, Embedding, FineTuning, LoRA, Prompting, Readout
 
     assert repr(as_strategy("Prompting(shots=4, calibration=contextual)")) == repr(
         Prompting(shots=4, calibration="contextual")
@@ -539,6 +563,7 @@ def test_strategies_are_written_as_in_python():
     )
     assert repr(as_strategy("embedding(tuning=contrastive(steps=4))")) == repr(Embedding(tuning=Contrastive(steps=4)))
     assert repr(as_strategy("readout('labels', shots=2)")) == repr(Readout("labels", shots=2))
+    assert repr(as_strategy("finetuning(parameters=lora(rank=4))")) == repr(FineTuning(parameters=LoRA(rank=4)))
     assert as_strategy(None) is None
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import doctest
 import re
 import shlex
-import subprocess
+import shutil
 import sys
 import warnings
 from pathlib import Path
 
 import pytest
 
+from fewshot.cli import main
 from tests.conftest import pair
 from tests.numbers import says_the_same
 
@@ -74,19 +75,65 @@ def test_every_stand_in_is_used():
     assert all(f'"{name}"' in README for name in STAND_INS)
 
 
-def test_shell_blocks_run(tmp_path, mini):
+@pytest.fixture
+def shell(tmp_path, monkeypatch, capsys):
+    """Runs a command of ours in a folder with the files that the README names; returns exit code and output."""
     (tmp_path / "mail.csv").write_text("text\nI was charged twice\nThank you so much!\n")
     (tmp_path / "labelled.csv").write_text("text,label\nMy invoice is wrong,billing\nLovely,praise\n")
+    shutil.copy(ROOT / "fewshot/datasets/tickets.csv", tmp_path)
+    long = "Nothing happens, and it takes its time about it. " * 60
+    rows = ["title,text,label", "Great fun,I laughed all the way home.,good", f'Two hours too long,"{long}",bad']
+    (tmp_path / "reviews.csv").write_text("\n".join(rows) + "\n")
+    monkeypatch.chdir(tmp_path)
+
+    def run(command: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", shlex.split(command))
+        assert sys.argv[0] == "fewshot"
+        with pytest.raises(SystemExit) as done:
+            main()
+        said = capsys.readouterr()
+        return done.value.code, said.out or said.err
+
+    return run
+
+
+def says(want: str, got: str) -> bool:
+    """Whether an output is what the README shows of it; a line of three dots stands for any lines."""
+    pieces = [piece.strip("\n").splitlines() for piece in re.split(r"^\.\.\.$", want.strip("\n"), flags=re.MULTILINE)]
+    lines, at = got.strip("\n").splitlines(), 0
+    for number, piece in enumerate(pieces):
+        first = range(at, len(lines) - len(piece) + 1) if number else range(at, at + 1)
+        found = next((i for i in first if says_the_same("\n".join(piece), "\n".join(lines[i : i + len(piece)]))), None)
+        if found is None:
+            return False
+        at = found + len(piece)
+    return at == len(lines) or not pieces[-1]
+
+
+def test_shell_blocks_run(shell, tmp_path, mini):
     commands = [line for language, body in BLOCKS if language == "bash" for line in body.splitlines()]
-    assert len(commands) == 3
+    assert len(commands) == 4
     for command in commands:
-        program, *arguments = shlex.split(command)
-        assert program == "fewshot"
-        done = subprocess.run(
-            [sys.executable, "-m", "fewshot", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+        assert shell(command)[0] == 0, command
     assert (tmp_path / "out.csv").read_text().startswith("text,prediction,probability\n")
+    assert (tmp_path / "curve.png").is_file()
+
+
+def test_shell_sessions_print_what_they_say(shell, tmp_path, mini):
+    sessions = "".join(body for language, body in BLOCKS if language == "console")
+    steps = [step.partition("\n") for step in re.split(r"^\$ ", sessions, flags=re.MULTILINE)[1:]]
+    ran = 0
+    for command, _, output in steps:
+        if command.startswith("cat "):
+            (tmp_path / command.removeprefix("cat ")).write_text(output)
+        elif command.startswith("fewshot "):
+            code, got = shell(command)
+            assert says(output, got), got
+            assert code == (1 if re.search("^error: ", got, re.MULTILINE) else 0)
+            ran += 1
+        else:  # these install, and are run by CI
+            assert command.startswith(("make ", "pip install "))
+    assert ran == 5
 
 
 def test_the_two_commands_are_those_of_the_makefile_and_of_ci():
@@ -107,3 +154,13 @@ def test_numbers_are_compared_with_a_tolerance_and_text_without():
     assert not says_the_same("accuracy 0.61 of 120", "accuracy 0.65 of 120")
     assert not says_the_same("accuracy 0.61 of 120", "accuracy 0.61 of 121")
     assert not says_the_same("accuracy 0.61", "accuracy 0.61 0.61")
+
+
+def test_dots_stand_for_lines():
+    assert says("a 0.51\n...\nd\n", "a 0.52\nb\nc\nd\n")
+    assert says("...\nb\n...\n", "a\nb\nc\n")
+    assert says("a\nb\n", "a\nb\n")
+    assert not says("...\nb\n", "a\nb\nc\n")
+    assert not says("b\n...\n", "a\nb\nc\n")
+    assert not says("...\nd\n...\n", "a\nb\nc\n")
+    assert not says("a\nb\n", "a\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 import warnings
 from typing import Any
 
@@ -41,6 +42,15 @@ def _run() -> int:
         return _failed(f"{error} On the command line: --words 'class=word, other=word'.", 1)
     except (FewshotError, ImportError) as error:  # a library that is not installed: the message says how to get it
         return _failed(str(error), 1)
+    except ValueError as error:  # our own are those of parameters, with a message; others are mistakes of ours
+        if not _raised_here(error):
+            raise
+        return _failed(str(error), 1)
+
+
+def _raised_here(error: Exception) -> bool:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return str(frames[-1].f_globals.get("__name__")).startswith("fewshot.")
 
 
 def _failed(message: str, code: int) -> int:

@@ -12,10 +12,11 @@ from fewshot.cli import options as opt
 from fewshot.cli.app import AsJson, WrongUsage, command
 from fewshot.cli.data import Data, Source, check_share, fields_of, labelled
 from fewshot.cli.setups import Setup, setups
+from fewshot.errors import InputError
 
 if TYPE_CHECKING:
     from fewshot.classifier import Classifier
-    from fewshot.evaluation import Comparison
+    from fewshot.evaluation import Comparison, LearningCurve
 
 File = Annotated[Path, typer.Argument(help="Labelled rows.")]
 Test = Annotated[
@@ -117,7 +118,7 @@ def compare(
 
 
 @command(
-    "fewshot learning-curve labelled.csv",
+    "fewshot learning-curve labelled.csv --picture curve.png",
     "fewshot learning-curve labelled.csv --shots 0,4,16 --draws 3 --strategy embedding --strategy auto",
     "fewshot learning-curve reviews.csv --model embedded:masked --template sst2/it_was --strategy readout --json",
 )
@@ -127,6 +128,9 @@ def learning_curve(
     shots: Annotated[
         list[str], typer.Option(metavar="N,N,...", help="Labelled rows of each class; 0: the class names alone.")
     ] = ["0,2,4,8,16,32"],  # noqa: B006 - typer reads the default from here
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where the curve is drawn: .png, .pdf or .svg.")
+    ] = None,
     draws: Annotated[int, typer.Option(metavar="N", min=1, help="How often the labelled rows are drawn.")] = 5,
     held_out: Annotated[float, typer.Option(metavar="SHARE", help="Share of the rows to test on.")] = 0.5,
     model: opt.Models = None,
@@ -147,6 +151,7 @@ def learning_curve(
     named = setups(_options(model, template, strategy), words, with_)
     sizes = opt.as_shots(shots)
     check_share(held_out)
+    _check_picture(picture)
     for setup in named.values():
         setup.check(max(sizes, default=0))
     data = labelled(file, fields_of([setup.parts()[1] for setup in named.values()], text_column), label_column)
@@ -156,6 +161,31 @@ def learning_curve(
     clfs = {name: setup.classifier(seed, classes) for name, setup in named.items()}
     result = measure(clfs, data.X, data.y, shots=sizes, draws=draws, test_size=held_out, random_state=seed)
     typer.echo(result.to_json() if as_json else str(result))
+    if picture is not None:
+        _draw(result, picture)
+
+
+def _check_picture(picture: Path | None) -> None:
+    """Refuse what could not be drawn, before anything is computed."""
+    if picture is None:
+        return
+    if picture.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise WrongUsage(f"--picture must be .png, .pdf or .svg. Got {str(picture)!r}.")
+    if not picture.parent.is_dir():
+        raise InputError(f"The folder {str(picture.parent)!r} does not exist.")
+    from fewshot.plotting.axes import need_matplotlib
+
+    need_matplotlib()
+
+
+def _draw(result: LearningCurve, picture: Path) -> None:
+    from matplotlib.figure import Figure
+
+    from fewshot.plotting import LearningCurveDisplay
+
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    LearningCurveDisplay.from_results(result, ax=figure.add_subplot())
+    figure.savefig(picture, dpi=150)
 
 
 def _options(model: Any, template: Any, strategy: Any, shots: Any = None) -> dict[str, Any]:

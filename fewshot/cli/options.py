@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 _MODEL = "Hub name or folder of a model, or embedded:masked. Default: a sentence encoder that needs no network."
 _TEMPLATE = "Gallery name (see fewshot templates), a .jinja file, or source with {{ label }} in it."
-_STRATEGY = "auto, prompting, embedding, readout or channel, with parameters as in Python: 'prompting(shots=4)'."
+_STRATEGY = (
+    "auto, prompting, channel, embedding, readout or finetuning, with parameters as in Python: 'prompting(shots=4)'."
+)
 
 Model = Annotated[str | None, typer.Option(metavar="NAME", help=_MODEL)]
 Template = Annotated[str | None, typer.Option("--template", metavar="TEMPLATE", help=_TEMPLATE)]

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Setup", "as_strategy", "setups"]
 
-_STRATEGIES = ("Auto", "Channel", "Embedding", "Prompting", "Readout")
-_CALLABLE = {name.lower(): name for name in (*_STRATEGIES, "Contrastive")}  # which is a parameter of Embedding
+_STRATEGIES = ("Auto", "Channel", "Embedding", "FineTuning", "Prompting", "Readout")
+_CALLABLE = {name.lower(): name for name in (*_STRATEGIES, "Contrastive", "LoRA")}  # which are parameters of others
 _WITHOUT_LABELS = (None, "contextual", "pmi")  # the calibrations that look at no row
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 
@@ -87,9 +87,9 @@ class Setup:
         as_words(self.words)
         strategy = as_strategy(self.strategy)
         size = self.shots if shots is None else shots
-        shows = getattr(strategy, "shots", None) != 0 or type(strategy).__name__ == "Readout"
+        name = type(strategy).__name__.lower()
+        shows = name not in ("prompting", "channel") or strategy.shots
         if size and not shows and getattr(strategy, "calibration", None) in _WITHOUT_LABELS:
-            name = type(strategy).__name__.lower()
             raise WrongUsage(
                 f"--shots {size} would change nothing, since --strategy {self.strategy!r} shows the model no labelled "
                 f"row. Say how many it shows: --strategy '{name}(shots=4)'."

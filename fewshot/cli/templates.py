@@ -13,7 +13,6 @@ from fewshot.cli.app import AsJson, command
 from fewshot.cli.files import read
 
 if TYPE_CHECKING:
-    from fewshot.lint import LintReport
     from fewshot.task.template import Template
 
 
@@ -52,14 +51,11 @@ def lint(
     except TemplateError as error:
         if not Path(template).is_file():  # a name that the gallery does not have
             raise
-        _told(unparsed(Path(template).name, error), as_json)
-        return
-    assert shape is not None
-    verbalizer: Any = own or shape.words
-    _told(check(shape, model, rows, as_verbalizer(verbalizer, opt.as_names(labels)) if labels else own), as_json)
-
-
-def _told(report: LintReport, as_json: bool) -> None:
+        report = unparsed(Path(template).name, error)
+    else:
+        assert shape is not None
+        verbalizer: Any = own or shape.words
+        report = check(shape, model, rows, as_verbalizer(verbalizer, opt.as_names(labels)) if labels else own)
     typer.echo(report.to_json() if as_json else str(report))
     if not report.ok:
         raise typer.Exit(1)
