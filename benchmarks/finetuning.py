@@ -15,6 +15,8 @@ defaults, at the learning rate, the batch size and the number of steps of "head"
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import tempfile
 import time
@@ -42,6 +44,7 @@ from fewshot import (
 )
 from fewshot.strategies.finetuning import n_steps
 
+HEAD_RATE = 3e-4  # the default, said here so that the peer has the same
 SETS = {
     "sst2": "sst2/it_was",
     "cr": "sst2/it_was",
@@ -57,7 +60,7 @@ LABELLED: dict[str, Callable[[], Any]] = {
     "prompt": FineTuning,
     "prompt, LoRA": lambda: FineTuning(parameters=LoRA()),
     "prompt, bias": lambda: FineTuning(parameters="bias"),
-    "head": lambda: FineTuning("head"),
+    "head": lambda: FineTuning("head", learning_rate=HEAD_RATE),
     "distilled with labels": Distillation,
 }
 ENCODER: dict[str, Callable[[], Any]] = {
@@ -71,6 +74,8 @@ N_UNLABELLED = 2000
 def peak_bytes(reset: bool = False) -> int:
     """The most memory that this process has had since the last reset (Linux only)."""
     if reset:
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # what earlier fits have freed goes back to the system
         Path("/proc/self/clear_refs").write_text("5")
     status = Path("/proc/self/status").read_text()
     return 1024 * int(status.partition("VmHWM:")[2].split()[0])
@@ -118,7 +123,7 @@ def trainer(body: Path, shown: pd.DataFrame, test: pd.DataFrame, seed: int) -> t
             folder,
             max_steps=n_steps(len(shown)),
             per_device_train_batch_size=16,
-            learning_rate=1e-4,
+            learning_rate=HEAD_RATE,
             seed=seed,
             use_cpu=True,
             report_to=[],

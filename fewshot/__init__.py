@@ -21,6 +21,7 @@ _HOME = {
     "CachedLM": "fewshot.models.cached",
     "CausalLM": "fewshot.models.causal",
     "Channel": "fewshot.strategies.channel",
+    "Choices": "fewshot.task.choices",
     "ConformalClassifier": "fewshot.conformal",
     "Contrastive": "fewshot.strategies.contrastive",
     "Classifier": "fewshot.classifier",
@@ -58,6 +59,7 @@ _HOME = {
     "learning_curve": "fewshot.evaluation",
     "load": "fewshot.models.loading",
     "predict_or_none": "fewshot.conformal",
+    "push_to_hub": "fewshot.persistence",
     "select_template": "fewshot.selection",
 }
 _MODULES = {

@@ -35,6 +35,7 @@ from fewshot.models.loading import load as load
 from fewshot.models.masked import MaskedLM as MaskedLM
 from fewshot.models.seq2seq import Seq2SeqLM as Seq2SeqLM
 from fewshot.models.trainable import LoRA as LoRA
+from fewshot.persistence import push_to_hub as push_to_hub
 from fewshot.selection import select_template as select_template
 from fewshot.strategies.auto import Auto as Auto
 from fewshot.strategies.channel import Channel as Channel
@@ -46,6 +47,7 @@ from fewshot.strategies.head import LabelPriorLogisticRegression as LabelPriorLo
 from fewshot.strategies.prompting import Prompting as Prompting
 from fewshot.strategies.readout import Readout as Readout
 from fewshot.task import gallery as gallery
+from fewshot.task.choices import Choices as Choices
 from fewshot.task.template import Template as Template
 from fewshot.task.verbalizer import Verbalizer as Verbalizer
 

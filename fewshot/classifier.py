@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from fewshot.errors import InputError, UnsupportedError
+from fewshot.errors import InputError, UnsupportedError, VerbalizerError
 from fewshot.explain import Explanation
 from fewshot.models.base import FloatArray, kind_of
 from fewshot.models.loading import load
@@ -21,6 +23,7 @@ from fewshot.strategies.auto import Auto
 from fewshot.strategies.base import Task
 from fewshot.strategies.choice import Report
 from fewshot.task import gallery
+from fewshot.task.choices import Choices, as_choices
 from fewshot.task.template import Template
 from fewshot.task.verbalizer import Verbalizer, as_verbalizer
 
@@ -48,7 +51,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         own label words where it brings some (see `Prompting`).
     verbalizer : mapping, sequence, Verbalizer or AutomaticVerbalizer, optional
         The label words of each class: a mapping, or a list in sorted-class order. None: the template's own, else the
-        class names. An `AutomaticVerbalizer` lets the model find them.
+        class names. An `AutomaticVerbalizer` lets the model find them. Where the template takes its choices from each
+        row, `Choices` says how they are compared.
     strategy : Strategy, optional
         How labelled texts are used: `Prompting`, `Embedding`, ... None: `Auto`.
     random_state : int, RandomState or None
@@ -57,13 +61,18 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Sorted classes; when multi-label, in the order of the columns of y.
+        Sorted classes; when multi-label, in the order of the columns of y; the numbers of the choices, from 0, where
+        the template takes these from each row.
     multi_label_ : bool
         Whether a text may have several labels.
     model_, template_, verbalizer_, strategy_ : objects
         What the four parameters became; of several templates, the first.
     learned_words_ : AutomaticVerbalizer or None
         The label words that were found with their scores, where they were; prints as a table.
+    n_texts_ : int
+        Number of texts given to ``fit``.
+    class_counts_ : ndarray of shape (n_classes,)
+        How many of them were labelled with each class.
 
     Raises
     ------
@@ -134,8 +143,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             model, indicator is not None or bool(getattr(self.verbalizer, "multi_label", False))
         )
         learners = [self._learner(one, model, rows, labels) for one in templates]
-        seen = None if labels is None else [label for label in labels if label is not None] or None
-        verbalizer, classes = self._verbalizer(templates[0], seen, learners[0])
+        named = labels if any(label is not None for label in labels or ()) else None
+        verbalizer, classes = self._verbalizer(templates[0], named, learners[0], rows)
         multi_label = indicator is not None or verbalizer.multi_label
         targets: Any = None if rows is None else labels
         order = np.arange(len(classes))
@@ -149,7 +158,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         weights = _weights(sample_weight, rows, targets)
         others = tuple(
-            self._other(one, seen, classes, learner) for one, learner in zip(templates[1:], learners[1:], strict=True)
+            self._other(one, named, classes, learner, rows)
+            for one, learner in zip(templates[1:], learners[1:], strict=True)
         )
         task = Task(templates[0], verbalizer, classes, multi_label, others)
         strategy.fit(
@@ -164,6 +174,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_, self.strategy_ = classes[order], strategy
         self.multi_label_, self._order = multi_label, order
         self.learned_words_ = learners[0]
+        self.n_texts_, self.class_counts_ = n or 0, _counts(targets, classes, multi_label)[order]
         return self
 
     def _strategy(self) -> Any:
@@ -192,12 +203,19 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         several = isinstance(self.template, list | tuple)
         if several and not self.template:
             raise InputError("template is an empty list: give at least one template, or None for the generic one.")
-        return [as_template(one) for one in (self.template if several else [self.template])]
+        found = [as_template(one) for one in (self.template if several else [self.template])]
+        if multi_label and any(one.choices is not None for one in found):
+            raise UnsupportedError(
+                "A row has one right choice, and y is an indicator matrix: give the choices' numbers."
+            )
+        return found
 
     def _learner(self, template: Template, model: Any, rows: Any, labels: Sequence[Any] | None) -> Any:
         """The verbalizer that finds its label words itself, with those that it found; None where words are given."""
         if not callable(getattr(self.verbalizer, "learn", None)):
             return None
+        if template.choices is not None:
+            raise VerbalizerError(f"{template} takes its choices from each row: there are no label words to find.")
         learner = clone(self.verbalizer)
         if rows is not None and labels is not None and None in labels:
             known = [i for i, label in enumerate(labels) if label is not None]
@@ -207,9 +225,12 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         learner.verbalizer_ = learner.learn(model, template, rows, None if rows is None else labels, classes or None)
         return learner
 
-    def _other(self, template: Template, labels: Sequence[Any] | None, classes: NDArray[Any], learner: Any) -> Task:
+    def _other(
+        self, template: Template, labels: Sequence[Any] | None, classes: NDArray[Any], learner: Any, rows: Any
+    ) -> Task:
         """The same task in another wording, with that template's own label words where it brings some."""
-        verbalizer, its = self._verbalizer(template, classes.tolist() if template.words is None else labels, learner)
+        named = template.words is None and template.choices is None
+        verbalizer, its = self._verbalizer(template, classes.tolist() if named else labels, learner, rows)
         if its.tolist() != classes.tolist():
             raise InputError(
                 f"The templates are for different classes: the first for {classes.tolist()}, {template} for "
@@ -218,8 +239,11 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return Task(template, verbalizer, classes)
 
     def _verbalizer(
-        self, template: Template, labels: Sequence[Any] | None, learner: Any = None
+        self, template: Template, labels: Sequence[Any] | None, learner: Any = None, rows: Any = None
     ) -> tuple[Verbalizer, NDArray[Any]]:
+        if template.choices is not None or isinstance(self.verbalizer, Choices):
+            choices = as_choices(self.verbalizer, template, rows, labels)
+            return choices, np.arange(choices.n_choices or 0)
         words = template.words if self.verbalizer is None else self.verbalizer
         if learner is not None:
             words = learner.verbalizer_
@@ -332,6 +356,109 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "strategy_")
         return getattr(self.strategy_, "report_", None)
 
+    def save(self, folder: str | Path, *, overwrite: bool = False, metrics: Any = None) -> Path:
+        """Keep the fitted classifier in a folder of JSON, templates and safetensors; nothing is pickled.
+
+        A model that `load` knows by name is kept by name, revision and fingerprint; one that was tuned, or made in
+        memory, with its weights, as an ordinary folder ``models/0``; one of your own by its fingerprint. A foreign
+        scikit-learn head is kept with skops. ``README.md`` is a card for people.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Written whole or not at all.
+        overwrite : bool
+            Replace a kept classifier. Anything else that lies there is left alone.
+        metrics : Evaluation or mapping, optional
+            What `evaluate` returned, or names with numbers, for the card.
+
+        Returns
+        -------
+        Path
+            The folder.
+
+        Raises
+        ------
+        UnsupportedError
+            When something in the classifier can't be kept; the message says where it is.
+        InputError
+            When the folder exists.
+
+        Notes
+        -----
+        Of the labelled texts, those are kept that prompts may show. The card says how many.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from fewshot import Classifier
+        >>> clf = Classifier().fit(None, ["billing", "bug report", "praise"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     again = Classifier.load(clf.save(f"{folder}/tickets"))
+        >>> again.predict(["I was charged twice this month"]).tolist()
+        ['billing']
+        """
+        from fewshot import persistence
+
+        return persistence.save(self, folder, overwrite=overwrite, metrics=metrics)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        model: Any = None,
+        trusted: Iterable[Any] = (),
+        revision: str | None = None,
+        **options: Any,
+    ) -> Self:
+        """Load a classifier that `save` kept, from a folder or from the hub; nothing in it can run.
+
+        Parameters
+        ----------
+        folder : str or Path
+            A folder, or ``"user/name"`` on the hub.
+        model : model or list of them, optional
+            Anything that the function `fewshot.load` takes: stands in for the model in the folder that has its
+            fingerprint. Needed for models of your own, which are not kept.
+        trusted : list of str or type
+            Types in a foreign head that skops does not know to be safe, and you do. The error names them.
+        revision : str, optional
+            Branch, tag or commit on the hub.
+        **options
+            For ``huggingface_hub.snapshot_download``: ``token``, ``cache_dir``, ``local_files_only``.
+
+        Returns
+        -------
+        Classifier
+            Fitted as it was.
+
+        Raises
+        ------
+        InputError
+            When a file is missing, changed, or asks for something that a kept classifier can't; or when a version does
+            not fit. The message names it.
+        ModelLoadError
+            When a model can't be had, or is not the one that was kept.
+        UnsupportedError
+            When a model was not kept, and has to be given.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from fewshot import Classifier, FakeLM
+        >>> lm = FakeLM(lambda query: [query.prefix.count("fun"), query.prefix.count("dull")])
+        >>> clf = Classifier(lm, "{{ text }} It was {{ label }}", {"good": "good", "poor": "poor"}).fit()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     again = Classifier.load(clf.save(f"{folder}/reviews"), model=lm)
+        >>> again.predict(["What fun."]).tolist()
+        ['good']
+        """
+        from fewshot import persistence
+
+        found: Self = persistence.load(cls, folder, model=model, trusted=trusted, revision=revision, **options)
+        return found
+
     def _asked(self, method: str) -> Any:
         check_is_fitted(self, "strategy_")
         found = getattr(self.strategy_, method, None)
@@ -350,6 +477,14 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.one_d_array = True
         tags.classifier_tags.multi_label = True
         return tags
+
+
+def _counts(targets: Any, classes: NDArray[Any], multi_label: bool) -> NDArray[np.int64]:
+    """How many rows are labelled with each class."""
+    if multi_label and targets is not None:
+        return np.asarray(targets.sum(axis=0), dtype=np.int64)
+    found = Counter(targets or ())
+    return np.array([found[name] for name in classes.tolist()], dtype=np.int64)
 
 
 def _column_order(indicator: tuple[NDArray[Any], list[Any] | None], classes: NDArray[Any]) -> NDArray[np.int64]:
@@ -383,7 +518,7 @@ def as_template(template: Any) -> Template:
 
 def _distinct(labels: Sequence[Any]) -> list[Any]:
     try:
-        return sorted(set(labels))
+        return sorted({label for label in labels if label is not None})
     except TypeError as error:
         raise InputError(f"The classes can't be sorted: {error}. Make them all of one type.") from error
 

@@ -6,7 +6,9 @@ and it has adaptive sets for three classes or more only. What is needed of it is
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import ceil, floor
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -159,6 +161,28 @@ class ConformalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the classifier's own probabilities, of shape (n_texts, n_classes)."""
         check_is_fitted(self)
         return self.classifier_.predict_proba(X)  # type: ignore[no-any-return]
+
+    def save(self, folder: str | Path, *, overwrite: bool = False, metrics: Any = None) -> Path:
+        """Keep it in a folder, as `Classifier.save` does, where the classifier inside is a `Classifier`."""
+        from fewshot import persistence
+
+        return persistence.save(self, folder, overwrite=overwrite, metrics=metrics)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        model: Any = None,
+        trusted: Iterable[Any] = (),
+        revision: str | None = None,
+        **options: Any,
+    ) -> Self:
+        """Load what `save` kept, as `Classifier.load` does."""
+        from fewshot import persistence
+
+        found: Self = persistence.load(cls, folder, model=model, trusted=trusted, revision=revision, **options)
+        return found
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -155,6 +155,11 @@ class TestTeaching:
         clf = Classifier(HashEncoder(), strategy=Distillation(Embedding())).fit(X, [*Y[:8], *[None] * 4])
         assert clf.predict(NEW).tolist() == ["good", "bad"]
 
+    def test_it_explains_by_its_student(self):
+        clf = distilled().fit(X)
+        assert clf.explain(NEW[0]).predicted == "good"
+        assert len(clf.preview(NEW)) == 2
+
     def test_it_is_deterministic(self):
         y = [*Y[:6], *[None] * 6]
         one, other = (distilled(generations=2).fit(X, y).predict_proba(NEW) for _ in range(2))

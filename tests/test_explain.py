@@ -489,3 +489,17 @@ def test_a_preview_is_a_sequence_of_rows():
     own = PreviewRow((), row.parts, 3, candidates=("<b>", "c"))
     assert str(Preview([row, own], ())) == "[0]\nx___\n\n[1] 3 tokens\nx___\ncandidates: <b> | c"
     assert ">&lt;b&gt; | c</span>" in Preview([own], ["a"])._repr_html_()
+
+
+def test_choices_of_the_row_are_explained_as_its_own():
+    lm = FakeLM(lambda query: [-float(len(choice)) for choice in query.candidates])
+    clf = Classifier(
+        lm, "---\nchoices: options\n---\n{{ q }} {{ label }}", strategy=Prompting(calibration="contextual")
+    )
+    rows = [{"q": "Which is wet?", "options": ["water", "sand", "a stone"]}, {"q": "Warm?", "options": ["sun", "ice"]}]
+    clf.fit(rows)
+    shown = clf.explain(rows[1])
+    assert [line.word for line in shown.questions[0].words] == ["sun", "ice"]
+    np.testing.assert_allclose([line.probability for line in shown.classes], clf.predict_proba([rows[1]])[0])
+    assert shown.classes[2].probability == 0
+    assert "sun" in str(shown)

@@ -191,6 +191,18 @@ class TestLearning:
         with pytest.warns(LabelMassWarning):
             np.testing.assert_allclose(clf.predict_proba(X), prompt.predict_proba(X), atol=1e-4)
 
+    @pytest.mark.parametrize("objective", ["prompt", "head"])
+    def test_a_prediction_does_not_depend_on_its_neighbours(self, objective):
+        clf = tuned(objective=objective).fit(X, Y)
+        alone = np.vstack([clf.predict_proba([text]) for text in X])
+        np.testing.assert_allclose(clf.predict_proba(X), alone, atol=1e-5)
+
+    def test_it_explains_a_row_by_its_tuned_model(self):
+        clf = tuned(calibration="batch").fit(X, Y)
+        shown = clf.explain(X[0])
+        assert "It was" in str(shown)
+        np.testing.assert_allclose([one.probability for one in shown.classes], clf.predict_proba(X[:1])[0])
+
     def test_demonstrations_stand_in_every_prompt_and_are_not_trained_on(self, monkeypatch):
         asked = []
         grouped = module._grouped
@@ -343,9 +355,9 @@ class TestBadInput:
         with pytest.raises(UnsupportedError, match="leave shots at 0"):
             tuned(objective="head", shots=2).fit(X, Y)
         clf = tuned(objective="head", steps=1).fit(X, Y)
-        for method in (clf.preview, clf.label_mass):
+        for method, given in ((clf.preview, X), (clf.label_mass, X), (clf.explain, X[0])):
             with pytest.raises(UnsupportedError, match="asks no prompt"):
-                method(X)
+                method(given)
 
     def test_long_texts_are_cut_with_a_warning(self):
         long = ["so good " * 200, *X[1:]]

@@ -25,6 +25,11 @@ ROW = {
     "text_b": 'He Rests, "at last".',
     "span": "Rosa",
     "candidate": "music",
+    "premise": 'Rosa said "no": {{ 5 }} & <b>more</b>!',
+    "choice1": "The man Rests...",
+    "choice2": 'Élan "left", at last.',
+    "question": "cause",
+    "choices": ["The man Rests...", 'Élan "left", at last.', "{{ 5 }}"],
 }
 
 POLAR = {"negative": "negative", "positive": "positive"}
@@ -710,7 +715,89 @@ PROMPTSOURCE = {
         {words.replace(" ", "_"): words for words in BANKING.split(", ")},
     ),
 }
+SUN = {"premise": "The sun rose.", "question": "cause", "choice1": "It was Time.", "choice2": "Rosa slept!"}
+RAIN = {**SUN, "premise": "It rained?!", "question": "effect"}
+COPA = {  # name -> both kinds of question with the second choice
+    "copa/because": (
+        "The sun rose because rosa slept!",
+        "It rained? so rosa slept!",
+    ),
+    "copa/therefore": (
+        "The sun rose because rosa slept!",
+        "It rained? therefore rosa slept!",
+    ),
+    "copa/quoted": (
+        '" it was Time " or " rosa slept "? The sun rose because rosa slept .',
+        '" it was Time " or " rosa slept "? It rained , so rosa slept .',
+    ),
+    "copa/plain": (
+        "it was Time or rosa slept ? The sun rose because rosa slept .",
+        "it was Time or rosa slept ? It rained , so rosa slept .",
+    ),
+    "copa/best_option": (
+        "The sun rose. \n\nWhat's the best option?\n- It was Time.\n- Rosa slept!\n\nWe are looking for  a cause\n"
+        "Rosa slept!",
+        "It rained?! \n\nWhat's the best option?\n- It was Time.\n- Rosa slept!\n\nWe are looking for  an effect\n"
+        "Rosa slept!",
+    ),
+    "copa/exercise": (
+        "Exercise: choose the most plausible alternative.\n\nThe sun rose.  because... \n"
+        "- It was Time.\n- Rosa slept!\nRosa slept!",
+        "Exercise: choose the most plausible alternative.\n\nIt rained?!  so... \n"
+        "- It was Time.\n- Rosa slept!\nRosa slept!",
+    ),
+    "copa/i_am_hesitating": (
+        "The sun rose. \n\nI am hesitating between two options. Help me choose the more likely  cause: \n"
+        "- It was Time.\n- Rosa slept!\nRosa slept!",
+        "It rained?! \n\nI am hesitating between two options. Help me choose the more likely  effect: \n"
+        "- It was Time.\n- Rosa slept!\nRosa slept!",
+    ),
+    "copa/plausible_alternatives": (
+        "The sun rose.  This happened because... \nHelp me pick the more plausible option:\n"
+        "- It was Time.\n- Rosa slept!\nRosa slept!",
+        "It rained?!  As a consequence... \nHelp me pick the more plausible option:\n"
+        "- It was Time.\n- Rosa slept!\nRosa slept!",
+    ),
+    "copa/more_likely": (
+        "Pick the more likely continuation to the following sentence:\nThe sun rose.  as a result of: \n"
+        "- It was Time.\n- Rosa slept!\nRosa slept!",
+        "Pick the more likely continuation to the following sentence:\nIt rained?!  as a consequence: \n"
+        "- It was Time.\n- Rosa slept!\nRosa slept!",
+    ),
+    "copa/cause_effect": (
+        "The sun rose.\n\nSelect the most plausible  cause: \n- It was Time.\n- Rosa slept!\nRosa slept!",
+        "It rained?!\n\nSelect the most plausible  effect: \n- It was Time.\n- Rosa slept!\nRosa slept!",
+    ),
+    "copa/choose": (
+        "The sun rose.  because... \nChoose between:\n- It was Time.\n- Rosa slept!\nRosa slept!",
+        "It rained?!  so... \nChoose between:\n- It was Time.\n- Rosa slept!\nRosa slept!",
+    ),
+    "copa/c1_or_c2": (
+        '"It was Time." or "Rosa slept!"? The sun rose.  because Rosa slept!',
+        '"It was Time." or "Rosa slept!"? It rained?!  so Rosa slept!',
+    ),
+}
+COPA_SOURCES = {
+    "because": "surface-form-competition (Holtzman et al. 2021)",
+    "therefore": "lm-evaluation-harness",
+    "quoted": "PET (Schick",
+    "plain": "PET (Schick",
+}
 OTHERS = {
+    "generic/choices": (
+        {"question": "Which is a colour?", "choices": ["red", "dog", ""]},
+        "red",
+        "",
+        "Question: Which is a colour?\nChoices:\n- red\n- dog\nAnswer: red",
+        None,
+    ),
+    "generic/answer": (  # the answer context of Brown et al.
+        {"question": "Which is a colour?", "choices": ["red", "dog", ""]},
+        "red",
+        "",
+        "Question: Which is a colour?\nAnswer: red",
+        None,
+    ),
     "rte/true_or_false": (  # lm-evaluation-harness
         {"text_a": "It rained all day.", "text_b": "It was wet."},
         "True",
@@ -743,7 +830,7 @@ OTHERS = {
 }
 ASKED_FOR = (
     "sst2 sst5 mr cr mpqa subj trec ag_news yahoo_answers yelp imdb dbpedia14 emotion amazon_reviews spam banking77 "
-    "toxicity irony stance topic rte cb mnli snli qnli mrpc qqp boolq entity_typing"
+    "toxicity irony stance topic rte cb mnli snli qnli mrpc qqp boolq copa entity_typing"
 )
 GROUPS = {  # what a template's source begins with -> its templates
     "LM-BFF (Gao et al. 2021)": LM_BFF,
@@ -764,8 +851,19 @@ def test_a_published_template_is_the_published_string(name):
     row, word, before, prompt, words = PUBLISHED[name]
     template = gallery.get(name)
     assert template.context(labels=["joy", "fear"]) == ((Turn("system", before),) if before else ())
-    assert template.render(row, word, Verbalizer(words or ["joy", "fear"]).labels) == prompt
+    labels = () if template.choices else Verbalizer(words or ["joy", "fear"]).labels
+    assert template.render(row, word, labels) == prompt
     assert template.words == words
+
+
+@pytest.mark.parametrize("name", COPA)
+def test_a_published_template_of_copa_is_the_published_string(name):
+    template = gallery.get(name)
+    assert template.choices == ("choice1", "choice2")
+    for row, prompt in zip((SUN, RAIN), COPA[name], strict=True):
+        assert template.render(row, template.choices_of(row)[1]) == prompt
+    cited = COPA_SOURCES.get(name.removeprefix("copa/"), "promptsource (Bach et al. 2022)")
+    assert template.metadata["source"].startswith(cited)
 
 
 @pytest.mark.parametrize("cited", GROUPS)
@@ -776,13 +874,19 @@ def test_a_published_template_cites_its_paper(cited):
 
 def test_every_template_that_is_not_our_own_is_in_the_table():
     ours = {name for name in NAMES if gallery.get(name).metadata["source"] == "fewshot"}
-    assert set(NAMES) - ours == set(PUBLISHED)
+    assert set(NAMES) - ours == {*PUBLISHED, *COPA}
 
 
 def test_the_premise_that_was_published_with_a_template():
     published = {name: gallery.get(name).metadata.get("domain_premise") for name in NAMES}
     published = {name: premise for name, premise in published.items() if premise is not None}
-    assert published == {"sst5/tone": " The quote has a tone that is "}
+    connective = " {{ 'because' if question == 'cause' else 'so' }} "
+    assert published == {
+        "sst5/tone": " The quote has a tone that is ",
+        "copa/because": connective,
+        "generic/answer": "Answer: ",
+    }
+    assert [gallery.get("copa/because").premise(row) for row in (SUN, RAIN)] == [" because ", " so "]
 
 
 def test_the_gallery_is_as_large_as_it_says():
@@ -833,8 +937,9 @@ def test_the_templates_of_a_task_share_its_classes(task):
 def rendering(name):
     """A template with every label word, as the snapshot keeps it."""
     template = gallery.get(name)
-    verbalizer = Verbalizer(template.words or {"joy": "joy", "fear": "fear"})
     row = {field: ROW[field] for field in template.fields}
+    own = dict(enumerate(template.choices_of(row))) if template.choices else None
+    verbalizer = Verbalizer(own or template.words or {"joy": "joy", "fear": "fear"})
     return {
         "before": "".join(turn.text for turn in template.context(labels=verbalizer.labels)),
         "separator": template.separator,
@@ -864,15 +969,23 @@ def test_the_snapshot_holds_no_template_that_is_gone():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_template_renders(name):
     template = gallery.get(name)
-    assert set(template.fields) in ({"text"}, {"text_a", "text_b"}, {"text", "span"}, {"text", "candidate"})
-    row = {field: f"Nice {field} here." for field in template.fields}
-    verbalizer = Verbalizer(template.words or {"a": "joy", "b": "fear"})
+    fields = ("text", "text_a text_b", "text span", "text candidate", "question choices")
+    copa = {"premise", "choice1", "choice2", "question"}
+    assert set(template.fields) in (*({*names.split()} for names in fields), copa)
+    row = {field: f"Nice {field} here." for field in template.fields if field not in ("choices", "question")}
+    if template.choices == "choices":
+        row |= {"question": "Nice question here.", "choices": ["A choice", "Another one"]}
+    elif template.choices:
+        row["question"] = "effect"
+    own = dict(enumerate(template.choices_of(row))) if template.choices else None
+    verbalizer = Verbalizer(own or template.words or {"a": "joy", "b": "fear"})
     head = "".join(turn.text for turn in template.context(labels=verbalizer.labels))
     assert head == "" or head.endswith(template.separator)
     for word in verbalizer.candidates:
         prompt = template.render(row, word, verbalizer.labels)
         assert prompt.count(word) == template.render(row, "", verbalizer.labels).count(word) + 1
-        assert all(f"ice {field} here" in prompt for field in template.fields)
+        texts = [text for field, text in row.items() if field not in ("question", "choices", *(template.choices or ()))]
+        assert all(text[1:-1] in prompt for text in texts)  # PET's take off the last mark, and the first capital
         assert prompt.strip() == prompt
         assert word in template.frame(word, verbalizer.labels)
 
@@ -951,6 +1064,8 @@ def test_the_table_has_every_template_and_its_html_says_the_same():
     assert by_name["entity_typing/is"].fields == "text, span"
     assert by_name["topic/about"].classes == "any"
     assert by_name["banking77/intent"].classes.endswith(", … (77)")
+    assert by_name["copa/because"].classes == "each row's choice1, each row's choice2"
+    assert by_name["generic/choices"].classes == "each row's choices"
     assert by_name["mnli/maybe"].classes == "contradiction, entailment, neutral"
 
 

@@ -22,6 +22,7 @@ PUBLIC = [
     "CachedLM",
     "CausalLM",
     "Channel",
+    "Choices",
     "Classifier",
     "ConformalClassifier",
     "Contrastive",
@@ -65,6 +66,7 @@ PUBLIC = [
     "load",
     "plotting",
     "predict_or_none",
+    "push_to_hub",
     "select_template",
 ]
 # A module may import from its own layer and from those below it.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from scipy.special import logsumexp
@@ -50,6 +50,30 @@ class Prior(BaseEstimator, ABC):  # type: ignore[misc]
         rng : RandomState
         """
 
+    def own_probes(self, ask: Ask, template: Template, X: Sequence[Row], queries: Sequence[Query]) -> list[list[Query]]:
+        """For rows that bring their own choices, the queries whose scores make the prior of each row's choices.
+
+        They have the candidates of the row's query. `fit` and `transform` are then called row by row.
+
+        Parameters
+        ----------
+        ask : callable
+        template : Template
+        X : sequence of rows
+            May be empty: then what is missing is to be said all the same.
+        queries : sequence of Query
+            Of these rows.
+
+        Raises
+        ------
+        UnsupportedError
+            When the method has one prior for all texts.
+        """
+        raise UnsupportedError(
+            f"{type(self).__name__} learns how probable the same label words are in all texts, and here each row "
+            "brings its own choices: use calibration='pmi', 'contextual' or None."
+        )
+
     def fit(self, scores: FloatArray, targets: IntArray | None = None, aggregate: Aggregate | None = None) -> Self:
         """Learn the prior from the probes' word log-scores, of shape (n_probes, n_words)."""
         self.log_prior_ = _log_mean(scores)
@@ -88,9 +112,22 @@ class Contextual(Prior):
 
     def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
         """One query a content-free text."""
+        return ask(self._rows(template))
+
+    def own_probes(self, ask: Ask, template: Template, X: Sequence[Row], queries: Sequence[Query]) -> list[list[Query]]:
+        """The same texts in every field, but the row's own choices."""
+        empty, n = self._rows(template), len(self.texts)
+        asked = ask([{**probe, **_own(row, template.choice_fields)} for row in X for probe in empty])
+        return [asked[i * n : (i + 1) * n] for i in range(len(X))]
+
+    def _rows(self, template: Template) -> list[dict[str, Any]]:
         if not len(self.texts):
             raise InputError("Contextual needs at least one content-free text. Got none.")
-        return ask([dict.fromkeys(template.fields, text) for text in self.texts])
+        return [dict.fromkeys(template.fields, text) for text in self.texts]
+
+
+def _own(row: Row, fields: Sequence[str]) -> dict[str, Any]:
+    return {name: row[name] for name in fields} if isinstance(row, Mapping) else {}
 
 
 class DomainContext(Prior):
@@ -145,6 +182,11 @@ class PMI(Prior):
     ----------
     premise : str, optional
         What stands before the label word, such as ``"Sentiment: "``. None: the template's ``domain_premise``.
+
+    Notes
+    -----
+    Where rows bring their own choices, as in COPA, a choice is as good as the row makes it more probable than the
+    premise alone does: the premise may depend on the row's fields, and is asked once a row, with the row's choices.
     """
 
     def __init__(self, premise: str | None = None) -> None:
@@ -152,16 +194,27 @@ class PMI(Prior):
 
     def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
         """The one query, after the same demonstrations."""
-        premise = template.metadata.get("domain_premise") if self.premise is None else self.premise
-        if premise is None:
+        self._check(template)
+        (query,) = ask([dict.fromkeys(template.fields, "")])
+        return [self._probe(query, template, None)]
+
+    def own_probes(self, ask: Ask, template: Template, X: Sequence[Row], queries: Sequence[Query]) -> list[list[Query]]:
+        """The row's query with the premise in place of its text."""
+        self._check(template)
+        return [[self._probe(query, template, row)] for query, row in zip(queries, X, strict=True)]
+
+    def _check(self, template: Template) -> None:
+        if self.premise is None and template.metadata.get("domain_premise") is None:
             raise InputError(
                 f"PMI needs to know what stands before a label word when there is no text, and {template} has no "
                 "domain_premise: write it into the front matter, or use calibration=PMI('Sentiment: ')."
             )
-        (query,) = ask([dict.fromkeys(template.fields, "")])
+
+    def _probe(self, query: Query, template: Template, row: Row | None) -> Query:
         if any(turn.role == "premise" for turn in query.context):
             raise UnsupportedError("An entailment model has no prompt without its text: use another calibration.")
-        return [replace(query, prefix=str(premise), suffix="")]
+        premise = template.premise(row) if self.premise is None else self.premise
+        return replace(query, prefix=str(premise), suffix="")
 
     def fit(self, scores: FloatArray, targets: IntArray | None = None, aggregate: Aggregate | None = None) -> Self:
         """Take the log-probabilities of the words as they are."""

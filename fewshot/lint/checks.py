@@ -14,6 +14,7 @@ import numpy as np
 from fewshot.errors import FewshotError, PromptTooLongError, TemplateError, VerbalizerError
 from fewshot.lint.report import LEVELS, NEUTRAL, Finding, Level, LintReport, TokenCounts, WordLine
 from fewshot.models.base import Query, Turn, is_language_model, is_window, kind_of
+from fewshot.task.choices import Choices
 from fewshot.task.prompt import Prompt, fit_to_window
 from fewshot.task.template import Row, Template
 from fewshot.task.verbalizer import Verbalizer
@@ -23,6 +24,7 @@ __all__ = ["Linter"]
 _CANDIDATE = "candidate"  # the field that the label in question fills where a template has answers
 _MASS_FLOOR = 0.01  # below it, Prompting warns as well
 _LONG = 2000  # characters: about 500 tokens, which is all that many encoders and masked models read
+_UNEVEN = 2  # how many times as long as another a choice must be to be called longer
 _FAR = 10.0  # how many times more probable than every other class a class must be to be called a favourite
 
 
@@ -36,6 +38,8 @@ class Linter:
         self.answers = template.metadata.get("answers")
         self.verbalizer = self._verbalizer(template.words if verbalizer is None else verbalizer)
         self.labels = self.verbalizer.labels if self.verbalizer else ()
+        self.by_length = isinstance(verbalizer, Choices) and verbalizer.token_aggregation != "sum"
+        self.own: list[tuple[str, ...]] = []  # of the rows that fill the template, where they bring their choices
         if self.answers:  # the label words stand in the prompt, and yes or no in the hole
             self.asked: Verbalizer | None = Verbalizer({str(key): word for key, word in self.answers.items()})
         else:
@@ -49,7 +53,7 @@ class Linter:
     def report(self) -> LintReport:
         """Run every check that applies."""
         try:
-            self.context = self.template.context((), self.labels)
+            self.context = self.template.context((), self.labels or self._neutral_choices())
         except TemplateError as error:
             self.found("error", str(error), "An instruction may use {{ labels }} only: no field of a row.")
         so_far = len(self.findings)
@@ -60,6 +64,7 @@ class Linter:
         if sample is not None:
             self._around(sample)
         self._spellings()
+        self._choices()
         self._marks(prompts)
         tokens, lines, mass = None, self._lines(), None
         try:
@@ -132,6 +137,8 @@ class Linter:
         for i, row in enumerate(self.rows):
             try:
                 prompts.append(self._prompt(row))
+                if self.template.choices is not None:
+                    self.own.append(self.template.choices_of(row))
             except FewshotError as error:
                 failed.append(f"the first, row {i}: {str(error).rstrip('.')}.")
         if failed and not explained:
@@ -140,8 +147,13 @@ class Linter:
         return prompts
 
     def _neutral(self) -> Prompt | None:
-        row = dict.fromkeys(self.template.fields, NEUTRAL)
+        row: dict[str, Any] = dict.fromkeys(self.template.fields, NEUTRAL)
+        if isinstance(self.template.choices, str):
+            row[self.template.choices] = list(self._neutral_choices())
         return self._prompt(row) if self._fills(row) else None
+
+    def _neutral_choices(self) -> tuple[str, ...]:
+        return (NEUTRAL,) * (2 if isinstance(self.template.choices, str) else len(self.template.choice_fields))
 
     # blanks
 
@@ -197,6 +209,11 @@ class Linter:
     # words
 
     def _verbalizer(self, words: Any) -> Verbalizer | None:
+        if self.template.choices is not None:
+            if words is not None and not isinstance(words, Choices):
+                message = f"The template takes its choices from each row, and there are label words: {words!r}."
+                self.found("error", message, "Leave the verbalizer out, or pass Choices(token_aggregation='mean').")
+            return None
         if words is None:
             if self.kind is not None and not self.answers:
                 cure = "Pass verbalizer={class: word}, or write 'words' into the front matter."
@@ -239,6 +256,21 @@ class Linter:
                     "tokens; all words are then scored with what would end an answer.",
                     "Choose words that begin differently, or lint with a model to see their tokens.",
                 )
+
+    def _choices(self) -> None:
+        """Whether a model can choose among what rows bring, and whether length would decide."""
+        if self.template.choices is not None and self.kind == "encoder":
+            cure = "Use a language model, such as 'embedded:masked' or 'embedded:causal'."
+            self.found("error", "The template takes its choices from each row, and an encoder compares no such.", cure)
+        fair = self.by_length or self.template.metadata.get("domain_premise") is not None
+        uneven = sum(len(max(own, key=len)) > _UNEVEN * len(min(own, key=len)) for own in self.own)
+        if uneven > len(self.own) / 4 and not fair:
+            self.found(
+                "hint",
+                f"In {uneven} of {len(self.own)} rows one choice is more than {_UNEVEN} times as long as another, and "
+                "a longer text is less probable for that alone.",
+                "Use verbalizer=Choices(token_aggregation='mean'), or a domain_premise with calibration='pmi'.",
+            )
 
     def _lines(self) -> list[WordLine]:
         if self.asked is None:
@@ -363,11 +395,15 @@ class Linter:
 
     def _counted(self, prompts: Sequence[Prompt], blank: Prompt | None) -> TokenCounts | None:
         """Count a language model's tokens, and cut what exceeds its window, as a strategy would."""
-        model, kind, words = self.model, self.kind, self.asked.candidates if self.asked else ("x",)
+        model, kind = self.model, self.kind
+        shared = self.asked.candidates if self.asked else ("x",)
         if not is_window(model) or kind is None:
             return None
         counted = [*prompts, *([] if blank is None else [blank])]
-        sizes = model.lengths([prompt.query(words, self.context, kind) for prompt in counted])
+        words = [*(tuple(dict.fromkeys(own)) for own in self.own), *[shared] * (len(counted) - len(self.own))]
+        sizes = model.lengths(
+            [prompt.query(own, self.context, kind) for prompt, own in zip(counted, words, strict=True)]
+        )
         overhead = None if blank is None else int(sizes[-1])
         sizes = sizes[: len(prompts)]
         over, cuts, stuck = np.flatnonzero(sizes > model.limit), [], 0
@@ -382,7 +418,8 @@ class Linter:
             for i in over.tolist():
                 try:
                     size = int(sizes[i])
-                    cuts.append(fit_to_window(prompts[i], [self.context], words, model, kind=kind, n_tokens=size).n_cut)
+                    fit = fit_to_window(prompts[i], [self.context], words[i], model, kind=kind, n_tokens=size)
+                    cuts.append(fit.n_cut)
                 except PromptTooLongError:
                     stuck += 1
         if stuck:

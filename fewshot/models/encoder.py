@@ -20,7 +20,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from fewshot.models.base import SCORING_VERSION, FloatArray, IntArray, Kind, Query
 from fewshot.models.local import batches, digest, progress
 from fewshot.models.recipe import Recipe, reload
-from fewshot.models.tokens import PlainTokenizer
+from fewshot.models.tokens import PlainTokenizer, as_text
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -146,9 +146,10 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def fingerprint(self) -> str:
-        """Weights, dtype, tokenizer and pooling, as one hash."""
-        tokens = self.model.tokenizer.backend_tokenizer.to_str()
-        return digest(self.model, f"{SCORING_VERSION}|{self.model}|{tokens}|{self.windows}")
+        """Weights, dtype, tokenizer, pooling, prompt and window, as one hash."""
+        prompt = self.model.prompts.get(self.model.default_prompt_name or "")
+        read = f"{as_text(self.model.tokenizer)}|{prompt}|{self.limit}|{self.windows}"
+        return digest(self.model, f"{SCORING_VERSION}|{self.model}|{read}")
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Return one vector per text.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ class FakeLM:
     def fingerprint(self) -> str:
         """The function's name and code, since those are this model's weights."""
         code = getattr(self.f, "__code__", None)
-        body = code.co_code.hex() + repr(code.co_consts) if code else repr(self.f)
+        body = _body(code) if code else repr(self.f)
         return f"fake:{self.kind}:{self.limit}:{getattr(self.f, '__qualname__', '')}:{body}"
 
     def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
@@ -129,3 +130,12 @@ class FakeLM:
 
     def __repr__(self) -> str:
         return f"FakeLM({getattr(self.f, '__qualname__', self.f)!s})"
+
+
+def _body(code: CodeType) -> str:
+    """A function's code as text that is the same in every process: no address, and sets in order."""
+    consts = [
+        _body(one) if isinstance(one, CodeType) else repr(sorted(map(repr, one)) if isinstance(one, frozenset) else one)
+        for one in code.co_consts
+    ]
+    return code.co_code.hex() + repr(consts)

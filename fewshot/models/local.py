@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from fewshot.errors import FewshotError, UnsupportedError
 from fewshot.models.base import SCORING_VERSION, IntArray, Query, Scores, scored_once
 from fewshot.models.recipe import Recipe, reload
-from fewshot.models.tokens import PlainTokenizer
+from fewshot.models.tokens import PlainTokenizer, as_text
 
 __all__ = [
     "LocalModel",
@@ -226,7 +226,7 @@ class LocalModel:
     @property
     def fingerprint(self) -> str:
         """Weights, dtype, tokenizer with its chat template, scoring variant and scoring version, as one hash."""
-        tokens = self.tokenizer.backend_tokenizer.to_str() + repr(self.tokenizer.chat_template)
+        tokens = as_text(self.tokenizer) + repr(self.tokenizer.chat_template)
         said = f"{type(self).__name__}|{self.variant}|{SCORING_VERSION}|{tokens}"
         return digest(self.model, said)
 

@@ -30,13 +30,13 @@ class Recipe:
 
     @property
     def passed(self) -> dict[str, Any]:
-        """Keyword arguments for ``from_pretrained``."""
+        """Keyword arguments for ``from_pretrained`` that the user gave."""
         return {key: value for key, value in self.kwargs.items() if key not in _OWN}
 
     @property
     def hub(self) -> dict[str, Any]:
-        """Those of them that every file of the repository needs."""
-        return {key: value for key, value in self.kwargs.items() if key in _HUB}
+        """Those of them that every file of the repository needs; its code is not run, nor asked about, by itself."""
+        return {"trust_remote_code": False} | {key: value for key, value in self.kwargs.items() if key in _HUB}
 
 
 def reload(recipe: Recipe, fingerprint: str) -> Any:

@@ -21,7 +21,7 @@ import numpy as np
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import IntArray, Query
 
-__all__ = ["Head", "Joined", "PlainTokenizer", "Special", "join", "open_ended"]
+__all__ = ["Head", "Joined", "PlainTokenizer", "Special", "as_text", "join", "open_ended"]
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _BETWEEN_WORDS = re.compile(r"(?<=[A-Za-z]) (?=[A-Za-z])")
@@ -51,6 +51,12 @@ class Joined:
 
     common: tuple[int, ...]
     rests: tuple[tuple[int, ...], ...]
+
+
+def as_text(tokenizer: Any) -> str:
+    """A tokenizer as text for a fingerprint: without how its last call cut and padded, which its backend remembers."""
+    parts = json.loads(tokenizer.backend_tokenizer.to_str())
+    return json.dumps({**parts, "truncation": None, "padding": None})
 
 
 class PlainTokenizer:

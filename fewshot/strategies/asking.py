@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 
 from fewshot.calibration import Prior
 from fewshot.demonstrations import Selector
@@ -17,6 +19,7 @@ from fewshot.preview import Preview, PreviewRow, parts_of
 from fewshot.strategies.base import Task, at_row, log_softmax
 from fewshot.task.prompt import Fitted, fit_to_window
 from fewshot.task.template import Row
+from fewshot.task.verbalizer import RowWords
 
 __all__ = ["Asking", "fitted_selector", "shown_rows"]
 
@@ -54,8 +57,6 @@ class Asking:
         self.task, self.model, self.selector = task, model, selector
         self.calibration: Prior | None = None
         self._rows, self._labels, self._max_tokens = rows, labels, max_tokens
-        self._words = dict(zip(task.classes.tolist(), task.verbalizer.labels, strict=True))
-        self._head = task.template.context((), task.verbalizer.labels)
         self._turns: dict[int, Context] = {}
         self._known: dict[Query, Scores] | None = None
 
@@ -64,17 +65,22 @@ class Asking:
         """The kind of the model."""
         return kind_of(self.model)
 
-    def contexts(self, X: Sequence[Row]) -> list[list[Context]]:
+    def contexts(self, X: Sequence[Row], words: Sequence[RowWords]) -> list[list[Context]]:
         """What may stand before each text: with no demonstration, with the nearest one, and so on to all."""
-        if self.selector is None:
-            return [[self._head]] * len(X)
-        chosen = self.selector.select([self.task.template.text(row) for row in X])
-        made: dict[tuple[int, ...], list[Context]] = {}
-        return [made.setdefault(key, self._contexts(key)) for key in (tuple(rows.tolist()) for rows in chosen)]
+        shown: list[tuple[int, ...]] = [()] * len(X)
+        if self.selector is not None:
+            chosen = self.selector.select([self.task.template.text(row) for row in X])
+            shown = [tuple(rows.tolist()) for rows in chosen]
+        made: dict[tuple[tuple[str, ...], tuple[int, ...]], list[Context]] = {}
+        for key in zip((own.labels for own in words), shown, strict=True):
+            if key not in made:
+                made[key] = self._contexts(*key)
+        return [made[own.labels, rows] for own, rows in zip(words, shown, strict=True)]
 
-    def _contexts(self, shown: tuple[int, ...]) -> list[Context]:
+    def _contexts(self, labels: tuple[str, ...], shown: tuple[int, ...]) -> list[Context]:
+        head = self.task.template.context((), labels)
         turns = [self._demonstration(i) for i in shown[::-1]]  # the last stands nearest to the text
-        found, size = [self._head], 0
+        found, size = [head], 0
         tail: Context = ()
         for turn in turns:
             if self._max_tokens is not None:
@@ -82,44 +88,70 @@ class Asking:
                 if size > self._max_tokens:
                     break
             tail = (*turn, *tail)
-            found.append((*self._head, *tail))
+            found.append((*head, *tail))
         return found
 
     def _demonstration(self, i: int) -> Context:
         if i not in self._turns:
             with at_row(i):
-                word = self._words[self._labels[i]]
-                turns = self.task.template.context([(self._rows[i], word)], self.task.verbalizer.labels)
-            self._turns[i] = turns[len(self._head) :]
+                labels, word = self._answer(i)
+                self._turns[i] = self.task.template.context([(self._rows[i], word)], labels)[-2:]
         return self._turns[i]
+
+    def _answer(self, i: int) -> tuple[tuple[str, ...], str]:
+        """What the prompt of a labelled row may list, and the word of its class."""
+        labels = self.task.verbalizer.of(self._rows[i]).labels
+        return labels, labels[int(self.task.index([self._labels[i]])[0])]
+
+    def _words(self, X: Sequence[Row]) -> list[RowWords]:
+        """The words that each row may be answered with."""
+        words = []
+        for i, row in enumerate(X):
+            with at_row(i):
+                words.append(self.task.verbalizer.of(row))
+        return words
 
     def fitted(self, X: Sequence[Row], warn: bool = True) -> list[tuple[Fitted, list[Context]]]:
         """Render every row, and shorten those that exceed the window."""
-        template, verbalizer = self.task.template, self.task.verbalizer
-        prompts = []
-        for i, row in enumerate(X):
+        words, prompts = self._words(X), []
+        for i, (row, own) in enumerate(zip(X, words, strict=True)):
             with at_row(i):
-                prompts.append(template.prompt(row, verbalizer.labels))
-        contexts = self.contexts(X)
+                prompts.append(self.task.template.prompt(row, own.labels))
+        contexts = self.contexts(X, words)
         if not is_window(self.model):
             return [(Fitted(p, len(c) - 1, 0), c) for p, c in zip(prompts, contexts, strict=True)]
-        queries = [p.query(verbalizer.candidates, c[-1], self.kind) for p, c in zip(prompts, contexts, strict=True)]
-        sizes = self.model.lengths(queries)
+        asked = list(zip(prompts, [own.candidates for own in words], contexts, strict=True))
+        sizes = self._lengths([prompt.query(answers, turns[-1], self.kind) for prompt, answers, turns in asked])
         fitted = []
-        for i, (prompt, own, size) in enumerate(zip(prompts, contexts, sizes, strict=True)):
+        for i, ((prompt, answers, turns), size) in enumerate(zip(asked, sizes, strict=True)):
             with at_row(i):
-                fit = fit_to_window(prompt, own, verbalizer.candidates, self.model, kind=self.kind, n_tokens=int(size))
-                fitted.append((fit, own))
+                fit = fit_to_window(prompt, turns, answers, self.model, kind=self.kind, n_tokens=int(size))
+                fitted.append((fit, turns))
         if warn:
             _warn_of_cuts(fitted, self.model.limit)
         return fitted
 
+    def _lengths(self, queries: Sequence[Query]) -> IntArray:
+        """Their tokens; where rows bring their own choices, the row is named whose choices are one to the model."""
+        try:
+            return self.model.lengths(queries)  # type: ignore[no-any-return]
+        except ValueError:
+            for i, query in enumerate(queries if self.task.verbalizer.per_row else ()):
+                try:
+                    self.model.lengths([query])
+                except ValueError as error:
+                    raise InputError(f"Row {i}: {error}") from error
+            raise
+
     def queries(self, X: Sequence[Row], warn: bool = True) -> list[Query]:
         """The questions, one a row."""
-        return [self._query(fit, own) for fit, own in self.fitted(X, warn)]
+        return self._queries(X, self.fitted(X, warn))
 
-    def _query(self, fit: Fitted, contexts: list[Context]) -> Query:
-        return fit.prompt.query(self.task.verbalizer.candidates, contexts[fit.n_demonstrations], self.kind)
+    def _queries(self, X: Sequence[Row], fitted: Sequence[tuple[Fitted, list[Context]]]) -> list[Query]:
+        return [
+            fit.prompt.query(self.task.verbalizer.of(row).candidates, turns[fit.n_demonstrations], self.kind)
+            for row, (fit, turns) in zip(X, fitted, strict=True)
+        ]
 
     @contextmanager
     def remembering(self) -> Iterator[None]:
@@ -151,28 +183,47 @@ class Asking:
         if calibration.max_texts is not None and len(rows) > calibration.max_texts:
             rows = np.sort(rng.choice(rows, calibration.max_texts, replace=False))
         texts = None if X is None else [X[i] for i in rows]
+        if self.task.verbalizer.per_row:
+            self._own_probes(calibration, (texts or [])[:1])  # to see now whether it can be done
+            self.calibration = calibration
+            return
         probes = calibration.probes(lambda asked: self.queries(asked, warn=False), self.task.template, texts, rng)
         targets = None if y is None else self.task.index([y[i] for i in rows])
-        words = self.word_scores(probes)
-        shape = (len(words), len(self.task.verbalizer.candidates))
-        n_tokens = np.array([one.n_tokens for one in words]).reshape(shape)
+        logprobs, n_tokens = self.task.verbalizer.table(self.word_scores(probes), probes)
 
         def aggregate(scores: FloatArray, which: IntArray) -> FloatArray:
             return self.task.verbalizer.aggregate(scores, n_tokens[which])  # type: ignore[no-any-return]
 
-        self.calibration = calibration.fit(np.array([one.logprobs for one in words]).reshape(shape), targets, aggregate)
+        self.calibration = calibration.fit(logprobs, targets, aggregate)
 
-    def class_scores(self, queries: Sequence[Query], warn: bool = True) -> FloatArray:
-        """Calibrated log-probabilities of the classes, of shape (n_queries, n_classes)."""
+    def _own_probes(self, calibration: Prior, X: Sequence[Row], queries: Sequence[Query] = ()) -> list[list[Query]]:
+        """The questions whose answers make the prior of each row's own choices."""
+
+        def ask(rows: Sequence[Row]) -> list[Query]:
+            return self.queries(rows, warn=False) if rows else []
+
+        return calibration.own_probes(ask, self.task.template, X, queries or ask(X))
+
+    def class_scores(self, queries: Sequence[Query], warn: bool = True, X: Sequence[Row] = ()) -> FloatArray:
+        """Calibrated log-probabilities of the classes, of shape (n_queries, n_classes).
+
+        ``X`` are the rows that are asked about; only rows that bring their own choices are looked at again.
+        """
+        verbalizer, calibration = self.task.verbalizer, self.calibration
         words = self.word_scores(queries)
-        if warn:
-            _warn_of_mass(words, self.task.verbalizer.candidates)
-        logprobs = np.stack([scores.logprobs for scores in words])
-        n_tokens = np.stack([scores.n_tokens for scores in words])
-        if self.calibration is None:
-            return log_softmax(self.task.verbalizer.aggregate(logprobs, n_tokens))
-        scores = self.task.verbalizer.aggregate(self.calibration.transform(logprobs), n_tokens)
-        return log_softmax(self.calibration.transform_classes(scores))
+        if warn and not verbalizer.per_row:  # of a whole sentence no model expects the first token
+            _warn_of_mass(words, verbalizer.candidates)
+        if calibration is not None and verbalizer.per_row:
+            probes = self._own_probes(calibration, X, queries)
+            said = iter(self.word_scores([query for own in probes for query in own]))
+            for i, own in enumerate(probes):
+                prior = clone(calibration).fit(np.stack([next(said).logprobs for _ in own]))
+                words[i] = replace(words[i], logprobs=prior.transform(words[i].logprobs[None])[0])
+        logprobs, n_tokens = verbalizer.table(words, queries, X)
+        if calibration is None or verbalizer.per_row:
+            return log_softmax(verbalizer.aggregate(logprobs, n_tokens))
+        scores = verbalizer.aggregate(calibration.transform(logprobs), n_tokens)
+        return log_softmax(calibration.transform_classes(scores))
 
     def label_mass(self, X: Sequence[Row]) -> FloatArray:
         """The model's total probability of the label words' distinct first tokens, of shape (n_texts,).
@@ -191,12 +242,12 @@ class Asking:
 
     def preview(self, X: Sequence[Row]) -> Preview:
         """The prompts as they would be asked, without asking."""
-        rows = []
-        for fit, contexts in self.fitted(X, warn=False):
-            query = self._query(fit, contexts)
+        rows, per_row = [], self.task.verbalizer.per_row
+        fitted = self.fitted(X, warn=False)
+        for (fit, _), query, own in zip(fitted, self._queries(X, fitted), self._words(X), strict=True):
             turns = [(turn.role, turn.text) for turn in query.context if turn.role != "premise"]
-            parts = parts_of(fit, self.kind)
-            rows.append(PreviewRow(turns, parts, fit.n_tokens, fit.n_demonstrations, fit.n_cut))
+            parts, candidates = parts_of(fit, self.kind), own.labels if per_row else ()
+            rows.append(PreviewRow(turns, parts, fit.n_tokens, fit.n_demonstrations, fit.n_cut, candidates))
         return Preview(rows, self.task.verbalizer.candidates, getattr(self.model, "limit", None))
 
 

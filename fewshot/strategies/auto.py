@@ -46,7 +46,9 @@ class Auto(BaseEstimator):  # type: ignore[misc]
 
     A language model gets `Prompting`, calibrated by `fewshot.calibration.BestOf`. With labelled rows it is compared
     with `Readout`, by log loss on the same folds; a causal model also with up to 16 stratified demonstrations in the
-    prompt, which do not help the other kinds. The comparison asks the model about each row once for each way.
+    prompt, which do not help the other kinds. The comparison asks the model about each row once for each way. Where
+    rows bring their own choices, the calibration is "pmi" if the template has a ``domain_premise``, else None, and
+    there is no `Readout`; with labelled rows it is compared with None.
 
     With a budget, `FineTuning` is compared as well, wherever its folds and the final fit would end in time: a step is
     timed first. It is chosen by log loss for a language model, and for an encoder (as a classification layer) where it
@@ -137,7 +139,7 @@ def _for_language_model(
     if task.multi_label:
         chosen: Strategy = Prompting()
         return chosen, Report(repr(chosen), ("a row may have several labels: each is asked about, zero-shot",))
-    calibration = None if kind == "entailment" else "auto"
+    calibration = _calibration(task, kind)
     if X is None or y is None:
         chosen = Prompting(calibration=calibration)
         return chosen, Report(repr(chosen), ("there are no labelled rows",))
@@ -151,15 +153,18 @@ def _for_language_model(
         return prompting, Report(repr(prompting), ("a class has a single row: nothing can be compared",))
     # what would be chosen, and what the folds try for it: a fold has fewer rows to show
     left = max(1, len(rows) - -(-len(rows) // folds) - len(task.classes))
-    choices: dict[str, tuple[Strategy, Strategy]] = {
-        "prompting": (plain, plain),
-        f"readout of {features}": (readout, readout),
-    }
+    choices: dict[str, tuple[Strategy, Strategy]] = {"prompting": (plain, plain)}
+    if not task.verbalizer.per_row:
+        choices[f"readout of {features}"] = (readout, readout)
+    elif calibration:
+        choices["prompting without calibration"] = (Prompting(), Prompting())
     if shots:
         choices["prompting with demonstrations"] = (
             prompting,
             Prompting(min(shots, left), calibration=calibration),
         )
+    if len(choices) == 1:
+        return plain, Report(repr(plain), ("there is no other way to ask about choices of each row",))
     tried = {name: one for name, (_, one) in choices.items()}
     candidates = _candidates(tried, task, RememberedLM(model), X=X, y=y, rows=rows, folds=folds, seed=seed)
     if not task.others:
@@ -212,6 +217,15 @@ def _finetuned(
         return ()
     tried = {"fine-tuning": FineTuning(objective)}
     return _candidates(tried, task, model, X=X, y=y, rows=rows, folds=folds, seed=seed)
+
+
+def _calibration(task: Task, kind: str) -> str | None:
+    if kind == "entailment":
+        return None
+    if not task.verbalizer.per_row:
+        return "auto"
+    premises = [one.template.metadata.get("domain_premise") for one in task.wordings]
+    return None if None in premises else "pmi"
 
 
 def _shows_hidden(model: Any) -> bool:

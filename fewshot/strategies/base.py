@@ -15,7 +15,7 @@ from fewshot.models.base import FloatArray
 from fewshot.task.template import Row, Template
 from fewshot.task.verbalizer import Verbalizer
 
-__all__ = ["Strategy", "Task", "at_row", "log_softmax", "no_weights", "one_label", "one_wording"]
+__all__ = ["Strategy", "Task", "at_row", "fixed_words", "log_softmax", "no_weights", "one_label", "one_wording"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,15 @@ def one_wording(strategy: object, task: Task) -> None:
         raise UnsupportedError(
             f"{type(strategy).__name__} asks in one wording, and there are {len(task.wordings)} templates: give one, "
             "or use Prompting()."
+        )
+
+
+def fixed_words(strategy: object, task: Task) -> None:
+    """Refuse rows that bring their own choices on behalf of a strategy that compares texts by the same words."""
+    if task.verbalizer.per_row:
+        raise UnsupportedError(
+            f"{type(strategy).__name__} compares all texts by the same label words, and here each row brings its own "
+            "choices: use Prompting() with a language model, such as Classifier('embedded:masked', ...)."
         )
 
 

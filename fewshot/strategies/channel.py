@@ -15,7 +15,7 @@ from fewshot.explain import Explanation, Question
 from fewshot.models.base import FloatArray, IntArray, Query, Turn, kind_of, scored_once
 from fewshot.preview import Preview
 from fewshot.strategies.asking import Asking, fitted_selector, shown_rows
-from fewshot.strategies.base import Task, at_row, log_softmax, no_weights, one_label, one_wording
+from fewshot.strategies.base import Task, at_row, fixed_words, log_softmax, no_weights, one_label, one_wording
 from fewshot.strategies.explaining import class_lines, word_lines
 from fewshot.task.prompt import Prompt
 from fewshot.task.template import Row
@@ -95,6 +95,7 @@ class Channel(BaseEstimator):  # type: ignore[misc]
         no_weights(self, sample_weight)
         one_label(self, task)
         one_wording(self, task)
+        fixed_words(self, task)
         if kind_of(model) != "causal":
             raise UnsupportedError(
                 f"Channel scores the words of a text one after the other, which takes a causal language model. Got "
@@ -174,8 +175,8 @@ class _LabelFirst(Asking):
         if i not in self._turns:
             template = self.task.template
             with at_row(i):
-                prompt = template.prompt(self._rows[i], self.task.verbalizer.labels)
-                before, text = _halves(prompt, self._words[self._labels[i]])
+                labels, word = self._answer(i)
+                before, text = _halves(template.prompt(self._rows[i], labels), word)
             self._turns[i] = (Turn("user", before), Turn("assistant", text + template.separator))
         return self._turns[i]
 

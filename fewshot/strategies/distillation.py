@@ -12,11 +12,12 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 
 from fewshot.errors import InputError, UnsupportedError
+from fewshot.explain import Explanation
 from fewshot.models.base import FloatArray, IntArray, is_encoder
 from fewshot.models.loading import load
 from fewshot.preview import Preview
 from fewshot.strategies.auto import Auto
-from fewshot.strategies.base import Strategy, Task, log_softmax, one_label
+from fewshot.strategies.base import Strategy, Task, fixed_words, log_softmax, one_label
 from fewshot.strategies.choice import cross_validated, n_folds
 from fewshot.strategies.embedding import Embedding
 from fewshot.task.template import Row
@@ -109,6 +110,7 @@ class Distillation(BaseEstimator):  # type: ignore[misc]
             When the student can't use sample weights.
         """
         one_label(self, task)
+        fixed_words(self, task)
         self._check()
         labels = [None] * len(X or []) if y is None else list(y)
         known = np.flatnonzero([label is not None for label in labels])
@@ -186,6 +188,11 @@ class Distillation(BaseEstimator):  # type: ignore[misc]
         """Log-probabilities of the classes under the student, of shape (n_texts, n_classes)."""
         scores: FloatArray = self.student_.log_scores(X)
         return scores
+
+    def explain(self, row: Row) -> Explanation:
+        """What the student explains."""
+        shown: Explanation = self.student_.explain(row)
+        return shown
 
     def preview(self, X: Sequence[Row]) -> Preview:
         """What the student would read."""

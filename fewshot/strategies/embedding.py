@@ -13,7 +13,7 @@ from fewshot.errors import InputError, ShortenedWarning, UnsupportedError, warn
 from fewshot.explain import Explanation, Neighbor, Question
 from fewshot.models.base import FloatArray, Query, is_encoder, is_window
 from fewshot.preview import Part, Preview, PreviewRow, cut_after, premise_of
-from fewshot.strategies.base import Task, at_row, log_softmax, no_weights, one_label
+from fewshot.strategies.base import Task, at_row, fixed_words, log_softmax, no_weights, one_label
 from fewshot.strategies.explaining import class_lines
 from fewshot.strategies.foreign import FLOOR, fitted_head, head_log_scores, head_odds
 from fewshot.strategies.head import LabelPriorLogisticRegression, fitted_to_all
@@ -99,6 +99,7 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
         InputError
             When the labelled rows are all of one class.
         """
+        fixed_words(self, task)
         if not is_encoder(model):
             raise UnsupportedError(
                 f"Embedding needs an encoder. {model!r} is a language model: use Prompting(), or Auto()."

@@ -21,24 +21,35 @@ def question(asking: Asking, row: Row) -> Question:
     """What one wording asks about a row, and what the model says of its label words."""
     queries = asking.queries([row], warn=False)
     (scores,) = asking.word_scores(queries)
-    logprobs = scores.logprobs[None]
-    calibrated = None if asking.calibration is None else asking.calibration.transform(logprobs)[0]
-    words = word_lines(asking.task, scores.logprobs, calibrated)
+    verbalizer, logprobs = asking.task.verbalizer, scores.logprobs
+    if verbalizer.per_row:  # a calibration has a prior for each row's choices, and it is in the scores of the classes
+        own = verbalizer.of(row).labels
+        logprobs = logprobs[[queries[0].candidates.index(text) for text in own]]
+        words = _lines(list(range(len(own))), own, logprobs, None)
+    else:
+        calibrated = None if asking.calibration is None else asking.calibration.transform(logprobs[None])[0]
+        words = word_lines(asking.task, logprobs, calibrated)
     mass = None if np.isnan(scores.mass) else float(scores.mass)
     return Question(asking.preview([row])[0], queries[0].candidates, words, mass)
 
 
 def raw_scores(asking: Asking, row: Row) -> FloatArray:
     """Log-probabilities of the classes before any calibration, of shape (1, n_classes)."""
-    (scores,) = asking.word_scores(asking.queries([row], warn=False))
-    return log_softmax(asking.task.verbalizer.aggregate(scores.logprobs[None], scores.n_tokens[None]))
+    queries, verbalizer = asking.queries([row], warn=False), asking.task.verbalizer
+    return log_softmax(verbalizer.aggregate(*verbalizer.table(asking.word_scores(queries), queries, [row])))
 
 
 def word_lines(task: Task, logprobs: FloatArray, calibrated: FloatArray | None = None) -> tuple[WordLine, ...]:
     """A line for each label word, with its share among all of them."""
     owners = [label for label, group in zip(task.classes.tolist(), task.verbalizer.words, strict=True) for _ in group]
+    return _lines(owners, task.verbalizer.candidates, logprobs, calibrated)
+
+
+def _lines(
+    owners: Sequence[Any], words: Sequence[str], logprobs: FloatArray, calibrated: FloatArray | None
+) -> tuple[WordLine, ...]:
     after: Any = [None] * len(owners) if calibrated is None else softmax(calibrated).tolist()
-    lines = zip(owners, task.verbalizer.candidates, logprobs.tolist(), softmax(logprobs).tolist(), after, strict=True)
+    lines = zip(owners, words, logprobs.tolist(), softmax(logprobs).tolist(), after, strict=True)
     return tuple(WordLine(*line) for line in lines)
 
 

@@ -50,7 +50,8 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
     calibration : {"contextual", "domain-context", "pmi", "batch", "learned", "auto"} or Prior, optional
         What the model says of every text alike is taken out of its scores (see `fewshot.calibration`). "contextual" and
         "pmi" need no text, "domain-context" and "batch" learn from the texts of ``fit``, labelled or not, "learned"
-        from labels. "auto" chooses among them.
+        from labels. "auto" chooses among them. Where rows bring their own choices, it is "contextual" or "pmi", asked
+        once a row.
     order : {"as is", "interleaved", "nearest last", "lowest bias"}, optional
         How the demonstrations follow one another. "lowest bias" tries some orders on other texts of ``fit`` and takes
         the one under which the model's answers favour no class: GlobalE of Lu et al. (2022), "Fantastically Ordered
@@ -206,6 +207,8 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
             raise UnsupportedError("A generated answer has no scores to calibrate: use read='score'.")
         if self.read == "generate":
             one_wording(self, task)
+        if self.read == "generate" and task.verbalizer.per_row:
+            raise UnsupportedError("The choices of each row are scored, not looked for in an answer: use read='score'.")
         if self.max_shot_tokens is not None and not is_window(model):
             raise UnsupportedError(f"{model!r} can't count tokens, which max_shot_tokens needs.")
 
@@ -224,7 +227,8 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
         scores = []
         for order in tried:
             self.selector_.rows_ = rows[order]
-            scores.append(self._log_scores([asking.queries(texts, warn=False) for asking in self.askings_], warn=False))
+            queries = [asking.queries(texts, warn=False) for asking in self.askings_]
+            scores.append(self._log_scores(queries, texts, warn=False))
         self.demonstrations_ = self.selector_.rows_ = rows[tried[least_biased(np.stack(scores))]]
 
     def _learned_weights(self, X: Sequence[Row] | None, y: Any) -> FloatArray:
@@ -235,7 +239,8 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
         if not rows.size:
             raise InputError("ensemble='learned' needs labelled rows besides the demonstrations: lower shots.")
         texts, targets = [X[i] for i in rows], self.task_.index([y[i] for i in rows])
-        scores = np.stack([one.class_scores(one.queries(texts, warn=False), warn=False) for one in self.askings_])
+        queries = [one.queries(texts, warn=False) for one in self.askings_]
+        scores = np.stack([one.class_scores(q, False, texts) for one, q in zip(self.askings_, queries, strict=True)])
 
         def loss(free: FloatArray) -> float:
             pooled = log_softmax(np.tensordot(softmax(free), scores, 1))
@@ -249,13 +254,13 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
         if self.task_.multi_label:
             return self.each_label_.log_odds(X)
         queries = [asking.queries(X) for asking in self.askings_]
-        scores = self._log_scores(queries)
+        scores = self._log_scores(queries, X)
         if self.read == "generate":
             return self._answered(self.model_.generate(queries[0], self.max_new_tokens), scores)
         return scores
 
-    def _log_scores(self, queries: Sequence[list[Query]], warn: bool = True) -> FloatArray:
-        return self._pooled([one.class_scores(own, warn) for one, own in zip(self.askings_, queries, strict=True)])
+    def _log_scores(self, queries: Sequence[list[Query]], X: Sequence[Row], warn: bool = True) -> FloatArray:
+        return self._pooled([one.class_scores(own, warn, X) for one, own in zip(self.askings_, queries, strict=True)])
 
     def _pooled(self, each: Sequence[FloatArray]) -> FloatArray:
         return each[0] if len(each) == 1 else log_softmax(np.tensordot(self.weights_, np.stack(each), 1))
@@ -283,7 +288,7 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
             questions = tuple(question(asking, row) for asking in self.askings_)
             before = self._pooled([raw_scores(asking, row) for asking in self.askings_])
             queries = [asking.queries([row], warn=False) for asking in self.askings_]
-            scores = self._log_scores(queries, warn=False)
+            scores = self._log_scores(queries, [row], warn=False)
         if self.read == "score":
             calibrated = any(asking.calibration is not None for asking in self.askings_)
             return Explanation(class_lines(self.task_, scores, before if calibrated else None), questions)

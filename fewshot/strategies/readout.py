@@ -18,7 +18,7 @@ from fewshot.models.base import FloatArray, is_language_model, is_reader, kind_o
 from fewshot.models.loading import load
 from fewshot.preview import Preview
 from fewshot.strategies.asking import Asking, fitted_selector, shown_rows
-from fewshot.strategies.base import Task, log_softmax, one_label
+from fewshot.strategies.base import Task, fixed_words, log_softmax, one_label
 from fewshot.strategies.explaining import class_lines, question, raw_scores
 from fewshot.strategies.foreign import fitted_head, head_log_scores
 from fewshot.strategies.head import LabelPriorLogisticRegression, fitted_to_all
@@ -131,6 +131,7 @@ class Readout(BaseEstimator):  # type: ignore[misc]
             When there are no labelled rows, or only of one class.
         """
         one_label(self, task)
+        fixed_words(self, task)
         self._check(model)
         if X is None or y is None:
             raise InputError("Readout learns from labelled rows: call fit(X, y), or use Prompting().")

@@ -107,7 +107,7 @@ def get(name: str) -> Template:
 def table(task: str | None = None) -> Table:
     """Names, fields, classes and descriptions of all templates, or of one task's, as a table.
 
-    A template without label words of its own takes any classes.
+    A template without label words of its own takes any classes; one with choices takes those of each row.
 
     Raises
     ------
@@ -133,6 +133,8 @@ def table(task: str | None = None) -> Table:
 
 def _row(template: Template) -> Row:
     classes = [str(one) for one in template.words or ("any",)]
+    if template.choices is not None:
+        classes = [f"each row's {name}" for name in template.choice_fields]
     shown = classes if len(classes) <= _SHOWN else [*classes[:_SHOWN], f"… ({len(classes)})"]
     description = str(template.metadata.get("description", ""))
     return Row(str(template.name), ", ".join(template.fields), ", ".join(shown), description)

@@ -10,22 +10,37 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import yaml
 from jinja2 import StrictUndefined, TemplateSyntaxError, meta, nodes, pass_context
 from jinja2 import Template as JinjaTemplate
+from jinja2 import TemplateError as JinjaError
 from jinja2.nativetypes import NativeEnvironment
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from fewshot.errors import TemplateError
 
-__all__ = ["HOLE", "LABELS", "Compiled", "Piece", "compile_source", "split_front_matter"]
+__all__ = [
+    "CHOICE",
+    "HOLE",
+    "LABELS",
+    "RENDERING",
+    "Compiled",
+    "Piece",
+    "compile_source",
+    "joined",
+    "plain",
+    "split_front_matter",
+]
 
 HOLE = "label"  # the variable that marks the hole
-LABELS = "labels"  # the label words of all classes, for instructions that list them
+LABELS = "labels"  # the label words of all classes, or the row's own choices, for prompts that list them
+CHOICE = "choice"  # a choice of the row, where the front matter says how one is written in the hole
+#: What goes wrong when a template meets a row.
+RENDERING = (JinjaError, TypeError, ValueError, ArithmeticError, AttributeError, LookupError, RecursionError)
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 _KEYS = frozenset(
     {
@@ -39,6 +54,8 @@ _KEYS = frozenset(
         "source",
         "domain_premise",
         "answers",
+        "choices",
+        "choice",
         "licence",
     }
 )
@@ -52,6 +69,7 @@ class Place:
     in_frame: bool = False
     weight: float = 0.0  # 0: never cut
     side: Literal["left", "right"] = "right"  # the side that is cut away
+    lists: bool = False  # a choice of the row, listed in the prompt
 
 
 class Piece(NamedTuple):
@@ -119,8 +137,10 @@ def split_front_matter(source: str) -> tuple[dict[str, Any], str]:
     return loaded, source[match.end() :]
 
 
-def compile_source(body: str) -> Compiled:
+def compile_source(body: str, choices: Collection[str] = ()) -> Compiled:
     """Parse, check and compile the body of a template.
+
+    Where no field asks to be shortened, all may be but ``choices``, which hold what may fill the hole.
 
     Raises
     ------
@@ -135,10 +155,13 @@ def compile_source(body: str) -> Compiled:
     hole = _the_hole(tree, body)
     frame = _frame(tree, hole)
     places: list[Place] = []
+    lists = {*choices, *_listed(tree, {LABELS, *choices})}
     for output in _own_outputs(tree):
-        output.nodes = [_tagged(child, child is hole, id(child) in frame, places) for child in output.nodes]
+        output.nodes = [_tagged(child, child is hole, id(child) in frame, lists, places) for child in output.nodes]
     if not any(place.weight for place in places):  # no field asks to be shortened: then all may be
-        places = [replace(place, weight=1.0) if place.kind == "field" else place for place in places]
+        places = [
+            replace(place, weight=1.0) if place.kind == "field" and not place.lists else place for place in places
+        ]
     for stray in tree.find_all(nodes.Filter):
         if stray.name == "shorten":
             raise TemplateError(_pointed("'shorten' must be the last filter of a field", body, stray.lineno, "shorten"))
@@ -169,9 +192,12 @@ def plain(source: str) -> JinjaTemplate:
         raise TemplateError(_pointed(str(error.message), source, error.lineno, None)) from None
 
 
-def joined(template: JinjaTemplate, variables: Mapping[str, Any]) -> str:
-    """Render a template to one string."""
-    return "".join(piece.text for piece in _render(template, variables))
+def joined(template: JinjaTemplate, variables: Mapping[str, Any], what: str) -> str:
+    """Render a template to one string; an error says what it was."""
+    try:
+        return "".join(piece.text for piece in _render(template, variables))
+    except RENDERING as error:
+        raise TemplateError(f"{what} can't be rendered: {error}") from error
 
 
 def _environment() -> _Environment:
@@ -237,17 +263,24 @@ def _frame(tree: nodes.Template, hole: nodes.Expr) -> set[int]:
     return {id(node) for node in line[start:stop]}
 
 
+def _listed(tree: nodes.Template, several: set[str]) -> set[str]:
+    """What a loop over label words or choices calls one of them, and its number."""
+    loops = [loop for loop in tree.find_all(nodes.For) if _names(loop.iter) and _names(loop.iter) <= several]
+    return {name for loop in loops for name in (*_names(loop.target), "loop")}
+
+
+def _names(node: nodes.Node) -> set[str]:
+    return {name.name for name in (node, *node.find_all(nodes.Name)) if isinstance(name, nodes.Name)}
+
+
 def _is_fixed(node: nodes.Node | None) -> bool:
-    if node is None:
-        return False
-    return isinstance(node, nodes.TemplateData) or all(
-        name.name == LABELS for name in (node, *node.find_all(nodes.Name)) if isinstance(name, nodes.Name)
-    )
+    return node is not None and (isinstance(node, nodes.TemplateData) or _names(node) <= {LABELS})
 
 
-def _tagged(node: nodes.Expr, is_hole: bool, in_frame: bool, places: list[Place]) -> nodes.Expr:
+def _tagged(node: nodes.Expr, is_hole: bool, in_frame: bool, lists: set[str], places: list[Place]) -> nodes.Expr:
     """Wrap one output in the tagging filter, taking an outermost `shorten` off on the way."""
-    place = Place("hole" if is_hole else "text" if _is_fixed(node) else "field", in_frame)
+    kind: Literal["text", "field", "hole"] = "hole" if is_hole else "text" if _is_fixed(node) else "field"
+    place = Place(kind, in_frame, lists=_names(node) <= lists)
     if isinstance(node, nodes.Filter) and node.name == "shorten" and node.node is not None:
         place = _shortenable(node, place)
         node = node.node

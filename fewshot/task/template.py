@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import TemplateError as JinjaError
 from jinja2 import UndefinedError
 
 from fewshot.errors import InputError, TemplateError
 from fewshot.models.base import Kind, Query, Turn
-from fewshot.task.parsing import LABELS, Compiled, compile_source, joined, plain, split_front_matter
+from fewshot.task.choices import check_choices, is_absent, listed, texts_of
+from fewshot.task.parsing import (
+    CHOICE,
+    LABELS,
+    RENDERING,
+    Compiled,
+    compile_source,
+    joined,
+    plain,
+    split_front_matter,
+)
 from fewshot.task.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -23,8 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["Row", "Template"]
 
 Row = str | Mapping[str, Any]
-_RENDERING = (JinjaError, TypeError, ValueError, ArithmeticError, AttributeError, LookupError, RecursionError)
-_MISSING = ("NAType", "NaTType")  # pandas' own
+_SMALL = {  # what else is Jinja2, without a hole, and what messages call it
+    "instruction": "The instruction",
+    "domain_premise": "The domain_premise, which may use fields only where rows bring their own choices,",
+    "choice": "'choice' in the front matter",
+}
 
 
 class Template:
@@ -40,11 +51,13 @@ class Template:
         Jinja2 source, with optional YAML front matter between two ``---`` lines. Its keys: ``task``, ``description``,
         ``fields``, ``words`` (class -> label words), ``instruction``, ``system``, ``separator``, ``source``,
         ``domain_premise``, ``answers`` (``{no: ..., yes: ...}``, where a template asks about one label of several),
-        ``licence``.
+        ``choices`` and ``choice`` (where each row brings what may fill the hole, see Notes), ``licence``.
     instruction : str, optional
         What stands once before everything; may list the label words through ``labels``. Overrides the front matter.
     words : mapping, optional
         Label words of each class. Overrides the front matter.
+    choices : str or sequence of str, optional
+        The field that holds a row's choices, or the fields of one choice each. Overrides the front matter.
     name : str, optional
         What messages call it.
 
@@ -66,6 +79,12 @@ class Template:
     share of the cut against other fields', ``side=`` ("right" or "left") the side that is cut away. When no field is
     marked, all are shortenable alike.
 
+    With ``choices: [choice1, choice2]`` (fields of one choice each) or ``choices: options`` (one field that holds a
+    list of texts) a row brings itself what may fill the hole, and its class is the number of the right choice, from 0;
+    see `Choices`. ``choice: "{{ choice | lower }}"`` says how one is written there. ``labels`` are then the row's
+    choices so written, and ``domain_premise`` may use the row's fields. Absent choices are left out of ``labels``, and
+    their fields are not defined.
+
     Examples
     --------
     >>> from fewshot import Template
@@ -83,6 +102,7 @@ class Template:
         *,
         instruction: str | None = None,
         words: Mapping[Any, Any] | None = None,
+        choices: str | Sequence[str] | None = None,
         name: str | None = None,
     ) -> None:
         if not isinstance(source, str):
@@ -96,10 +116,13 @@ class Template:
                 self.metadata["instruction"] = instruction
             if words is not None:
                 self.metadata["words"] = dict(words) if isinstance(words, Mapping) else words
+            if choices is not None:
+                self.metadata["choices"] = choices if isinstance(choices, str) else list(choices)
             self._check()
 
     def _check(self) -> None:
-        names = self._compiled.fields
+        check_choices(self.metadata)
+        names = self._names
         if not names:
             raise TemplateError(f"A template must use at least one field, such as {{{{ text }}}}. Got {self._body!r}.")
         declared = self.metadata.get("fields")
@@ -118,7 +141,7 @@ class Template:
         for key in ("instruction", "system", "separator", "domain_premise"):
             if not isinstance(self.metadata.get(key, ""), str):
                 raise TemplateError(f"{key!r} must be text. Got {self.metadata[key]!r}.")
-        self._instruction  # noqa: B018 - compiled now, so that a bad instruction fails here
+        self._small  # noqa: B018 - compiled now, so that a bad one fails here
 
     @classmethod
     def from_file(cls, path: str | Path, *, name: str | None = None) -> Template:
@@ -133,13 +156,58 @@ class Template:
     @property
     def fields(self) -> tuple[str, ...]:
         """Names that a row must have."""
-        return tuple(self._renamed.get(name, name) for name in self._compiled.fields)
+        return tuple(self._renamed.get(name, name) for name in self._names)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        """The fields as the source calls them, those of choices that the prompt does not show included."""
+        return tuple(dict.fromkeys((*self._compiled.fields, *listed(self.metadata.get("choices")))))
 
     @property
     def words(self) -> dict[Any, Any] | None:
         """Label words of each class, where the template brings its own."""
         words = self.metadata.get("words")
         return None if words is None else dict(words)
+
+    @property
+    def choices(self) -> str | tuple[str, ...] | None:
+        """The field that holds a row's choices, or the fields of one choice each; None where label words are fixed."""
+        names = self.choice_fields
+        return names[0] if isinstance(self.metadata.get("choices"), str) else names or None
+
+    @property
+    def choice_fields(self) -> tuple[str, ...]:
+        """The fields of `choices`, one or several; none where label words are fixed."""
+        return tuple(self._renamed.get(name, name) for name in listed(self.metadata.get("choices")))
+
+    def choices_of(self, row: Row) -> tuple[str, ...]:
+        """What may fill the hole of a row that brings its own choices, written as in the hole.
+
+        Raises
+        ------
+        InputError
+            When the row has no choice, or one that is not text.
+        """
+        if self.choices is None:
+            raise TemplateError(f"{self} takes no choices from its rows: name their fields, choices: [a, b].")
+        texts = texts_of(row, self.choices)
+        if "choice" not in self._small:
+            return texts
+        written = tuple(self._rendered("choice", {CHOICE: text}) or "" for text in texts)
+        for text, form in zip(texts, written, strict=True):
+            if not form.strip():
+                raise InputError(f"nothing is left of the choice {text!r} as 'choice' writes it")
+        return written
+
+    def premise(self, row: Row | None = None) -> str | None:
+        """The ``domain_premise``; it may use the fields of a row that brings its own choices. None: there is none."""
+        return self._rendered("domain_premise", {} if row is None else self._variables(row))
+
+    def _rendered(self, key: str, variables: Mapping[str, Any]) -> str | None:
+        if key not in self._small:
+            return None
+        with _named(self.name):
+            return joined(self._small[key], variables, _SMALL[key])
 
     @property
     def separator(self) -> str:
@@ -157,7 +225,7 @@ class Template:
         unknown = sorted(set(names) - set(self.fields))
         if unknown:
             raise TemplateError(f"{self} has no field {unknown[0]!r}. Its fields are {list(self.fields)}.")
-        renamed = {name: names.get(now, now) for name, now in zip(self._compiled.fields, self.fields, strict=True)}
+        renamed = {name: names.get(now, now) for name, now in zip(self._names, self.fields, strict=True)}
         if len(set(renamed.values())) < len(renamed):
             raise TemplateError(f"Two fields of {self} would share one name: {sorted(renamed.values())}.")
         twin = Template.__new__(Template)
@@ -166,16 +234,19 @@ class Template:
         return twin
 
     def prompt(self, row: Row, labels: Sequence[str] = ()) -> Prompt:
-        """Render a row, still in pieces; ``labels`` are the label words that the template may list."""
-        variables = {**self._variables(row), LABELS: list(labels)}
+        """Render a row, still in pieces; ``labels`` are the label words that it may list, or its own choices."""
+        own = labels or (() if self.choices is None else self.choices_of(row))
+        variables = {**self._variables(row), LABELS: list(own)}
         with _named(self.name):
             try:
                 return Prompt(self._compiled.pieces(variables))
             except UndefinedError as error:
                 message = re.sub(r"^'(\w+)'", lambda m: repr(self._renamed.get(m[1], m[1])), str(error.message))
+                if message.startswith(tuple(map(repr, self.choice_fields))):
+                    message += " (this row has fewer choices: guard it with 'is defined', or loop over labels)"
                 has = "a text" if isinstance(row, str) else f"the fields {list(row)}"
                 raise TemplateError(f"{message}; the row has {has}, the template uses {list(self.fields)}") from None
-            except _RENDERING as error:
+            except RENDERING as error:
                 raise TemplateError(f"The row can't be rendered: {type(error).__name__}: {error}") from error
 
     def render(self, row: Row, label: str, labels: Sequence[str] = ()) -> str:
@@ -211,13 +282,7 @@ class Template:
 
     def instruction(self, labels: Sequence[str] = ()) -> str:
         """The instruction with the label words filled in; empty when there is none."""
-        if self._instruction is None:
-            return ""
-        with _named(self.name):
-            try:
-                return joined(self._instruction, {LABELS: list(labels)})
-            except _RENDERING as error:
-                raise TemplateError(f"The instruction can't be rendered: {error}") from error
+        return self._rendered("instruction", {LABELS: list(labels)}) or ""
 
     def text(self, row: Row) -> str:
         """What an encoder reads: a plain string itself, or the rendered fields without the frame."""
@@ -228,7 +293,7 @@ class Template:
         with _named(self.name):
             try:
                 pieces = self._compiled.frame_pieces({LABELS: list(labels)})
-            except _RENDERING as error:
+            except RENDERING as error:
                 raise TemplateError(f"The text around the hole can't be rendered: {error}") from error
         return Prompt(pieces).fill(word).strip()
 
@@ -239,7 +304,7 @@ class Template:
         return lint(self, model, X, verbalizer)
 
     def _variables(self, row: Row) -> dict[str, Any]:
-        names = self._compiled.fields
+        names = self._names
         if isinstance(row, str):
             if len(names) != 1:
                 raise TemplateError(
@@ -249,23 +314,23 @@ class Template:
             return {names[0]: row}
         if not isinstance(row, Mapping):
             raise InputError(f"a row must be a string or a mapping of fields. Got {type(row).__name__}: {row!r:.80}")
-        given = {now: row[now] for now in self.fields if now in row}
+        may_lack = () if isinstance(self.choices, str) else self.choice_fields
+        given = {n: row[n] for n in self.fields if n in row and not (n in may_lack and is_absent(row[n]))}
         for name, value in given.items():
-            if value is None or isinstance(value, bytes) or type(value).__name__ in _MISSING or _is_nan(value):
+            if isinstance(value, bytes) or (is_absent(value) and not isinstance(value, str)):
                 raise InputError(f"the field {name!r} is {value!r}: fill it, or drop the row")
         return {name: given[now] for name, now in zip(names, self.fields, strict=True) if now in given}
 
     @cached_property
     def _compiled(self) -> Compiled:
-        return compile_source(self._body)
+        return compile_source(self._body, listed(self.metadata.get("choices")))
 
     @cached_property
-    def _instruction(self) -> Any:
-        source = self.metadata.get("instruction")
-        return plain(source) if source else None
+    def _small(self) -> dict[str, Any]:
+        return {key: plain(self.metadata[key]) for key in _SMALL if self.metadata.get(key) is not None}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in ("_compiled", "_instruction")}
+        return {key: value for key, value in self.__dict__.items() if key not in ("_compiled", "_small")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -285,10 +350,6 @@ class Template:
 
     def __repr__(self) -> str:
         return f"Template({self.name or self._body!r})"
-
-
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and math.isnan(value)
 
 
 class _named:

@@ -6,13 +6,17 @@ import functools
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from fewshot.errors import VerbalizerError
+from fewshot.models.base import FloatArray, Query, Scores
 
-__all__ = ["Verbalizer"]
+if TYPE_CHECKING:
+    from fewshot.task.template import Row
+
+__all__ = ["RowWords", "Verbalizer"]
 
 WordAggregation = Literal["mean", "max", "logsumexp"]
 TokenAggregation = Literal["sum", "mean", "per-byte"]
@@ -20,6 +24,13 @@ _THINKING = re.compile(r"\A\s*<think>.*?(?:</think>|\Z)", re.DOTALL)  # a block 
 _LEAD_IN = re.compile(r"\A.*(?:\bis|\bare|(?<!\d):|:(?!\d)|=|->|→)\s*")  # not the colon of 2:1
 _DENIAL = re.compile(r"\b(?:not?|never|neither|nor|none|cannot|can't|without)\b|n['’]t\b|[-−](?=\0)")
 _MARKS = " \t\r\n\"'“”‘’`*_.,;:!?()[]{}<>-–—"
+
+
+class RowWords(NamedTuple):
+    """The words that a prompt may list, the first of each class, and all that may fill its hole."""
+
+    labels: tuple[str, ...]
+    candidates: tuple[str, ...]
 
 
 class Verbalizer:
@@ -64,6 +75,9 @@ class Verbalizer:
     True
     """
 
+    #: Whether the words come from each row: see `Choices`.
+    per_row: bool = False
+
     def __init__(
         self,
         words: Mapping[Any, str | Sequence[str]] | Sequence[str | Sequence[str]],
@@ -105,6 +119,10 @@ class Verbalizer:
         """The first label word of each class: what an instruction lists."""
         return tuple(group[0] for group in self.words)
 
+    def of(self, row: Row) -> RowWords:
+        """The words for a row; here they are the same for all."""
+        return RowWords(self.labels, self.candidates)
+
     def bind(self, classes: Sequence[Any]) -> Verbalizer:
         """Return the verbalizer for these classes, which must all have words.
 
@@ -136,6 +154,14 @@ class Verbalizer:
             token_aggregation=self.token_aggregation,
             multi_label=self.multi_label,
         )
+
+    def table(
+        self, scores: Sequence[Scores], queries: Sequence[Query], rows: Sequence[Row] = ()
+    ) -> tuple[FloatArray, Any]:
+        """Word scores side by side: log-probabilities and numbers of tokens, each of shape (n_texts, n_words)."""
+        shape = (len(scores), len(self.candidates))
+        logprobs = np.array([one.logprobs for one in scores], dtype=np.float64).reshape(shape)
+        return logprobs, np.array([one.n_tokens for one in scores], dtype=np.int64).reshape(shape)
 
     def aggregate(self, logprobs: Any, n_tokens: Any) -> Any:
         """Turn word scores into class scores.

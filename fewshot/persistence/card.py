@@ -1,0 +1,185 @@
+"""The card of a kept classifier: README.md, for people and for the hub."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import yaml
+
+from fewshot.errors import InputError
+from fewshot.persistence.models import name_of
+
+__all__ = ["card", "check_metrics"]
+
+_SHOWN = 6  # classes in the title
+
+
+def card(
+    clf: Any,
+    *,
+    where: str,
+    entries: Sequence[Mapping[str, Any]],
+    trusted: Sequence[str],
+    n_shown: int,
+    metrics: Any,
+    versions: Mapping[str, str],
+) -> str:
+    """Write the card.
+
+    Parameters
+    ----------
+    clf : Classifier or ConformalClassifier
+    where : str
+        The folder's name, or the hub's.
+    entries : sequence of mapping
+        Of the models.
+    trusted : sequence of str
+        Types that whoever loads it has to trust.
+    n_shown : int
+        How many texts of ``fit`` the folder holds.
+    metrics : Evaluation, mapping or None
+    versions : mapping
+    """
+    inner = clf
+    while not hasattr(inner, "strategy_"):  # a prediction set's classifier, which may be frozen
+        inner = inner.classifier_ if hasattr(inner, "classifier_") else inner.estimator
+    parts = [
+        _front_matter(entries),
+        f"# Text classifier: {_names(inner.classes_.tolist())}",
+        f"Made with [fewshot](https://pypi.org/project/fewshot/): `{type(clf).__name__}` with the strategy",
+        _fenced(repr(inner.strategy_)),
+        *_use(type(clf).__name__, where, entries, trusted),
+        *_task(inner),
+        *_data(inner, n_shown),
+        *_metrics(metrics),
+        *_models(entries),
+        "## Versions",
+        ", ".join(f"{name} {number}" for name, number in versions.items()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def check_metrics(metrics: Any) -> None:
+    """Refuse what a card can't show, before anything is written.
+
+    Raises
+    ------
+    InputError
+        When it is neither an evaluation nor a mapping of names to numbers.
+    """
+    fine = isinstance(metrics, Mapping) and all(isinstance(value, int | float) for value in metrics.values())
+    if metrics is not None and not fine and not hasattr(metrics, "metrics"):
+        raise InputError(f"metrics must be what evaluate() returns, or names with numbers. Got {metrics!r:.80}.")
+
+
+def _front_matter(entries: Sequence[Mapping[str, Any]]) -> str:
+    names = [name_of(entry) for entry in entries if entry["kept"] == "name"]
+    bases = [name for name in dict.fromkeys(names) if re.fullmatch(r"[\w.-]+/[\w.-]+", name)]
+    said: dict[str, Any] = {
+        "library_name": "fewshot",
+        "pipeline_tag": "text-classification",
+        "tags": ["fewshot", "few-shot", "text-classification"],
+    }
+    if bases:
+        said["base_model"] = bases
+    return f"---\n{yaml.safe_dump(said, sort_keys=False)}---"
+
+
+def _names(classes: list[Any]) -> str:
+    shown = ", ".join(map(_text, classes[:_SHOWN]))
+    return shown if len(classes) <= _SHOWN else f"{shown}, and {len(classes) - _SHOWN} more classes"
+
+
+def _use(kind: str, where: str, entries: Sequence[Mapping[str, Any]], trusted: Sequence[str]) -> list[str]:
+    options = [json.dumps(where)]
+    notes = []
+    given = [entry for entry in entries if entry["kept"] == "fingerprint"]
+    if given:
+        options.append("model=...")
+        notes.append(
+            "These models are not in the folder, and have to be given: "
+            + "; ".join(f"`{entry['shown']}`, since {entry['because']}" for entry in given)
+            + "."
+        )
+    if trusted:
+        options.append(f"trusted={json.dumps(list(trusted))}")
+        notes.append("It holds a scikit-learn head with the types named above: load it only if you trust its maker.")
+    code = f"from fewshot import {kind}\n\nclf = {kind}.load({', '.join(options)})\nclf.predict([...])"
+    return ["## Use", _fenced(code, "python"), *notes]
+
+
+def _task(clf: Any) -> list[str]:
+    task = clf.strategy_
+    while not hasattr(task, "task_") and hasattr(task, "chosen_"):
+        task = task.chosen_
+    wordings = getattr(getattr(task, "task_", None), "wordings", ())
+    verbalizer = clf.verbalizer_
+    if verbalizer.per_row:
+        rows = [[_text(name), "the row's own choice of that number"] for name in clf.classes_.tolist()]
+    else:
+        rows = [
+            [_text(name), ", ".join(map(_text, words))]
+            for name, words in zip(verbalizer.classes, verbalizer.words, strict=True)
+        ]
+    templates = [one.template for one in wordings] or [clf.template_]
+    several = ["A text may have several of these."] if clf.multi_label_ else []
+    return ["## Task", _table(["class", "label words"], rows), *several, *(_fenced(one.source) for one in templates)]
+
+
+def _data(clf: Any, n_shown: int) -> list[str]:
+    n, counts = clf.n_texts_, clf.class_counts_
+    if not n:
+        said = ["Fitted without any text: zero-shot."]
+    elif not counts.any():
+        said = [f"Fitted on {n} texts without labels."]
+    else:
+        rows = [[_text(name), str(count)] for name, count in zip(clf.classes_.tolist(), counts.tolist(), strict=True)]
+        said = [f"Fitted on {n} texts.", _table(["class", "labelled texts"], rows)]
+    if n_shown:
+        said.append(f"The folder holds {n_shown} of the labelled texts, which prompts may show as demonstrations.")
+    return ["## Data", *said]
+
+
+def _metrics(metrics: Any) -> list[str]:
+    if metrics is None:
+        return []
+    if isinstance(metrics, Mapping):
+        return ["## Metrics", _table(["metric", "value"], [[_text(k), f"{v:.4g}"] for k, v in metrics.items()])]
+    return ["## Metrics", _fenced(str(metrics))]
+
+
+def _models(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    where = {"name": "by name", "folder": "weights in `{folder}`", "fingerprint": "to be given"}
+    rows = [
+        [
+            f"`{entry['class']}`",
+            _text(name_of(entry)),
+            _text(entry.get("revision") or ""),
+            where[entry["kept"]].format(**entry),
+            f"`{_text(entry['fingerprint'][:80])}`",
+        ]
+        for entry in entries
+    ]
+    return ["## Models", _table(["kind", "name", "revision", "kept", "fingerprint"], rows)]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _text(value: Any) -> str:
+    """A user's text within Markdown: no markup, no cell of its own, one line."""
+    plain = re.sub(r"([\\`*_\[\]|#~])", r"\\\1", str(value).encode("utf-8", "replace").decode())
+    return escape(re.sub(r"\s+", " ", plain), quote=False)
+
+
+def _fenced(source: str, language: str = "") -> str:
+    """A code block that its own content can't end."""
+    longest = max(map(len, re.findall(r"`{3,}", source)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}{language}\n{source}\n{fence}"

@@ -1,0 +1,209 @@
+"""The folder on disk: written whole or not at all, and read only as it was written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fewshot.errors import InputError
+
+__all__ = ["ARRAYS", "CARD", "CONFIG", "HEADS", "MODELS", "Kept", "interrupted", "written"]
+
+CONFIG, CARD, ARRAYS, HEADS, MODELS = "config.json", "README.md", "arrays.safetensors", "heads", "models"
+_SUMS = "checksums.json"
+#: Names of files below the folder: no part begins with a dot, so none leads out of it.
+_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)*", re.ASCII)
+
+
+@contextmanager
+def written(target: str | Path, *, overwrite: bool) -> Iterator[Path]:
+    """A new folder to fill, which becomes the target when all is well, and is gone when anything went wrong.
+
+    A kill leaves the target as it was, and the unfinished folder beside it, named ``.<target>.<random>.part``.
+
+    Raises
+    ------
+    InputError
+        When there is something at the target, and it may not be overwritten, or is not a kept classifier.
+    """
+    target = Path(target).expanduser().absolute()
+    _check_target(target, overwrite)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    token = uuid.uuid4().hex[:12]
+    part, before = (target.with_name(f".{target.name}.{token}.{end}") for end in ("part", "before"))
+    part.mkdir()
+    try:
+        yield part
+        _seal(part)
+        _check_target(target, overwrite)  # writing takes its time
+        if target.exists():
+            target.rename(before)
+        try:
+            part.rename(target)
+        except BaseException:
+            if before.exists():
+                before.rename(target)
+            raise
+        shutil.rmtree(before, ignore_errors=True)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if not target.exists() and not target.is_symlink():
+        return
+    if not overwrite:
+        raise InputError(f"{str(target)!r} exists: give another folder, or overwrite=True to replace what was kept.")
+    if target.is_symlink() or not target.is_dir():
+        raise InputError(f"{str(target)!r} is not a folder, and is left as it is: give another one.")
+    if not any(target.iterdir()):
+        return
+    try:
+        listed = _sums(target)
+    except InputError as error:
+        raise InputError(
+            f"{str(target)!r} holds something else than a kept classifier, and is left as it is: give another folder. "
+            f"({error})"
+        ) from error
+    others = sorted(set(_files(target)) - set(listed) - {CARD, _SUMS})
+    if others:
+        raise InputError(
+            f"{str(target)!r} also holds {others[0]!r}, which would be lost: move it away, or give another folder."
+        )
+
+
+def _seal(folder: Path) -> None:
+    """Write the checksum of every file, and bring all of them to the disk."""
+    names = [name for name in _files(folder) if name not in (CARD, _SUMS)]
+    odd = [name for name in names if not _NAME.fullmatch(name)]
+    if odd:
+        raise InputError(f"The file name {odd[0]!r} can't be kept: letters, digits, '.', '-' and '_' can.")
+    sums = {name: _sum(folder / name) for name in names}
+    said = json.dumps({"files": sums, "all": _sum_of(sums)}, indent=1)
+    (folder / _SUMS).write_text(said + "\n", encoding="utf-8")
+    for name in _files(folder):
+        with (folder / name).open("rb+") as file:
+            os.fsync(file.fileno())
+
+
+def _files(folder: Path) -> list[str]:
+    """Everything below a folder that is not itself a folder; links are not followed."""
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
+    )
+
+
+def _sum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sum_of(sums: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """The checksums of a folder, where they are whole and name files below it."""
+    path = folder / _SUMS
+    if not path.is_file():
+        raise InputError(f"{str(folder)!r} holds no kept classifier: there is no {_SUMS} in it.")
+    _check_link(folder, _SUMS)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        sums, total = found["files"], found["all"]
+        damaged = not isinstance(sums, dict) or _sum_of(sums) != total
+    except (ValueError, KeyError, TypeError, RecursionError):
+        damaged = True
+    if damaged:
+        raise InputError(f"{_SUMS} in {str(folder)!r} is damaged, so nothing can be checked: get the folder again.")
+    for name in sums:
+        if not _NAME.fullmatch(name) or name in (CARD, _SUMS):
+            raise InputError(f"{_SUMS} in {str(folder)!r} lists {name!r}, which can't be a file of it.")
+    return dict(sums)
+
+
+def interrupted(folder: Path) -> str:
+    """Where a kill has left what was kept before, if it came between the two renames of a replacement."""
+    before = sorted(folder.absolute().parent.glob(f".{folder.name}.*.before"))
+    return str(before[-1]) if before and not folder.exists() else ""
+
+
+def _check_link(folder: Path, name: str) -> None:
+    """Refuse a link, unless it is how the hub's cache keeps its files: one into its own ``blobs``."""
+    root = folder.resolve()
+    blobs = root.parent.parent / "blobs"
+    path = folder
+    parts = name.split("/")
+    for i, part in enumerate(parts):
+        path = path / part
+        if path.is_symlink():
+            cached = root.parent.name == "snapshots" and path.resolve().parent == blobs and i == len(parts) - 1
+            if not cached:
+                raise InputError(f"{name} in {str(folder)!r} is a link: a kept classifier holds files only.")
+
+
+class Kept:
+    """A kept classifier's files, all of which are as they were written.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Raises
+    ------
+    InputError
+        When a file is missing, changed, a link, or one more than there should be; the message names it. The card is for
+        people, and may be edited. Other files at the top of the folder are ignored, since nothing reads them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._sums = _sums(folder)
+        for name, said in self._sums.items():
+            _check_link(folder, name)
+            path = folder / name
+            if not path.is_file():
+                raise InputError(f"{name} is missing in {str(folder)!r}: get the folder again.")
+            if _sum(path) != said:
+                raise self._changed(name)
+        known = set(self._sums)
+        extra = [name for name in _files(folder) if name.startswith(f"{MODELS}/") and name not in known]
+        if extra:  # what loads a model reads whatever lies beside it
+            raise InputError(f"{extra[0]} in {str(folder)!r} is not a file of the kept classifier: delete it.")
+
+    def _changed(self, name: str) -> InputError:
+        return InputError(f"{name} in {str(self.folder)!r} is not as it was written: get the folder again.")
+
+    def has(self, name: object) -> bool:
+        """Whether the folder lists this file."""
+        return name in self._sums
+
+    def read(self, name: Any) -> bytes:
+        """The bytes of a file that the folder lists."""
+        if not self.has(name):
+            raise InputError(f"{CONFIG} in {str(self.folder)!r} names {name!r}, which is not a file of the folder.")
+        found: bytes = (self.folder / name).read_bytes()
+        if hashlib.sha256(found).hexdigest() != self._sums[name]:  # what is used is what was checked
+            raise self._changed(name)
+        return found
+
+    def below(self, name: Any) -> list[str]:
+        """The files of a folder in it, by their names within that folder.
+
+        Raises
+        ------
+        InputError
+            When there is no such folder.
+        """
+        own = [one.removeprefix(f"{name}/") for one in self._sums if one.startswith(f"{name}/")]
+        if not own or not isinstance(name, str) or not re.fullmatch(rf"{MODELS}/\d+", name):
+            raise InputError(f"{CONFIG} in {str(self.folder)!r} names {name!r}, which is not a model's folder in it.")
+        return own

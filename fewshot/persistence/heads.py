@@ -1,0 +1,103 @@
+"""Foreign scikit-learn heads: kept with skops, and read only where every type in them is trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+from fewshot.errors import InputError, UnsupportedError
+from fewshot.persistence.classes import KEPT
+
+__all__ = ["dumped", "is_head", "loaded", "type_names", "untrusted"]
+
+#: This library's own heads may be parts of a foreign one, as of a pipeline.
+_OWN = tuple(f"{KEPT[name]}.{name}" for name in ("KLNeighbors", "LabelPriorLogisticRegression", "Prototypes"))
+
+
+def is_head(value: object) -> bool:
+    """Whether an object is an estimator as scikit-learn knows them, that predicts or transforms."""
+    if isinstance(value, type) or not all(callable(getattr(value, name, None)) for name in ("fit", "get_params")):
+        return False
+    kind = type(value)
+    return any(hasattr(kind, name) for name in ("predict", "transform", "decision_function", "predict_proba"))
+
+
+def dumped(head: Any, path: str) -> bytes:
+    """An estimator as a skops file.
+
+    Raises
+    ------
+    UnsupportedError
+        When skops can't write it.
+    ImportError
+        When skops is not installed.
+    """
+    io = _skops()
+    try:
+        found: bytes = io.dumps(head)
+    except Exception as error:  # whatever a foreign estimator's state makes of it
+        raise UnsupportedError(
+            f"{path}, {head!r:.80}, can't be kept: skops can't write it ({type(error).__name__}: {error}). Use another "
+            "head, or None for the default one."
+        ) from error
+    return found
+
+
+def untrusted(data: bytes) -> list[str]:
+    """The types in a skops file that whoever reads it has to trust."""
+    found: list[str] = _skops().get_untrusted_types(data=data)
+    return [name for name in found if name not in _OWN]
+
+
+def loaded(data: bytes, trusted: Iterable[str], name: str) -> Any:
+    """Read a skops file.
+
+    Raises
+    ------
+    InputError
+        When it holds types that are neither known to be safe nor trusted, or is no such file.
+    """
+    io, trusted = _skops(), list(trusted)
+    try:
+        unknown = [one for one in untrusted(data) if one not in trusted]
+        if not unknown:
+            return io.loads(data, trusted=[*trusted, *_OWN])
+    except ImportError:
+        raise
+    except Exception as error:  # a strange file may raise anything
+        raise InputError(f"{name} can't be read: {type(error).__name__}: {error}") from error
+    raise InputError(
+        f"{name} holds types that are not known to be safe: {', '.join(unknown)}. If you trust whoever made this "
+        f"folder, name them: Classifier.load(folder, trusted={unknown!r})."
+    )
+
+
+def type_names(trusted: Any) -> list[str]:
+    """The names of types, which may be given as such.
+
+    Raises
+    ------
+    InputError
+        When something is neither.
+    """
+    if isinstance(trusted, str | type) or not isinstance(trusted, Iterable):
+        raise InputError(f"trusted must be a list of types or of their full names. Got {trusted!r}.")
+    names = []
+    for one in trusted:
+        if not isinstance(one, str | type):
+            raise InputError(f"trusted must be a list of types or of their full names. Got {one!r} in it.")
+        names.append(one if isinstance(one, str) else f"{one.__module__}.{one.__name__}")
+    return names
+
+
+def _skops() -> ModuleType:
+    try:
+        import skops.io
+    except ImportError as error:
+        raise ImportError(
+            "A head that is not this library's own is kept with skops, which is not installed: pip install "
+            "'fewshot[skops]'"
+        ) from error
+    module: ModuleType = skops.io
+    return module

@@ -1,0 +1,278 @@
+"""Models in a kept classifier: by name and fingerprint, as a folder of their weights, or to be given again."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fewshot import embedded
+from fewshot.errors import FewshotWarning, InputError, ModelLoadError, UnsupportedError, warn
+from fewshot.models.base import is_encoder, is_language_model
+from fewshot.models.cached import CachedLM, RememberedLM
+from fewshot.models.loading import DEFAULT_ENCODER, default_encoder, load, load_folder
+from fewshot.models.recipe import Recipe
+from fewshot.persistence.folder import Kept
+from fewshot.persistence.weights import Weights, checked_folder, dtype_of, foreign_part, known_dtype
+
+__all__ = ["Found", "Models", "loadable", "name_of"]
+
+_LOCAL = frozenset({"CausalLM", "EntailmentLM", "MaskedLM", "Seq2SeqLM", "SentenceEncoder"})
+#: How a model was loaded, as far as another machine should do the same: no secret, and no code from a repository.
+_OPTIONS = frozenset({"chat", "chat_template_kwargs", "variant", "hole", "cache_bytes", "windows"})
+_CHOICES = {"attn_implementation": ("eager", "sdpa", "flash_attention_2"), "device_map": ("auto",)}
+_DROPPED = frozenset({"token", "local_files_only", "cache_dir"})  # of one machine only
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+_GIVE = "Classifier.load(folder, model=...), which takes a list where several are needed"
+
+
+def loadable(value: Any) -> Any:
+    """What a model is to be kept as: itself without a cache around it, a raw one as `load` wraps it; else None."""
+    while isinstance(value, CachedLM | RememberedLM):
+        if isinstance(value, CachedLM):
+            warn(
+                f"{value!r}: the cache stays where it is, and the model in it is kept. To use the cache again, "
+                "Classifier.load(folder, model=CachedLM(...)).",
+                FewshotWarning,
+            )
+        value = value.lm
+    if is_language_model(value) or is_encoder(value):
+        return value
+    pair = type(value) is tuple and len(value) == 2 and hasattr(value[0], "config") and callable(value[1])
+    if pair or type(value).__module__.startswith("sentence_transformers."):
+        return load(value)
+    return None
+
+
+class Models:
+    """Collects the models of a classifier, and has the weights of those written that have no name.
+
+    Attributes
+    ----------
+    entries : list of dict
+        What config.json says of each.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        self.entries: list[dict[str, Any]] = []
+        self._weights = weights
+        self._places: dict[tuple[int, str], int] = {}
+        self._alive: list[Any] = []  # so that no two models share an id
+
+    def add(self, model: Any, path: str) -> int:
+        """The place of a model among the entries; the same weights read in the same way are one."""
+        key = (id(getattr(model, "model", model)), f"{type(model).__name__}{_own(model)}")
+        if key not in self._places:
+            self._alive.append(model)
+            self.entries.append(self._entry(model, path))
+            self._places[key] = len(self.entries) - 1
+        return self._places[key]
+
+    def _entry(self, model: Any, path: str) -> dict[str, Any]:
+        entry = {"class": type(model).__name__, "shown": repr(model), "fingerprint": model.fingerprint}
+        if not _is_local(model):
+            return {**entry, "kept": "fingerprint", "because": "it is not one of this library's own kinds"}
+        if hasattr(model.model, "merge_and_unload"):
+            raise UnsupportedError(f"{path}, {model!r}, has an adapter: merge it first, with merge_and_unload().")
+        entry |= {"dtype": dtype_of(model.model), "options": _own(model)}
+        recipe: Recipe | None = model.recipe
+        if recipe is not None:
+            named = _named(recipe)
+            if named.get("name", "") is None:  # what it is called here is a folder of this machine
+                entry["shown"] = f"{entry['class']}({DEFAULT_ENCODER!r})"
+            return {**entry, **named}
+        foreign = foreign_part(model.model)
+        if foreign:
+            warn(
+                f"{path}, {model!r}: its weights are not kept, since reading them takes the code of {foreign}. Keep "
+                f"them yourself, and give the model again: {_GIVE}.",
+                FewshotWarning,
+            )
+            return {**entry, "kept": "fingerprint", "because": f"reading it takes the code of {foreign}"}
+        parts = (model.model,) if entry["class"] == "SentenceEncoder" else (model.model, model.tokenizer)
+        return {**entry, "kept": "folder", "folder": self._weights.write(parts, f"{path}, {model!r},")}
+
+
+def _is_local(model: Any) -> bool:
+    return type(model).__name__ in _LOCAL and type(model).__module__.startswith("fewshot.models.")
+
+
+def _own(model: Any) -> dict[str, Any]:
+    """What a model of ours was made with besides its weights."""
+    if not _is_local(model):
+        return {}
+    names = _OPTIONS & set(inspect.signature(type(model)).parameters)
+    return {name: _plain(getattr(model, name)) for name in sorted(names)}
+
+
+def _named(recipe: Recipe) -> dict[str, Any]:
+    """How a model that `load` made is loaded again."""
+    options, other = {}, []
+    for key, value in recipe.kwargs.items():
+        if key in _OPTIONS or value in _CHOICES.get(key, ()):
+            options[key] = _plain(value)
+        elif key not in _DROPPED:
+            other.append(key)
+    if other:
+        return {"kept": "fingerprint", "because": f"it was loaded with {', '.join(other)}"}
+    name, revision = _name(recipe)
+    said = {"name": name, "revision": revision, "device": recipe.device, "asked_dtype": recipe.dtype}
+    return {"kept": "name", **said, "options": options}
+
+
+def _plain(value: Any) -> Any:
+    """An option as JSON has it."""
+    from fewshot.models.encoder import Windows
+
+    if isinstance(value, Windows):
+        return {"stride": value.stride, "reduce": value.reduce}
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _options(said: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of an entry, as `load` takes them."""
+    from fewshot.models.encoder import Windows
+
+    for key, value in said.items():
+        if key not in _OPTIONS and value not in _CHOICES.get(key, ()):
+            raise InputError(f"config.json loads a model with {key}={value!r}, which a kept classifier can't ask for.")
+    found = dict(said)
+    if found.get("windows") is not None:
+        found["windows"] = Windows(**found["windows"])
+    return found
+
+
+def _name(recipe: Recipe) -> tuple[str | None, str | None]:
+    """The name and revision of a model that another machine knows, as far as there is one."""
+    if recipe.name == default_encoder():
+        return None, recipe.revision
+    if recipe.name == embedded.NAME:
+        return recipe.name, None
+    if Path(recipe.name).is_dir():
+        return str(Path(recipe.name).resolve()), recipe.revision
+    return recipe.name, _commit(recipe) or recipe.revision
+
+
+def _commit(recipe: Recipe) -> str | None:
+    """The commit of a hub model as it lies in the cache, so that what is pushed there later changes nothing."""
+    from huggingface_hub import try_to_load_from_cache
+
+    cache = recipe.kwargs.get("cache_dir")
+    found = try_to_load_from_cache(recipe.name, "config.json", revision=recipe.revision, cache_dir=cache)
+    return Path(found).parent.name if isinstance(found, str) else None
+
+
+class Found:
+    """The models of a kept classifier, each loaded when it is asked for, and once.
+
+    Parameters
+    ----------
+    kept : Kept
+    entries : list of dict
+    offered : sequence of models
+        Stand in for those of the entries that have their fingerprint.
+    then : str
+        The version of transformers that the classifier was kept with, which is a part of fingerprints.
+
+    Raises
+    ------
+    ModelLoadError
+        When a model was offered that is none of the entries'.
+    """
+
+    def __init__(self, kept: Kept, entries: Sequence[dict[str, Any]], offered: Sequence[Any], then: str) -> None:
+        self._kept, self._entries, self._then = kept, entries, then
+        self._loaded: dict[int, Any] = {}
+        for model in offered:
+            places = [i for i, entry in enumerate(entries) if self._same(entry, model.fingerprint)]
+            if not places:
+                wanted = (
+                    "; ".join(f"{entry['shown']} has {entry['fingerprint']}" for entry in entries) or "there is none"
+                )
+                raise ModelLoadError(
+                    f"{model!r} is not a model that was kept. Its fingerprint is {model.fingerprint}; of the kept "
+                    f"models, {wanted}."
+                )
+            self._loaded |= dict.fromkeys(places, model)
+
+    def _same(self, entry: Mapping[str, Any], fingerprint: str) -> bool:
+        """Whether a fingerprint is an entry's; another version of transformers is spoken of elsewhere."""
+        now = version("transformers")
+        return str(entry["fingerprint"]).replace(f":{self._then}:", f":{now}:", 1) == fingerprint
+
+    def get(self, place: Any) -> Any:
+        """The model of an entry.
+
+        Raises
+        ------
+        InputError
+            When there is no such entry, or it asks for something that a kept classifier can't ask for.
+        ModelLoadError
+            When the model can't be had, or is not the one that was kept.
+        UnsupportedError
+            When the model was not kept, and has to be given.
+        """
+        if type(place) is not int or not 0 <= place < len(self._entries):
+            raise InputError(f"config.json names model {place!r}, and there is none.")
+        if place not in self._loaded:
+            self._loaded[place] = self._load(self._entries[place])
+        return self._loaded[place]
+
+    def _load(self, entry: Mapping[str, Any]) -> Any:
+        if entry["kept"] == "name":
+            model = _by_name(entry)
+        elif entry["kept"] == "folder":
+            folder = checked_folder(self._kept, entry["folder"])
+            model = load_folder(folder, dtype=known_dtype(entry["dtype"]), own=_options(entry["options"]))
+        else:
+            raise UnsupportedError(
+                f"The model {entry['shown']} was not kept, only its fingerprint, since {entry['because']}. Give it: "
+                f"{_GIVE}."
+            )
+        if not self._same(entry, model.fingerprint):
+            raise ModelLoadError(
+                f"The model {entry['shown']} is not the one that was kept: its weights, type or tokenizer differ. Kept "
+                f"{entry['fingerprint']}, found {model.fingerprint}. Restore that model, and give it: {_GIVE}."
+            )
+        return model
+
+
+def _by_name(entry: Mapping[str, Any]) -> Any:
+    name, revision = entry["name"], entry["revision"]
+    if isinstance(name, str) and Path(name).is_absolute() and ".." not in Path(name).parts:
+        if not Path(name).is_dir():
+            raise ModelLoadError(
+                f"The model {entry['shown']} came from the folder {name!r}, which is not on this machine: give it, "
+                "Classifier.load(folder, model='its folder')."
+            )
+    elif name not in (None, embedded.NAME) and not (isinstance(name, str) and _HUB_NAME.fullmatch(name)):
+        raise InputError(f"config.json names the model {name!r}, which is neither a hub name nor a whole path.")
+    device, dtype = _device(entry["device"]), known_dtype(entry["dtype"])
+    asked = entry["asked_dtype"] if entry["asked_dtype"] in ("auto", "fast") else dtype
+    options = _options(entry["options"])
+    model = load(name, revision=revision, device=device, dtype=asked, **options)
+    if dtype_of(model.model) != dtype:  # this machine would choose another one
+        model = load(name, revision=revision, device=device, dtype=dtype, **options)
+    return model
+
+
+def _device(said: Any) -> str | None:
+    """The device that was asked for, where this machine has it."""
+    import torch
+
+    if said is None:
+        return None
+    device = torch.device(said)
+    there = {"cpu": True, "mps": torch.backends.mps.is_available()}.get(device.type, False)
+    cuda = device.type == "cuda" and (device.index or 0) < torch.cuda.device_count()
+    return str(said) if there or cuda else None
+
+
+def name_of(entry: Mapping[str, Any]) -> str:
+    """What a card calls a model."""
+    if entry["kept"] != "name":
+        return str(entry["shown"])
+    return DEFAULT_ENCODER if entry["name"] is None else str(entry["name"])

@@ -1,0 +1,100 @@
+"""What a model's folder may hold, so that nothing in it runs when it is loaded."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fewshot.errors import InputError
+
+__all__ = ["check_model_folder", "is_known_module"]
+
+#: Text, JSON and safetensors; no pickled weights (.bin, .pt, .pkl), no code (.py).
+_SUFFIXES = frozenset({".json", ".jinja", ".md", ".model", ".safetensors", ".txt"})
+#: An adapter names another model, whose folder nobody has checked.
+_REFUSED = frozenset({"adapter_config.json"})
+#: JSON files whose keys are tokens or the names of weights.
+_DATA = frozenset({"tokenizer.json", "vocab.json", "added_tokens.json"})
+#: Settings that name code, here or on the hub, or that are handed on to whatever loads the model.
+_RUNS = frozenset(
+    {
+        *("auto_map", "custom_pipelines", "trust_remote_code"),
+        *("attn_implementation", "experts_implementation", "quantization_config", "use_kernels"),  # kernels are code
+        *("model_args", "tokenizer_args", "config_args", "model_kwargs", "processor_kwargs", "config_kwargs"),
+    }
+)
+#: The parts of a sentence encoder that read their folder without importing what it names.
+_MODULE = re.compile(r"sentence_transformers(\.[a-z_]+)+\.(Transformer|Pooling|Normalize|Dense)")
+
+
+def is_known_module(path: str) -> bool:
+    """Whether a part of a sentence encoder may be loaded, by the import path of its class."""
+    return _MODULE.fullmatch(path) is not None
+
+
+def check_model_folder(folder: Path, files: Sequence[str]) -> None:
+    """Refuse a folder that could run anything, or reach outside itself, when transformers loads it.
+
+    Parameters
+    ----------
+    folder : Path
+    files : sequence of str
+        All files in it.
+
+    Raises
+    ------
+    InputError
+        When something in it could; the message names the file and what it is.
+    """
+    for name in files:
+        path = folder / name
+        where = f"{path.parent.name}/{path.name}"
+        if path.suffix not in _SUFFIXES or path.name in _REFUSED:
+            raise InputError(f"{where}: a kept model has no {path.suffix} file of this name, which could run code.")
+        if path.suffix != ".json" or path.name in _DATA:
+            continue
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            for key, value in _settings(found):
+                if key.lstrip("_") in _RUNS and value not in (None, {}, [], False):
+                    raise InputError(
+                        f"{where} sets {key!r}, which names code to run: a kept model has no such setting."
+                    )
+            _check_names(found, name, files)
+        except InputError:
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise InputError(f"{where} is not what transformers writes ({error!r}).") from error
+
+
+def _settings(found: Any) -> Iterator[tuple[str, Any]]:
+    """Every key of a JSON file, at whatever depth, with its value."""
+    if isinstance(found, Mapping):
+        for key, value in found.items():
+            yield str(key), value
+            yield from _settings(value)
+    elif isinstance(found, list):
+        for value in found:
+            yield from _settings(value)
+
+
+def _check_names(found: Any, name: str, files: Sequence[str]) -> None:
+    """Check the files and classes that a JSON file names."""
+    if name == "modules.json":
+        for module in found:
+            if not is_known_module(module["type"]):
+                raise InputError(f"{name} names the class {module['type']!r}, which is not loaded from a kept model.")
+            inside = module["path"]
+            if inside and not any(one.startswith(f"{inside}/") for one in files):
+                raise InputError(f"{name} names the folder {inside!r}, which is not in the model's folder.")
+    elif name.endswith(".index.json"):
+        for part in found["weight_map"].values():
+            if part not in files:
+                raise InputError(f"{name} names the file {part!r}, which is not in the model's folder.")
+    elif name.endswith("/config.json"):  # of a part of a sentence encoder, such as a dense layer
+        function = found.get("activation_function", "torch.nn.")
+        if not str(function).startswith("torch.nn."):
+            raise InputError(f"{name} names the function {function!r}: only those of torch.nn are loaded.")

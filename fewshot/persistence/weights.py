@@ -1,0 +1,119 @@
+"""Weights in a kept classifier: ordinary folders of transformers and sentence-transformers, read from safetensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fewshot.errors import InputError, UnsupportedError
+from fewshot.persistence.folder import MODELS, Kept
+from fewshot.persistence.safety import check_model_folder, is_known_module
+
+__all__ = ["Weights", "checked_folder", "dtype_of", "foreign_part", "known_dtype", "read_weights"]
+
+
+class Weights:
+    """Writes weights into the folders ``models/0``, ``models/1``, and so on.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the kept classifier.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._n = 0
+
+    def write(self, parts: tuple[Any, ...], path: str) -> str:
+        """Write models and tokenizers into a new folder, and return its name.
+
+        Raises
+        ------
+        UnsupportedError
+            When the folder could not be loaded safely.
+        """
+        name = f"{MODELS}/{self._n}"
+        self._n += 1
+        folder = self._folder / name
+        folder.mkdir(parents=True)
+        for part in parts:
+            # a card of its own would tell of this machine
+            options = {"create_model_card": False} if _is_a(part, "sentence_transformers.SentenceTransformer") else {}
+            part.save_pretrained(str(folder), **options)
+        files = [one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file()]
+        try:
+            check_model_folder(folder, files)
+        except InputError as error:
+            raise UnsupportedError(f"{path} can't be kept so that it could be loaded safely: {error}") from error
+        return name
+
+    def node(self, value: Any, path: str) -> dict[str, Any] | None:
+        """The node of a bare transformers model or tokenizer, as a strategy of its own kind may hold one; else None."""
+        if _is_a(value, "transformers.PreTrainedModel"):
+            if foreign_part(value):
+                raise UnsupportedError(f"{path} runs code that is not of transformers, and can't be kept.")
+            kept = self.write((value,), path)
+            return {"weights": kept, "class": type(value).__name__, "dtype": dtype_of(value)}
+        if _is_a(value, "transformers.PreTrainedTokenizerBase"):
+            return {"tokenizer": self.write((value,), path)}
+        return None
+
+
+def read_weights(kept: Kept, node: dict[str, Any]) -> Any:
+    """The model or tokenizer of a node that `Weights.node` made.
+
+    Raises
+    ------
+    InputError
+        When its folder could run anything, or its class is not one of transformers' models.
+    """
+    import torch
+    import transformers
+
+    from fewshot.models.local import place
+
+    folder = checked_folder(kept, node.get("weights") or node["tokenizer"])
+    if "tokenizer" in node:
+        return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    cls = getattr(transformers, str(node["class"]), None)
+    if not isinstance(cls, type) or not issubclass(cls, transformers.PreTrainedModel):
+        raise InputError(f"config.json names the class {node['class']!r}, which is not a model of transformers.")
+    dtype = getattr(torch, known_dtype(node["dtype"]))
+    model: Any = cls.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+    return model.to(place(None)).eval()
+
+
+def checked_folder(kept: Kept, name: Any) -> Path:
+    """A model's folder, in which nothing could run."""
+    files = kept.below(name)
+    folder: Path = kept.folder / name
+    check_model_folder(folder, files)
+    return folder
+
+
+def foreign_part(model: Any) -> str:
+    """The part of a model whose class is not of transformers or sentence-transformers, by name; or nothing."""
+    if _is_a(model, "sentence_transformers.SentenceTransformer"):
+        parts = [f"{type(part).__module__}.{type(part).__name__}" for part in model.children()]
+        return next((part for part in parts if not is_known_module(part)), "")
+    kind = type(model)
+    return "" if kind.__module__.startswith("transformers.models.") else f"{kind.__module__}.{kind.__name__}"
+
+
+def dtype_of(model: Any) -> str:
+    """The type that a torch model computes in."""
+    first = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+    return "float32" if first is None else str(first).removeprefix("torch.")
+
+
+def known_dtype(said: Any) -> str:
+    """A type that a model may be loaded in."""
+    if said not in ("float32", "float16", "bfloat16", "float64"):
+        raise InputError(f"config.json has a model of the type {said!r}, which none can be loaded in.")
+    return str(said)
+
+
+def _is_a(value: object, name: str) -> bool:
+    """Whether an object is of a library's class, asked without importing it."""
+    return any(f"{base.__module__.partition('.')[0]}.{base.__name__}" == name for base in type(value).__mro__)

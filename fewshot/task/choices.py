@@ -1,0 +1,298 @@
+"""Choices: what may fill the hole comes from each row itself, as in COPA and in multiple-choice questions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fewshot.errors import FewshotError, InputError, TemplateError, VerbalizerError
+from fewshot.models.base import FloatArray, Query, Scores
+from fewshot.task.parsing import CHOICE, HOLE, LABELS
+from fewshot.task.verbalizer import RowWords, TokenAggregation, Verbalizer
+
+if TYPE_CHECKING:
+    from fewshot.task.template import Row, Template
+
+__all__ = ["Choices", "as_choices", "check_choices", "is_absent", "texts_of"]
+
+_MISSING = ("NAType", "NaTType")  # pandas' own
+
+
+class Choices(Verbalizer):
+    r"""The verbalizer of a template whose rows bring their own choices: says how one choice is compared with another.
+
+    The template names the fields, ``choices: [choice1, choice2]`` or ``choices: field`` for one that holds a list of
+    texts. The classes are the numbers of the choices, from 0. A row may have fewer choices than another: what is
+    missing (None, NaN or blank) at the end is absent and has probability 0.
+
+    Parameters
+    ----------
+    token_aggregation : {"sum", "mean", "per-byte"}
+        What a choice's score is: its log-probability, that divided by its number of tokens, or by its UTF-8 bytes. Long
+        choices are improbable for their length alone, so the latter two suit choices of different lengths.
+    n_choices : int, optional
+        Most choices of a row, where one field holds them all. None: as many as a row of ``fit`` has. Give it where
+        ``fit`` may not see a row with all of them, as in the folds of a cross-validation.
+
+    Notes
+    -----
+    Dividing by the number of tokens is the "average log-likelihood" of Brown et al. (2020), "Language Models are
+    Few-Shot Learners"; by bytes it is the ``acc_norm`` of EleutherAI's lm-evaluation-harness. The other way to compare
+    choices of different lengths is ``Prompting(calibration="pmi")``.
+
+    Examples
+    --------
+    >>> from fewshot import Choices, Classifier, FakeLM
+    >>> lm = FakeLM(lambda query: [-0.5 * len(choice.split()) for choice in query.candidates])
+    >>> rows = [{"q": "Which is a colour?", "options": ["blue as the sea", "mud"]}, {"q": "And?", "options": ["red"]}]
+    >>> template = "---\nchoices: options\n---\n{{ q }} {{ label }}"
+    >>> Classifier(lm, template).fit(rows).predict_proba(rows).round(2).tolist()
+    [[0.18, 0.82], [1.0, 0.0]]
+    >>> Classifier(lm, template, Choices(token_aggregation="mean")).fit(rows).predict_proba(rows).round(2).tolist()
+    [[0.5, 0.5], [1.0, 0.0]]
+    """
+
+    per_row = True
+
+    def __init__(self, *, token_aggregation: TokenAggregation = "sum", n_choices: int | None = None) -> None:
+        super().__init__((), token_aggregation=token_aggregation)
+        if n_choices is not None and (not isinstance(n_choices, int | np.integer) or n_choices < 2):
+            raise VerbalizerError(f"n_choices must be an integer of at least 2, or None. Got {n_choices!r}.")
+        self.n_choices = None if n_choices is None else int(n_choices)
+        self.template: Template | None = None
+
+    def of(self, row: Row) -> RowWords:
+        """The choices of a row, as they are listed and, each once, as they are scored.
+
+        Raises
+        ------
+        InputError
+            When the row has no choice, more than there are classes, or one that is not text.
+        """
+        if self.template is None:
+            raise VerbalizerError("these choices belong to no template yet: fit a Classifier, or use choices_of")
+        texts = self.template.choices_of(row)
+        if self.n_choices is not None and len(texts) > self.n_choices:
+            raise InputError(
+                f"the row has {len(texts)} choices, and the classifier knows {self.n_choices} at most: fit it on rows "
+                f"with as many, or give their number, verbalizer=Choices(n_choices={len(texts)})"
+            )
+        return RowWords(texts, tuple(dict.fromkeys(texts)))
+
+    def table(
+        self, scores: Sequence[Scores], queries: Sequence[Query], rows: Sequence[Row] = ()
+    ) -> tuple[FloatArray, FloatArray]:
+        """Log-probabilities of each row's choices, -inf where one is absent, and the lengths to divide them by.
+
+        Both are of shape (n_texts, n_choices).
+        """
+        assert self.n_choices is not None
+        logprobs = np.full((len(scores), self.n_choices), -np.inf)
+        lengths = np.ones(logprobs.shape)
+        for i, (one, query, row) in enumerate(zip(scores, queries, rows, strict=True)):
+            texts = self.of(row).labels
+            at = [query.candidates.index(text) for text in texts]  # equal choices are scored once
+            logprobs[i, : len(texts)] = one.logprobs[at]
+            if self.token_aggregation == "mean":
+                lengths[i, : len(texts)] = one.n_tokens[at]
+            elif self.token_aggregation == "per-byte":
+                lengths[i, : len(texts)] = [len(text.encode("utf-8", "replace")) for text in texts]
+        return logprobs, lengths
+
+    def aggregate(self, logprobs: Any, n_tokens: Any) -> Any:
+        """Class scores, of shape (n_texts, n_choices), from what `table` returns."""
+        return logprobs / n_tokens
+
+    def __hash__(self) -> int:
+        return hash((self.token_aggregation, self.n_choices, self.template))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Choices) and self.__dict__ == other.__dict__
+
+    def __repr__(self) -> str:
+        given = [] if self.token_aggregation == "sum" else [f"token_aggregation={self.token_aggregation!r}"]
+        given += [] if self.n_choices is None else [f"n_choices={self.n_choices}"]
+        return f"Choices({', '.join(given)})"
+
+
+def as_choices(
+    verbalizer: Any, template: Template, rows: Sequence[Row] | None = None, labels: Sequence[Any] | None = None
+) -> Choices:
+    """Make the verbalizer of a template with choices, which knows their number, and check the rows and their labels.
+
+    Parameters
+    ----------
+    verbalizer : Choices or None
+        What the user passed.
+    template : Template
+    rows : sequence of rows, optional
+    labels : sequence, optional
+        The number of each row's right choice, None where it is not known; without rows, the classes.
+
+    Raises
+    ------
+    VerbalizerError
+        When the template names no choices, or label words were given as well.
+    InputError
+        When a row's choices or its label are not what they should be, which names the row, or the number of choices
+        is not known.
+    """
+    if template.choices is None:
+        raise VerbalizerError(
+            f"Choices() is for rows that bring their own choices, and {template} does not say where they are: write "
+            "'choices: [choice1, choice2]' (a field each) or 'choices: field' (a list of texts) into its front matter."
+        )
+    if verbalizer is not None and not isinstance(verbalizer, Choices):
+        raise VerbalizerError(
+            f"{template} takes what may fill the hole from each row, so there are no label words to give: leave "
+            f"verbalizer out, or say how choices are compared, Choices(token_aggregation='mean'). Got {verbalizer!r}."
+        )
+    given = Choices() if verbalizer is None else verbalizer
+    counts = [] if rows is None else _counts(_bound(given, template, given.n_choices), rows)
+    bound = _bound(given, template, _number(given, template, counts, labels if rows is None else None))
+    _check_labels(labels, counts if rows is not None else None, int(bound.n_choices or 0))
+    return bound
+
+
+def _bound(given: Choices, template: Template, n_choices: int | None) -> Choices:
+    bound = Choices(token_aggregation=given.token_aggregation, n_choices=n_choices)
+    bound.template = template
+    return bound
+
+
+def _counts(choices: Choices, rows: Sequence[Row]) -> list[int]:
+    """How many choices each row has."""
+    counts = []
+    for i, row in enumerate(rows):
+        try:
+            counts.append(len(choices.of(row).labels))
+        except FewshotError as error:
+            raise type(error)(f"Row {i}: {error}") from error.__cause__
+    return counts
+
+
+def _number(given: Choices, template: Template, counts: list[int], classes: Sequence[Any] | None) -> int:
+    """The number of classes."""
+    if not isinstance(template.choices, str):
+        n = len(template.choices or ())
+        if given.n_choices not in (None, n):
+            raise VerbalizerError(f"{template} names {n} choices, and Choices() says {given.n_choices}: leave it out.")
+        return n
+    if given.n_choices is not None:
+        return given.n_choices
+    if counts:
+        if max(counts) < 2:
+            raise InputError("No row has two choices, so there is nothing to choose: give at least one that has.")
+        return max(counts)
+    if classes is None:
+        raise InputError(
+            f"How many choices a row may have is not known: {template} takes them from a list. Give rows, fit(X), or "
+            "their numbers, fit(None, [0, 1, 2, 3]), or verbalizer=Choices(n_choices=4)."
+        )
+    return max(2, len(set(classes)))
+
+
+def _check_labels(labels: Sequence[Any] | None, counts: list[int] | None, n_choices: int) -> None:
+    """Refuse labels that are not numbers of choices, with rows of the row's own, else all of them."""
+    labels = [] if labels is None else labels
+    for i, label in enumerate(labels):
+        if label is not None and (not isinstance(label, int) or isinstance(label, bool)):
+            raise InputError(
+                f"y[{i}] is {label!r}: where rows bring their own choices, y is the number of the right one, an "
+                "integer from 0."
+            )
+    if counts is None:
+        if labels and sorted(set(labels)) != list(range(n_choices)):
+            raise InputError(
+                f"The classes are the numbers of the choices, {list(range(n_choices))}. Got {sorted(set(labels))}."
+            )
+        return
+    for i, label in enumerate(labels):
+        if label is not None and not 0 <= label < counts[i]:
+            raise InputError(f"y[{i}] is {label}, and row {i} has {counts[i]} choices, numbered from 0.")
+
+
+def check_choices(metadata: Mapping[str, Any]) -> None:
+    """Check what a front matter says of choices.
+
+    Raises
+    ------
+    TemplateError
+        When it is not a field or a list of at least two, or does not go with other keys.
+    """
+    names, form = metadata.get("choices"), metadata.get("choice")
+    if names is None:
+        if form is not None:
+            raise TemplateError("'choice' says how a choice is written, and no 'choices' say which fields have them.")
+        return
+    named = isinstance(names, str) or (isinstance(names, list) and len(names) > 1)
+    right = named and all(isinstance(name, str) and name.strip() for name in listed(names))
+    if not right or len(set(listed(names))) < len(listed(names)):
+        raise TemplateError(
+            f"'choices' must be a list of at least two fields, [choice1, choice2], or one field that holds a list of "
+            f"texts. Got {names!r}."
+        )
+    for key in ("words", "answers"):
+        if metadata.get(key) is not None:
+            raise TemplateError(f"A template has fixed label words or choices of each row: give {key!r} or 'choices'.")
+    if {HOLE, LABELS} & set(listed(names)):
+        raise TemplateError(f"'choices' names the hole or the list of label words, {names!r}: rename the field.")
+    if form is not None and (not isinstance(form, str) or CHOICE not in form):
+        raise TemplateError(f"'choice' must be text such as '{{{{ choice | lower }}}}'. Got {form!r}.")
+
+
+def listed(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    """One field or several as a tuple."""
+    return (names,) if isinstance(names, str) else tuple(names or ())
+
+
+def texts_of(row: Row, names: str | tuple[str, ...]) -> tuple[str, ...]:
+    """A row's choices, without those that are absent at the end.
+
+    Raises
+    ------
+    TemplateError
+        When the row lacks a field.
+    InputError
+        When it has no choice, or one that is not text.
+    """
+    fields = list(listed(names))
+    if not isinstance(row, Mapping):
+        raise TemplateError(
+            f"the choices stand in the field{'s' if len(fields) > 1 else ''} {', '.join(map(repr, fields))}, and the "
+            f"row is one {'text' if isinstance(row, str) else type(row).__name__}: pass a DataFrame or mappings"
+        )
+    for name in fields:
+        if name not in row:
+            raise TemplateError(
+                f"the row has no field {name!r} for a choice, it has {list(row)}: use template.rename, or set it to "
+                "None where a row has fewer choices"
+            )
+    values = [row[name] for name in fields]
+    if isinstance(names, str):
+        if isinstance(values[0], str | bytes) or not hasattr(values[0], "__iter__") or isinstance(values[0], Mapping):
+            raise InputError(f"the field {names!r} must be a list of texts. Got {values[0]!r:.60}")
+        values = list(values[0])
+    while values and is_absent(values[-1]):
+        values.pop()
+    if not values:
+        raise InputError(f"the row has no choice: its field{'s' if len(fields) > 1 else ''} {fields} hold no text")
+    for i, value in enumerate(values):
+        if is_absent(value):
+            raise InputError(
+                f"choice {i} is {value!r}, and later ones are there: only at the end may choices be absent"
+            )
+        if not isinstance(value, str):
+            raise InputError(f"choice {i} must be text. Got {type(value).__name__}: {value!r:.60}")
+    return tuple(str(value) for value in values)
+
+
+def is_absent(value: object) -> bool:
+    """Whether there is no choice: None, NaN, pandas' NA, or a blank text."""
+    if isinstance(value, str):
+        return not value.strip()
+    missing = value is None or type(value).__name__ in _MISSING
+    return missing or (isinstance(value, float) and math.isnan(value))
