@@ -330,7 +330,7 @@ def test_evaluate_prints_tables_with_intervals(monkeypatch, capsys, reviews):
     code, out, err = run(monkeypatch, capsys, "evaluate", reviews, "--shots", 0, "--strategy", "prompting")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0] == "learned from the class names alone"
+    assert lines[0] == "learned from no rows"
     assert lines[1] == "60 rows, 95 % intervals of 1000 resamples"
     assert re.fullmatch(r"accuracy  0\.800  0\.[67]\d\d  0\.[89]\d\d", lines[4])
     assert re.match(r"good +0\.800 +0\.800 +0\.800 +30 ", lines[-1])
@@ -369,7 +369,7 @@ def test_rows_are_held_out_or_come_from_another_file(monkeypatch, capsys, review
 
 def test_what_auto_chose_is_said(monkeypatch, capsys, reviews):
     out = run(monkeypatch, capsys, "evaluate", reviews, "--shots", 0)[1]
-    assert out.splitlines()[0] == "learned from the class names alone; chosen: Prompting(calibration='auto')"
+    assert out.splitlines()[0] == "learned from no rows; chosen: Prompting(calibration='auto')"
 
 
 def test_the_drawn_rows_are_balanced_and_those_of_fewer_are_among_those_of_more():
@@ -393,7 +393,7 @@ def test_compare_two_templates(monkeypatch, capsys, reviews):
     named = "'Text: {{ text }}\\\\n{{ label }}'"  # repr doubles the backslash
     assert f"{named} beats blind.jinja by 30.0 points [" in out
     assert re.search(rf"^{re.escape(named)} +0\.800  0\.[67]\d\d  0\.[89]\d\d$", out, re.MULTILINE)
-    assert "blind.jinja: learned from the class names alone\n" in out
+    assert "blind.jinja: learned from no rows\n" in out
 
 
 def test_compare_every_combination_and_more(monkeypatch, capsys, reviews):
@@ -417,7 +417,7 @@ def test_compare_by_number_of_rows_and_by_name(monkeypatch, capsys, reviews):
     arguments = ("compare", reviews, "--held-out", "0.5")
     out = run(monkeypatch, capsys, *arguments, "--shots", "0,4")[1]
     assert "4 shots: learned from 8 rows; chosen: " in out
-    assert "0 shots: learned from the class names alone; chosen: " in out
+    assert "0 shots: learned from no rows; chosen: " in out
     own = "own: shots=0 strategy='prompting()' words='good=good,bad=bad' template='{{ text }} {{ label }}'"
     named = ("--with", "names: shots=0 strategy=prompting", "--with", own, "--with", "calibrated:")
     once = ("--strategy", "prompting(calibration=batch)", "--seed", 1)
@@ -467,6 +467,26 @@ def test_classes_that_are_numbers_need_words(monkeypatch, capsys, tmp_path):
     code, out, _ = run(monkeypatch, capsys, *arguments, "--words", "0=bad,1=good")
     assert code == 0
     assert re.search(r"accuracy +1\.000", out)
+
+
+def test_rows_that_bring_their_own_choices(monkeypatch, capsys, tmp_path):
+    file, listed = tmp_path / "quiz.csv", tmp_path / "quiz.jsonl"
+    rows = [("good or bad", "good", "bad", 0), ("so bad", "good", "bad", 1), ("so good", "bad", "good", 1)] * 4
+    file.write_text("q,a,b,label\n" + "".join(f"{q},{a},{b},{label}\n" for q, a, b, label in rows))
+    listed.write_text("".join(json.dumps({"q": q, "o": [a, b], "label": i}) + "\n" for q, a, b, i in rows))
+    named, one = "---\nchoices: [a, b]\n---\n{{ q }} {{ label }}", "---\nchoices: o\n---\n{{ q }} {{ label }}"
+    zero = ("--shots", 0, "--strategy", "prompting", "--template")
+    for path, template in ((file, named), (listed, one)):
+        out = run(monkeypatch, capsys, "evaluate", path, *zero, template)[1]
+        assert re.search(r"accuracy +1\.000", out)
+        out = run(monkeypatch, capsys, "classify", path, "--strategy", "prompting", "--template", template, "--json")[1]
+        assert [json.loads(line)["prediction"] for line in out.splitlines()[:3]] == ["0", "1", "1"]
+        shown = ("--examples", path, "--strategy", "prompting(shots=2)", "--template", template)
+        assert run(monkeypatch, capsys, "classify", path, *shown)[0] == 0
+    file.write_text("q,a,b,label\nso good,good,bad,a\n")
+    code, _, err = run(monkeypatch, capsys, "evaluate", file, *zero, named)
+    assert code == 1
+    assert "row 0: the column 'label' must be the number of the right choice, from 0. Got 'a'." in err
 
 
 def test_rows_that_are_wrong_are_named(monkeypatch, capsys, tmp_path):

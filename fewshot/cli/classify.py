@@ -11,7 +11,7 @@ import typer
 
 from fewshot.cli import options as opt
 from fewshot.cli.app import AsJson, WrongUsage, command
-from fewshot.cli.data import classes_of, fields_of, inputs
+from fewshot.cli.data import by_number, classes_of, fields_of, inputs
 from fewshot.cli.files import check_output, read, writer, written
 from fewshot.cli.setups import Setup
 from fewshot.errors import InputError
@@ -70,27 +70,28 @@ def classify(
     """Add a prediction and its probability to every row.
 
     Without labelled examples the classes come from --labels, from --words, or from a template that brings its label
-    words.
+    words. Where the rows bring their own choices, the prediction is the number of one, from 0.
     """
     setup = Setup(model, template, strategy, None, words)
     setup.check()
     check_output(output)
     names = opt.as_names(labels)
     known, shape, _ = setup.parts()
-    if not names and not examples and not known:
+    choices = by_number([shape])
+    if not names and not examples and not known and not choices:
         raise WrongUsage("Give the classes: --labels a,b,c, or --examples FILE with a label column.")
     rows = read(file)
     fields = fields_of([shape], text_column)
+    texts = inputs(rows, file, fields)
     if examples:
         shown = read(examples)
-        y = classes_of(shown, examples, label_column)
-        extra = set(names) - set(y)
+        y = classes_of(shown, examples, label_column, choices)
+        extra = set(names) - set(map(str, y))
         if extra:
             raise InputError(f"The labels {sorted(extra)} have no example in {str(examples)!r}.")
         clf = setup.classifier(seed, sorted(set(y))).fit(inputs(shown, examples, fields), y)
-    else:
-        clf = setup.classifier(seed, names).fit(None, names or None)
-    texts = inputs(rows, file, fields)
+    else:  # choices in a list are counted over the rows
+        clf = setup.classifier(seed, names).fit(texts if choices else None, names or None)
     suffix = ".jsonl" if as_json else (output or file).suffix
     with written(output) as stream:
         write = writer(stream, rows, ["prediction", "probability"], suffix)

@@ -14,7 +14,7 @@ from fewshot.errors import InputError
 if TYPE_CHECKING:
     from fewshot.task.template import Template
 
-__all__ = ["Data", "Source", "check_share", "classes_of", "fields_of", "inputs", "labelled"]
+__all__ = ["Data", "Source", "by_number", "check_share", "classes_of", "fields_of", "inputs", "labelled"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Data:
     """Rows and their classes."""
 
     X: list[Any]
-    y: list[str]
+    y: list[Any]
 
     def take(self, rows: Sequence[int]) -> Data:
         """Some of the rows, in that order."""
@@ -79,20 +79,31 @@ def inputs(rows: Rows, path: Path, fields: Mapping[str, str]) -> list[Any]:
     return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
-def classes_of(rows: Rows, path: Path, name: str) -> list[str]:
-    """The class of each row, as text."""
-    found = []
+def by_number(templates: Sequence[Template | None]) -> bool:
+    """Whether rows bring their own choices, so that a class is the number of one."""
+    return any(template is not None and template.choices is not None for template in templates)
+
+
+def classes_of(rows: Rows, path: Path, name: str, numbers: bool = False) -> list[Any]:
+    """The class of each row, as text, or where rows bring their own choices as the number of the right one."""
+    found: list[Any] = []
     for i, value in enumerate(column(rows, path, name, "--label-column")):
         if value is None or not str(value).strip():
             raise InputError(f"{str(path)!r}, row {i}: the column {name!r} is empty. Label the row, or drop it.")
-        found.append(str(value))
+        if numbers and not str(value).strip().isdecimal():
+            raise InputError(
+                f"{str(path)!r}, row {i}: the column {name!r} must be the number of the right choice, from 0. Got "
+                f"{value!r}."
+            )
+        found.append(int(value) if numbers else str(value))
     return found
 
 
-def labelled(path: Path, fields: Mapping[str, str], label_column: str) -> Data:
+def labelled(path: Path, templates: Sequence[Template | None], text_column: str | None, label_column: str) -> Data:
     """Read a file of labelled rows."""
+    fields = fields_of(templates, text_column)
     rows = read(path)
-    return Data(inputs(rows, path, fields), classes_of(rows, path, label_column))
+    return Data(inputs(rows, path, fields), classes_of(rows, path, label_column, by_number(templates)))
 
 
 def check_share(share: float) -> None:
@@ -132,10 +143,9 @@ class Source:
         InputError
             When a part of the rows would lack a class.
         """
-        fields = fields_of(templates, self.text_column)
-        data = labelled(self.file, fields, self.label_column)
+        data = labelled(self.file, templates, self.text_column, self.label_column)
         if self.test is not None:
-            return data, labelled(self.test, fields, self.label_column)
+            return data, labelled(self.test, templates, self.text_column, self.label_column)
         if self.share is None:
             return data, data
         from sklearn.model_selection import train_test_split

@@ -10,7 +10,7 @@ import typer
 
 from fewshot.cli import options as opt
 from fewshot.cli.app import AsJson, WrongUsage, command
-from fewshot.cli.data import Data, Source, check_share, fields_of, labelled
+from fewshot.cli.data import Data, Source, check_share, labelled
 from fewshot.cli.setups import Setup, setups
 from fewshot.errors import InputError
 
@@ -154,7 +154,7 @@ def learning_curve(
     _check_picture(picture)
     for setup in named.values():
         setup.check(max(sizes, default=0))
-    data = labelled(file, fields_of([setup.parts()[1] for setup in named.values()], text_column), label_column)
+    data = labelled(file, [setup.parts()[1] for setup in named.values()], text_column, label_column)
     from fewshot.evaluation import learning_curve as measure
 
     classes = sorted(set(data.y))
@@ -203,7 +203,11 @@ def _rows(named: Mapping[str, Setup], source: Source) -> tuple[Data, Data]:
 def _fitted(setup: Setup, given: Data, tested: Data, seed: int) -> Classifier:
     if setup.shots == 0:
         classes = sorted({*given.y, *tested.y})
-        return setup.classifier(seed, classes).fit(None, classes)
+        clf = setup.classifier(seed, classes)
+        choices = getattr(clf.template, "choices", None)
+        if choices is not None:  # the classes are numbers: as many as there are fields, or else all up to the largest
+            classes = list(range(max(len(choices) if isinstance(choices, tuple) else 2, classes[-1] + 1)))
+        return clf.fit(None, classes)
     drawn = given.drawn(setup.shots, seed)
     return setup.classifier(seed, sorted(set(drawn.y))).fit(drawn.X, drawn.y)
 
@@ -211,7 +215,7 @@ def _fitted(setup: Setup, given: Data, tested: Data, seed: int) -> Classifier:
 def _learned(setup: Setup, clf: Classifier, given: Data) -> str:
     """What it learned from, and what was chosen where there was a choice."""
     if setup.shots == 0:
-        rows = "the class names alone"
+        rows = "no rows"
     else:
         rows = f"{len(given.y) if setup.shots is None else setup.shots * len(set(given.y))} rows"
     return f"learned from {rows}" + (f"; chosen: {clf.report_.chosen}" if clf.report_ is not None else "")

@@ -110,12 +110,12 @@ class Setup:
             words = {str(name): own for name, own in template.words.items()}
         return words, template, as_strategy(self.strategy)
 
-    def classifier(self, seed: int, classes: Sequence[str] = ()) -> Classifier:
+    def classifier(self, seed: int, classes: Sequence[Any] = ()) -> Classifier:
         """The classifier, not fitted."""
         from fewshot.classifier import Classifier
 
         words, template, strategy = self.parts()
-        if words is None and classes and all(_NUMBER.fullmatch(name) for name in classes):
+        if words is None and classes and all(isinstance(name, str) and _NUMBER.fullmatch(name) for name in classes):
             example = ",".join(f"{name}=..." for name in list(classes)[:2])
             raise InputError(
                 f"The classes {list(classes)[:5]} are numbers, not names that a model could know. Give their words: "
