@@ -57,7 +57,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Sorted classes; when multi-label, in the order of the columns of y.
+        Sorted classes; when multi-label, in the order of the columns of y; the numbers of the choices, from 0, where
+        the template takes these from each row.
     multi_label_ : bool
         Whether a text may have several labels.
     model_, template_, verbalizer_, strategy_ : objects

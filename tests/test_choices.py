@@ -398,6 +398,8 @@ def test_a_template_and_a_verbalizer_are_pickled_and_compared():
     assert Choices() != Verbalizer(())
     assert repr(Choices(token_aggregation="mean", n_choices=3)) == "Choices(token_aggregation='mean', n_choices=3)"
     assert repr(Choices()) == "Choices()"
+    with pytest.raises(VerbalizerError, match="belong to no template yet"):
+        Choices().of(COPA[0])
 
 
 def test_an_absent_choice_is_not_defined():
@@ -609,6 +611,15 @@ def test_every_kind_of_model_is_asked_like_any_query(name):
         mass = clf.label_mass(QUIZ)
         assert mass.shape == (6,)
         assert ((mass > 0) & (mass <= 1)).all()
+
+
+@pytest.mark.parametrize("name", ["bert", "t5"])
+def test_choices_that_are_one_to_the_model_are_named_with_their_row(name):
+    template = "---\nchoices: options\n---\n{{ q }} It was {{ label }}"
+    clf = classifier(template, model=load_tiny(name)).fit(QUIZ)
+    same = ["Great", "great"] if name == "bert" else ["great", " great"]
+    with pytest.raises(InputError, match=r"Row 2: .* are the same tokens to this model"):
+        clf.predict([*QUIZ[:2], {"q": "How was it?", "options": same}])
 
 
 def test_a_cache_serves_rows_and_their_priors(tmp_path):

@@ -121,7 +121,7 @@ class Asking:
         if not is_window(self.model):
             return [(Fitted(p, len(c) - 1, 0), c) for p, c in zip(prompts, contexts, strict=True)]
         asked = list(zip(prompts, [own.candidates for own in words], contexts, strict=True))
-        sizes = self.model.lengths([prompt.query(answers, turns[-1], self.kind) for prompt, answers, turns in asked])
+        sizes = self._lengths([prompt.query(answers, turns[-1], self.kind) for prompt, answers, turns in asked])
         fitted = []
         for i, ((prompt, answers, turns), size) in enumerate(zip(asked, sizes, strict=True)):
             with at_row(i):
@@ -130,6 +130,18 @@ class Asking:
         if warn:
             _warn_of_cuts(fitted, self.model.limit)
         return fitted
+
+    def _lengths(self, queries: Sequence[Query]) -> IntArray:
+        """Their tokens; where rows bring their own choices, the row is named whose choices are one to the model."""
+        try:
+            return self.model.lengths(queries)  # type: ignore[no-any-return]
+        except ValueError:
+            for i, query in enumerate(queries if self.task.verbalizer.per_row else ()):
+                try:
+                    self.model.lengths([query])
+                except ValueError as error:
+                    raise InputError(f"Row {i}: {error}") from error
+            raise
 
     def queries(self, X: Sequence[Row], warn: bool = True) -> list[Query]:
         """The questions, one a row."""

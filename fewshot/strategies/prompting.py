@@ -48,7 +48,8 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
     calibration : {"contextual", "domain-context", "pmi", "batch", "learned", "auto"} or Prior, optional
         What the model says of every text alike is taken out of its scores (see `fewshot.calibration`). "contextual" and
         "pmi" need no text, "domain-context" and "batch" learn from the texts of ``fit``, labelled or not, "learned"
-        from labels. "auto" chooses among them.
+        from labels. "auto" chooses among them. Where rows bring their own choices, it is "contextual" or "pmi", asked
+        once a row.
     order : {"as is", "interleaved", "nearest last", "lowest bias"}, optional
         How the demonstrations follow one another. "lowest bias" tries some orders on other texts of ``fit`` and takes
         the one under which the model's answers favour no class: GlobalE of Lu et al. (2022), "Fantastically Ordered

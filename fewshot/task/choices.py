@@ -61,7 +61,7 @@ class Choices(Verbalizer):
         super().__init__((), token_aggregation=token_aggregation)
         if n_choices is not None and (not isinstance(n_choices, int | np.integer) or n_choices < 2):
             raise VerbalizerError(f"n_choices must be an integer of at least 2, or None. Got {n_choices!r}.")
-        self.n_choices = n_choices
+        self.n_choices = None if n_choices is None else int(n_choices)
         self.template: Template | None = None
 
     def of(self, row: Row) -> RowWords:
@@ -72,7 +72,8 @@ class Choices(Verbalizer):
         InputError
             When the row has no choice, more than there are classes, or one that is not text.
         """
-        assert self.template is not None
+        if self.template is None:
+            raise VerbalizerError("these choices belong to no template yet: fit a Classifier, or use choices_of")
         texts = self.template.choices_of(row)
         if self.n_choices is not None and len(texts) > self.n_choices:
             raise InputError(
