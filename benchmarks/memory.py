@@ -51,7 +51,11 @@ def main() -> None:
     warnings.simplefilter("ignore", FewshotWarning)
     what = sys.argv[1] if len(sys.argv) > 1 else "embedded"
     if what == "embedded":
-        model, X, strategy = "embedded:masked", texts(5000, 40), FineTuning(steps=20)
+        model, X, strategy = (
+            "embedded:masked",
+            texts(5000, 40),
+            FineTuning(steps=10, early_stopping=False, calibration=None),
+        )
     else:
         model, X = causal(), texts(16, 90)
         strategy = FineTuning(parameters=LoRA(), steps=2, batch_size=8, calibration=None)
