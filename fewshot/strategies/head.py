@@ -217,12 +217,12 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         classes = targets.argmax(axis=1)
         groups = np.unique(Z.round(9), axis=0, return_inverse=True)[1].ravel()
         n_groups = int(groups.max()) + 1
-        if n_groups == len(Z):
+        if len(set(zip(groups.tolist(), classes.tolist(), strict=True))) == n_groups:
             split: Iterator[Any] = StratifiedKFold(n, shuffle=True, random_state=rng).split(targets, classes)
             return split
         if n_groups < 2:
             return iter(())
-        # the same sample twice, as one with a soft label is: never on both sides
+        # the same sample in several classes, as one with a soft label is: never on both sides
         split = StratifiedGroupKFold(min(n, n_groups), shuffle=True, random_state=rng).split(targets, classes, groups)
         return split
 
