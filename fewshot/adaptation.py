@@ -7,12 +7,11 @@ to the same weights, bit for bit.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import hashlib
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -26,8 +25,9 @@ from fewshot.checkpoints import RunFolder
 from fewshot.errors import InputError, UnsupportedError
 from fewshot.models.base import IntArray, kind_of
 from fewshot.models.loading import load
-from fewshot.models.local import LocalModel, native_dtype, progress
+from fewshot.models.local import LocalModel, progress
 from fewshot.models.recipe import Recipe
+from fewshot.models.trainable import as_for_training, rate_share
 from fewshot.objective import Objective
 from fewshot.rows import as_texts
 
@@ -143,7 +143,8 @@ def adapt(
     said = hashlib.blake2b("\0".join(texts).encode("utf-8", "replace"), digest_size=16).hexdigest()
     place = RunFolder(folder, settings | {"model": lm.fingerprint, "texts": said})
     run = _Run(lm, texts, settings)
-    with _as_for_training(run.model):
+    run.model.requires_grad_(True)
+    with as_for_training(run.model):
         history = run.train(place)
     run.model.to(next(lm.model.parameters()).dtype)
     place.finish(run.model, lm.tokenizer)
@@ -208,22 +209,6 @@ def _check_numbers(settings: dict[str, Any]) -> None:
         raise InputError(f"sampled_words must be at least 1, or None. Got {settings['sampled_words']!r}.")
 
 
-@contextlib.contextmanager
-def _as_for_training(model: Any) -> Iterator[None]:
-    """Without dropout, and with the attention that trains fastest.
-
-    In bfloat16 on a CPU the fused attention's backward pass takes twice the time of plain attention's.
-    """
-    attention = model.config._attn_implementation
-    model.eval().requires_grad_(True)
-    if model.device.type == "cpu" and native_dtype(torch.bfloat16, model.device):
-        model.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(attention)
-
-
 class _Run:
     """The text as blocks, an own copy of the model, and the loop."""
 
@@ -256,7 +241,7 @@ class _Run:
             bar.update(start)
             for step in range(start, self.steps):
                 for group in self.optimizer.param_groups:
-                    group["lr"] = self.settings["learning_rate"] * self.pace(step)
+                    group["lr"] = self.settings["learning_rate"] * rate_share(step, self.steps, warm=0.06)
                 recent.append(self.lm.within_memory(partial(self.gradients, step)))
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
                 self.optimizer.step()
@@ -275,11 +260,6 @@ class _Run:
                         optimizer=self.optimizer.state_dict(),
                     )
         return history
-
-    def pace(self, step: int) -> float:
-        """The share of the learning rate that a step takes: linear warm-up, then linear decay."""
-        warm = max(1, round(0.06 * self.steps))
-        return min((step + 1) / warm, (self.steps - step) / max(1, self.steps - warm))
 
     def step_blocks(self, step: int) -> IntArray:
         """The blocks of a step; every pass over the text has its own order."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -188,12 +188,11 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """The labels; None for unlabelled rows, where the strategy has a use for them."""
         if n is None or not getattr(strategy, "takes_unlabelled", False):
             return as_labels(y, n)
-        classes = self.verbalizer if isinstance(self.verbalizer, Mapping) else getattr(self.verbalizer, "classes", None)
-        if -1 in (classes or ()):  # a class like any other
-            return as_labels(y, n, unlabelled=True)
-        if isinstance(y, Iterable) and not isinstance(y, str | bytes | Mapping | Set):
-            y = [None if type(value) is int and value == -1 else value for value in getattr(y, "tolist", lambda: y)()]
-        return as_labels(y, n, unlabelled=True)
+        words = self.verbalizer
+        if words is None and self.template:
+            words = as_template(self.template[0] if isinstance(self.template, list | tuple) else self.template).words
+        named = words if isinstance(words, Mapping) else getattr(words, "classes", None) or ()
+        return as_labels(y, n, unlabelled=[None] if -1 in named else [None, -1])
 
     def _templates(self, model: Any, multi_label: bool) -> list[Template]:
         if self.template is None:

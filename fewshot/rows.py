@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,7 @@ def _records(X: Any) -> list[Any]:
     return [str(row) if isinstance(row, np.str_) else row for row in X]
 
 
-def as_labels(y: Any, n: int | None = None, *, unlabelled: bool = False) -> list[Any]:
+def as_labels(y: Any, n: int | None = None, *, unlabelled: Sequence[Any] = ()) -> list[Any]:
     """Turn y into a list of plain Python labels, as many as there are rows.
 
     Parameters
@@ -92,8 +92,8 @@ def as_labels(y: Any, n: int | None = None, *, unlabelled: bool = False) -> list
     y : list, array or Series
     n : int, optional
         The number of rows.
-    unlabelled : bool
-        Whether None is allowed, and stands for a row without a label.
+    unlabelled : sequence
+        What marks a row without a label; it comes back as None.
 
     Raises
     ------
@@ -112,6 +112,7 @@ def as_labels(y: Any, n: int | None = None, *, unlabelled: bool = False) -> list
     labels = [value.item() if isinstance(value, np.generic) else value for value in y]
     if n is not None and len(labels) != n:
         raise InputError(f"X has {n} rows and y has {len(labels)}: they must be of one length.")
+    labels = [None if any(type(v) is type(m) and v == m for m in unlabelled) else v for v in labels]
     for i, value in enumerate(labels):
         if value is None and unlabelled:
             continue

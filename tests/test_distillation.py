@@ -72,6 +72,13 @@ class TestRows:
         assert clf.predict(NEW).tolist() == [1, -1]
         assert clf.strategy_.soft_labels_.shape == (2, 2)
 
+    def test_minus_one_is_a_class_where_the_template_names_it(self):
+        source = f"---\nwords: {{-1: bad, 1: good}}\n---\n{SOURCE}"
+        clf = Classifier(FakeLM(knows), source, None, Distillation(Prompting(), encoder=HashEncoder()))
+        clf.fit(X, [1, -1, None, None, *[1, -1] * 4])
+        assert clf.predict(NEW).tolist() == [1, -1]
+        assert clf.strategy_.soft_labels_.shape == (2, 2)
+
     def test_nan_is_an_error_and_says_what_marks_a_row(self):
         with pytest.raises(InputError, match=r"y\[1\] is nan: None, not NaN, marks an unlabelled row"):
             distilled().fit(X[:3], ["good", float("nan"), None])

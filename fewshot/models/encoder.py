@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import copy
 import itertools
 import threading
 from collections import OrderedDict
@@ -21,6 +20,7 @@ from fewshot.models.base import SCORING_VERSION, FloatArray, IntArray, Kind, Que
 from fewshot.models.local import batches, digest, progress
 from fewshot.models.recipe import Recipe, reload
 from fewshot.models.tokens import PlainTokenizer, as_text
+from fewshot.models.trainable import sharing_copy
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -232,8 +232,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         The numbers of the ``fixed`` parameters are shared with this model instead of copied: nobody may change them.
         """
-        shared: dict[int, Any] = {id(p): type(p)(p.detach(), requires_grad=False) for p in fixed}
-        return type(self)(copy.deepcopy(self.model, shared), cache_bytes=self.cache_bytes, windows=self.windows)
+        return type(self)(sharing_copy(self.model, fixed), cache_bytes=self.cache_bytes, windows=self.windows)
 
     def save(self, folder: str | Path) -> None:
         """Write an ordinary sentence-transformers folder, which `load` takes."""

@@ -22,6 +22,7 @@ from fewshot.models.tokens import PlainTokenizer, as_text
 
 __all__ = [
     "LocalModel",
+    "autocast",
     "batches",
     "chunks",
     "digest",
@@ -63,6 +64,11 @@ def native_dtype(dtype: torch.dtype, device: torch.device) -> bool:
     if dtype == torch.bfloat16:
         return bool(has.get("amx_bf16") or has.get("avx512_bf16"))
     return bool(dtype == torch.float16 and has.get("amx_fp16"))
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """Compute a forward pass in bfloat16, where the hardware does so itself."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=native_dtype(torch.bfloat16, device))
 
 
 def settle_dtype(model: torch.nn.Module, dtype: str, device: torch.device) -> None:

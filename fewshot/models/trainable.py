@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -14,7 +14,7 @@ import torch
 from fewshot.errors import UnsupportedError
 from fewshot.models.local import native_dtype
 
-__all__ = ["LoRA", "Parameters", "as_for_training", "own_copy", "seeded", "sharing_copy"]
+__all__ = ["LoRA", "Parameters", "as_for_training", "own_copy", "rate_share", "seeded", "sharing_copy"]
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,16 @@ class LoRA:
 Parameters = Literal["all", "bias"] | LoRA
 
 
-def sharing_copy(model: Any, own: Callable[[str], bool]) -> Any:
-    """A copy whose parameters with these names are its own, while the numbers of all others are shared.
-
-    Nobody may change what is shared.
-    """
-    shared = {
-        id(p): torch.nn.Parameter(p.detach(), requires_grad=False)
-        for name, p in model.named_parameters()
-        if not own(name)
-    }
+def sharing_copy(model: Any, fixed: Iterable[Any]) -> Any:
+    """A copy of a module that shares the numbers of these parameters with it: nobody may change them."""
+    shared: dict[int, Any] = {id(p): type(p)(p.detach(), requires_grad=False) for p in fixed}
     return copy.deepcopy(model, shared)
+
+
+def rate_share(step: int, steps: int, warm: float = 0.1) -> float:
+    """The share of the learning rate that a step takes: it rises over the first steps, and falls linearly to 0."""
+    rising = max(1, round(warm * steps))
+    return min((step + 1) / rising, (steps - step) / max(1, steps - rising))
 
 
 def own_copy(model: Any, parameters: Parameters, *, fresh: tuple[str, ...] = ()) -> tuple[Any, Callable[[], Any]]:
@@ -91,7 +90,7 @@ def own_copy(model: Any, parameters: Parameters, *, fresh: tuple[str, ...] = ())
     """
     dtype = next(model.parameters()).dtype
     if isinstance(parameters, LoRA):
-        copied = sharing_copy(model, lambda name: name in fresh)
+        copied = sharing_copy(model, (p for name, p in model.named_parameters() if name not in fresh))
         own = [p for name, p in copied.named_parameters() if name in fresh]
         adapted = _adapted(copied.base_model, parameters)
         for p in own:
@@ -102,8 +101,6 @@ def own_copy(model: Any, parameters: Parameters, *, fresh: tuple[str, ...] = ())
             return copied.eval().requires_grad_(True)
 
         return copied, merge
-    if parameters not in ("all", "bias"):
-        raise ValueError(f"parameters must be 'all', 'bias' or LoRA(...). Got {parameters!r}.")
 
     def trained(name: str) -> bool:
         return parameters == "all" or name in fresh or name.rpartition(".")[2] == "bias"
@@ -112,7 +109,7 @@ def own_copy(model: Any, parameters: Parameters, *, fresh: tuple[str, ...] = ())
         raise UnsupportedError(
             f"{type(model).__name__} has no parameters named bias: use parameters='all' or LoRA(...)."
         )
-    copied = sharing_copy(model, trained).float()
+    copied = sharing_copy(model, (p for name, p in model.named_parameters() if not trained(name))).float()
     for name, p in copied.named_parameters():
         p.requires_grad_(trained(name))
     return copied, lambda: copied.to(dtype).eval().requires_grad_(True)
@@ -149,15 +146,14 @@ def seeded(seed: int) -> Iterator[None]:
 def as_for_training(model: Any) -> Iterator[None]:
     """Without dropout, and with the attention that trains fastest.
 
-    On a CPU the fused attention's backward pass takes longer than plain attention's (`benchmarks/finetuning.py`).
+    In bfloat16 on a CPU the fused attention's backward pass takes twice the time of plain attention's; in float32 they
+    are alike (`benchmarks/training_step.py`).
     """
     attention = model.config._attn_implementation
     model.eval()
-    if model.device.type == "cpu" and attention != "eager":
+    if model.device.type == "cpu" and native_dtype(torch.bfloat16, model.device):
         model.set_attn_implementation("eager")
-    native = native_dtype(torch.bfloat16, model.device)
     try:
-        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=native):
-            yield
+        yield
     finally:
         model.set_attn_implementation(attention)

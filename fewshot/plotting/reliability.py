@@ -139,8 +139,7 @@ class ReliabilityDisplay:
 
     @classmethod
     def _of(cls, p: Predictions, bins: int, name: str | None) -> Self:
-        right = p.probabilities.argmax(axis=1) == p.targets
-        return cls(*binned(p.probabilities.max(axis=1), right, bins), name)
+        return cls(*binned(p.probabilities.max(axis=1), p.right, bins), name)
 
     def plot(self, ax: Axes | None = None, *, name: str | None = None, **kwargs: Any) -> Self:
         """Draw it, with 95 % intervals of the accuracies.

@@ -210,7 +210,7 @@ def _finetuned(
         texts, labels = [X[i] for i in rows], [y[i] for i in rows]
 
     def one() -> None:
-        FineTuning(objective, steps=1, early_stopping=False).fit(task, model, texts, labels, random_state=seed)
+        FineTuning(objective, steps=1).fit(task, model, texts, labels, random_state=seed)
 
     steps = folds * n_steps(len(rows) * (folds - 1) // folds) + n_steps(len(X))
     if not budget.allows("fine-tuning", one, steps):
@@ -302,10 +302,11 @@ def _for_encoder(
 
     if len(choices) > 2 and not budget.allows("tuning the encoder", one, Contrastive().steps * (1 + folds / 4)):
         del choices["tuned encoder, label names"]
-        reasons += budget.reasons
     if not folds:
-        chosen = names if reasons else tuned
-        return chosen, Report(repr(chosen), (*reasons, "a class has a single row: nothing can be compared"))
+        chosen = tuned if len(choices) > 2 else names
+        return chosen, Report(
+            repr(chosen), (*reasons, *budget.reasons, "a class has a single row: nothing can be compared")
+        )
     tried = {name: tried for name, (_, tried) in choices.items()}
     candidates = _candidates(
         tried, task, model, X=X, y=y, rows=rows, folds=folds, seed=seed, sample_weight=sample_weight
@@ -314,9 +315,7 @@ def _for_encoder(
     chosen = choices[best.name][0]
     reasons.append(f"{why} ({len(rows)} held-out examples, {folds} folds)")
     if sample_weight is None:
-        known = len(budget.reasons)
         more = _finetuned("head", budget, task, model, X=X, y=y, rows=rows, folds=folds, seed=seed)
-        reasons += budget.reasons[known:]
         candidates += more
         for head in more:
             gain, error = _gap(head, best, targets[rows])
@@ -326,7 +325,7 @@ def _for_encoder(
                 f"held-out accuracy {head.accuracy:.3f} of a fine-tuned classification layer, which wins where it is "
                 f"ahead by more than a standard error ({error:.3f})"
             )
-    return chosen, Report(repr(chosen), tuple(reasons), candidates, rows, folds)
+    return chosen, Report(repr(chosen), (*reasons, *budget.reasons), candidates, rows, folds)
 
 
 def _best(candidates: Sequence[Candidate], targets: IntArray) -> tuple[Candidate, str]:

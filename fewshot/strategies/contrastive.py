@@ -15,6 +15,7 @@ from fewshot.models.base import FloatArray, IntArray
 from fewshot.models.encoder import SentenceEncoder
 from fewshot.models.local import progress
 from fewshot.models.tail import Batch, Tail
+from fewshot.models.trainable import rate_share
 
 __all__ = ["Contrastive", "pair_loss"]
 
@@ -119,7 +120,7 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
         with progress(steps, "Tuning") as bar:
             for step in range(steps):
                 for group in optimizer.param_groups:
-                    group["lr"] = self.learning_rate * _pace(step, steps)
+                    group["lr"] = self.learning_rate * rate_share(step, steps)
                 optimizer.zero_grad()
                 if whole is None:
                     drawn = np.concatenate([_drawn(classes[:n], self.batch_size, rng), np.arange(n, len(texts))])
@@ -205,12 +206,6 @@ def _gradients(tail: Tail, batches: list[Batch], classes: IntArray, weights: Flo
         for batch, pull in zip(batches, pulls, strict=True):
             tail.vectors(batch).backward(pull)  # type: ignore[no-untyped-call]
     return loss.item()
-
-
-def _pace(step: int, steps: int) -> float:
-    """The share of the learning rate that a step takes."""
-    warm = max(1, round(0.1 * steps))
-    return min((step + 1) / warm, (steps - step) / max(1, steps - warm))
 
 
 def _drawn(classes: IntArray, size: int, rng: np.random.RandomState) -> IntArray:

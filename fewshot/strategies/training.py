@@ -18,15 +18,14 @@ from torch.nn import functional
 
 from fewshot.errors import UnsupportedError
 from fewshot.models.base import FloatArray, IntArray
-from fewshot.models.local import batches, progress
-from fewshot.models.trainable import as_for_training
+from fewshot.models.local import autocast, batches, progress
+from fewshot.models.trainable import as_for_training, rate_share
 
 __all__ = ["Examples", "Pace", "TrainingStep", "train"]
 
 #: Tokens of the parts of a step that follow one another, texts of like length together. Smaller parts hold less padding
 #: and need less memory; each adds up the gradient of all word embeddings once more.
-PART_TOKENS = {"cpu": 1024}
-PART_TOKENS_ELSEWHERE = 4096
+PART_TOKENS, GPU_PART_TOKENS = 1024, 4096
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,7 @@ class Pace:
 
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
-        warm = max(1, round(0.1 * self.steps))
-        return self.learning_rate * min((step + 1) / warm, (self.steps - step) / max(1, self.steps - warm))
+        return self.learning_rate * rate_share(step, self.steps)
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,6 @@ def train(
     optimizer = torch.optim.AdamW(groups, lr=pace.learning_rate, fused=True)
     seen = np.setdiff1d(np.arange(len(examples.sizes)), held_out)
     order = _endless(seen, rng)
-    part = PART_TOKENS.get(model.device.type, PART_TOKENS_ELSEWHERE)
     every = max(1, math.ceil(pace.steps / pace.measurements))
     history: list[TrainingStep] = []
     best, best_loss, worse, losses = None, math.inf, 0, []
@@ -133,7 +130,7 @@ def train(
                 group["lr"] = pace.rate(step)
             optimizer.zero_grad()
             rows = np.array([next(order) for _ in range(min(pace.batch_size, len(seen)))], dtype=np.int64)
-            loss = _loss(scores, examples, rows, part_tokens=part, backward=True)
+            loss = _loss(scores, examples, rows, model.device, backward=True)
             if not math.isfinite(loss):
                 raise UnsupportedError(
                     f"The loss became {loss} in step {step + 1} of {pace.steps}, at the learning rate "
@@ -150,7 +147,7 @@ def train(
             held = math.nan
             if len(held_out):
                 with torch.no_grad():
-                    held = _loss(scores, examples, held_out, part_tokens=part, backward=False)
+                    held = _loss(scores, examples, held_out, model.device, backward=False)
                 if held < best_loss:
                     best, best_loss, worse = _state(model), held, 0
                 else:
@@ -165,13 +162,20 @@ def train(
 
 
 def _loss(
-    scores: Callable[[IntArray], torch.Tensor], examples: Examples, rows: IntArray, *, part_tokens: int, backward: bool
+    scores: Callable[[IntArray], torch.Tensor],
+    examples: Examples,
+    rows: IntArray,
+    device: torch.device,
+    *,
+    backward: bool,
 ) -> float:
     """Weighted mean cross-entropy of some examples, part by part, and its gradients."""
     total, whole = 0.0, float(examples.weights[rows].sum())
+    part_tokens = PART_TOKENS if device.type == "cpu" else GPU_PART_TOKENS
     for part in batches(examples.sizes[rows].tolist(), part_tokens):
         own = rows[part]
-        logs = functional.log_softmax(scores(own), dim=-1)
+        with autocast(device):
+            logs = functional.log_softmax(scores(own).float(), dim=-1)
         wanted = torch.from_numpy(examples.targets[own] * examples.weights[own, None] / whole)
         loss = -(wanted.to(logs) * logs).sum()
         if backward:
