@@ -8,6 +8,9 @@ each class in sorted order; the test rows ``test.sample(min(600, n), random_stat
 of the training set. "calibrated" and "distilled" are given no label at all. FILE keeps one line a fit, and what is in
 it is not run again. rte is shown and not part of the means.
 
+To settle constants, ``--rows-from train`` judges on training rows, and a method of `FineTuning` may name its learning
+rate: ``--methods "prompt at 5e-5"``.
+
 The peer ("Trainer") is `AutoModelForSequenceClassification` on the exported body with the Trainer's own loop and
 defaults, at the learning rate, the batch size and the number of steps of "head".
 """
@@ -90,7 +93,10 @@ def fitted(method: str, name: str, shown: pd.DataFrame, more: pd.DataFrame, seed
     clf = Classifier("embedded:masked", SETS[name], random_state=seed)
     if method in UNLABELLED:
         return clf.set_params(strategy=UNLABELLED[method]()).fit(free)
-    clf.set_params(strategy=LABELLED[method]())
+    way, _, rate = method.partition(" at ")
+    clf.set_params(strategy=LABELLED[way]())
+    if rate:
+        clf.set_params(strategy__learning_rate=float(rate))
     if method.startswith("distilled"):
         return clf.fit(pd.concat([rows, free]), [*shown.label, *[None] * len(free)])
     return clf.fit(rows, shown.label)
@@ -144,7 +150,10 @@ def trainer(body: Path, shown: pd.DataFrame, test: pd.DataFrame, seed: int) -> t
 def measured(method: str, name: str, options: argparse.Namespace, shots: int, seed: int) -> dict[str, Any]:
     """One line of the results."""
     train = read(options.data / name, "train").replace({"label": {"numeric": "number"}})
-    test = some(read(options.data / name, "test").replace({"label": {"numeric": "number"}}))
+    test = some(train if options.rows_from == "train" else read(options.data / name, "test"))
+    test = test.replace({"label": {"numeric": "number"}})
+    if options.rows_from == "train":
+        train = train.drop(test.index)
     shown = draw(train, max(shots, 1), seed)
     others = train.drop(shown.index)
     more = others.sample(min(N_UNLABELLED, len(others)), random_state=seed)
@@ -174,10 +183,8 @@ def table(frame: pd.DataFrame, shots: int) -> None:
     sets = [name for name in SETS if name in set(part.set)]
     print(f"\n| {shots} per class | " + " | ".join(sets) + " | mean | log loss | seconds | MiB | draws |")
     print("| --- " * (len(sets) + 6) + "|")
-    for method in METHODS:
+    for method in sorted(set(part.method), key=lambda one: (METHODS.index(one.partition(" at ")[0]), one)):
         own = part[part.method == method]
-        if own.empty:
-            continue
         each = own.groupby("set").mean(numeric_only=True).reindex(sets)
         averaged = each.loc[[name for name in sets if name != "rte"]]
         mean = averaged.mean()
@@ -196,6 +203,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--shots", type=int, nargs="+", default=[16, 64])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--rows-from", choices=["test", "train"], default="test", help="train: to settle constants on")
     parser.add_argument("--only-table", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore", FewshotWarning)
