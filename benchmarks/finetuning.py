@@ -57,7 +57,7 @@ SETS = {
 }
 UNLABELLED: dict[str, Callable[[], Any]] = {
     "calibrated": lambda: Prompting(calibration="batch"),
-    "distilled": lambda: Distillation(Prompting(calibration="batch"), Embedding()),
+    "distilled": lambda: Distillation(Prompting(calibration="batch")),
 }
 LABELLED: dict[str, Callable[[], Any]] = {
     "prompt": FineTuning,

@@ -101,9 +101,31 @@ class TestRows:
 
 class TestTeaching:
     def test_soft_labels_are_what_the_teacher_says(self):
-        clf = distilled().fit(X)
+        clf = distilled(ask_student=False).fit(X)
         teacher = Classifier(FakeLM(knows), SOURCE, WORDS, Prompting()).fit(X)
         np.testing.assert_allclose(clf.strategy_.soft_labels_, teacher.predict_proba(X))
+
+    @pytest.mark.parametrize("y", [None, [*Y[:6], *[None] * 6]], ids=["no labels", "labels"])
+    def test_a_student_with_another_model_has_a_say_before_it_learns(self, y):
+        free = X if y is None else X[6:]
+        clf = distilled(ask_student=True).fit(X, y)
+        teacher = Classifier(FakeLM(knows), SOURCE, WORDS, Prompting()).fit(X, y and Y)
+        student = Classifier(HashEncoder(), SOURCE, WORDS, Embedding()).fit()
+        product = teacher.predict_proba(free) * student.predict_proba(free)
+        np.testing.assert_allclose(clf.strategy_.soft_labels_, product / product.sum(axis=1, keepdims=True))
+        assert len(clf.strategy_.teachers_) == len(clf.strategy_.weights_) == 1
+
+    def test_a_student_with_the_same_model_has_none(self):
+        clf = Classifier(HashEncoder(), strategy=Distillation(Embedding())).fit(X, [*Y[:8], *[None] * 4])
+        teacher = Classifier(HashEncoder(), strategy=Embedding()).fit(X[:8], Y[:8])
+        np.testing.assert_allclose(clf.strategy_.soft_labels_, teacher.predict_proba(X[8:]))
+
+    def test_the_default_student_is_held_back_by_the_number_of_rows(self):
+        for rows in (X, X * 3):
+            head = distilled().fit(rows).strategy_.student_.head_
+            assert head.tau_ == 10.0
+            np.testing.assert_allclose(head.C_, 600 / len(rows), rtol=0.05)  # without what is improbable
+        assert distilled(student=Embedding()).fit(X).strategy_.student_.head is None
 
     def test_a_temperature_flattens_them(self):
         soft = distilled(temperature=4.0).fit(X).strategy_.soft_labels_

@@ -130,6 +130,18 @@ def test_a_class_without_examples_can_still_be_predicted():
     assert clf.predict(["wonderful", "the invoice", "a crash"]).tolist() == ["praise", "billing", "crash"]
 
 
+def test_a_head_of_this_class_with_own_settings_is_given_the_names():
+    X, y = ["my invoice", "an invoice", "it will crash", "crash again"], ["billing"] * 2 + ["crash"] * 2
+    words = {"billing": "invoice", "crash": "crash", "praise": "wonderful"}
+    given = LabelPriorLogisticRegression(tau=10.0, C=3.0)
+    clf = Classifier(HashEncoder(), "{{ text }}\n{{ label }}", words, Embedding(given)).fit(X, y)
+    default = Classifier(HashEncoder(), "{{ text }}\n{{ label }}", words, Embedding(label_prior=10.0)).fit(X, y)
+    assert clf.predict(["wonderful", "the invoice"]).tolist() == ["praise", "billing"]
+    assert (clf.strategy_.head_.tau_, clf.strategy_.head_.C_) == (10.0, 3.0)
+    assert default.strategy_.head_.C_ != 3.0
+    assert not hasattr(given, "coef_")
+
+
 def test_no_weight_on_the_names_is_plain_logistic_regression_on_the_vectors():
     encoder = HashEncoder()
     X, y = ["my invoice", "an invoice", "it will crash", "crash again"], ["b", "b", "c", "c"]

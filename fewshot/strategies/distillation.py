@@ -20,11 +20,16 @@ from fewshot.strategies.auto import Auto
 from fewshot.strategies.base import Strategy, Task, fixed_words, log_softmax, one_label
 from fewshot.strategies.choice import cross_validated, n_folds
 from fewshot.strategies.embedding import Embedding
+from fewshot.strategies.head import LabelPriorLogisticRegression
 from fewshot.task.template import Row
 
 __all__ = ["Distillation"]
 
 _LEAST = 0.01  # classes that are less probable than this are left out of a soft label
+#: The default student: of tau 0 to 40 and C 20 to 2,000 over the number of rows the best mean accuracy with 30 and with
+#: 2,000 texts, on training rows of sst2, cr, trec6 and ag_news (seeds 10, 11). Teachers err alike on texts that are
+#: alike, so that cross-validation on what they say would choose a larger C, which copies their errors.
+_TAU, _C_BY_ROWS = 10.0, 600.0
 _GROWTH = 5  # every generation learns from so many times the rows of the one before (iPET)
 
 
@@ -36,12 +41,19 @@ class Distillation(BaseEstimator):  # type: ignore[misc]
     are on held-out labelled rows, are its soft label (Schick and Schütze 2021, "Exploiting Cloze Questions for Few Shot
     Text Classification", PET). With several templates every template is a teacher of its own.
 
+    A student with another model than the teachers' is asked as well before it learns: an `Embedding` knows from the
+    label names, by a way of its own, what each text is nearest to. Since the two err on different texts, their
+    probabilities are multiplied (Blum and Mitchell 1998, "Combining Labeled and Unlabeled Data with Co-Training").
+
     Parameters
     ----------
     teacher : Strategy or list of Strategy, optional
         None: `Auto`.
     student : Strategy, optional
-        Must be able to use sample weights, such as `Embedding` and `FineTuning`. None: `Embedding`.
+        Must be able to use sample weights, such as `Embedding` and `FineTuning`. None: an `Embedding` with a penalty
+        that does not follow every error of the teachers.
+    ask_student : bool
+        Whether a student with another model has a say in the soft labels.
     encoder : str or Encoder, optional
         What an `Embedding` student of a language model's teaching encodes with. None: the default encoder.
     generations : int
@@ -78,6 +90,7 @@ class Distillation(BaseEstimator):  # type: ignore[misc]
         teacher: Any = None,
         student: Any = None,
         *,
+        ask_student: bool = True,
         encoder: Any = None,
         generations: int = 1,
         temperature: float = 1.0,
@@ -85,6 +98,7 @@ class Distillation(BaseEstimator):  # type: ignore[misc]
     ) -> None:
         self.teacher = teacher
         self.student = student
+        self.ask_student = ask_student
         self.encoder = encoder
         self.generations = generations
         self.temperature = temperature
@@ -126,9 +140,12 @@ class Distillation(BaseEstimator):  # type: ignore[misc]
         self._fit_teachers(task, model, shown or texts, taught or None, rng)
         teachers, weights = self.teachers_, self.weights_
         student = Embedding() if self.student is None else self.student
-        needs_encoder = getattr(student, "needs_encoder", False) and not is_encoder(model)
-        pupil_model = load(self.encoder) if needs_encoder else model
+        own_model = getattr(student, "needs_encoder", False) and not is_encoder(model)
+        pupil_model = load(self.encoder) if own_model else model
         own = Task(task.template, task.verbalizer, task.classes)
+        if self.ask_student and own_model:
+            teachers = [*teachers, clone(student).fit(own, pupil_model)]
+            weights = np.append(weights, 1.0)
         base = np.ones(len(X)) if sample_weight is None else sample_weight
         for generation in range(self.generations):
             soft = _soft_labels(teachers, weights, texts, self.temperature)
@@ -142,6 +159,8 @@ class Distillation(BaseEstimator):  # type: ignore[misc]
                 )
             parts = soft[rows][which, columns] * base[free][rows][which]
             pupil = clone(student)
+            if self.student is None:
+                pupil.set_params(head=LabelPriorLogisticRegression(tau=_TAU, C=_C_BY_ROWS / parts.sum()))
             pupil.fit(
                 own,
                 pupil_model,

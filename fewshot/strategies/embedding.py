@@ -46,11 +46,12 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     head : scikit-learn classifier, optional
-        None: `LabelPriorLogisticRegression` on unit vectors.
+        None: `LabelPriorLogisticRegression`. One of your own of that class is also given unit vectors and the label
+        names; any other gets the vectors as they are.
     label_prior : float or "auto"
         Weight of the label names in the default head; 0 is plain logistic regression. "auto" chooses by
         cross-validation on the examples, together with the penalty; after tuning, whose examples can't be held out from
-        the encoder any more, it is 5. Another head does not use it.
+        the encoder any more, it is 5. A head of your own does not use it.
     tuning : Contrastive, optional
         Tune an own copy of the encoder on the labelled rows first.
 
@@ -150,8 +151,9 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
         names = task.classes
         labels = [tuple(names[row > 0].tolist()) for row in targets] if task.multi_label else names[targets].tolist()
         self.examples_ = list(zip(self._texts(X), labels, strict=True))
-        if self.head is None:
-            self.head_ = fitted_to_all(self._default(), _unit(vectors), targets, self.prototypes_, sample_weight)
+        if self._knows_names:
+            head = self._default() if self.head is None else clone(self.head)
+            self.head_ = fitted_to_all(head, _unit(vectors), targets, self.prototypes_, sample_weight)
             return
         if task.multi_label:
             targets = targets[:, self.seen_]
@@ -166,6 +168,11 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
             random_state=random_state,
         )
 
+    @property
+    def _knows_names(self) -> bool:
+        """Whether the head starts from the label names."""
+        return self.head is None or isinstance(self.head, LabelPriorLogisticRegression)
+
     def _default(self) -> LabelPriorLogisticRegression:
         head = LabelPriorLogisticRegression(tau=self.label_prior)
         if self.tuning is not None:  # the examples can't be held out from the encoder any more
@@ -179,7 +186,7 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
         if self.head_ is None:
             similar = _SCALE * _unit(vectors) @ self.prototypes_.T
             return similar - _best_other(similar) if multi_label else log_softmax(similar)
-        if self.head is None:
+        if self._knows_names:
             unit = _unit(vectors)
             scores: FloatArray = (
                 self.head_.decision_function(unit) if multi_label else self.head_.predict_log_proba(unit)
