@@ -45,7 +45,7 @@ from fewshot import (
     embedded,
     load,
 )
-from fewshot.strategies.finetuning import n_steps
+from fewshot.strategies.examples import n_steps
 
 HEAD_RATE = 3e-4  # the default, said here so that the peer has the same
 SETS = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import json
+import math
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -84,6 +86,12 @@ def _unigram(sentinels: int = 4):
         corpus(),
         trainers.UnigramTrainer(vocab_size=500, special_tokens=["<pad>", "</s>", "<unk>", *extra], unk_token="<unk>"),
     )
+    # the scores, and with them the order, differ from one training to the next: those of plain counts do not
+    text = "".join(f"▁{line}".replace(" ", "▁") for line in corpus())
+    trained = [token for token, _ in json.loads(tokenizer.to_str())["model"]["vocab"]]
+    specials, pieces = trained[: 3 + sentinels], sorted(trained[3 + sentinels :])
+    scored = [(piece, math.log(max(text.count(piece), 1) / len(text))) for piece in pieces]
+    tokenizer.model = models.Unigram([*((token, 0.0) for token in specials), *scored], unk_id=2)
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -100,11 +108,16 @@ def _wordpiece():
     from transformers import PreTrainedTokenizerFast
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    # the pieces of a BPE, each also as a continuation: the trainer of WordPiece gives others every time
+    tokenizer.train_from_iterator(corpus(), trainers.BpeTrainer(vocab_size=330, show_progress=False))
+    pieces = sorted(tokenizer.get_vocab())
+    vocabulary = [*special, *pieces, *(f"##{piece}" for piece in pieces)]
+    tokenizer.model = models.WordPiece({token: i for i, token in enumerate(vocabulary)}, unk_token="[UNK]")
+    tokenizer.add_special_tokens(special)
     tokenizer.decoder = decoders.WordPiece()
-    tokenizer.train_from_iterator(corpus(), trainers.WordPieceTrainer(vocab_size=600, special_tokens=special))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )

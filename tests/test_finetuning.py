@@ -29,6 +29,7 @@ from fewshot.models.sequences import SequenceClassifier
 from fewshot.models.trainable import own_copy, seeded
 from fewshot.strategies import finetuning as module
 from fewshot.strategies import training
+from fewshot.strategies.examples import Examples, n_steps, set_apart
 from tests.conftest import language_model, pair, sentence_model
 from tests.contract import HashEncoder, keyword_lm
 
@@ -205,8 +206,8 @@ class TestLearning:
 
     def test_demonstrations_stand_in_every_prompt_and_are_not_trained_on(self, monkeypatch):
         asked = []
-        grouped = module._grouped
-        monkeypatch.setattr(module, "_grouped", lambda queries, *rest: asked.extend(queries) or grouped(queries, *rest))
+        grouped = module.grouped
+        monkeypatch.setattr(module, "grouped", lambda queries, *rest: asked.extend(queries) or grouped(queries, *rest))
         clf = tuned(shots=2).fit(X, Y)
         assert len(asked) == 6
         shown = [text for text in X if all(text in "".join(turn.text for turn in q.context) for q in asked)]
@@ -237,7 +238,7 @@ class TestStopping:
         def spy(model, scores, examples, pace, *, rng, held_out):
             history = train(model, scores, examples, pace, rng=rng, held_out=held_out)
             with torch.no_grad():
-                seen["loss"] = training._loss(scores, examples, held_out, model.device, backward=False)
+                seen["loss"] = training._loss(scores, examples, held_out, model.device, 1024, backward=False)
             seen["held"] = held_out
             return history
 
@@ -260,10 +261,18 @@ class TestStopping:
             clf = tuned(steps=20).fit(X[:2], Y[:2])
         assert clf.predict(X[:2]).tolist() == Y[:2]
 
+    def test_soft_labels_in_which_no_class_is_alone_warn_of_nothing(self, recwarn):
+        soft = Examples(np.ones(8), np.array([[0.7, 0.3]] * 7 + [[0.4, 0.6]]), np.ones(8))
+        assert set_apart(soft, "auto", 0.2, np.random.RandomState(0)).size == 0
+        assert not recwarn.list
+        hard = Examples(np.ones(8), np.array([[1.0, 0.0]] * 7 + [[0.0, 1.0]]), np.ones(8))
+        with pytest.warns(FewshotWarning, match="single example"):
+            set_apart(hard, "auto", 0.2, np.random.RandomState(0))
+
     @pytest.mark.parametrize(("n", "steps"), [(4, 8), (32, 8), (96, 8), (20_000, 8)])
     def test_steps_grow_with_the_examples_but_more_slowly(self, n, steps):
-        assert module.n_steps(n, 16) >= steps
-        assert module.n_steps(2 * n, 16) * 16 / (2 * n) <= module.n_steps(n, 16) * 16 / n
+        assert n_steps(n, 16) >= steps
+        assert n_steps(2 * n, 16) * 16 / (2 * n) <= n_steps(n, 16) * 16 / n
 
 
 class TestBadInput:
@@ -286,6 +295,22 @@ class TestBadInput:
         with pytest.raises(KeyboardInterrupt):
             clf.fit(X, Y[::-1])
         np.testing.assert_array_equal(clf.predict_proba(X), before)
+
+    def test_out_of_memory_trains_on_with_smaller_parts(self, monkeypatch, caplog):
+        expected = tuned().fit(X, Y).predict_proba(X)
+        loss, parts = training._loss, []
+
+        def tight(scores, examples, rows, device, part_tokens, *, backward):
+            parts.append(part_tokens)
+            if part_tokens > 40:  # after some gradients are there
+                loss(scores, examples, rows[:2], device, part_tokens, backward=backward)
+                raise RuntimeError("CUDA out of memory. Tried to allocate 9 bytes")
+            return loss(scores, examples, rows, device, part_tokens, backward=backward)
+
+        monkeypatch.setattr(training, "_loss", tight)
+        np.testing.assert_allclose(tuned().fit(X, Y).predict_proba(X), expected, atol=1e-4)
+        assert parts == [1024, 512, 256, 128, 64, *[32] * 6]
+        assert "Training ran out of memory: going on with batches of 32 tokens" in caplog.text
 
     def test_without_peft_lora_names_the_pip_line(self, monkeypatch):
         monkeypatch.setattr("fewshot.models.trainable.find_spec", lambda name: None)

@@ -30,6 +30,7 @@ __all__ = [
     "place",
     "progress",
     "settle_dtype",
+    "shrinking",
 ]
 
 logger = logging.getLogger(__name__)
@@ -115,6 +116,21 @@ def available_memory(device: torch.device) -> int:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):  # not every system tells
         return 4 * 2**30
+
+
+def shrinking(compute: Callable[[int], T], budget: int, what: str, device: torch.device) -> tuple[T, int]:
+    """Call ``compute(budget)``, and again with half the budget for as long as memory runs out; also its last budget."""
+    while True:
+        try:
+            return compute(budget), budget
+        except (RuntimeError, MemoryError) as error:
+            short = isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY)
+            if not short or budget <= 16:
+                raise
+        budget //= 2
+        logger.warning("%s ran out of memory: going on with batches of %d tokens", what, budget)
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 @contextlib.contextmanager
@@ -203,17 +219,8 @@ class LocalModel:
 
     def within_memory(self, compute: Callable[[int], T]) -> T:
         """Call ``compute(budget)``, and again with half the budget for as long as memory runs out."""
-        while True:
-            try:
-                return compute(self.budget)
-            except (RuntimeError, MemoryError) as error:
-                short = isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY)
-                if not short or self.budget <= 16:
-                    raise
-            self.budget //= 2
-            logger.warning("%r ran out of memory: going on with batches of %d tokens", self, self.budget)
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+        result, self.budget = shrinking(compute, self.budget, repr(self), self.device)
+        return result
 
     def token_ends(self, texts: Sequence[str]) -> list[IntArray]:
         """For each text, the character offset at which each of its tokens ends."""

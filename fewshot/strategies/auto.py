@@ -19,6 +19,7 @@ from fewshot.strategies.base import Strategy, Task, no_weights
 from fewshot.strategies.budget import Budget
 from fewshot.strategies.choice import Candidate, Report, cross_validated, n_folds
 from fewshot.strategies.embedding import Embedding
+from fewshot.strategies.examples import n_steps
 from fewshot.strategies.prompting import Prompting
 from fewshot.strategies.readout import Readout
 from fewshot.task.template import Row
@@ -196,7 +197,7 @@ def _finetuned(
         return ()
     from fewshot.models.encoder import SentenceEncoder
     from fewshot.models.reading import ReadingModel
-    from fewshot.strategies.finetuning import FineTuning, n_steps
+    from fewshot.strategies.finetuning import FineTuning
 
     if not isinstance(model, ReadingModel | SentenceEncoder):
         budget.reasons.append(f"{model!r} can't be fine-tuned")

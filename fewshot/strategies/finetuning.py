@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state, compute_class_weight
+from sklearn.utils import check_random_state
 
 from fewshot.calibration import as_prior
-from fewshot.demonstrations import as_selector, select
-from fewshot.errors import FewshotWarning, InputError, ShortenedWarning, UnsupportedError, warn
+from fewshot.demonstrations import as_selector
+from fewshot.errors import InputError, ShortenedWarning, UnsupportedError, warn
 from fewshot.explain import Explanation
 from fewshot.models.base import FloatArray, IntArray, is_encoder, is_language_model, kind_of
 from fewshot.models.local import available_memory
@@ -22,18 +21,16 @@ from fewshot.models.trainable import LoRA, Parameters, own_copy, seeded
 from fewshot.preview import Preview
 from fewshot.strategies.asking import Asking, fitted_selector, shown_rows
 from fewshot.strategies.base import Task, at_row, fixed_words, log_softmax, one_label, one_wording
+from fewshot.strategies.examples import BATCH_SIZE, Examples, class_weights, grouped, n_steps, set_apart
 from fewshot.strategies.explaining import class_lines, question, raw_scores
-from fewshot.strategies.training import Examples, Pace, train
+from fewshot.strategies.training import Pace, train
 from fewshot.task.template import Row
 
-__all__ = ["FineTuning", "n_steps"]
+__all__ = ["FineTuning"]
 
 #: Settled on training rows of sst2, cr and trec6 (16 a class, seeds 10 and 11) with the embedded model, of this width.
 _LEARNING_RATES = {"prompt": 5e-5, "head": 3e-4, "bias": 4e-3, "lora": 1e-3}
 _WIDTH = 384
-_BATCH_SIZE = 16
-#: Examples of the smallest class from which on some are held out.
-_HELD_OUT_FROM = 50
 
 
 class FineTuning(BaseEstimator):  # type: ignore[misc]
@@ -95,7 +92,7 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
         *,
         steps: int | None = None,
         learning_rate: float | None = None,
-        batch_size: int = _BATCH_SIZE,
+        batch_size: int = BATCH_SIZE,
         early_stopping: bool | Literal["auto"] = "auto",
         validation_fraction: float = 0.2,
         calibration: Any = "batch",
@@ -151,7 +148,7 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
                 f"those of {sorted({str(y[i]) for i in rows})}."
             )
         weights = np.ones(len(rows)) if sample_weight is None else sample_weight[rows]
-        weights = weights * self._class_weights(targets)
+        weights = weights * class_weights(self.class_weight, targets, task.classes)
         texts = [X[i] for i in rows]
         if self.objective == "head":
             self._fit_head(model, texts, targets, weights, rng=rng)
@@ -196,19 +193,6 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
         if self.shots:
             raise UnsupportedError("A classification layer reads the text alone: leave shots at 0.")
 
-    def _class_weights(self, targets: IntArray) -> FloatArray:
-        """The weight of each example by its class."""
-        if self.class_weight is None:
-            return np.ones(len(targets))
-        weight = self.class_weight
-        if not isinstance(weight, str):
-            weight = {i: weight[name] for i, name in enumerate(self.task_.classes.tolist()) if name in weight}
-        per_class = compute_class_weight(weight, classes=np.unique(targets), y=targets)
-        whole = np.ones(len(self.task_.classes))
-        whole[np.unique(targets)] = per_class
-        found: FloatArray = whole[targets]
-        return found
-
     def _fit_prompt(
         self, asking: Asking, texts: list[Row], targets: IntArray, weights: FloatArray, *, rng: Any
     ) -> None:
@@ -216,7 +200,7 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
         queries = asking.queries(texts)
         if self.calibration is not None:
             asking.calibrate(as_prior(self.calibration), texts, [self.task_.classes[i] for i in targets], rng)
-        asked, examples = _grouped(queries, targets, weights, len(self.task_.classes), model.n_inputs)
+        asked, examples = grouped(queries, targets, weights, len(self.task_.classes), model.n_inputs)
         tokens = int(examples.sizes.max())
         _check_memory(tokens, model, len(self.task_.verbalizer.candidates))
         offset = self._offset(asking)
@@ -253,7 +237,7 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
             copied, finish = own_copy(classifier.model, self.parameters, fresh=classifier.fresh)
         classifier.model = copied
         self.asking_ = None
-        asked, examples = _grouped(
+        asked, examples = grouped(
             self._rows(classifier, texts), targets, weights, len(self.task_.classes), lambda rows: list(map(len, rows))
         )
         self._train(copied, lambda rows: classifier.logits([asked[i] for i in rows]), examples, rng)
@@ -275,7 +259,7 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
         return rows
 
     def _train(self, copied: Any, scores: Any, examples: Examples, rng: Any) -> None:
-        held_out = self._held_out(examples, rng)
+        held_out = set_apart(examples, self.early_stopping, self.validation_fraction, rng)
         n = len(examples.sizes) - len(held_out)
         rate = self.learning_rate or self._rate(copied)
         pace = Pace(self.steps or n_steps(n, self.batch_size), self.batch_size, rate)
@@ -287,21 +271,6 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
         what = "lora" if isinstance(self.parameters, LoRA) else self.parameters
         rate = _LEARNING_RATES[self.objective if what == "all" else what]
         return rate * min(1.0, _WIDTH / _size(model, "hidden_size", "d_model", otherwise=768))
-
-    def _held_out(self, examples: Examples, rng: Any) -> IntArray:
-        """Examples that say when to stop, of every class as many as its share."""
-        labels = examples.targets.argmax(axis=1)
-        smallest = int(np.unique(labels, return_counts=True)[1].min())
-        if smallest < 2:
-            warn(
-                "A class has a single example: training takes all its steps, since nothing can be held out. Check the "
-                "result on other texts.",
-                FewshotWarning,
-            )
-        if self.early_stopping is False or smallest < (_HELD_OUT_FROM if self.early_stopping == "auto" else 2):
-            return np.empty(0, dtype=np.int64)
-        size = max(len(set(labels.tolist())), math.ceil(self.validation_fraction * len(labels)))
-        return np.sort(select("stratified", labels.tolist(), size, rng))
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
         """Log-probabilities of the classes, of shape (n_texts, n_classes)."""
@@ -332,32 +301,10 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
         return self.asking_
 
 
-def n_steps(n: int, batch_size: int = _BATCH_SIZE) -> int:
-    """Steps for n examples: twelve passes over few, eight over 64, two over many thousands."""
-    passes: float = min(12.0, max(2.0, 8 * (64 / n) ** 0.25))
-    return math.ceil(passes * n / min(n, batch_size))
-
-
 def _size(model: Any, *names: str, otherwise: int) -> int:
     """A size that a model's config states under one of these names."""
     config = model.config.get_text_config()
     return next((int(getattr(config, name)) for name in names if getattr(config, name, None)), otherwise)
-
-
-def _grouped(
-    asked: Sequence[Any], targets: IntArray, weights: FloatArray, n_classes: int, sizes: Any
-) -> tuple[list[Any], Examples]:
-    """Equal inputs as one example with the distribution of their labels, so that each is computed once."""
-    place: dict[Any, int] = {}
-    which = np.array([place.setdefault(one, len(place)) for one in asked])
-    table = np.zeros((len(place), n_classes))
-    np.add.at(table, (which, targets), weights)
-    total = table.sum(axis=1)
-    kept = np.flatnonzero(total > 0)
-    distinct = list(place)
-    inputs = [distinct[i] for i in kept]
-    examples = Examples(np.array(sizes(inputs)), table[kept] / total[kept, None], total[kept])
-    return inputs, examples
 
 
 def _check_memory(tokens: int, model: Any, n_words: int) -> None:

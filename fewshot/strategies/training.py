@@ -17,33 +17,16 @@ import torch
 from torch.nn import functional
 
 from fewshot.errors import UnsupportedError
-from fewshot.models.base import FloatArray, IntArray
-from fewshot.models.local import autocast, batches, progress
+from fewshot.models.base import IntArray
+from fewshot.models.local import autocast, batches, progress, shrinking
 from fewshot.models.trainable import as_for_training, rate_share
+from fewshot.strategies.examples import Examples
 
-__all__ = ["Examples", "Pace", "TrainingStep", "train"]
+__all__ = ["Pace", "TrainingStep", "train"]
 
 #: Tokens of the parts of a step that follow one another, texts of like length together. Smaller parts hold less padding
 #: and need less memory; each adds up the gradient of all word embeddings once more.
 PART_TOKENS, GPU_PART_TOKENS = 1024, 4096
-
-
-@dataclass(frozen=True)
-class Examples:
-    """What is learnt from.
-
-    Parameters
-    ----------
-    sizes : ndarray of shape (n_examples,)
-        Tokens of each.
-    targets : ndarray of shape (n_examples, n_classes)
-        The distribution over the classes that each should have.
-    weights : ndarray of shape (n_examples,)
-    """
-
-    sizes: IntArray
-    targets: FloatArray
-    weights: FloatArray
 
 
 @dataclass(frozen=True)
@@ -124,13 +107,24 @@ def train(
     every = max(1, math.ceil(pace.steps / pace.measurements))
     history: list[TrainingStep] = []
     best, best_loss, worse, losses = None, math.inf, 0, []
+    part_tokens = PART_TOKENS if model.device.type == "cpu" else GPU_PART_TOKENS
+
+    def loss_of(rows: IntArray, *, backward: bool) -> float:
+        nonlocal part_tokens
+
+        def whole(tokens: int) -> float:
+            optimizer.zero_grad()  # of what an attempt that ran out of memory has left
+            return _loss(scores, examples, rows, model.device, tokens, backward=backward)
+
+        loss, part_tokens = shrinking(whole, part_tokens, "Training", model.device)
+        return loss
+
     with as_for_training(model), progress(pace.steps, "Fine-tuning") as bar:
         for step in range(pace.steps):
             for group in optimizer.param_groups:
                 group["lr"] = pace.rate(step)
-            optimizer.zero_grad()
             rows = np.array([next(order) for _ in range(min(pace.batch_size, len(seen)))], dtype=np.int64)
-            loss = _loss(scores, examples, rows, model.device, backward=True)
+            loss = loss_of(rows, backward=True)
             if not math.isfinite(loss):
                 raise UnsupportedError(
                     f"The loss became {loss} in step {step + 1} of {pace.steps}, at the learning rate "
@@ -147,7 +141,7 @@ def train(
             held = math.nan
             if len(held_out):
                 with torch.no_grad():
-                    held = _loss(scores, examples, held_out, model.device, backward=False)
+                    held = loss_of(held_out, backward=False)
                 if held < best_loss:
                     best, best_loss, worse = _state(model), held, 0
                 else:
@@ -166,12 +160,12 @@ def _loss(
     examples: Examples,
     rows: IntArray,
     device: torch.device,
+    part_tokens: int,
     *,
     backward: bool,
 ) -> float:
     """Weighted mean cross-entropy of some examples, part by part, and its gradients."""
     total, whole = 0.0, float(examples.weights[rows].sum())
-    part_tokens = PART_TOKENS if device.type == "cpu" else GPU_PART_TOKENS
     for part in batches(examples.sizes[rows].tolist(), part_tokens):
         own = rows[part]
         with autocast(device):
