@@ -168,9 +168,42 @@ class TestTuning:
 
     def test_a_step_of_a_large_set_has_pairs_of_every_class(self):
         classes = np.repeat(np.arange(4), [1000, 100, 2, 1])
-        drawn = module._drawn(classes, 110, np.random.RandomState(0))
+        drawn = module._drawn(classes, np.ones(len(classes)), 110, np.random.RandomState(0))
         assert len(set(drawn)) == len(drawn)
         assert np.bincount(classes[drawn]).tolist() == [99, 9, 2, 1]
+
+    def test_rows_are_drawn_by_their_weight(self):
+        classes, weights = np.repeat([0, 1], 20), np.tile([0.0, 1.0, 9.0, 0.0], 10)
+        rng = np.random.RandomState(0)
+        drawn = np.concatenate([module._drawn(classes, weights, 8, rng) for _ in range(200)])
+        counts = np.bincount(drawn, minlength=40).reshape(10, 4).sum(axis=0)
+        assert counts[[0, 3]].tolist() == [0, 0]
+        assert counts.sum() == 8 * 200
+        assert 3 < counts[2] / counts[1] < 9  # less than nine times, since a row is drawn once a step
+
+    @pytest.mark.parametrize("batch_size", [512, 16])
+    def test_what_weighs_nothing_might_as_well_be_left_out(self, encoder, batch_size):
+        make = Contrastive(steps=3, batch_size=batch_size)
+        weights = np.repeat([1.0, 0.0], [40, 20])
+        some = make.tune(encoder, TEXTS[:60], CLASSES[:60], sample_weight=weights, random_state=0)
+        less = make.tune(encoder, TEXTS[:40], CLASSES[:40], random_state=0)
+        if batch_size == 512:
+            np.testing.assert_allclose(some.encode(TEXTS), less.encode(TEXTS), atol=1e-4)
+        other = np.concatenate([CLASSES[:40], CLASSES[:20]])
+        again = make.tune(encoder, TEXTS[:60], other, sample_weight=weights, random_state=0)
+        np.testing.assert_allclose(some.encode(TEXTS), again.encode(TEXTS), atol=1e-4)
+
+    def test_a_soft_label_is_the_text_once_a_class(self, encoder):
+        """The loss is the expected one over the classes that the texts may have, pair by pair."""
+        generator = torch.Generator().manual_seed(0)
+        vectors = torch.nn.functional.normalize(torch.randn(5, 4, generator=generator, dtype=torch.float64), dim=-1)
+        soft = torch.rand(5, 3, generator=generator, dtype=torch.float64)
+        soft = soft / soft.sum(dim=1, keepdim=True)
+        found = pair_loss(vectors.repeat_interleave(3, 0), torch.arange(3).repeat(5), soft.flatten())
+        cosines, same = vectors @ vectors.T, soft @ soft.T
+        within, n_within = (same * (cosines - 1) ** 2).sum(), same.sum() - soft.square().sum()
+        between, n_between = ((1 - same) * cosines**2).sum(), (1 - same).sum()
+        assert float(found) == pytest.approx(float(within / n_within + between / n_between))
 
     def test_the_tuned_encoder_is_saved_as_an_ordinary_folder(self, encoder, tmp_path):
         tuned = Contrastive(steps=2).tune(encoder, TEXTS[:20], CLASSES[:20])
@@ -216,7 +249,7 @@ def pair_loss_of(encoder) -> float:
 class TestClassifier:
     def test_a_tuned_classifier_is_fitted_on_its_own_encoder(self, encoder):
         fingerprint = encoder.fingerprint
-        strategy = Embedding(tuning=Contrastive(steps=40, learning_rate=3e-3))
+        strategy = Embedding(tuning=Contrastive(steps=80, learning_rate=3e-3))
         clf = Classifier(encoder, strategy=strategy, random_state=0).fit(TEXTS[:20], LABELS[:20])
         assert clf.score(TEXTS[:20], LABELS[:20]) > 0.8
         assert clf.strategy_.encoder_ is not encoder
@@ -236,8 +269,6 @@ class TestClassifier:
 
     def test_what_it_can_not_do(self, encoder):
         clf = Classifier(encoder, strategy=Embedding(tuning=Contrastive()))
-        with pytest.raises(UnsupportedError, match="Contrastive can't use sample_weight"):
-            clf.fit(TEXTS[:20], LABELS[:20], sample_weight=np.ones(20))
         indicators = np.eye(len(NAMES), dtype=int)[CLASSES[:20]]
         with pytest.raises(UnsupportedError, match="Contrastive gives each text one class"):
             clf.set_params(verbalizer={name: name for name in NAMES}).fit(TEXTS[:20], indicators)

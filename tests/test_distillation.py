@@ -20,9 +20,10 @@ from fewshot import (
     Prompting,
     Readout,
     UnsupportedError,
+    load,
 )
 from fewshot.strategies.distillation import _surest
-from tests.conftest import language_model
+from tests.conftest import language_model, sentence_model
 from tests.contract import HashEncoder
 
 SOURCE = "{{ text }} Mood: {{ label }}"
@@ -126,6 +127,14 @@ class TestTeaching:
             assert head.tau_ == 10.0
             np.testing.assert_allclose(head.C_, 600 / len(rows), rtol=0.05)  # without what is improbable
         assert distilled(student=Embedding()).fit(X).strategy_.student_.head is None
+
+    def test_the_default_student_tunes_an_encoder_that_can_be_tuned(self):
+        encoder = load(sentence_model())
+        clf = distilled(Distillation(Prompting(), encoder=encoder)).fit(X)
+        assert clf.strategy_.student_.encoder_ is not encoder
+        assert (clf.predict(X) == Y).all()
+        plain = distilled(Distillation(Prompting(), Embedding(), encoder=encoder)).fit(X)
+        assert plain.strategy_.student_.encoder_ is encoder
 
     def test_a_temperature_flattens_them(self):
         soft = distilled(temperature=4.0).fit(X).strategy_.soft_labels_

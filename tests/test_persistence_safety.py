@@ -517,7 +517,7 @@ def test_other_weights_are_another_model(folder):
 def test_a_vocabulary_is_no_setting(folder):
     """A token may be called as it likes."""
     path = folder / "models/0/tokenizer.json"
-    rewritten(path, lambda c: c["model"]["vocab"].update(auto_map=600))
+    rewritten(path, lambda c: c["model"]["vocab"].update(auto_map=665))
     with pytest.raises(ModelLoadError, match="is not the one that was kept"):  # and not that it would run something
         Classifier.load(sealed(folder))
 

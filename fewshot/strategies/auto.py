@@ -289,9 +289,7 @@ def _for_encoder(
     }
     reasons: list[str] = []
     chosen: Strategy
-    if sample_weight is not None:
-        reasons.append("tuning can't use sample_weight")
-    elif not isinstance(model, SentenceEncoder):
+    if not isinstance(model, SentenceEncoder):
         reasons.append("only a SentenceEncoder can be tuned")
     else:
         choices["tuned encoder, label names"] = (tuned, Embedding(tuning=Contrastive(_FOLD_STEPS, layers=_FOLD_LAYERS)))

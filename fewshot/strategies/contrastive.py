@@ -79,6 +79,7 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
         prompts: Sequence[str] = (),
         prompt_classes: IntArray | Sequence[int] = (),
         *,
+        sample_weight: FloatArray | None = None,
         random_state: Any = None,
     ) -> SentenceEncoder:
         """Return a tuned copy; the given encoder stays as it is.
@@ -94,6 +95,8 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
             The class prompts.
         prompt_classes : ndarray of shape (n_prompts,)
             The class of each.
+        sample_weight : ndarray of shape (n_texts,), optional
+            How much each example counts, beside 1 of every other. A text with a soft label stands once for every class.
         random_state : int, RandomState or None
             Draws the texts of each step where there are more than ``batch_size``.
 
@@ -107,7 +110,8 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
         self._check()
         if not isinstance(encoder, SentenceEncoder):
             raise UnsupportedError(f"Contrastive tunes sentence-transformers models. Got {encoder!r}.")
-        n, weights = len(texts), np.ones(len(texts))
+        n = len(texts)
+        weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
         if self.anchors and len(prompts):
             owners = np.asarray(prompt_classes, dtype=np.int64)
             texts, classes = [*texts, *prompts], np.concatenate([classes, owners])
@@ -123,9 +127,11 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
                     group["lr"] = self.learning_rate * rate_share(step, steps)
                 optimizer.zero_grad()
                 if whole is None:
-                    drawn = np.concatenate([_drawn(classes[:n], self.batch_size, rng), np.arange(n, len(texts))])
-                    batches = tail.prepare([texts[i] for i in drawn], _BATCH)
-                    loss = _gradients(tail, batches, classes[drawn], weights[drawn])
+                    drawn = _drawn(classes[:n], weights[:n], self.batch_size, rng)
+                    rows = np.concatenate([drawn, np.arange(n, len(texts))])
+                    batches = tail.prepare([texts[i] for i in rows], _BATCH)
+                    shares = np.concatenate([np.ones(len(drawn)), weights[n:]])  # weights have said who is drawn
+                    loss = _gradients(tail, batches, classes[rows], shares)
                 else:
                     loss = _gradients(tail, whole, classes, weights)
                 torch.nn.utils.clip_grad_norm_(tail.parameters(), 1.0)
@@ -208,10 +214,15 @@ def _gradients(tail: Tail, batches: list[Batch], classes: IntArray, weights: Flo
     return loss.item()
 
 
-def _drawn(classes: IntArray, size: int, rng: np.random.RandomState) -> IntArray:
-    """Rows of a step: of each class its share, two at the least where it has two, so that it has a pair."""
-    names, counts = np.unique(classes, return_counts=True)
-    quotas = np.minimum(counts, np.maximum(2, np.floor(counts * size / len(classes)))).astype(np.int64)
-    return np.concatenate(
-        [rng.choice(np.flatnonzero(classes == name), n, replace=False) for name, n in zip(names, quotas, strict=True)]
-    )
+def _drawn(classes: IntArray, weights: FloatArray, size: int, rng: np.random.RandomState) -> IntArray:
+    """Rows of a step, by weight: of each class its share, two at the least where it has two, so that it has a pair."""
+    names, place = np.unique(classes, return_inverse=True)
+    counts, shares = np.bincount(place, weights > 0), np.bincount(place, weights)
+    quotas = np.minimum(counts, np.maximum(2, np.floor(shares * size / shares.sum()))).astype(np.int64)
+    drawn = []
+    for name, n in zip(names, quotas, strict=True):
+        rows = np.flatnonzero(classes == name)
+        alike = np.ptp(weights[rows]) == 0
+        p = None if alike else weights[rows] / weights[rows].sum()
+        drawn.append(rng.choice(rows, n, replace=False, p=p))
+    return np.concatenate(drawn)

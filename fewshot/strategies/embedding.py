@@ -13,7 +13,7 @@ from fewshot.errors import InputError, ShortenedWarning, UnsupportedError, warn
 from fewshot.explain import Explanation, Neighbor, Question
 from fewshot.models.base import FloatArray, Query, is_encoder, is_window
 from fewshot.preview import Part, Preview, PreviewRow, cut_after, premise_of
-from fewshot.strategies.base import Task, at_row, fixed_words, log_softmax, no_weights, one_label
+from fewshot.strategies.base import Task, at_row, fixed_words, log_softmax, one_label
 from fewshot.strategies.explaining import class_lines
 from fewshot.strategies.foreign import FLOOR, fitted_head, head_log_scores, head_odds
 from fewshot.strategies.head import LabelPriorLogisticRegression, fitted_to_all
@@ -109,11 +109,16 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
         frames = self._frames()
         prompts = [frame for group in frames for frame in group]
         if self.tuning is not None and y is not None:
-            no_weights(self.tuning, sample_weight)
             one_label(self.tuning, task)
             owners = np.repeat(np.arange(len(frames)), [len(group) for group in frames])
             self.encoder_ = clone(self.tuning).tune(
-                model, self._texts(X or []), task.index(y), prompts, owners, random_state=random_state
+                model,
+                self._texts(X or []),
+                task.index(y),
+                prompts,
+                owners,
+                sample_weight=sample_weight,
+                random_state=random_state,
             )
         vectors = _unit(_encoded(self.encoder_, prompts))
         bounds = np.cumsum([0, *map(len, frames)])
