@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -13,28 +12,27 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from fewshot.errors import InputError, UnsupportedError, VerbalizerError
+from fewshot.errors import InputError, UnsupportedError
 from fewshot.explain import Explanation
-from fewshot.models.base import FloatArray, kind_of
+from fewshot.models.base import FloatArray
 from fewshot.models.loading import load
 from fewshot.preview import Preview
-from fewshot.rows import as_indicator, as_labels, as_row, as_rows
+from fewshot.rows import as_indicator, as_row, as_rows
+from fewshot.settling import (
+    class_counts,
+    column_order,
+    labels_of,
+    learner_of,
+    other_wording,
+    templates_of,
+    weights_of,
+    words_of,
+)
 from fewshot.strategies.auto import Auto
 from fewshot.strategies.base import Task
 from fewshot.strategies.choice import Report
-from fewshot.task import gallery
-from fewshot.task.choices import Choices, as_choices
-from fewshot.task.template import Template
-from fewshot.task.verbalizer import Verbalizer, as_verbalizer
 
 __all__ = ["Classifier"]
-
-_GENERIC = {"seq2seq": "generic/causal"}  # every other kind has a generic template of its own name
-_GENERIC_LABELS = {  # where a text may have several labels
-    "causal": "generic/yes_no",
-    "seq2seq": "generic/yes_no",
-    "masked": "generic/yes_no_masked",
-}
 
 
 class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -137,28 +135,30 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         n = None if rows is None else len(rows)
         strategy = self._strategy()
         indicator = as_indicator(y, n)
-        labels = None if y is None else indicator[1] if indicator else self._labels(y, n, strategy)
+        labels = None
+        if y is not None:
+            given = {"strategy": strategy, "verbalizer": self.verbalizer, "template": self.template}
+            labels = indicator[1] if indicator else labels_of(y, n, **given)
         model = load(self.model)
-        templates = self._templates(
-            model, indicator is not None or bool(getattr(self.verbalizer, "multi_label", False))
-        )
-        learners = [self._learner(one, model, rows, labels) for one in templates]
+        several = indicator is not None or bool(getattr(self.verbalizer, "multi_label", False))
+        templates = templates_of(self.template, model, several)
+        learners = [learner_of(self.verbalizer, one, model, rows, labels) for one in templates]
         named = labels if any(label is not None for label in labels or ()) else None
-        verbalizer, classes = self._verbalizer(templates[0], named, learners[0], rows)
+        verbalizer, classes = words_of(self.verbalizer, templates[0], named, learner=learners[0], rows=rows)
         multi_label = indicator is not None or verbalizer.multi_label
         targets: Any = None if rows is None else labels
         order = np.arange(len(classes))
         if indicator is not None:
-            order = _column_order(indicator, classes)
+            order = column_order(indicator, classes)
             targets = None if rows is None else indicator[0][:, np.argsort(order)]
         elif multi_label and targets is not None:
             raise InputError(
                 "The verbalizer says that texts have several labels: y must be an indicator matrix of shape (n_texts, "
                 f"{len(classes)}), such as MultiLabelBinarizer makes. Got one label a row."
             )
-        weights = _weights(sample_weight, rows, targets)
+        weights = weights_of(sample_weight, rows, targets)
         others = tuple(
-            self._other(one, named, classes, learner, rows)
+            other_wording(self.verbalizer, one, named, classes=classes, learner=learner, rows=rows)
             for one, learner in zip(templates[1:], learners[1:], strict=True)
         )
         task = Task(templates[0], verbalizer, classes, multi_label, others)
@@ -174,7 +174,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_, self.strategy_ = classes[order], strategy
         self.multi_label_, self._order = multi_label, order
         self.learned_words_ = learners[0]
-        self.n_texts_, self.class_counts_ = n or 0, _counts(targets, classes, multi_label)[order]
+        self.n_texts_, self.class_counts_ = n or 0, class_counts(targets, classes, multi_label)[order]
         return self
 
     def _strategy(self) -> Any:
@@ -183,89 +183,6 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(strategy, type) or not callable(getattr(strategy, "log_scores", None)):
             raise InputError(f"strategy must be a strategy such as Prompting() or Embedding(). Got {self.strategy!r}.")
         return clone(strategy)
-
-    def _labels(self, y: Any, n: int | None, strategy: Any) -> list[Any]:
-        """The labels; None for unlabelled rows, where the strategy has a use for them."""
-        if n is None or not getattr(strategy, "takes_unlabelled", False):
-            return as_labels(y, n)
-        words = self.verbalizer
-        if words is None and self.template:
-            words = as_template(self.template[0] if isinstance(self.template, list | tuple) else self.template).words
-        named = words if isinstance(words, Mapping) else getattr(words, "classes", None) or ()
-        return as_labels(y, n, unlabelled=[None] if -1 in named else [None, -1])
-
-    def _templates(self, model: Any, multi_label: bool) -> list[Template]:
-        if self.template is None:
-            kind = kind_of(model)
-            generic = _GENERIC_LABELS if multi_label else _GENERIC
-            return [gallery.get(generic.get(kind, f"generic/{kind}"))]
-        several = isinstance(self.template, list | tuple)
-        if several and not self.template:
-            raise InputError("template is an empty list: give at least one template, or None for the generic one.")
-        found = [as_template(one) for one in (self.template if several else [self.template])]
-        if multi_label and any(one.choices is not None for one in found):
-            raise UnsupportedError(
-                "A row has one right choice, and y is an indicator matrix: give the choices' numbers."
-            )
-        return found
-
-    def _learner(self, template: Template, model: Any, rows: Any, labels: Sequence[Any] | None) -> Any:
-        """The verbalizer that finds its label words itself, with those that it found; None where words are given."""
-        if not callable(getattr(self.verbalizer, "learn", None)):
-            return None
-        if template.choices is not None:
-            raise VerbalizerError(f"{template} takes its choices from each row: there are no label words to find.")
-        learner = clone(self.verbalizer)
-        if rows is not None and labels is not None and None in labels:
-            known = [i for i, label in enumerate(labels) if label is not None]
-            rows = [rows[i] for i in known] or rows
-            labels = [labels[i] for i in known] or None
-        classes = list(template.words or ()) if labels is None else _distinct(labels)
-        learner.verbalizer_ = learner.learn(model, template, rows, None if rows is None else labels, classes or None)
-        return learner
-
-    def _other(
-        self, template: Template, labels: Sequence[Any] | None, classes: NDArray[Any], learner: Any, rows: Any
-    ) -> Task:
-        """The same task in another wording, with that template's own label words where it brings some."""
-        named = template.words is None and template.choices is None
-        verbalizer, its = self._verbalizer(template, classes.tolist() if named else labels, learner, rows)
-        if its.tolist() != classes.tolist():
-            raise InputError(
-                f"The templates are for different classes: the first for {classes.tolist()}, {template} for "
-                f"{its.tolist()}."
-            )
-        return Task(template, verbalizer, classes)
-
-    def _verbalizer(
-        self, template: Template, labels: Sequence[Any] | None, learner: Any = None, rows: Any = None
-    ) -> tuple[Verbalizer, NDArray[Any]]:
-        if template.choices is not None or isinstance(self.verbalizer, Choices):
-            choices = as_choices(self.verbalizer, template, rows, labels)
-            return choices, np.arange(choices.n_choices or 0)
-        words = template.words if self.verbalizer is None else self.verbalizer
-        if learner is not None:
-            words = learner.verbalizer_
-        seen = None if labels is None else _distinct(labels)
-        if words is None:
-            if seen is None:
-                raise InputError(
-                    "There are no classes: give names, fit(None, [...]), labelled rows, a verbalizer, or for several "
-                    "labels a row a DataFrame whose columns are the classes."
-                )
-            named = seen
-        else:
-            given = words if isinstance(words, Verbalizer) else Verbalizer(words)
-            if given.classes is None and seen is None:
-                raise InputError(
-                    "A list of label words needs the classes: give their names, fit(None, [...]), or a mapping."
-                )
-            if given.classes is not None and seen is not None:
-                given.bind(seen)  # every class that occurs must have words
-            named = list(given.classes) if given.classes is not None else (seen or [])
-        if len(named) < 2:
-            raise InputError(f"A classifier needs at least two classes. Got {named}.")
-        return as_verbalizer(words, named), np.array(named)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable class of each row, of shape (n_texts,); when multi-label, an indicator matrix."""
@@ -476,61 +393,3 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.one_d_array = True
         tags.classifier_tags.multi_label = True
         return tags
-
-
-def _counts(targets: Any, classes: NDArray[Any], multi_label: bool) -> NDArray[np.int64]:
-    """How many rows are labelled with each class."""
-    if multi_label and targets is not None:
-        return np.asarray(targets.sum(axis=0), dtype=np.int64)
-    found = Counter(targets or ())
-    return np.array([found[name] for name in classes.tolist()], dtype=np.int64)
-
-
-def _column_order(indicator: tuple[NDArray[Any], list[Any] | None], classes: NDArray[Any]) -> NDArray[np.int64]:
-    """For each column of y, its place among the sorted classes; columns without names are in that order already."""
-    matrix, names = indicator
-    if matrix.shape[1] != len(classes):
-        raise InputError(
-            f"y has {matrix.shape[1]} columns and there are {len(classes)} classes, {classes.tolist()}: each class "
-            "needs a column of its own name."
-        )
-    if names is None:
-        return np.arange(len(classes))
-    where = {name: i for i, name in enumerate(classes.tolist())}
-    return np.array([where[name] for name in names], dtype=np.int64)
-
-
-def as_template(template: Any) -> Template:
-    """Resolve source or a gallery name, or hand back what is a template already.
-
-    Raises
-    ------
-    InputError
-        When it is none of these.
-    """
-    if isinstance(template, Template):
-        return template
-    if isinstance(template, str):
-        return Template(template) if "{{" in template else gallery.get(template)
-    raise InputError(f"template must be source, a gallery name or a Template. Got {type(template).__name__}.")
-
-
-def _distinct(labels: Sequence[Any]) -> list[Any]:
-    try:
-        return sorted({label for label in labels if label is not None})
-    except TypeError as error:
-        raise InputError(f"The classes can't be sorted: {error}. Make them all of one type.") from error
-
-
-def _weights(sample_weight: Any, rows: Any, labels: Any) -> FloatArray | None:
-    if sample_weight is None:
-        return None
-    if rows is None or labels is None:
-        raise InputError("sample_weight needs labelled rows: call fit(X, y, sample_weight=...).")
-    weights = np.asarray(sample_weight, dtype=np.float64)
-    if weights.shape != (len(rows),):
-        raise InputError(f"sample_weight must be {len(rows)} numbers, one a row. Got shape {weights.shape}.")
-    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
-    if bad.size:
-        raise InputError(f"sample_weight[{bad[0]}] must be a finite number of at least 0. Got {weights[bad[0]]}.")
-    return weights

@@ -10,11 +10,12 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold
 
-from fewshot.classifier import Classifier, as_template
+from fewshot.classifier import Classifier
 from fewshot.errors import InputError
 from fewshot.models.base import FloatArray
 from fewshot.models.loading import load
 from fewshot.rows import as_labels, as_rows
+from fewshot.settling import as_template
 from fewshot.strategies.choice import n_folds
 from fewshot.strategies.prompting import Prompting
 from fewshot.task.template import Template

@@ -73,6 +73,7 @@ PUBLIC = [
 LAYERS = [
     {"cli", "__main__", "demo", "evaluation", "plotting", "conformal", "selection", "embedded.build"},
     {"classifier", "persistence"},
+    {"settling"},
     {"strategies", "adaptation", "automatic"},
     {"lint"},
     {
