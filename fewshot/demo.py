@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fewshot.classifier import Classifier
 from fewshot.datasets import load_tickets
+from fewshot.extras import pip_line
 from fewshot.models.base import FloatArray
 
 __all__ = ["interval", "run"]
@@ -52,7 +53,7 @@ def run(picture: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if saved:
         yield f"\nThe confusion matrix is in {picture}.", {"picture": str(picture)}
     else:
-        yield "\nNo picture: matplotlib is not installed (pip install 'fewshot[plot]').", {"picture": None}
+        yield f"\nNo picture: matplotlib is not installed ({pip_line('matplotlib')}).", {"picture": None}
 
 
 def interval(correct: NDArray[Any], n: int = 2000) -> tuple[float, float]:

@@ -91,7 +91,7 @@ LAYERS = [
     {"models", "embedded"},
     {"blocks"},
     {"task"},
-    {"models.base", "errors"},
+    {"models.base", "errors", "extras"},
 ]
 TORCH = {
     "checkpoints",

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib import import_module
-from importlib.metadata import requires
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from fewshot.errors import InputError
+from fewshot.extras import pip_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,24 +30,12 @@ def need(library: str, what: str) -> None:
     try:
         import_module(library)
     except ImportError as error:
-        raise ImportError(
-            f"{what} {library}, which is not installed: pip install 'fewshot[{_extra(library)}]'"
-        ) from error
+        raise ImportError(f"{what} {library}, which is not installed: {pip_line(library)}") from error
 
 
 def need_pandas() -> None:
     """Raise before anything is computed where the tables could not be made."""
     need("pandas", "The results are tables of")
-
-
-def _extra(library: str) -> str:
-    """The smallest extra that brings a library, as the metadata of this package has it."""
-    members: dict[str, list[str]] = {}
-    for line in requires("fewshot") or ():
-        found = re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]", line)
-        if found:
-            members.setdefault(found[2], []).append(found[1])
-    return min((name for name, own in members.items() if library in own), key=lambda name: len(members[name]))
 
 
 def frame(columns: Mapping[str, Sequence[Any]], index: str | None = None) -> pd.DataFrame:

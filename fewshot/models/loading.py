@@ -12,6 +12,7 @@ from typing import Any
 
 from fewshot import embedded
 from fewshot.errors import ModelLoadError
+from fewshot.extras import pip_line
 from fewshot.models.base import Kind, is_encoder, is_language_model
 from fewshot.models.recipe import Recipe
 
@@ -259,9 +260,7 @@ def _pretrained(recipe: Recipe, config: Any) -> tuple[Any, Any]:
 
 def _with_adapter(recipe: Recipe, adapter: dict[str, Any]) -> Any:
     if importlib.util.find_spec("peft") is None:
-        raise ModelLoadError(
-            f"{recipe.name!r} is a PEFT adapter, and peft is not installed: pip install 'fewshot[lora]'"
-        )
+        raise ModelLoadError(f"{recipe.name!r} is a PEFT adapter, and peft is not installed: {pip_line('peft')}")
     from peft import PeftModel
     from transformers import AutoTokenizer
 

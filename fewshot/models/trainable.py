@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 
 from fewshot.errors import UnsupportedError
+from fewshot.extras import pip_line
 from fewshot.models.local import native_dtype
 
 __all__ = ["LoRA", "Parameters", "as_for_training", "own_copy", "rate_share", "seeded", "sharing_copy"]
@@ -117,7 +118,7 @@ def own_copy(model: Any, parameters: Parameters, *, fresh: tuple[str, ...] = ())
 
 def _adapted(body: Any, lora: LoRA) -> Any:
     if find_spec("peft") is None:
-        raise UnsupportedError("LoRA needs peft, which is not installed: pip install 'fewshot[lora]'")
+        raise UnsupportedError(f"LoRA needs peft, which is not installed: {pip_line('peft')}")
     from peft import LoraConfig, get_peft_model
     from transformers.pytorch_utils import Conv1D
 

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from fewshot.errors import InputError, UnsupportedError
+from fewshot.extras import pip_line
 from fewshot.persistence.classes import KEPT
 
 __all__ = ["dumped", "is_head", "loaded", "type_names", "untrusted"]
@@ -96,8 +97,7 @@ def _skops() -> ModuleType:
         import skops.io
     except ImportError as error:
         raise ImportError(
-            "A head that is not this library's own is kept with skops, which is not installed: pip install "
-            "'fewshot[skops]'"
+            f"A head that is not this library's own is kept with skops, which is not installed: {pip_line('skops')}"
         ) from error
     module: ModuleType = skops.io
     return module
