@@ -125,14 +125,22 @@ class TestLearning:
             name,
             objective=objective,
             parameters=parameters,
-            steps=30,
-            learning_rate=3e-2 if parameters == "bias" else 1e-2,
+            steps=60 if parameters == "bias" else 30,
+            learning_rate=1e-2
+            if parameters == "bias" and objective == "head"
+            else 3e-2
+            if parameters == "bias"
+            else 1e-2,
         )
         model = clf.model
         before = model.fingerprint
         clf.fit(X, Y)
         history = clf.strategy_.history_
-        assert history[-1].loss < (0.7 if parameters == "all" else 1.0) * history[0].loss
+        # without dropout, which the losses of a new layer are measured with
+        learnt = -clf.predict_log_proba(X)[
+            np.arange(len(X)), [clf.classes_.tolist().index(label) for label in Y]
+        ].mean()
+        assert learnt < (0.7 if parameters == "all" else 1.0) * history[0].loss
         if parameters == "all":  # the others can do little to a random model of width 32
             assert (clf.predict(X) == Y).mean() >= 0.75
         assert model.fingerprint == before
@@ -235,8 +243,8 @@ class TestStopping:
         seen = {}
         train = module.train
 
-        def spy(model, scores, examples, pace, *, rng, held_out):
-            history = train(model, scores, examples, pace, rng=rng, held_out=held_out)
+        def spy(model, scores, examples, pace, *, rng, held_out, dropout):
+            history = train(model, scores, examples, pace, rng=rng, held_out=held_out, dropout=dropout)
             with torch.no_grad():
                 seen["loss"] = training._loss(scores, examples, held_out, model.device, 1024, backward=False)
             seen["held"] = held_out
@@ -246,6 +254,28 @@ class TestStopping:
         clf = tuned(early_stopping=True, validation_fraction=0.25, steps=40, learning_rate=5e-2).fit(X, Y)
         assert len(seen["held"]) == 2
         assert seen["loss"] == pytest.approx(min(one.held_out_loss for one in clf.strategy_.history_), abs=1e-4)
+
+    @pytest.mark.parametrize(("objective", "drops"), [("head", True), ("prompt", False)])
+    def test_only_a_new_layer_is_trained_with_dropout_and_never_judged_with_it(self, objective, drops, monkeypatch):
+        trained, seen = [], set()
+        copied, loss = module.own_copy, training._loss
+
+        def copy_of(*args, **kwargs):
+            made = copied(*args, **kwargs)
+            trained.append(made[0])
+            return made
+
+        def watched(*args, backward):
+            seen.add((backward, trained[-1].training))
+            return loss(*args, backward=backward)
+
+        monkeypatch.setattr(module, "own_copy", copy_of)
+        monkeypatch.setattr(training, "_loss", watched)
+        before = torch.get_rng_state()
+        clf = tuned(objective=objective, early_stopping=True, validation_fraction=0.25).fit(X, Y)
+        assert seen == {(True, drops), (False, False)}
+        assert not clf.strategy_.model_.model.training
+        assert torch.equal(torch.get_rng_state(), before)
 
     def test_few_examples_are_all_trained_on(self):
         clf = tuned().fit(X, Y)

@@ -240,7 +240,9 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
         asked, examples = grouped(
             self._rows(classifier, texts), targets, weights, len(self.task_.classes), lambda rows: list(map(len, rows))
         )
-        self._train(copied, lambda rows: classifier.logits([asked[i] for i in rows]), examples, rng)
+        # a new layer on few examples overfits: dropout gave 3 to 8 points on sst2 and cr (16 a class, training rows)
+        with seeded(int(rng.randint(2**31 - 1))):
+            self._train(copied, lambda rows: classifier.logits([asked[i] for i in rows]), examples, rng, dropout=True)
         classifier.model = finish()
         self.model_ = classifier
 
@@ -258,13 +260,13 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
             )
         return rows
 
-    def _train(self, copied: Any, scores: Any, examples: Examples, rng: Any) -> None:
+    def _train(self, copied: Any, scores: Any, examples: Examples, rng: Any, *, dropout: bool = False) -> None:
         held_out = set_apart(examples, self.early_stopping, self.validation_fraction, rng)
         n = len(examples.sizes) - len(held_out)
         rate = self.learning_rate or self._rate(copied)
         pace = Pace(self.steps or n_steps(n, self.batch_size), self.batch_size, rate)
         self.n_trained_ = sum(p.numel() for p in copied.parameters() if p.requires_grad)
-        self.history_ = train(copied, scores, examples, pace, rng=rng, held_out=held_out)
+        self.history_ = train(copied, scores, examples, pace, rng=rng, held_out=held_out, dropout=dropout)
 
     def _rate(self, model: Any) -> float:
         """The learning rate that suits what is trained; wide models need a smaller one."""

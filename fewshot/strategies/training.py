@@ -75,6 +75,7 @@ def train(
     *,
     rng: np.random.RandomState,
     held_out: IntArray,
+    dropout: bool = False,
 ) -> list[TrainingStep]:
     """Train the parameters of a model that ask for gradients, on cross-entropy.
 
@@ -90,6 +91,8 @@ def train(
         Draws the order of the examples, anew in every pass.
     held_out : ndarray of int
         Examples that are not trained on and say when to stop.
+    dropout : bool
+        Whether the model drops units, as torch's generator says.
 
     Raises
     ------
@@ -113,6 +116,7 @@ def train(
         nonlocal part_tokens
 
         def whole(tokens: int) -> float:
+            model.train(dropout and backward)
             optimizer.zero_grad()  # of what an attempt that ran out of memory has left
             return _loss(scores, examples, rows, model.device, tokens, backward=backward)
 
@@ -150,6 +154,7 @@ def train(
             losses = []
             if worse >= pace.patience:
                 break
+    model.eval()
     if best is not None:
         model.load_state_dict(best, strict=False)
     return history
