@@ -226,7 +226,7 @@ def _defaults(encoder: Any, n_rows: float) -> dict[str, Any]:
     from fewshot.models.encoder import SentenceEncoder
     from fewshot.strategies.contrastive import Contrastive
 
-    head = LabelPriorLogisticRegression(tau=_TAU, C=_C_BY_ROWS / n_rows)
+    head = LabelPriorLogisticRegression(tau=_TAU, C=_C_BY_ROWS / max(n_rows, 1.0))
     return {"head": head, "tuning": Contrastive(*_TUNING) if isinstance(encoder, SentenceEncoder) else None}
 
 
