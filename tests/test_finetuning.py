@@ -279,6 +279,9 @@ class TestStopping:
         many = [f"{text}, {i}" for i in range(15) for text in X]
         clf = tuned(steps=2).fit(many, Y * 15)
         assert np.isfinite(clf.strategy_.history_[-1].held_out_loss)
+        for early, held in (("auto", False), (True, True)):  # a new layer only where it is asked for
+            clf = tuned(objective="head", steps=2, early_stopping=early).fit(many, Y * 15)
+            assert np.isfinite(clf.strategy_.history_[-1].held_out_loss) == held
 
     def test_a_single_example_a_class_trains_and_warns(self):
         with pytest.warns(FewshotWarning, match="single example"):

@@ -53,8 +53,9 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
     batch_size : int
         Examples of a step.
     early_stopping : bool or "auto"
-        Hold a share of the examples out, and keep the weights that had the lowest log loss on them. "auto" does so
-        where every class has 50 examples: with fewer, every example teaches more than it tells.
+        Hold a share of the examples out, and keep the weights that had the lowest log loss on them. "auto" does so for
+        the prompt where every class has 50 examples: with fewer, every example teaches more than it tells, and a new
+        layer grows too sure of itself, which log loss punishes, long before it is as often right as it can be.
     validation_fraction : float
         That share.
     calibration : str or Prior, optional
@@ -261,7 +262,10 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
         return rows
 
     def _train(self, copied: Any, scores: Any, examples: Examples, rng: Any, *, dropout: bool = False) -> None:
-        held_out = set_apart(examples, self.early_stopping, self.validation_fraction, rng)
+        early = self.early_stopping
+        if early == "auto" and self.objective == "head":
+            early = False
+        held_out = set_apart(examples, early, self.validation_fraction, rng)
         n = len(examples.sizes) - len(held_out)
         rate = self.learning_rate or self._rate(copied)
         pace = Pace(self.steps or n_steps(n, self.batch_size), self.batch_size, rate)
