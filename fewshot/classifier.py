@@ -135,10 +135,9 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         n = None if rows is None else len(rows)
         strategy = self._strategy()
         indicator = as_indicator(y, n)
-        labels = None
-        if y is not None:
-            given = {"strategy": strategy, "verbalizer": self.verbalizer, "template": self.template}
-            labels = indicator[1] if indicator else labels_of(y, n, **given)
+        labels = indicator[1] if indicator else None
+        if y is not None and indicator is None:
+            labels = labels_of(y, n, strategy=strategy, verbalizer=self.verbalizer, template=self.template)
         model = load(self.model)
         several = indicator is not None or bool(getattr(self.verbalizer, "multi_label", False))
         templates = templates_of(self.template, model, several)

@@ -188,4 +188,6 @@ def weights_of(sample_weight: Any, rows: Any, labels: Any) -> FloatArray | None:
     bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if bad.size:
         raise InputError(f"sample_weight[{bad[0]}] must be a finite number of at least 0. Got {weights[bad[0]]}.")
+    if not weights.any():
+        raise InputError("sample_weight is 0 for every row: there is nothing to learn from. Give some row a weight.")
     return weights

@@ -356,6 +356,7 @@ def test_a_head_must_have_scores():
         ("a column", np.ones((12, 1)), r"12 numbers.*Got shape \(12, 1\)"),
         ("negative", [1.0] * 11 + [-1.0], r"sample_weight\[11\] must be .* at least 0\. Got -1\.0"),
         ("NaN", [1.0, np.nan] + [1.0] * 10, r"sample_weight\[1\] must be a finite number.*Got nan"),
+        ("all zero", [0.0] * 12, r"sample_weight is 0 for every row"),
         ("infinite", [np.inf] + [1.0] * 11, r"sample_weight\[0\] must be a finite number.*Got inf"),
     ),
 )

@@ -41,8 +41,8 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
     objective : {"prompt", "head"}
         "prompt" keeps the template and the label words: the loss is the cross-entropy of the class scores that
         prediction uses (Gao et al. 2021, "Making Pre-trained Language Models Better Few-shot Learners", LM-BFF). "head"
-        puts a new classification layer on the body and ignores template and words but for the fields; an encoder knows
-        only this one.
+        puts a new classification layer on the body, trains with dropout, and ignores template and words but for the
+        fields; an encoder knows only this one.
     parameters : {"all", "bias"} or LoRA
         What is trained. "bias" are the bias terms alone (Ben Zaken et al. 2022, "BitFit").
     steps : int, optional
@@ -243,7 +243,7 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
         )
         # the classic recipe has dropout, and the prompt, which begins where it can answer already, does without
         with seeded(int(rng.randint(2**31 - 1))):
-            self._train(copied, lambda rows: classifier.logits([asked[i] for i in rows]), examples, rng, dropout=True)
+            self._train(copied, lambda rows: classifier.logits([asked[i] for i in rows]), examples, rng)
         classifier.model = finish()
         self.model_ = classifier
 
@@ -261,16 +261,15 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
             )
         return rows
 
-    def _train(self, copied: Any, scores: Any, examples: Examples, rng: Any, *, dropout: bool = False) -> None:
-        early = self.early_stopping
-        if early == "auto" and self.objective == "head":
-            early = False
+    def _train(self, copied: Any, scores: Any, examples: Examples, rng: Any) -> None:
+        new_layer = self.objective == "head"
+        early = False if new_layer and self.early_stopping == "auto" else self.early_stopping
         held_out = set_apart(examples, early, self.validation_fraction, rng)
         n = len(examples.sizes) - len(held_out)
         rate = self.learning_rate or self._rate(copied)
         pace = Pace(self.steps or n_steps(n, self.batch_size), self.batch_size, rate)
         self.n_trained_ = sum(p.numel() for p in copied.parameters() if p.requires_grad)
-        self.history_ = train(copied, scores, examples, pace, rng=rng, held_out=held_out, dropout=dropout)
+        self.history_ = train(copied, scores, examples, pace, rng=rng, held_out=held_out, dropout=new_layer)
 
     def _rate(self, model: Any) -> float:
         """The learning rate that suits what is trained; wide models need a smaller one."""
