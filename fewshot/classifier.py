@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from fewshot.errors import InputError, UnsupportedError
@@ -29,7 +29,7 @@ from fewshot.settling import (
     words_of,
 )
 from fewshot.strategies.auto import Auto
-from fewshot.strategies.base import Task
+from fewshot.strategies.base import Task, as_strategy
 from fewshot.strategies.choice import Report
 
 __all__ = ["Classifier"]
@@ -133,7 +133,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         rows = None if X is None else as_rows(X)
         n = None if rows is None else len(rows)
-        strategy = self._strategy()
+        strategy = as_strategy(Auto() if self.strategy is None else self.strategy)
         indicator = as_indicator(y, n)
         labels = indicator[1] if indicator else None
         if y is not None and indicator is None:
@@ -175,13 +175,6 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.learned_words_ = learners[0]
         self.n_texts_, self.class_counts_ = n or 0, class_counts(targets, classes, multi_label)[order]
         return self
-
-    def _strategy(self) -> Any:
-        """An unfitted copy of the strategy."""
-        strategy = Auto() if self.strategy is None else self.strategy
-        if isinstance(strategy, type) or not callable(getattr(strategy, "log_scores", None)):
-            raise InputError(f"strategy must be a strategy such as Prompting() or Embedding(). Got {self.strategy!r}.")
-        return clone(strategy)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable class of each row, of shape (n_texts,); when multi-label, an indicator matrix."""

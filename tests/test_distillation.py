@@ -232,6 +232,16 @@ class TestBadInput:
         with pytest.raises(InputError, match="empty list"):
             distilled(Distillation([])).fit(X)
 
+    @pytest.mark.parametrize("name", ["student", "teacher"])
+    @pytest.mark.parametrize("given", ["embedding", Embedding], ids=["name", "class"])
+    def test_what_is_no_strategy_is_named(self, name, given):
+        with pytest.raises(InputError, match=f"{name} must be a strategy such as"):
+            distilled(Distillation(**{"teacher": Prompting(), "encoder": HashEncoder(), name: given})).fit(X)
+
+    def test_a_student_that_asks_prompts_is_told_why_it_can_not_learn(self):
+        with pytest.raises(UnsupportedError, match=r"A student learns from rows with weights, .*Prompting can't use"):
+            distilled(student=Prompting()).fit(X)
+
     def test_a_student_without_weights_is_named(self):
         with pytest.raises(UnsupportedError, match="no sample_weight"):
             distilled(student=Embedding(KNeighborsClassifier(2))).fit(X)

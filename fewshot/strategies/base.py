@@ -9,13 +9,24 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 
-from fewshot.errors import FewshotError, UnsupportedError
+from fewshot.errors import FewshotError, InputError, UnsupportedError
 from fewshot.models.base import FloatArray
 from fewshot.task.template import Row, Template
 from fewshot.task.verbalizer import Verbalizer
 
-__all__ = ["Strategy", "Task", "at_row", "fixed_words", "log_softmax", "no_weights", "one_label", "one_wording"]
+__all__ = [
+    "Strategy",
+    "Task",
+    "as_strategy",
+    "at_row",
+    "fixed_words",
+    "log_softmax",
+    "no_weights",
+    "one_label",
+    "one_wording",
+]
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,19 @@ def log_softmax(scores: FloatArray) -> FloatArray:
     shifted = scores - scores.max(axis=1, keepdims=True)
     normalised: FloatArray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return normalised
+
+
+def as_strategy(given: Any, name: str = "strategy") -> Any:
+    """An unfitted copy of a strategy.
+
+    Raises
+    ------
+    InputError
+        When it is none.
+    """
+    if isinstance(given, type) or not callable(getattr(given, "log_scores", None)):
+        raise InputError(f"{name} must be a strategy such as Prompting() or Embedding(). Got {given!r}.")
+    return clone(given)
 
 
 def no_weights(strategy: object, sample_weight: object) -> None:

@@ -17,7 +17,7 @@ from fewshot.models.base import FloatArray, IntArray, is_encoder
 from fewshot.models.loading import load
 from fewshot.preview import Preview
 from fewshot.strategies.auto import Auto
-from fewshot.strategies.base import Strategy, Task, fixed_words, log_softmax, one_label
+from fewshot.strategies.base import Strategy, Task, as_strategy, fixed_words, log_softmax, one_label
 from fewshot.strategies.choice import cross_validated, n_folds
 from fewshot.strategies.embedding import Embedding
 from fewshot.strategies.head import LabelPriorLogisticRegression
@@ -136,12 +136,12 @@ class Distillation(BaseEstimator):  # type: ignore[misc]
                 "Distillation learns from unlabelled rows, and there are none: give texts whose y is None, or use the "
                 "teacher alone."
             )
+        student = as_strategy(Embedding() if self.student is None else self.student, "student")
         rng = check_random_state(random_state)
         shown, texts = [X[i] for i in known.tolist()], [X[i] for i in free.tolist()]
         taught = [labels[i] for i in known.tolist()]
         self._fit_teachers(task, model, shown or texts, taught or None, rng)
         teachers, weights = self.teachers_, self.weights_
-        student = Embedding() if self.student is None else self.student
         own_model = getattr(student, "needs_encoder", False) and not is_encoder(model)
         pupil_model = load(self.encoder) if own_model else model
         own = Task(task.template, task.verbalizer, task.classes)
@@ -163,14 +163,17 @@ class Distillation(BaseEstimator):  # type: ignore[misc]
             pupil = clone(student)
             if self.student is None:
                 pupil.set_params(**_defaults(pupil_model, parts.sum()))
-            pupil.fit(
-                own,
-                pupil_model,
-                [*shown, *(texts[i] for i in rows[which].tolist())],
-                [*taught, *task.classes[columns].tolist()],
-                sample_weight=np.concatenate([self.labelled_weight * base[known], parts]),
-                random_state=rng.randint(2**31 - 1),
-            )
+            try:
+                pupil.fit(
+                    own,
+                    pupil_model,
+                    [*shown, *(texts[i] for i in rows[which].tolist())],
+                    [*taught, *task.classes[columns].tolist()],
+                    sample_weight=np.concatenate([self.labelled_weight * base[known], parts]),
+                    random_state=rng.randint(2**31 - 1),
+                )
+            except UnsupportedError as error:
+                raise UnsupportedError(f"A student learns from rows with weights, its soft labels: {error}") from error
             teachers, weights = [pupil], np.ones(1)
         self.student_, self.soft_labels_ = pupil, soft
         return self
@@ -194,7 +197,7 @@ class Distillation(BaseEstimator):  # type: ignore[misc]
             for teacher in teachers if isinstance(teachers, list | tuple) else [teachers]:
                 if getattr(teacher, "takes_unlabelled", False):
                     raise UnsupportedError("A teacher can't be a Distillation: raise generations instead.")
-                self.teachers_.append(clone(teacher).fit(own, model, X, y, random_state=seed))
+                self.teachers_.append(as_strategy(teacher, "teacher").fit(own, model, X, y, random_state=seed))
                 scores.append((teacher, own))
         self.weights_: FloatArray = np.full(len(scores), 1 / len(scores))
         folds = 0 if y is None else n_folds(task.index(y))
