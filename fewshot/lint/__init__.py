@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fewshot.lint.checks import Linter
+from fewshot.lint.checks import checked
+from fewshot.lint.look import Look
 from fewshot.lint.report import Finding, LintReport, TokenCounts, WordLine, unparsed
 from fewshot.models.loading import load
 from fewshot.rows import as_rows
@@ -62,4 +63,4 @@ def lint(template: Template, model: Any = None, X: Any = None, verbalizer: Any =
     if isinstance(model, str | Path):
         model = load(model)
     rows = [] if X is None else as_rows(X)
-    return Linter(template, model, rows, verbalizer).report()
+    return checked(Look(template, model, rows, verbalizer))
