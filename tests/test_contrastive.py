@@ -149,12 +149,23 @@ class TestTuning:
         for kept in (10**6, 1):
             monkeypatch.setattr(module, "_KEPT", kept)
             tail = Tail(encoder, 2)
-            batches = tail.prepare(TEXTS[:40], budget=200)
-            loss = module._gradients(tail, batches, CLASSES[:40], np.ones(40))
+            loss = module._gradients(tail, *module._prepared(tail, TEXTS[:40]), CLASSES[:40], np.ones(40))
             found.append((loss, [p.grad for p in tail.parameters() if p.grad is not None]))
         assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
         for a, b in zip(found[0][1], found[1][1], strict=True):
             assert torch.allclose(a, b, atol=1e-5)
+
+    def test_a_repeated_text_is_encoded_once_and_counts_as_often_as_it_stands(self, encoder):
+        texts, classes = [*TEXTS[:20], *TEXTS[:5]], np.concatenate([CLASSES[:20], CLASSES[5:10]])
+        tail = Tail(encoder, 2)
+        batches, places = module._prepared(tail, texts)
+        assert sum(len(batch.rows) for batch in batches) == 20
+        loss = module._gradients(tail, batches, places, classes, np.ones(25))
+        plain = Tail(encoder, 2)
+        each = [plain.prepare([text], 10_000)[0] for text in texts]
+        assert loss == pytest.approx(module._gradients(plain, each, np.arange(25), classes, np.ones(25)), rel=1e-5)
+        for a, b in zip(tail.parameters(), plain.parameters(), strict=True):
+            assert (a.grad is None and b.grad is None) or torch.allclose(a.grad, b.grad, atol=1e-5)
 
     def test_anchors_draw_their_class(self, encoder):
         texts, classes = TEXTS[:12], CLASSES[:12]

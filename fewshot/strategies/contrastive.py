@@ -118,7 +118,7 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
             weights = np.concatenate([weights, self.anchors / np.bincount(owners)[owners]])
         rng = check_random_state(random_state)
         tail = Tail(encoder, self.layers)
-        whole = tail.prepare(texts, _BATCH) if n <= self.batch_size else None
+        whole = _prepared(tail, texts) if n <= self.batch_size else None
         steps = self.steps
         optimizer = torch.optim.AdamW(tail.parameters(), lr=self.learning_rate, weight_decay=0.01, fused=True)
         with progress(steps, "Tuning") as bar:
@@ -129,11 +129,10 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
                 if whole is None:
                     drawn = _drawn(classes[:n], weights[:n], self.batch_size, rng)
                     rows = np.concatenate([drawn, np.arange(n, len(texts))])
-                    batches = tail.prepare([texts[i] for i in rows], _BATCH)
                     shares = np.concatenate([np.ones(len(drawn)), weights[n:]])  # weights have said who is drawn
-                    loss = _gradients(tail, batches, classes[rows], shares)
+                    loss = _gradients(tail, *_prepared(tail, [texts[i] for i in rows]), classes[rows], shares)
                 else:
-                    loss = _gradients(tail, whole, classes, weights)
+                    loss = _gradients(tail, *whole, classes, weights)
                 torch.nn.utils.clip_grad_norm_(tail.parameters(), 1.0)
                 optimizer.step()
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
@@ -190,22 +189,30 @@ def _or_one(total: torch.Tensor) -> torch.Tensor:
     return torch.where(total > 1e-3, total, torch.ones_like(total))
 
 
-def _gradients(tail: Tail, batches: list[Batch], classes: IntArray, weights: FloatArray) -> float:
+def _prepared(tail: Tail, texts: Sequence[str]) -> tuple[list[Batch], IntArray]:
+    """Batches of the distinct texts, and where among their vectors that of each text is."""
+    distinct = list(dict.fromkeys(texts))
+    batches = tail.prepare(distinct, _BATCH)
+    order = np.concatenate([batch.rows for batch in batches])
+    place = {distinct[row]: i for i, row in enumerate(order)}
+    return batches, np.array([place[text] for text in texts])
+
+
+def _gradients(tail: Tail, batches: list[Batch], places: IntArray, classes: IntArray, weights: FloatArray) -> float:
     """Compute the gradients of the loss over all pairs of all batches, and return the loss.
 
     Where the activations of all batches are too much to keep, the gradient of the loss with respect to the vectors is
     computed first and then passed down batch by batch (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size
     under Memory Limited Setup").
     """
-    order = np.concatenate([batch.rows for batch in batches])
     kept = sum(batch.size for batch in batches) <= _KEPT
     with torch.set_grad_enabled(kept):
         parts = [tail.vectors(batch) for batch in batches]
     vectors = torch.cat(parts)
     if not kept:
         vectors.requires_grad_(True)
-    labels, shares = (torch.from_numpy(part[order]).to(vectors.device) for part in (classes, weights))
-    loss = pair_loss(vectors, labels, shares.to(vectors.dtype))
+    own, labels, shares = (torch.from_numpy(part).to(vectors.device) for part in (places, classes, weights))
+    loss = pair_loss(vectors[own], labels, shares.to(vectors.dtype))
     loss.backward()  # type: ignore[no-untyped-call]
     if not kept:
         pulls = vectors.grad.split([len(part) for part in parts])  # type: ignore[union-attr]
