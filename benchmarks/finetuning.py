@@ -8,11 +8,12 @@ each class in sorted order; the test rows ``test.sample(min(600, n), random_stat
 of the training set. "calibrated" and "distilled" are given no label at all. FILE keeps one line a fit, and what is in
 it is not run again. rte is shown and not part of the means.
 
-To settle constants, ``--rows-from train`` judges on training rows, and a method of `FineTuning` may name its learning
-rate: ``--methods "prompt at 5e-5"``.
+To settle constants, ``--rows-from train`` judges on training rows. A method of `FineTuning` and the peer may name their
+learning rate: ``--methods "prompt at 5e-5"``.
 
 The peer ("Trainer") is `AutoModelForSequenceClassification` on the exported body with the Trainer's own loop and
-defaults, at the learning rate, the batch size and the number of steps of "head".
+defaults, at the learning rate, the batch size and the number of steps of "head"; "Trainer at 5e-5" is the same at the
+Trainer's own learning rate.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from data import draw, read, some
 from sklearn.metrics import log_loss
 
 from fewshot import (
+    Auto,
     Classifier,
     Contrastive,
     Distillation,
@@ -65,12 +67,14 @@ LABELLED: dict[str, Callable[[], Any]] = {
     "prompt, bias": lambda: FineTuning(parameters="bias"),
     "head": lambda: FineTuning("head", learning_rate=HEAD_RATE),
     "distilled with labels": Distillation,
+    "Auto, 30 s": lambda: Auto(budget=30),
+    "Auto, 180 s": lambda: Auto(budget=180),
 }
 ENCODER: dict[str, Callable[[], Any]] = {
     "Embedding": Embedding,
     "Embedding, tuned": lambda: Embedding(tuning=Contrastive()),
 }
-METHODS = [*UNLABELLED, *LABELLED, "Trainer", *ENCODER]
+METHODS = [*UNLABELLED, *LABELLED, "Trainer", "Trainer at 5e-5", *ENCODER]  # 5e-5 is the Trainer's own default
 N_UNLABELLED = 2000
 
 
@@ -102,7 +106,9 @@ def fitted(method: str, name: str, shown: pd.DataFrame, more: pd.DataFrame, seed
     return clf.fit(rows, shown.label)
 
 
-def trainer(body: Path, shown: pd.DataFrame, test: pd.DataFrame, seed: int) -> tuple[np.ndarray, list[str], float]:
+def trainer(
+    body: Path, shown: pd.DataFrame, test: pd.DataFrame, *, rate: float, seed: int
+) -> tuple[np.ndarray, list[str], float]:
     """The peer: probabilities, classes and seconds to fit."""
     from datasets import Dataset
     from transformers import (
@@ -129,7 +135,7 @@ def trainer(body: Path, shown: pd.DataFrame, test: pd.DataFrame, seed: int) -> t
             folder,
             max_steps=n_steps(len(shown)),
             per_device_train_batch_size=16,
-            learning_rate=HEAD_RATE,
+            learning_rate=rate,
             seed=seed,
             use_cpu=True,
             report_to=[],
@@ -157,26 +163,30 @@ def measured(method: str, name: str, options: argparse.Namespace, shots: int, se
     shown = draw(train, max(shots, 1), seed)
     others = train.drop(shown.index)
     more = others.sample(min(N_UNLABELLED, len(others)), random_state=seed)
+    extra = {}
     peak_bytes(reset=True)
     before = peak_bytes()
     started = time.perf_counter()
-    if method == "Trainer":
-        proba, classes, seconds = trainer(options.body, shown, test, seed)
+    way, _, rate = method.partition(" at ")
+    if way == "Trainer":
+        proba, classes, seconds = trainer(options.body, shown, test, rate=float(rate or HEAD_RATE), seed=seed)
     else:
         clf = fitted(method, name, shown, more, seed)
         seconds = time.perf_counter() - started
         peak = peak_bytes() - before
         proba, classes = clf.predict_proba(test.drop(columns="label").squeeze(axis=1)), list(clf.classes_)
-    if method == "Trainer":
+        if method.startswith("Auto"):
+            extra = {"chosen": clf.report_.chosen}
+    if way == "Trainer":
         peak = peak_bytes() - before
     right = np.array(classes)[proba.argmax(axis=1)] == test.label.to_numpy()
     loss = log_loss(test.label, np.maximum(proba, 1e-9) / np.maximum(proba, 1e-9).sum(1, keepdims=True), labels=classes)
     line = {"set": name, "shots": shots, "seed": seed, "method": method}
-    return {**line, "accuracy": right.mean(), "log loss": loss, "seconds": seconds, "MiB": peak / 2**20}
+    return {**line, "accuracy": right.mean(), "log loss": loss, "seconds": seconds, "MiB": peak / 2**20, **extra}
 
 
 def table(frame: pd.DataFrame, shots: int) -> None:
-    """Means over the seeds that every method of this number of shots has."""
+    """Means over the draws of each method, whose number is the last column."""
     part = frame[frame.shots == shots]
     if part.empty:
         return
