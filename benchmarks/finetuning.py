@@ -8,11 +8,12 @@ each class in sorted order; the test rows ``test.sample(min(600, n), random_stat
 of the training set. "calibrated" and "distilled" are given no label at all. FILE keeps one line a fit, and what is in
 it is not run again. rte is shown and not part of the means.
 
-To settle constants, ``--rows-from train`` judges on training rows. A method of `FineTuning` and the peer may name their
-learning rate: ``--methods "prompt at 5e-5"``.
+To settle constants, ``--rows-from train`` judges on training rows. A method of `FineTuning` may name its learning
+rate: ``--methods "prompt at 5e-5"``.
 
 The peer ("Trainer") is `AutoModelForSequenceClassification` on the exported body with the Trainer's own loop and
-defaults, at the learning rate, the batch size and the number of steps of "head"; "Trainer at 5e-5" is the same at the
+defaults, at the learning rate, the batch size and the number of steps of "head". "Trainer, same start" also begins with
+the new layer that "head" begins with, by which two runs of the same recipe differ most; "Trainer at 5e-5" has the
 Trainer's own learning rate.
 """
 
@@ -74,7 +75,8 @@ ENCODER: dict[str, Callable[[], Any]] = {
     "Embedding": Embedding,
     "Embedding, tuned": lambda: Embedding(tuning=Contrastive()),
 }
-METHODS = [*UNLABELLED, *LABELLED, "Trainer", "Trainer at 5e-5", *ENCODER]  # 5e-5 is the Trainer's own default
+PEERS = ["Trainer", "Trainer, same start", "Trainer at 5e-5"]  # 5e-5 is the Trainer's own default
+METHODS = [*UNLABELLED, *LABELLED, *PEERS, *ENCODER]
 N_UNLABELLED = 2000
 
 
@@ -106,8 +108,17 @@ def fitted(method: str, name: str, shown: pd.DataFrame, more: pd.DataFrame, seed
     return clf.fit(rows, shown.label)
 
 
+def head_start(name: str, shown: pd.DataFrame, seed: int) -> dict[str, Any]:
+    """What "head" begins with: its weights after a step of no length."""
+    clf = Classifier("embedded:masked", SETS[name], random_state=seed)
+    clf.set_params(strategy=FineTuning("head", steps=1, learning_rate=1e-30))
+    rows = shown.drop(columns="label").squeeze(axis=1)
+    state: dict[str, Any] = clf.fit(rows, shown.label).strategy_.model_.model.state_dict()
+    return state
+
+
 def trainer(
-    body: Path, shown: pd.DataFrame, test: pd.DataFrame, *, rate: float, seed: int
+    body: Path, shown: pd.DataFrame, test: pd.DataFrame, *, rate: float, seed: int, start: dict[str, Any] | None
 ) -> tuple[np.ndarray, list[str], float]:
     """The peer: probabilities, classes and seconds to fit."""
     from datasets import Dataset
@@ -125,6 +136,8 @@ def trainer(
     set_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(body)
     model = AutoModelForSequenceClassification.from_pretrained(body, num_labels=len(classes))
+    if start is not None:
+        model.load_state_dict(start)
 
     def encoded(frame: pd.DataFrame) -> Dataset:
         tokens = tokenizer(*(frame[field].tolist() for field in fields), truncation=True)
@@ -163,13 +176,14 @@ def measured(method: str, name: str, options: argparse.Namespace, shots: int, se
     shown = draw(train, max(shots, 1), seed)
     others = train.drop(shown.index)
     more = others.sample(min(N_UNLABELLED, len(others)), random_state=seed)
+    start = head_start(name, shown, seed) if method == "Trainer, same start" else None
     extra = {}
     peak_bytes(reset=True)
     before = peak_bytes()
     started = time.perf_counter()
-    way, _, rate = method.partition(" at ")
-    if way == "Trainer":
-        proba, classes, seconds = trainer(options.body, shown, test, rate=float(rate or HEAD_RATE), seed=seed)
+    if method in PEERS:
+        rate = float(method.partition(" at ")[2] or HEAD_RATE)
+        proba, classes, seconds = trainer(options.body, shown, test, rate=rate, seed=seed, start=start)
     else:
         clf = fitted(method, name, shown, more, seed)
         seconds = time.perf_counter() - started
@@ -177,7 +191,7 @@ def measured(method: str, name: str, options: argparse.Namespace, shots: int, se
         proba, classes = clf.predict_proba(test.drop(columns="label").squeeze(axis=1)), list(clf.classes_)
         if method.startswith("Auto"):
             extra = {"chosen": clf.report_.chosen}
-    if way == "Trainer":
+    if method in PEERS:
         peak = peak_bytes() - before
     right = np.array(classes)[proba.argmax(axis=1)] == test.label.to_numpy()
     loss = log_loss(test.label, np.maximum(proba, 1e-9) / np.maximum(proba, 1e-9).sum(1, keepdims=True), labels=classes)
