@@ -13,11 +13,12 @@ import pytest
 import typer
 
 import fewshot.cli as cli
-from fewshot import FakeLM
+from fewshot import Classifier, FakeLM
 from fewshot.cli import classify as classifying
 from fewshot.cli.app import WrongUsage
 from fewshot.cli.options import as_shots, as_words
 from fewshot.cli.setups import as_strategy
+from tests.contract import HashEncoder
 
 ROWS = [{"id": "1", "text": "so good, a joy"}, {"id": "2", "text": "bad, it broke"}]
 
@@ -132,6 +133,68 @@ def test_bad_json_lines_are_named(monkeypatch, capsys, tmp_path, content, messag
     file.write_text(content)
     code, _, err = run(monkeypatch, capsys, "classify", file, "--labels", "a,b")
     assert code == 1
+    assert message in err
+
+
+LEARNED = "distillation(teacher=prompting(calibration=batch), student=embedding(), encoder=any)"
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """An encoder for the student of a distillation."""
+    monkeypatch.setattr("fewshot.strategies.distillation.load", lambda name: HashEncoder())
+
+
+@pytest.mark.parametrize("strategy", [LEARNED, "prompting(calibration=batch)"])
+def test_rows_without_labels_teach(monkeypatch, capsys, mail, hashed, strategy):
+    fitted = []
+    real = Classifier.fit
+
+    def watched(self, X=None, y=None, **options):
+        fitted.append((X, y))
+        return real(self, X, y, **options)
+
+    monkeypatch.setattr(Classifier, "fit", watched)
+    given = ("classify", mail, "--model", "any", "--strategy", strategy, "--unlabelled", mail)
+    code, out, _ = run(monkeypatch, capsys, *given, "--labels", "good,bad_one", "--json")
+    assert code == 0
+    texts = [row["text"] for row in ROWS]
+    assert fitted == [(texts, None)]
+    assert [json.loads(line)["prediction"] in ("good", "bad_one") for line in out.splitlines()] == [True, True]
+    code, _, err = run(monkeypatch, capsys, *given, "--words", "good=good,bad=bad", "--labels", "good,ugly")
+    assert code == 1
+    assert "The class 'ugly' has no label words" in err
+
+
+def test_rows_without_labels_teach_beside_labelled_ones(monkeypatch, capsys, mail, hashed, tmp_path):
+    file = tmp_path / "labelled.csv"
+    file.write_text("text,label\nvery good,good\nreally bad,bad\na good one,good\na bad one,bad\n")
+    given = ("--model", "any", "--unlabelled", mail, "--strategy")
+    assert run(monkeypatch, capsys, "classify", mail, "--examples", file, *given, LEARNED)[0] == 0
+    out = run(monkeypatch, capsys, "evaluate", file, "--held-out", "0.5", *given, LEARNED)[1]
+    assert out.startswith("learned from 2 rows and 2 without labels\n")
+    out = run(monkeypatch, capsys, "compare", file, "--shots", "0", *given, LEARNED, "--strategy", "prompting")[1]
+    assert "learned from no rows and 2 without labels\nprompting: learned from no rows\n" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--strategy", "embedding", "--unlabelled", "x.csv"],
+            "--unlabelled needs a strategy that learns from such rows",
+        ),
+        (["--unlabelled", "x.csv"], "--unlabelled needs a strategy that learns from such rows"),
+        (["--strategy", "distillation"], "learns from rows without labels: give --unlabelled FILE"),
+        (
+            ["--examples", "x.csv", "--strategy", "prompting(calibration=batch)", "--unlabelled", "x.csv"],
+            "--unlabelled needs a strategy that learns from such rows",
+        ),
+    ],
+)
+def test_rows_without_labels_need_a_strategy_that_learns_from_them(monkeypatch, capsys, mail, arguments, message):
+    code, _, err = run(monkeypatch, capsys, "classify", mail, "--labels", "a,b", *arguments)
+    assert code == 2
     assert message in err
 
 
@@ -534,7 +597,7 @@ def test_a_wrong_parameter_is_one_line_and_a_mistake_of_ours_is_none(monkeypatch
         (["classify", "mail.csv", "--labels", "a,b", "--output", "x.parquet"], "--output must be .csv, .tsv or"),
         (
             ["classify", "mail.csv", "--labels", "a,b", "--strategy", "magic"],
-            "one of auto, channel, embedding, finetuning,",
+            "one of auto, channel, distillation, embedding,",
         ),
         (["classify", "mail.csv", "--words", "a=x,a=y"], "--words must give every class its word, once"),
         (["classify"], "Missing argument 'file'. See fewshot classify --help."),
@@ -576,7 +639,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path, 
 
 
 def test_strategies_are_written_as_in_python():
-    from fewshot import Contrastive, Embedding, FineTuning, LoRA, Prompting, Readout
+    from fewshot import Contrastive, Distillation, Embedding, FineTuning, LoRA, Prompting, Readout
 
     assert repr(as_strategy("Prompting(shots=4, calibration=contextual)")) == repr(
         Prompting(shots=4, calibration="contextual")
@@ -587,6 +650,9 @@ def test_strategies_are_written_as_in_python():
     assert repr(as_strategy("embedding(tuning=contrastive(steps=4))")) == repr(Embedding(tuning=Contrastive(steps=4)))
     assert repr(as_strategy("readout('labels', shots=2)")) == repr(Readout("labels", shots=2))
     assert repr(as_strategy("finetuning(parameters=lora(rank=4))")) == repr(FineTuning(parameters=LoRA(rank=4)))
+    assert repr(as_strategy("distillation(prompting(calibration=batch))")) == repr(
+        Distillation(Prompting(calibration="batch"))
+    )
     assert as_strategy(None) is None
 
 

@@ -11,9 +11,9 @@ import typer
 
 from fewshot.cli import options as opt
 from fewshot.cli.app import AsJson, WrongUsage, command
-from fewshot.cli.data import by_number, classes_of, fields_of, inputs
+from fewshot.cli.data import by_number, classes_of, fields_of, inputs, unlabelled_rows
 from fewshot.cli.files import check_output, read, writer, written
-from fewshot.cli.setups import Setup
+from fewshot.cli.setups import Setup, check_unlabelled
 from fewshot.errors import InputError
 
 _CHUNK = 256  # rows between two steps of the progress bar
@@ -47,6 +47,8 @@ def demo(
     "fewshot classify mail.csv --examples labelled.csv --output out.csv",
     "fewshot classify mail.csv --examples labelled.csv --model HuggingFaceTB/SmolLM2-360M --template mail.jinja",
     "fewshot classify reviews.tsv --template sst2/it_was --model FacebookAI/roberta-base --json",
+    "fewshot classify reviews.csv --template sst2/it_was --model embedded:masked --strategy distillation \\",
+    "    --unlabelled reviews.csv",
 )
 def classify(
     file: Annotated[Path, typer.Argument(help="Rows to classify.")],
@@ -55,6 +57,7 @@ def classify(
     examples: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Labelled rows to learn from; without them, zero-shot.")
     ] = None,
+    unlabelled: opt.Unlabelled = None,
     model: opt.Model = None,
     template: opt.Template = None,
     words: opt.Words = None,
@@ -70,10 +73,12 @@ def classify(
     """Add a prediction and its probability to every row.
 
     Without labelled examples the classes come from --labels, from --words, or from a template that brings its label
-    words. Where the rows bring their own choices, the prediction is the number of one, from 0.
+    words. Where the rows bring their own choices, the prediction is the number of one, from 0. --unlabelled may name
+    FILE itself: then the rows teach the classifier that classifies them.
     """
     setup = Setup(model, template, strategy, None, words)
-    setup.check()
+    setup.check(unlabelled=unlabelled is not None)
+    check_unlabelled(unlabelled, [setup.learns_unlabelled(beside_labels=examples is not None)])
     check_output(output)
     names = opt.as_names(labels)
     known, shape, _ = setup.parts()
@@ -83,15 +88,16 @@ def classify(
     rows = read(file)
     fields = fields_of([shape], text_column)
     texts = inputs(rows, file, fields)
+    more = unlabelled_rows(unlabelled, [shape], text_column)
     if examples:
         shown = read(examples)
         y = classes_of(shown, examples, label_column, choices)
         extra = set(names) - set(map(str, y))
         if extra:
             raise InputError(f"The labels {sorted(extra)} have no example in {str(examples)!r}.")
-        clf = setup.classifier(seed, sorted(set(y))).fit(inputs(shown, examples, fields), y)
+        clf = setup.fitted(seed, inputs(shown, examples, fields), y, more)
     else:  # choices in a list are counted over the rows
-        clf = setup.classifier(seed, names).fit(texts if choices else None, names or None)
+        clf = setup.zero_shot(seed, names, more or (texts if choices else []))
     suffix = ".jsonl" if as_json else (output or file).suffix
     with written(output) as stream:
         write = writer(stream, rows, ["prediction", "probability"], suffix)

@@ -14,7 +14,17 @@ from fewshot.errors import InputError
 if TYPE_CHECKING:
     from fewshot.task.template import Template
 
-__all__ = ["Data", "Source", "by_number", "check_share", "classes_of", "fields_of", "inputs", "labelled"]
+__all__ = [
+    "Data",
+    "Source",
+    "by_number",
+    "check_share",
+    "classes_of",
+    "fields_of",
+    "inputs",
+    "labelled",
+    "unlabelled_rows",
+]
 
 
 @dataclass(frozen=True)
@@ -104,6 +114,11 @@ def labelled(path: Path, templates: Sequence[Template | None], text_column: str 
     fields = fields_of(templates, text_column)
     rows = read(path)
     return Data(inputs(rows, path, fields), classes_of(rows, path, label_column, by_number(templates)))
+
+
+def unlabelled_rows(path: Path | None, templates: Sequence[Template | None], text_column: str | None) -> list[Any]:
+    """Read a file of rows whose labels, where there are any, are not looked at; none without a file."""
+    return [] if path is None else inputs(read(path), path, fields_of(templates, text_column))
 
 
 def check_share(share: float) -> None:

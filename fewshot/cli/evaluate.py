@@ -10,8 +10,8 @@ import typer
 
 from fewshot.cli import options as opt
 from fewshot.cli.app import AsJson, WrongUsage, command
-from fewshot.cli.data import Data, Source, check_share, labelled
-from fewshot.cli.setups import Setup, setups
+from fewshot.cli.data import Data, Source, check_share, labelled, unlabelled_rows
+from fewshot.cli.setups import Setup, check_unlabelled, setups
 from fewshot.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def evaluate(
     *,
     test: Test = None,
     held_out: HeldOut = None,
+    unlabelled: opt.Unlabelled = None,
     model: opt.Model = None,
     template: opt.Template = None,
     words: opt.Words = None,
@@ -61,12 +62,13 @@ def evaluate(
     otherwise. --json prints what Evaluation.from_json reads.
     """
     setup = Setup(model, template, strategy, shots, words)
-    given, tested = _rows({"": setup}, Source(file, test, held_out, text_column, label_column, seed))
+    source = Source(file, test, held_out, text_column, label_column, seed)
+    given, tested, more = _rows({"": setup}, source, unlabelled)
     from fewshot.evaluation import evaluate as measure
 
-    clf = _fitted(setup, given, tested, seed)
+    clf = _fitted(setup, given, tested, more, seed=seed)
     result = measure(clf, tested.X, tested.y, random_state=seed)
-    typer.echo(result.to_json() if as_json else f"{_learned(setup, clf, given)}\n{result}")
+    typer.echo(result.to_json() if as_json else f"{_learned(setup, clf, given, more)}\n{result}")
 
 
 @command(
@@ -81,6 +83,7 @@ def compare(
     *,
     test: Test = None,
     held_out: HeldOut = None,
+    unlabelled: opt.Unlabelled = None,
     model: opt.Models = None,
     template: opt.Templates = None,
     words: opt.Words = None,
@@ -105,15 +108,16 @@ def compare(
             "There is one classifier, and nothing to compare it with. Repeat --model, --template or --strategy, give "
             "several --shots 0,8, or name each: --with 'NAME: key=value ...'."
         )
-    given, tested = _rows(named, Source(file, test, held_out, text_column, label_column, seed))
+    source = Source(file, test, held_out, text_column, label_column, seed)
+    given, tested, more = _rows(named, source, unlabelled)
     from fewshot.evaluation import compare as measure
 
-    clfs = {name: _fitted(setup, given, tested, seed) for name, setup in named.items()}
+    clfs = {name: _fitted(setup, given, tested, more, seed=seed) for name, setup in named.items()}
     result = measure(clfs, tested.X, tested.y, metric=metric, random_state=seed)
     if as_json:
         typer.echo(result.to_json())
         return
-    learned = "\n".join(f"{name}: {_learned(setup, clfs[name], given)}" for name, setup in named.items())
+    learned = "\n".join(f"{name}: {_learned(setup, clfs[name], given, more)}" for name, setup in named.items())
     typer.echo(f"{learned}\n\n{_values(result)}\n\n{result}")
 
 
@@ -192,32 +196,40 @@ def _options(model: Any, template: Any, strategy: Any, shots: Any = None) -> dic
     return {"model": model, "template": template, "strategy": strategy, "shots": shots}
 
 
-def _rows(named: Mapping[str, Setup], source: Source) -> tuple[Data, Data]:
-    """The rows to learn from, and those to test on."""
+def _rows(named: Mapping[str, Setup], source: Source, unlabelled: Path | None) -> tuple[Data, Data, list[Any]]:
+    """The rows to learn from, those to test on, and those without labels."""
     for setup in named.values():
-        setup.check()
+        setup.check(unlabelled=unlabelled is not None)
+    check_unlabelled(unlabelled, map(_learns_unlabelled, named.values()))
     source.check(learns=any(setup.shots != 0 for setup in named.values()))
-    return source.read([setup.parts()[1] for setup in named.values()])
+    shapes = [setup.parts()[1] for setup in named.values()]
+    return *source.read(shapes), unlabelled_rows(unlabelled, shapes, source.text_column)
 
 
-def _fitted(setup: Setup, given: Data, tested: Data, seed: int) -> Classifier:
+def _learns_unlabelled(setup: Setup) -> bool:
+    return setup.learns_unlabelled(beside_labels=setup.shots != 0)
+
+
+def _fitted(setup: Setup, given: Data, tested: Data, more: list[Any], *, seed: int) -> Classifier:
+    own = more if _learns_unlabelled(setup) else []
     if setup.shots == 0:
         classes = sorted({*given.y, *tested.y})
-        clf = setup.classifier(seed, classes)
-        choices = getattr(clf.template, "choices", None)
+        choices = getattr(setup.parts()[1], "choices", None)
         if choices is not None:  # the classes are numbers: as many as there are fields, or else all up to the largest
             classes = list(range(max(len(choices) if isinstance(choices, tuple) else 2, classes[-1] + 1)))
-        return clf.fit(None, classes)
+        return setup.zero_shot(seed, classes, own)
     drawn = given.drawn(setup.shots, seed)
-    return setup.classifier(seed, sorted(set(drawn.y))).fit(drawn.X, drawn.y)
+    return setup.fitted(seed, drawn.X, drawn.y, own)
 
 
-def _learned(setup: Setup, clf: Classifier, given: Data) -> str:
+def _learned(setup: Setup, clf: Classifier, given: Data, more: list[Any]) -> str:
     """What it learned from, and what was chosen where there was a choice."""
     if setup.shots == 0:
         rows = "no rows"
     else:
         rows = f"{len(given.y) if setup.shots is None else setup.shots * len(set(given.y))} rows"
+    if more and _learns_unlabelled(setup):
+        rows += f" and {len(more)} without labels"
     return f"learned from {rows}" + (f"; chosen: {clf.report_.chosen}" if clf.report_ is not None else "")
 
 

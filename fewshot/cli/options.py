@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _MODEL = "Hub name or folder of a model, or embedded:masked. Default: a sentence encoder that needs no network."
 _TEMPLATE = "Gallery name (see fewshot templates), a .jinja file, or source with {{ label }} in it."
 _STRATEGY = (
-    "auto, prompting, channel, embedding, readout or finetuning, with parameters as in Python: 'prompting(shots=4)'."
+    "auto, prompting, channel, embedding, readout, finetuning or distillation, with parameters as in Python: "
+    "'prompting(shots=4)'."
 )
 
 Model = Annotated[str | None, typer.Option(metavar="NAME", help=_MODEL)]
@@ -39,6 +40,14 @@ Words = Annotated[
 TextColumn = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Column of the text. Default: the template's own field, mostly 'text'."),
+]
+Unlabelled = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Rows without labels to learn from as well, by --strategy distillation or, where no row is labelled, "
+        "'prompting(calibration=batch)' and the like.",
+    ),
 ]
 LabelColumn = Annotated[str, typer.Option(metavar="NAME", help="Column of the class.")]
 Seed = Annotated[int, typer.Option(metavar="N", help="Seed of everything random.")]

@@ -6,9 +6,10 @@ import ast
 import inspect
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewshot.cli.app import WrongUsage
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
     from fewshot.classifier import Classifier
     from fewshot.task.template import Template
 
-__all__ = ["Setup", "as_strategy", "setups"]
+__all__ = ["Setup", "as_strategy", "check_unlabelled", "setups"]
 
-_STRATEGIES = ("Auto", "Channel", "Embedding", "FineTuning", "Prompting", "Readout")
+_STRATEGIES = ("Auto", "Channel", "Distillation", "Embedding", "FineTuning", "Prompting", "Readout")
 _CALLABLE = {name.lower(): name for name in (*_STRATEGIES, "Contrastive", "LoRA")}  # which are parameters of others
 _WITHOUT_LABELS = (None, "contextual", "pmi")  # the calibrations that look at no row
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
@@ -82,10 +83,15 @@ class Setup:
     shots: int | None = None
     words: str | None = None
 
-    def check(self, shots: int | None = None) -> None:
+    def check(self, shots: int | None = None, *, unlabelled: bool = False) -> None:
         """Refuse what can't be meant, before a file is read."""
         as_words(self.words)
         strategy = as_strategy(self.strategy)
+        if getattr(strategy, "takes_unlabelled", False) and not unlabelled:
+            raise WrongUsage(
+                f"--strategy {self.strategy!r} learns from rows without labels: give --unlabelled FILE to classify, "
+                "evaluate or compare."
+            )
         size = self.shots if shots is None else shots
         name = type(strategy).__name__.lower()
         shows = name not in ("prompting", "channel") or strategy.shots
@@ -122,6 +128,39 @@ class Setup:
                 f"--words {example}"
             )
         return Classifier(self.model, template, words, strategy, random_state=seed)
+
+    def learns_unlabelled(self, beside_labels: bool) -> bool:
+        """Whether rows without labels teach it something, beside labelled rows or without any."""
+        strategy = as_strategy(self.strategy)
+        if getattr(strategy, "takes_unlabelled", False):
+            return True
+        return not beside_labels and getattr(strategy, "calibration", None) not in _WITHOUT_LABELS
+
+    def fitted(self, seed: int, X: Sequence[Any], y: Sequence[Any], unlabelled: Sequence[Any] = ()) -> Classifier:
+        """The classifier, fitted on labelled rows and on rows without labels."""
+        clf = self.classifier(seed, sorted(set(y)))
+        return clf.fit([*X, *unlabelled], [*y, *[None] * len(unlabelled)])
+
+    def zero_shot(self, seed: int, classes: Sequence[Any], unlabelled: Sequence[Any] = ()) -> Classifier:
+        """The classifier, fitted on the names of the classes and on rows without labels."""
+        clf = self.classifier(seed, classes)
+        if not unlabelled:
+            return clf.fit(None, classes or None)
+        if classes and getattr(clf.template, "choices", None) is None:
+            from fewshot.task.verbalizer import as_verbalizer
+
+            named = as_verbalizer(clf.verbalizer, classes)  # every class must have words
+            clf.set_params(verbalizer=named if clf.verbalizer is None else clf.verbalizer)
+        return clf.fit(unlabelled)
+
+
+def check_unlabelled(path: Path | None, learns: Iterable[bool]) -> None:
+    """Refuse rows without labels that nobody would learn from, before a file is read."""
+    if path is not None and not any(learns):
+        raise WrongUsage(
+            "--unlabelled needs a strategy that learns from such rows: --strategy distillation or, where no row is "
+            "labelled, such as 'prompting(calibration=batch)'."
+        )
 
 
 _KEYS = [one.name for one in fields(Setup)]
