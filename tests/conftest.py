@@ -22,6 +22,11 @@ CHAT_TEMPLATE = (
 )
 
 
+def pytest_collection_modifyitems(items):
+    """What takes longest begins first, so that no process is left alone with it at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def corpus() -> list[str]:
     texts, _ = load_tickets()
     words = "great terrible good bad positive negative Yes No Maybe World Sports Business Tech"

@@ -249,6 +249,7 @@ def test_templates_as_json(monkeypatch, capsys):
     assert json.loads(out)["template"].endswith("It was {{ label }}.")
 
 
+@pytest.mark.long
 def test_the_demo_runs_offline_and_saves_its_picture(mini, monkeypatch, tmp_path, capsys):
     import fewshot.classifier
     import fewshot.demo

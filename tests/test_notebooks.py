@@ -22,6 +22,7 @@ def test_there_is_a_first_notebook():
     assert next(path.name for path in NOTEBOOKS) == "01_first_classifier.ipynb"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 @pytest.mark.filterwarnings("ignore")  # jupyter's own
 def test_a_notebook_runs_and_prints_what_is_committed(path, mini, tmp_path):

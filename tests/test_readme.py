@@ -44,6 +44,7 @@ def test_every_block_is_of_a_kind_that_is_run():
     assert len(python_blocks(True)) >= 5
 
 
+@pytest.mark.long
 def test_blocks_with_outputs_print_what_they_say(mini):
     source = "\n".join(python_blocks(True))
     test = doctest.DocTestParser().get_doctest(source, {}, "README.md", "README.md", 0)
@@ -110,6 +111,7 @@ def says(want: str, got: str) -> bool:
     return at == len(lines) or not pieces[-1]
 
 
+@pytest.mark.long
 def test_shell_blocks_run(shell, tmp_path, mini):
     commands = [line for language, body in BLOCKS if language == "bash" for line in body.splitlines()]
     assert len(commands) == 4
