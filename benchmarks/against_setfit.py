@@ -172,7 +172,7 @@ def table(lines: list[dict[str, Any]], shots: int) -> None:
             print(f"  {name:20} {100 * (gap.tuned - gap.setfit):+6.1f}  [{low:+.1f}, {high:+.1f}]")
         small = frame[frame.set != "banking77"].groupby("method").seconds.sum()
         for method in ("tuned", "auto"):
-            if method in wanted:
+            if method in wanted and len(small):
                 print(f"{method}: 1/{small.setfit / small[method]:.1f} of SetFit's fit time (sets of up to 7 classes)")
     if "zero" in wanted:
         means = frame.pivot_table(index="set", columns="method", values="accuracy")
