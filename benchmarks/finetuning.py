@@ -95,7 +95,8 @@ def fitted(method: str, name: str, shown: pd.DataFrame, more: pd.DataFrame, seed
     fields = [column for column in shown if column != "label"]
     rows, free = (frame[fields[0]] if len(fields) == 1 else frame[fields] for frame in (shown, more))
     if method in ENCODER:
-        return Classifier(load(), strategy=ENCODER[method](), random_state=seed).fit(rows, shown.label)
+        template = SETS[name] if len(fields) > 1 else None  # says how the fields become one text
+        return Classifier(load(), template, strategy=ENCODER[method](), random_state=seed).fit(rows, shown.label)
     clf = Classifier("embedded:masked", SETS[name], random_state=seed)
     if method in UNLABELLED:
         return clf.set_params(strategy=UNLABELLED[method]()).fit(free)

@@ -240,6 +240,28 @@ class TestBudget:
         report = self.fitted(5.0, random_state=0).report_
         assert "it would take about" in str(report)
 
+    @pytest.mark.parametrize(
+        ("beside", "steps", "runs", "why"),
+        [
+            (0, 90, [1], None),
+            (1, 60, [1, 1, 3], None),  # 120 s as fits of one step, but 5 fits and 60 steps are 65 s
+            (1, 90, [1, 1, 3], "resting was not tried: it would take about 95 s, and 92 s of the budget of 100 s were"),
+            (9, 60, [1], "resting was not tried: it would take about 600 s, and 90 s of the budget of 100 s were left"),
+        ],
+    )
+    def test_what_a_fit_takes_beside_its_steps_counts_once_a_fit(self, monkeypatch, beside, steps, runs, why):
+        clock, seen = [0.0], []
+        monkeypatch.setattr("fewshot.strategies.budget.time.perf_counter", lambda: clock[0])
+
+        def run(n):
+            seen.append(n)
+            clock[0] += beside + n
+
+        budget = Budget(100.0)
+        assert budget.allows("resting", run, fits=5, steps=steps) == (why is None)
+        assert seen == runs
+        assert [reason.startswith(why) for reason in budget.reasons] == ([] if why is None else [True])
+
     def test_a_model_that_cannot_be_trained_is_named(self):
         report = self.fitted(600.0, FakeLM(lambda query: [0.0 for _ in query.candidates])).report_
         assert "can't be fine-tuned" in str(report)

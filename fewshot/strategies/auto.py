@@ -210,11 +210,11 @@ def _finetuned(
     if len(set(labels)) < 2:
         texts, labels = [X[i] for i in rows], [y[i] for i in rows]
 
-    def one() -> None:
-        FineTuning(objective, steps=1).fit(task, model, texts, labels, random_state=seed)
+    def run(steps: int) -> None:
+        FineTuning(objective, steps=steps).fit(task, model, texts, labels, random_state=seed)
 
     steps = folds * n_steps(len(rows) * (folds - 1) // folds) + n_steps(len(X))
-    if not budget.allows("fine-tuning", one, steps):
+    if not budget.allows("fine-tuning", run, fits=folds + 1, steps=steps):
         return ()
     tried = {"fine-tuning": FineTuning(objective)}
     return _candidates(tried, task, model, X=X, y=y, rows=rows, folds=folds, seed=seed)
@@ -296,10 +296,11 @@ def _for_encoder(
     targets = task.index(y)
     rows, folds, seed = _compared(targets, len(task.classes), random_state)
 
-    def one() -> None:
-        Embedding(tuning=Contrastive(1)).fit(task, model, X, y, random_state=seed)
+    def run(steps: int) -> None:
+        Embedding(tuning=Contrastive(steps)).fit(task, model, X, y, random_state=seed)
 
-    if len(choices) > 2 and not budget.allows("tuning the encoder", one, Contrastive().steps * (1 + folds / 4)):
+    steps = Contrastive().steps * (1 + folds / 4)  # those of the folds are shorter
+    if len(choices) > 2 and not budget.allows("tuning the encoder", run, fits=1 + folds, steps=steps):
         del choices["tuned encoder, label names"]
     if not folds:
         chosen = tuned if len(choices) > 2 else names

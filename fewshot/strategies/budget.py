@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 __all__ = ["Budget"]
 
+#: A second look, at what a step takes and what a fit takes beside its steps, is worth this many times the first one.
+_CLOSER = 12.0
+
 
 class Budget:
     """Seconds from now on.
@@ -25,9 +28,9 @@ class Budget:
     Examples
     --------
     >>> budget = Budget(60.0)
-    >>> budget.allows("resting", lambda: None, steps=10)
+    >>> budget.allows("resting", lambda steps: None, fits=1, steps=10)
     True
-    >>> Budget(0.001).allows("counting", lambda: sum(range(10**6)), steps=10)
+    >>> Budget(0.001).allows("counting", lambda steps: sum(range(steps * 10**6)), fits=1, steps=10)
     False
     """
 
@@ -43,20 +46,40 @@ class Budget:
             return math.inf
         return self.seconds - (time.perf_counter() - self._start)
 
-    def allows(self, name: str, one: Callable[[], object], steps: float) -> bool:
-        """Do one step, and say whether so many would end in time; if not, keep the reason."""
+    def allows(self, name: str, run: Callable[[int], object], *, fits: float, steps: float) -> bool:
+        """Time a fit, and say whether there is time for so many fits of so many steps in all; if not, keep the reason.
+
+        Parameters
+        ----------
+        name : str
+            What would be left out.
+        run : callable
+            Does a fit of that many steps.
+        fits : float
+        steps : float
+            Of all fits together.
+        """
         if self.seconds is None:
             return True
-        if self.left > 0:
-            before = time.perf_counter()
-            one()
-            needed = steps * (time.perf_counter() - before)
-            if needed <= self.left:
-                return True
-            self.reasons.append(
-                f"{name} was not tried: it would take about {needed:.0f} s, and {max(0.0, self.left):.0f} s of the "
-                f"budget of {self.seconds:g} s were left"
-            )
-        else:
+        if self.left <= 0:
             self.reasons.append(f"{name} was not tried: the budget of {self.seconds:g} s was used up")
+            return False
+        first = _timed(run, 1)
+        needed = steps * first  # as if every step were a fit of its own
+        if needed > self.left > _CLOSER * first:
+            one, three = _timed(run, 1), _timed(run, 3)  # the first had to warm up
+            step = max((three - one) / 2, three / 6)
+            needed = fits * max(0.0, one - step) + steps * step
+        if needed <= self.left:
+            return True
+        self.reasons.append(
+            f"{name} was not tried: it would take about {needed:.0f} s, and {max(0.0, self.left):.0f} s of the budget "
+            f"of {self.seconds:g} s were left"
+        )
         return False
+
+
+def _timed(run: Callable[[int], object], steps: int) -> float:
+    before = time.perf_counter()
+    run(steps)
+    return time.perf_counter() - before
