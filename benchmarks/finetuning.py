@@ -77,6 +77,12 @@ ENCODER: dict[str, Callable[[], Any]] = {
 }
 PEERS = ["Trainer", "Trainer, same start", "Trainer at 5e-5"]  # 5e-5 is the Trainer's own default
 METHODS = [*UNLABELLED, *LABELLED, *PEERS, *ENCODER]
+GAPS = [
+    ("distilled", "calibrated"),
+    ("prompt", "head"),
+    ("prompt, LoRA", "prompt"),
+    *(("head", peer) for peer in PEERS),
+]
 N_UNLABELLED = 2000
 
 
@@ -220,6 +226,22 @@ def table(frame: pd.DataFrame, shots: int) -> None:
         )
 
 
+def gaps(frame: pd.DataFrame) -> None:
+    """Differences in accuracy on the same draws, with standard errors, and the ratio of the seconds; without rte."""
+    frame = frame[frame.set != "rte"]
+    print("\n| on the same draws | per class | points | standard error | seconds, ratio | draws |")
+    print("| --- " * 6 + "|")
+    for one, other in GAPS:
+        first, second = (frame[frame.method == name].set_index(["shots", "set", "seed"]) for name in (one, other))
+        both = first.index.intersection(second.index)
+        for shots in sorted(set(both.get_level_values("shots"))):
+            own = both[both.get_level_values("shots") == shots]
+            points = 100 * (first.accuracy[own] - second.accuracy[own])
+            ratio = first.seconds[own].sum() / second.seconds[own].sum()
+            error = points.std() / len(own) ** 0.5
+            print(f"| {one} - {other} | {shots} | {points.mean():+.1f} | {error:.1f} | {ratio:.2f} | {len(own)} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -247,8 +269,11 @@ def main() -> None:
                         with options.results.open("a") as file:
                             file.write(json.dumps(line) + "\n")
                         print(line, flush=True)
+    frame = pd.DataFrame(lines)
+    frame = frame[frame.seed.isin(options.seeds)]
     for shots in (0, *options.shots):
-        table(pd.DataFrame(lines), shots)
+        table(frame, shots)
+    gaps(frame)
 
 
 if __name__ == "__main__":

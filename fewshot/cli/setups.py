@@ -150,7 +150,8 @@ class Setup:
             from fewshot.task.verbalizer import as_verbalizer
 
             named = as_verbalizer(clf.verbalizer, classes)  # every class must have words
-            clf.set_params(verbalizer=named if clf.verbalizer is None else clf.verbalizer)
+            if clf.verbalizer is None:
+                clf.set_params(verbalizer=named)
         return clf.fit(unlabelled)
 
 

@@ -42,8 +42,8 @@ class Auto(BaseEstimator):  # type: ignore[misc]
     without them, by log loss; and the better of these with an own copy of the encoder tuned by `Contrastive`, by
     accuracy. For the time it takes, the folds tune the last two layers only, in six steps; therefore the tuned copy is
     chosen also where it is up to one standard error behind. Where a class has a single row nothing can be compared, and
-    the encoder is tuned. It stays frozen where tuning is impossible: with several labels a row, or an
-    encoder that is not a `SentenceEncoder`.
+    the encoder is tuned. It stays frozen where tuning is impossible: with several labels a row, or an encoder that is
+    not a `SentenceEncoder`.
 
     A language model gets `Prompting`, calibrated by `fewshot.calibration.BestOf`. With labelled rows it is compared
     with `Readout`, by log loss on the same folds; a causal model also with up to 16 stratified demonstrations in the

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 __all__ = ["Budget"]
 
-#: A second look, at what a step takes and what a fit takes beside its steps, is worth this many times the first one.
+#: A closer look costs two more fits and four more steps: it is taken where time for this many fits of a step is left.
 _CLOSER = 12.0
 
 
