@@ -268,6 +268,13 @@ class TestClassifier:
         again = clone(clf).fit(TEXTS[:20], LABELS[:20])
         assert (again.predict_proba(TEXTS[60:80]) == clf.predict_proba(TEXTS[60:80])).all()
 
+    def test_the_head_is_not_chosen_on_examples_that_the_encoder_has_seen(self, encoder):
+        for label_prior, tau in (("auto", 3.5), (7.0, 7.0)):
+            strategy = Embedding(label_prior=label_prior, tuning=Contrastive(steps=1))
+            head = Classifier(encoder, strategy=strategy).fit(TEXTS[:20], LABELS[:20]).strategy_.head_
+            assert (head.tau_, head.C_) == (tau, len(set(LABELS[:20])))
+            assert not head.cv_log_loss_
+
     def test_any_head_on_the_tuned_encoder(self, encoder):
         strategy = Embedding(LogisticRegression(), tuning=Contrastive(steps=2))
         clf = Classifier(encoder, strategy=strategy).fit(TEXTS[:60], LABELS[:60])
