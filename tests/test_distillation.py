@@ -16,13 +16,13 @@ from fewshot import (
     FineTuning,
     InputError,
     LabelMassWarning,
-    LabelPriorLogisticRegression,
     Prompting,
     Readout,
     UnsupportedError,
     load,
 )
 from fewshot.strategies.distillation import _surest
+from fewshot.strategies.logistic import Problem, folds
 from tests.conftest import language_model, sentence_model
 from tests.contract import HashEncoder
 
@@ -265,8 +265,7 @@ def test_folds_never_part_what_is_the_same_sample():
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(30, 5))
     rows, classes = np.repeat(vectors, 2, axis=0), np.tile([0, 1], 30)
-    fitted = LabelPriorLogisticRegression().fit(rows, classes, prior=np.eye(2, 5), sample_weight=np.ones(60))
-    splits = list(fitted._folds(rows, np.eye(2)[classes]))
+    splits = folds(Problem(rows, np.zeros((60, 2)), np.eye(2)[classes], np.ones(60), several=False), 0)
     assert len(splits) == 5
     for train, test in splits:
         assert not {rows[i].tobytes() for i in train} & {rows[i].tobytes() for i in test}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from scipy.optimize import check_grad, minimize
@@ -9,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fewshot import Classifier, Embedding, LabelPriorLogisticRegression
+from fewshot.strategies.logistic import Problem, chosen
 from tests.contract import HashEncoder
 
 RNG = np.random.RandomState(0)
@@ -57,7 +60,9 @@ def test_the_optimum_is_that_of_the_stated_objective():
 def test_the_gradient_is_that_of_the_loss(multilabel, monkeypatch):
     X, y, prior = blobs(n=12)
     seen = []
-    monkeypatch.setattr("fewshot.strategies.head.minimize", lambda f, x, **kw: seen.append(f) or minimize(f, x, **kw))
+    monkeypatch.setattr(
+        "fewshot.strategies.logistic.minimize", lambda f, x, **kw: seen.append(f) or minimize(f, x, **kw)
+    )
     target = np.eye(3)[y].astype(int) if multilabel else y
     LabelPriorLogisticRegression(tau=2.0, C=1.0).fit(X, target, prior=prior, sample_weight=RNG.rand(12))
     at = RNG.randn(3 * 6)
@@ -77,12 +82,75 @@ def test_tau_is_large_where_the_names_say_much_and_zero_where_they_mislead():
     plain = LabelPriorLogisticRegression(tau=0.0).fit(X[:15], y[:15], prior=prior)
     assert good.tau_ > 0 == wrong.tau_
     assert good.score(X[15:], y[15:]) > plain.score(X[15:], y[15:])
-    taus, Cs = (0.0, 5.0, 10.0, 20.0), (1.0, 10.0, 100.0)
-    tried = set(good.cv_log_loss_)
+    lowest = LabelPriorLogisticRegression(standard_errors=0.0).fit(X[:15], y[:15], prior=prior / 5)
+    taus, Cs = (0.0, 5.0, 10.0, 20.0), (0.0, 1.0, 10.0, 100.0)
+    tried = set(lowest.cv_log_loss_)
     assert {(tau, 10.0) for tau in taus} <= tried  # each tau at the middle C
     # until no other tau at this C, nor any other C at this tau, is better
-    assert {(good.tau_, C) for C in Cs} | {(tau, good.C_) for tau in taus} <= tried
-    assert min(good.cv_log_loss_.values()) == good.cv_log_loss_[good.tau_, good.C_]
+    assert {(lowest.tau_, C) for C in Cs} | {(tau, lowest.C_) for tau in taus} <= tried
+    assert min(lowest.cv_log_loss_.values()) == lowest.cv_log_loss_[lowest.tau_, lowest.C_]
+
+
+class TestTies:
+    """Among choices that are as good, the label names are erred on."""
+
+    LOSSES: ClassVar = {  # of two held-out rows
+        (0.0, 10.0): (1.0, 1.0),
+        (5.0, 10.0): (0.9, 1.3),  # 0.1 behind, which is half a standard error of the difference
+        (10.0, 10.0): (0.5, 1.7),  # 0.1, a sixth of one
+        (5.0, 0.0): (1.0, 1.1),  # 0.05, a whole one
+    }
+
+    def choice(self, standard_errors, weights=(1.0, 1.0)):
+        class Known(Problem):
+            def optimum(self, tau, C, **limits):
+                return tau, C
+
+            def logits(self, tau, found):
+                return found
+
+            def losses(self, logits):
+                every = np.array(TestTies.LOSSES.get(logits, (9.0, 9.0)))
+                return every[self.Z[:, 0].astype(int)]
+
+        problem = Known(np.arange(2.0)[:, None], np.ones((2, 2)), np.eye(2), np.array(weights), False)
+        splits = [(np.array([1]), np.array([0])), (np.array([0]), np.array([1]))]
+        limits = {"max_iter": 1, "tol": 1.0}
+        choices = (0.0, 5.0, 10.0), (0.0, 1.0, 10.0, 100.0)
+        return chosen(problem, *choices, splits, standard_errors=standard_errors, **limits)[0]
+
+    @pytest.mark.parametrize(
+        ("standard_errors", "expected"),
+        [
+            (0.0, (0.0, 10.0)),  # the lowest loss
+            (0.15, (0.0, 10.0)),
+            (0.2, (10.0, 10.0)),  # the label names before none
+            (0.6, (10.0, 10.0)),  # more of the label names before less
+            (1.1, (5.0, 0.0)),  # the label names alone before all others
+        ],
+    )
+    def test_how_far_behind_is_as_good(self, standard_errors, expected):
+        assert self.choice(standard_errors) == expected
+
+    def test_rows_count_by_their_weight(self):
+        assert self.choice(0.0, weights=(10.0, 1.0)) == (10.0, 10.0)
+
+
+def test_names_that_say_all_are_left_alone():
+    X, y, prior = blobs(n=30, dim=20, noise=0.1)
+    head = LabelPriorLogisticRegression().fit(X, y, prior=prior)
+    assert head.C_ == 0
+    np.testing.assert_array_equal(head.coef_, head.tau_ * prior)
+    assert not head.intercept_.any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "given"), [({"C": -1.0}, True), ({"C": 0.0}, False), ({"C": 0.0, "tau": 0.0}, True)]
+)
+def test_a_C_that_leaves_nothing_is_refused(settings, given):
+    X, y, prior = blobs()
+    with pytest.raises(ValueError, match=r"C must be greater than 0, or 0 with a prior.*Got (-1|0)\.0\."):
+        LabelPriorLogisticRegression(**settings).fit(X, y, prior=prior if given else None)
 
 
 def test_one_example_a_class_uses_the_documented_defaults():

@@ -87,7 +87,7 @@ LAYERS = [
         "datasets",
         "task.gallery",
     },
-    {"strategies.head"},
+    {"strategies.head", "strategies.logistic"},
     {"models", "embedded"},
     {"blocks"},
     {"task"},

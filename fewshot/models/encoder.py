@@ -232,7 +232,9 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         The numbers of the ``fixed`` parameters are shared with this model instead of copied: nobody may change them.
         """
-        return type(self)(sharing_copy(self.model, fixed), cache_bytes=self.cache_bytes, windows=self.windows)
+        own = type(self)(sharing_copy(self.model, fixed), cache_bytes=self.cache_bytes, windows=self.windows)
+        own._plain = self._plain  # never changes
+        return own
 
     def save(self, folder: str | Path) -> None:
         """Write an ordinary sentence-transformers folder, which `load` takes."""

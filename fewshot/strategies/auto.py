@@ -31,7 +31,7 @@ _MOST_SHOTS = 16
 _COMPARED = 128
 #: The folds tune less than the final fit does, at a fraction of its time. They gain less, and their confidence is not
 #: that of the final fit: hence accuracy decides, a win is a safe one, and a small loss says nothing.
-_FOLD_LAYERS, _FOLD_STEPS = 2, 6
+_FOLD_LAYERS, _FOLD_STEPS = 2, 4
 
 
 class Auto(BaseEstimator):  # type: ignore[misc]
@@ -40,7 +40,7 @@ class Auto(BaseEstimator):  # type: ignore[misc]
     An encoder gets `Embedding`. With labelled rows, three ways are compared by cross-validation (as many folds as the
     smallest class has rows, at most five, on at most 128 rows): the frozen encoder with the label names as prior or
     without them, by log loss; and the better of these with an own copy of the encoder tuned by `Contrastive`, by
-    accuracy. For the time it takes, the folds tune the last two layers only, in six steps; therefore the tuned copy is
+    accuracy. For the time it takes, the folds tune the last two layers only, in four steps; therefore the tuned copy is
     chosen also where it is up to one standard error behind. Where a class has a single row nothing can be compared, and
     the encoder is tuned. It stays frozen where tuning is impossible: with several labels a row, or an encoder that is
     not a `SentenceEncoder`.
@@ -299,7 +299,7 @@ def _for_encoder(
     def run(steps: int) -> None:
         Embedding(tuning=Contrastive(steps)).fit(task, model, X, y, random_state=seed)
 
-    steps = Contrastive().steps * (1 + folds / 4)  # those of the folds are shorter
+    steps = Contrastive().n_steps(len(X)) * (1 + folds / 4)  # those of the folds are shorter
     if len(choices) > 2 and not budget.allows("tuning the encoder", run, fits=1 + folds, steps=steps):
         del choices["tuned encoder, label names"]
     if not folds:

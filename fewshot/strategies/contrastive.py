@@ -19,6 +19,8 @@ from fewshot.models.trainable import rate_share
 
 __all__ = ["Contrastive", "pair_loss"]
 
+#: Steps for few texts, up to how many that are, and for more.
+_FEW_STEPS, _FEW, _STEPS = 7, 64, 12
 #: Tokens of a batch: few, so that little is padding.
 _BATCH = 256
 #: Tokens whose activations are kept for the backward pass; beyond, they are computed again, batch by batch.
@@ -36,8 +38,8 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    steps : int
-        Steps of AdamW. Eight suit 16 texts and 384 alike; more were slower and no better.
+    steps : int, optional
+        Steps of AdamW. None: seven for up to 64 texts, and twelve for more.
     learning_rate : float
         The highest learning rate; it rises over the first tenth of the steps and falls linearly.
     layers : int
@@ -58,7 +60,7 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        steps: int = 8,
+        steps: int | None = None,
         learning_rate: float = 2e-4,
         *,
         layers: int = 6,
@@ -119,7 +121,7 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
         rng = check_random_state(random_state)
         tail = Tail(encoder, self.layers)
         whole = _prepared(tail, texts) if n <= self.batch_size else None
-        steps = self.steps
+        steps = self.n_steps(n)
         optimizer = torch.optim.AdamW(tail.parameters(), lr=self.learning_rate, weight_decay=0.01, fused=True)
         with progress(steps, "Tuning") as bar:
             for step in range(steps):
@@ -139,10 +141,16 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
                 bar.update()
         return tail.finished()
 
+    def n_steps(self, n_texts: int) -> int:
+        """How many steps this many texts are tuned for."""
+        if self.steps is None:
+            return _FEW_STEPS if n_texts <= _FEW else _STEPS
+        return self.steps
+
     def _check(self) -> None:
         for name in ("steps", "learning_rate", "layers", "batch_size"):
             value = getattr(self, name)
-            if not value > 0:
+            if not (value is None and name == "steps") and not value > 0:
                 raise InputError(f"{name} must be greater than 0. Got {value!r}.")
         if not self.anchors >= 0:
             raise InputError(f"anchors must be a number of at least 0. Got {self.anchors!r}.")

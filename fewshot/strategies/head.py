@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import log_expit, log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils import assert_all_finite, check_random_state, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fewshot.models.base import FloatArray
+from fewshot.strategies.logistic import Choice, Problem, chosen, folds
 
 __all__ = ["LabelPriorLogisticRegression", "fitted_to_all"]
 
 #: What is used where there are too few examples to choose by cross-validation.
 DEFAULT_TAU, DEFAULT_C = 10.0, 10.0
-#: Fits on folds stop when a step gains less than this share of the loss, and see this many rows at the most: their
-#: losses are compared, their weights are not used.
-SEARCH_GAIN, SEARCH_ROWS = 1e-3, 1500
+#: Fits on folds see this many rows at the most.
+_SEARCH_ROWS = 1500
 
 
 class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -38,15 +36,20 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
     tau : float or "auto"
         Weight of the label names. "auto" chooses from ``taus`` by cross-validated log loss on the examples.
     C : float or "auto"
-        Inverse strength of the penalty. "auto" chooses from ``Cs`` after tau.
+        Inverse strength of the penalty; 0 leaves the label names alone, without intercepts. "auto" chooses from ``Cs``
+        in the same way.
     taus, Cs : sequence of float
         The choices. Tau 0, plain logistic regression, is always among them.
+    standard_errors : float
+        Of the choices whose loss is within this many standard errors of the lowest, the one nearest to the label names
+        alone is used (the rule of one standard error of Breiman et al. 1984, "Classification and Regression Trees",
+        halved): with few examples the lowest loss is often luck. 0 takes the lowest.
     class_weight : dict, "balanced" or None
         Weights of classes, as in scikit-learn.
     max_iter : int
         Most iterations of L-BFGS.
     tol : float
-        Its tolerance on the gradient; fits on folds stop earlier (`SEARCH_GAIN`).
+        Its tolerance on the gradient; fits on folds stop earlier.
     random_state : int, RandomState or None
         Shuffles the folds.
 
@@ -85,7 +88,8 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         C: float | Literal["auto"] = "auto",
         *,
         taus: Sequence[float] = (0.0, 5.0, 10.0, 20.0),
-        Cs: Sequence[float] = (1.0, 10.0, 100.0),
+        Cs: Sequence[float] = (0.0, 1.0, 10.0, 100.0),
+        standard_errors: float = 0.5,
         class_weight: Any = None,
         max_iter: int = 200,
         tol: float = 1e-9,
@@ -95,6 +99,7 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         self.C = C
         self.taus = taus
         self.Cs = Cs
+        self.standard_errors = standard_errors
         self.class_weight = class_weight
         self.max_iter = max_iter
         self.tol = tol
@@ -114,7 +119,8 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         Raises
         ------
         ValueError
-            When there is one class only, or the prior's shape is not (n_classes, n_features).
+            When there is one class only, the prior's shape is not (n_classes, n_features), C is below 0, or it is 0 and
+            there are no label names that it could leave.
         """
         X = validate_data(self, X, dtype=np.float64)
         y = _checked_targets(y)
@@ -127,11 +133,13 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         # the optimum lies in the span of the examples: with fewer of them than dimensions, work there
         basis = np.linalg.qr(X.T)[0] if len(X) < X.shape[1] else None
         Z = X if basis is None else X @ basis
-        self.tau_, self.C_ = self._chosen(Z, offsets, targets, weights)
-        V, b = self._solve(Z, self.tau_ * offsets, targets, weights, C=self.C_)
-        V = V if basis is None else V @ basis.T
-        self.coef_ = V + self.tau_ * prior
-        self.intercept_ = b
+        if self.C != "auto" and not (self.C > 0 or (self.C == 0 != self.tau and offsets.any())):
+            raise ValueError(f"C must be greater than 0, or 0 with a prior and a tau above 0. Got {self.C!r}.")
+        problem = Problem(Z, offsets, targets, weights, self.multilabel_)
+        self.tau_, self.C_ = self._chosen(problem)
+        found = problem.optimum(self.tau_, self.C_, max_iter=self.max_iter, tol=self.tol)
+        V = found.V if basis is None else found.V @ basis.T
+        self.coef_, self.intercept_, self.n_iter_ = V + self.tau_ * prior, found.b, found.n_iter
         return self
 
     def _targets(self, y: Any) -> FloatArray:
@@ -160,106 +168,22 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
             )
         return X @ prior.T, prior
 
-    def _chosen(
-        self, Z: FloatArray, offsets: FloatArray, targets: FloatArray, weights: FloatArray
-    ) -> tuple[float, float]:
-        """Tau and C with the lowest log loss on held-out examples, or the defaults where there are too few."""
-        self.cv_log_loss_: dict[tuple[float, float], float] = {}
-        has_prior = bool(offsets.any())
-        taus = (
-            [float(self.tau)] if self.tau != "auto" else sorted({0.0, *map(float, self.taus)}) if has_prior else [0.0]
-        )
-        Cs = [float(self.C)] if self.C != "auto" else sorted(map(float, self.Cs)) if has_prior else [DEFAULT_C]
-        if len(Z) > SEARCH_ROWS:
-            some = check_random_state(self.random_state).permutation(len(Z))[:SEARCH_ROWS]
-            Z, offsets, targets, weights = Z[some], offsets[some], targets[some], weights[some]
-        splits = list(self._folds(Z, targets))
+    def _chosen(self, problem: Problem) -> Choice:
+        """Tau and C by cross-validation, or the defaults where there are too few examples."""
+        self.cv_log_loss_: dict[Choice, float] = {}
+        has_prior = bool(problem.offsets.any())
+        taus = [0.0] if not has_prior else sorted({0.0, *map(float, self.taus)})
+        Cs = [DEFAULT_C] if not has_prior else sorted(map(float, self.Cs))
+        taus, Cs = taus if self.tau == "auto" else [float(self.tau)], Cs if self.C == "auto" else [float(self.C)]
+        if len(problem.Z) > _SEARCH_ROWS:
+            problem = problem.rows(check_random_state(self.random_state).permutation(len(problem.Z))[:_SEARCH_ROWS])
+        splits = folds(problem, self.random_state)
         if len(taus) * len(Cs) == 1 or not splits:
             return (taus[0] if len(taus) == 1 else DEFAULT_TAU), (Cs[0] if len(Cs) == 1 else DEFAULT_C)
-
-        def loss(choice: tuple[float, float]) -> float:
-            if choice not in self.cv_log_loss_:
-                tau, C = choice
-                total = 0.0
-                for train, test in splits:
-                    V, b = self._solve(
-                        Z[train],
-                        tau * offsets[train],
-                        targets[train],
-                        weights[train],
-                        C=C,
-                        rough=True,
-                    )
-                    total += float(weights[test] @ self._losses(Z[test] @ V.T + b + tau * offsets[test], targets[test]))
-                self.cv_log_loss_[choice] = float(total / weights.sum())
-            return self.cv_log_loss_[choice]
-
-        # in turn, tau first since C matters less, until neither changes
-        best, C = (taus[0], 0.0), Cs[len(Cs) // 2]
-        while True:
-            tau = min(taus, key=lambda tau: loss((tau, C)))
-            C = min(Cs, key=lambda C: loss((tau, C)))
-            if (tau, C) == best:
-                return best
-            best = tau, C
-
-    def _folds(self, Z: FloatArray, targets: FloatArray) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        counts = targets.sum(axis=0)
-        most = 5 if targets.shape[1] <= 20 else 3  # many classes make every fit dear
-        n = int(min(most, counts.min(), (len(targets) - counts).min()))
-        if n < 2:
-            return iter(())
-        rng = check_random_state(self.random_state)
-        if self.multilabel_:
-            order = rng.permutation(len(targets))
-            parts = [order[i::n] for i in range(n)]
-            return ((np.setdiff1d(order, part), part) for part in parts)
-        classes = targets.argmax(axis=1)
-        groups = np.unique(Z.round(9), axis=0, return_inverse=True)[1].ravel()
-        n_groups = int(groups.max()) + 1
-        if len(set(zip(groups.tolist(), classes.tolist(), strict=True))) == n_groups:
-            split: Iterator[Any] = StratifiedKFold(n, shuffle=True, random_state=rng).split(targets, classes)
-            return split
-        if n_groups < 2:
-            return iter(())
-        # the same sample in several classes, as one with a soft label is: never on both sides
-        split = StratifiedGroupKFold(min(n, n_groups), shuffle=True, random_state=rng).split(targets, classes, groups)
-        return split
-
-    def _losses(self, logits: FloatArray, targets: FloatArray) -> FloatArray:
-        if self.multilabel_:
-            losses: FloatArray = -(targets * log_expit(logits) + (1 - targets) * log_expit(-logits)).sum(axis=1)
-            return losses
-        losses = -(targets * log_softmax(logits, axis=1)).sum(axis=1)
-        return losses
-
-    def _solve(
-        self,
-        Z: FloatArray,
-        offsets: FloatArray,
-        targets: FloatArray,
-        weights: FloatArray,
-        *,
-        C: float,
-        rough: bool = False,
-    ) -> tuple[FloatArray, FloatArray]:
-        """Minimise the weighted log loss plus the penalty on V; the intercepts are free."""
-        n_classes, dim = targets.shape[1], Z.shape[1]
-
-        def objective(flat: FloatArray) -> tuple[float, FloatArray]:
-            V, b = flat[: n_classes * dim].reshape(n_classes, dim), flat[n_classes * dim :]
-            logits = Z @ V.T + b + offsets
-            loss = weights @ self._losses(logits, targets) + (V * V).sum() / (2 * C)
-            probabilities = np.exp(log_expit(logits) if self.multilabel_ else log_softmax(logits, axis=1))
-            pull = weights[:, None] * (probabilities - targets)
-            return float(loss), np.concatenate([(pull.T @ Z + V / C).ravel(), pull.sum(axis=0)])
-
-        first = np.zeros(n_classes * (dim + 1))
-        gain = SEARCH_GAIN if rough else 64 * np.finfo(np.float64).eps
-        limits = {"maxiter": self.max_iter, "gtol": self.tol, "ftol": gain}
-        found = minimize(objective, first, jac=True, method="L-BFGS-B", options=limits)
-        self.n_iter_ = int(found.nit)
-        return found.x[: n_classes * dim].reshape(n_classes, dim), found.x[n_classes * dim :]
+        found, self.cv_log_loss_ = chosen(
+            problem, taus, Cs, splits, standard_errors=self.standard_errors, max_iter=self.max_iter, tol=self.tol
+        )
+        return found
 
     def _logits(self, X: Any) -> FloatArray:
         check_is_fitted(self)

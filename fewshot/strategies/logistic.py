@@ -1,0 +1,191 @@
+"""Logistic regression around given logits: its optimum, and the choice of their weight and of the penalty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import log_expit, log_softmax
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.utils import check_random_state
+
+from fewshot.models.base import FloatArray, IntArray
+
+__all__ = ["Choice", "Optimum", "Problem", "chosen", "folds"]
+
+#: Fits on folds stop when a step gains less than this share of the loss: their losses are compared, their weights are
+#: not used.
+_SEARCH_GAIN = 1e-3
+
+#: A weight of the given logits, tau, and an inverse penalty, C.
+Choice = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """What is added to tau times the given logits."""
+
+    V: FloatArray  # (n_classes, dim)
+    b: FloatArray  # (n_classes,)
+    n_iter: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Examples, the logits that they have without any weights, and what they are.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n_samples, dim)
+    offsets : ndarray of shape (n_samples, n_classes)
+    targets : ndarray of shape (n_samples, n_classes)
+        1 where a row is of a class.
+    weights : ndarray of shape (n_samples,)
+    several : bool
+        A row may be of several classes: each is a logistic regression of its own.
+    """
+
+    Z: FloatArray
+    offsets: FloatArray
+    targets: FloatArray
+    weights: FloatArray
+    several: bool
+
+    def rows(self, rows: IntArray) -> Self:
+        """A part of the examples."""
+        return type(self)(self.Z[rows], self.offsets[rows], self.targets[rows], self.weights[rows], self.several)
+
+    def losses(self, logits: FloatArray) -> FloatArray:
+        """The log loss of each row."""
+        losses: FloatArray
+        if self.several:
+            losses = -(self.targets * log_expit(logits) + (1 - self.targets) * log_expit(-logits)).sum(axis=1)
+        else:
+            losses = -(self.targets * log_softmax(logits, axis=1)).sum(axis=1)
+        return losses
+
+    def logits(self, tau: float, found: Optimum) -> FloatArray:
+        """The logits of each row."""
+        return self.Z @ found.V.T + found.b + tau * self.offsets
+
+    def optimum(self, tau: float, C: float, *, max_iter: int, tol: float, gain: float | None = None) -> Optimum:
+        """Minimise the weighted log loss plus the penalty on V; the intercepts are free. C 0 leaves all at nothing."""
+        n_classes, dim = self.targets.shape[1], self.Z.shape[1]
+        if C == 0:
+            return Optimum(np.zeros((n_classes, dim)), np.zeros(n_classes), 0)
+        offsets = tau * self.offsets
+
+        def objective(flat: FloatArray) -> tuple[float, FloatArray]:
+            V, b = flat[: n_classes * dim].reshape(n_classes, dim), flat[n_classes * dim :]
+            logits = self.Z @ V.T + b + offsets
+            loss = self.weights @ self.losses(logits) + (V * V).sum() / (2 * C)
+            probabilities = np.exp(log_expit(logits) if self.several else log_softmax(logits, axis=1))
+            pull = self.weights[:, None] * (probabilities - self.targets)
+            return float(loss), np.concatenate([(pull.T @ self.Z + V / C).ravel(), pull.sum(axis=0)])
+
+        first = np.zeros(n_classes * (dim + 1))
+        limits = {"maxiter": max_iter, "gtol": tol, "ftol": 64 * np.finfo(np.float64).eps if gain is None else gain}
+        found = minimize(objective, first, jac=True, method="L-BFGS-B", options=limits)
+        V, b = found.x[: n_classes * dim].reshape(n_classes, dim), found.x[n_classes * dim :]
+        return Optimum(V, b, int(found.nit))
+
+
+def folds(problem: Problem, random_state: Any) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Stratified folds, at most five; none where they can't be made."""
+    targets = problem.targets
+    counts = targets.sum(axis=0)
+    most = 5 if targets.shape[1] <= 20 else 3  # many classes make every fit dear
+    n = int(min(most, counts.min(), (len(targets) - counts).min()))
+    if n < 2:
+        return []
+    rng = check_random_state(random_state)
+    if problem.several:
+        order = rng.permutation(len(targets))
+        parts = [order[i::n] for i in range(n)]
+        return [(np.setdiff1d(order, part), part) for part in parts]
+    classes = targets.argmax(axis=1)
+    groups = np.unique(problem.Z.round(9), axis=0, return_inverse=True)[1].ravel()
+    n_groups = int(groups.max()) + 1
+    if len(set(zip(groups.tolist(), classes.tolist(), strict=True))) == n_groups:
+        split: Iterator[Any] = StratifiedKFold(n, shuffle=True, random_state=rng).split(targets, classes)
+        return list(split)
+    if n_groups < 2:
+        return []
+    # the same sample in several classes, as one with a soft label is: never on both sides
+    split = StratifiedGroupKFold(min(n, n_groups), shuffle=True, random_state=rng).split(targets, classes, groups)
+    return list(split)
+
+
+def chosen(
+    problem: Problem,
+    taus: Sequence[float],
+    Cs: Sequence[float],
+    splits: Sequence[tuple[IntArray, IntArray]],
+    *,
+    standard_errors: float,
+    max_iter: int,
+    tol: float,
+) -> tuple[Choice, dict[Choice, float]]:
+    """Choose tau and C by their log loss on held-out examples.
+
+    Of those within some standard errors of the lowest it is the one nearest to the given logits alone: tau above 0,
+    then the smallest C, then the largest tau.
+
+    Parameters
+    ----------
+    problem : Problem
+    taus, Cs : sequence of float
+        In rising order. Neither has every pair tried: one is improved, then the other, until neither changes.
+    splits : sequence of (train rows, test rows)
+    standard_errors : float
+        Of the difference to the lowest loss.
+
+    Returns
+    -------
+    tuple of (float, float)
+        Tau and C.
+    dict
+        The mean log loss of every pair that was tried.
+    """
+    tried: dict[Choice, FloatArray] = {}
+    shares = problem.weights / problem.weights.sum()
+
+    def losses(tau: float, C: float) -> FloatArray:
+        if (tau, C) not in tried:
+            found = np.zeros(len(shares))
+            for train, test in splits:
+                fitted = problem.rows(train).optimum(tau, C, max_iter=max_iter, tol=tol, gain=_SEARCH_GAIN)
+                part = problem.rows(test)
+                found[test] = part.losses(part.logits(tau, fitted))
+            tried[tau, C] = found
+        return tried[tau, C]
+
+    def loss(tau: float, C: float) -> float:
+        if tau == C == 0:  # says nothing at all
+            return np.inf
+        return float(shares @ losses(tau, C))
+
+    before, C = (np.nan, np.nan), Cs[len(Cs) // 2]
+    while True:
+        tau = min(taus, key=lambda tau: loss(tau, C))
+        C = min(Cs, key=lambda C: loss(tau, C))
+        if (tau, C) == before:
+            break
+        before = tau, C
+    if Cs[0] == 0:  # nothing is fitted, so that each costs nothing
+        for tau in taus:
+            loss(tau, 0.0)
+    best = min(tried, key=lambda pair: float(shares @ tried[pair]))
+
+    def ties(pair: Choice) -> bool:
+        gaps = tried[pair] - tried[best]
+        gap = float(shares @ gaps)
+        error = np.sqrt((shares**2) @ (gaps - gap) ** 2 * len(gaps) / (len(gaps) - 1))
+        return bool(gap <= standard_errors * error)
+
+    nearest = min(filter(ties, tried), key=lambda pair: (pair[0] == 0, pair[1], -pair[0]))
+    return nearest, {pair: float(shares @ found) for pair, found in tried.items()}
