@@ -238,7 +238,7 @@ class TestTuning:
         assert [one["sum"].item() for one in seen] == pytest.approx([8 + 2 * 4.0] * 3)
         assert all((one[0], one[1]) == (4 + 2, 4 + 1) for one in seen)
 
-    @pytest.mark.parametrize(("given", "n", "steps"), [(None, 20, 7), (None, 64, 7), (None, 65, 12), (3, 20, 3)])
+    @pytest.mark.parametrize(("given", "n", "steps"), [(None, 20, 7), (None, 64, 7), (None, 65, 8), (3, 20, 3)])
     def test_more_texts_are_tuned_for_more_steps(self, encoder, monkeypatch, given, n, steps):
         seen = []
         monkeypatch.setattr(module, "rate_share", lambda step, steps: seen.append(steps) or 1.0)

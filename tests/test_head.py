@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 import pytest
 from scipy.optimize import check_grad, minimize
@@ -11,7 +9,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fewshot import Classifier, Embedding, LabelPriorLogisticRegression
-from fewshot.strategies.logistic import Problem, chosen
 from tests.contract import HashEncoder
 
 RNG = np.random.RandomState(0)
@@ -82,7 +79,7 @@ def test_tau_is_large_where_the_names_say_much_and_zero_where_they_mislead():
     plain = LabelPriorLogisticRegression(tau=0.0).fit(X[:15], y[:15], prior=prior)
     assert good.tau_ > 0 == wrong.tau_
     assert good.score(X[15:], y[15:]) > plain.score(X[15:], y[15:])
-    lowest = LabelPriorLogisticRegression(standard_errors=0.0).fit(X[:15], y[:15], prior=prior / 5)
+    lowest = LabelPriorLogisticRegression(average=False).fit(X[:15], y[:15], prior=prior / 5)
     taus, Cs = (0.0, 5.0, 10.0, 20.0), (0.0, 1.0, 10.0, 100.0)
     tried = set(lowest.cv_log_loss_)
     assert {(tau, 10.0) for tau in taus} <= tried  # each tau at the middle C
@@ -91,61 +88,63 @@ def test_tau_is_large_where_the_names_say_much_and_zero_where_they_mislead():
     assert min(lowest.cv_log_loss_.values()) == lowest.cv_log_loss_[lowest.tau_, lowest.C_]
 
 
-class TestTies:
-    """Among choices that are as good, the label names are erred on."""
+class TestAverage:
+    """With few examples the best choice is often luck, so each counts by its likelihood on held-out examples."""
 
-    LOSSES: ClassVar = {  # of two held-out rows
-        (0.0, 10.0): (1.0, 1.0),
-        (5.0, 10.0): (0.9, 1.3),  # 0.1 behind, which is half a standard error of the difference
-        (10.0, 10.0): (0.5, 1.7),  # 0.1, a sixth of one
-        (5.0, 0.0): (1.0, 1.1),  # 0.05, a whole one
-    }
+    def test_the_logits_are_those_of_all_choices_by_their_share(self):
+        X, y, prior = blobs(n=15, dim=20, noise=3.0)
+        head = LabelPriorLogisticRegression(tol=1e-9, max_iter=5000).fit(X, y, prior=prior / 5)
+        assert sum(head.shares_.values()) == pytest.approx(1.0)
+        assert len(head.shares_) > 2
+        alone = {
+            (tau, C): LabelPriorLogisticRegression(tau=tau, C=C, tol=1e-9, max_iter=5000).fit(X, y, prior=prior / 5)
+            for tau, C in head.shares_
+        }
+        coef = sum(share * alone[choice].coef_ for choice, share in head.shares_.items())
+        intercept = sum(share * alone[choice].intercept_ for choice, share in head.shares_.items())
+        np.testing.assert_allclose(head.coef_, coef, atol=1e-6)
+        np.testing.assert_allclose(head.intercept_, intercept, atol=1e-6)
+        assert head.tau_ == pytest.approx(sum(share * tau for (tau, _), share in head.shares_.items()))
 
-    def choice(self, standard_errors, weights=(1.0, 1.0)):
-        class Known(Problem):
-            def optimum(self, tau, C, **limits):
-                return tau, C
+    def test_a_choice_counts_by_its_likelihood_and_the_label_names_alone_for_ten(self):
+        X, y, prior = blobs(n=15, dim=20, noise=3.0)
+        head = LabelPriorLogisticRegression().fit(X, y, prior=prior / 5)
+        odds = {(tau, C): (10 if C == 0 else 1) * np.exp(-15 * loss) for (tau, C), loss in head.cv_log_loss_.items()}
+        total = sum(odds.values())
+        kept = {choice: one / total for choice, one in odds.items() if one / total > 1e-3}
+        assert head.shares_ == pytest.approx({choice: share / sum(kept.values()) for choice, share in kept.items()})
 
-            def logits(self, tau, found):
-                return found
+    def test_many_examples_outvote_the_label_names(self):
+        X, y, prior = blobs(n=900, dim=20, noise=3.0)
+        X, prior = X / np.linalg.norm(X, axis=1, keepdims=True), prior / np.linalg.norm(prior, axis=1, keepdims=True)
+        prior = prior + np.roll(prior, 1, axis=0) / 2  # names that are not quite right
+        for n, counts in ((15, True), (900, False)):
+            head = LabelPriorLogisticRegression().fit(X[:n], y[:n], prior=prior)
+            assert any(C == 0 for _, C in head.shares_) is counts
 
-            def losses(self, logits):
-                every = np.array(TestTies.LOSSES.get(logits, (9.0, 9.0)))
-                return every[self.Z[:, 0].astype(int)]
+    def test_without_it_the_lowest_loss_counts_alone(self):
+        X, y, prior = blobs(n=15, dim=20, noise=3.0)
+        head = LabelPriorLogisticRegression(average=False).fit(X, y, prior=prior / 5)
+        assert head.shares_ == {(head.tau_, head.C_): 1.0}
+        assert head.cv_log_loss_[head.tau_, head.C_] == min(head.cv_log_loss_.values())
 
-        problem = Known(np.arange(2.0)[:, None], np.ones((2, 2)), np.eye(2), np.array(weights), False)
-        splits = [(np.array([1]), np.array([0])), (np.array([0]), np.array([1]))]
-        limits = {"max_iter": 1, "tol": 1.0}
-        choices = (0.0, 5.0, 10.0), (0.0, 1.0, 10.0, 100.0)
-        return chosen(problem, *choices, splits, standard_errors=standard_errors, **limits)[0]
-
-    @pytest.mark.parametrize(
-        ("standard_errors", "expected"),
-        [
-            (0.0, (0.0, 10.0)),  # the lowest loss
-            (0.15, (0.0, 10.0)),
-            (0.2, (10.0, 10.0)),  # the label names before none
-            (0.6, (10.0, 10.0)),  # more of the label names before less
-            (1.1, (5.0, 0.0)),  # the label names alone before all others
-        ],
-    )
-    def test_how_far_behind_is_as_good(self, standard_errors, expected):
-        assert self.choice(standard_errors) == expected
-
-    def test_rows_count_by_their_weight(self):
-        assert self.choice(0.0, weights=(10.0, 1.0)) == (10.0, 10.0)
+    def test_every_weight_of_the_names_is_tried_alone_but_not_nothing_at_all(self):
+        X, y, prior = blobs(n=15)
+        tried = LabelPriorLogisticRegression(taus=(2.0, 4.0)).fit(X, y, prior=prior).cv_log_loss_
+        assert {choice for choice in tried if choice[1] == 0} == {(2.0, 0.0), (4.0, 0.0)}
 
 
 def test_names_that_say_all_are_left_alone():
     X, y, prior = blobs(n=30, dim=20, noise=0.1)
-    head = LabelPriorLogisticRegression().fit(X, y, prior=prior)
-    assert head.C_ == 0
-    np.testing.assert_array_equal(head.coef_, head.tau_ * prior)
+    head = LabelPriorLogisticRegression(tau=2.0, C=0.0).fit(X, y, prior=prior)
+    np.testing.assert_array_equal(head.coef_, 2.0 * prior)
     assert not head.intercept_.any()
+    assert LabelPriorLogisticRegression().fit(X, y, prior=prior).C_ == 0
 
 
 @pytest.mark.parametrize(
-    ("settings", "given"), [({"C": -1.0}, True), ({"C": 0.0}, False), ({"C": 0.0, "tau": 0.0}, True)]
+    ("settings", "given"),
+    [({"C": -1.0}, True), ({"Cs": (-1.0, 1.0)}, True), ({"C": 0.0}, False), ({"C": 0.0, "tau": 0.0}, True)],
 )
 def test_a_C_that_leaves_nothing_is_refused(settings, given):
     X, y, prior = blobs()
@@ -178,7 +177,7 @@ def test_weights_count_as_repetitions():
 def test_multi_label_is_one_logistic_regression_a_label():
     X, _, prior = blobs(n=60, noise=0.5)
     Y = (X @ prior.T > 1).astype(int)
-    head = LabelPriorLogisticRegression().fit(X, Y, prior=prior)
+    head = LabelPriorLogisticRegression(average=False).fit(X, Y, prior=prior)
     assert head.predict(X).shape == head.predict_proba(X).shape == (60, 3)
     assert (head.predict(X) == Y).mean() > 0.9
     column = LabelPriorLogisticRegression(tau=head.tau_, C=head.C_).fit(X, Y[:, [0, 0]], prior=prior[[0, 0]])
@@ -216,5 +215,6 @@ def test_no_weight_on_the_names_is_plain_logistic_regression_on_the_vectors():
     clf = Classifier(encoder, strategy=Embedding(label_prior=0.0)).fit(X, y)
     head = clf.strategy_.head_
     assert head.tau_ == 0
-    other = LabelPriorLogisticRegression(tau=0.0, C=head.C_).fit(encoder.encode(X), y)
+    vectors = encoder.encode(X)
+    other = LabelPriorLogisticRegression(tau=0.0).fit(vectors, y, prior=np.ones((2, vectors.shape[1])))
     np.testing.assert_allclose(clf.predict_proba(X), other.predict_proba(encoder.encode(X)), atol=1e-6)

@@ -70,7 +70,7 @@ class Learned(Prior):
         self.head_ = None
         counts = np.bincount(targets, minlength=features.shape[1])
         if counts.min() >= 2:
-            head = LabelPriorLogisticRegression(taus=_SCALES, Cs=_PENALTIES, standard_errors=0.0, max_iter=500)
+            head = LabelPriorLogisticRegression(taus=_SCALES, Cs=_PENALTIES, average=False, max_iter=500)
             self.head_ = head.fit(features, targets, prior=np.eye(features.shape[1]))
         return self
 

@@ -20,7 +20,7 @@ from fewshot.models.trainable import rate_share
 __all__ = ["Contrastive", "pair_loss"]
 
 #: Steps for few texts, up to how many that are, and for more.
-_FEW_STEPS, _FEW, _STEPS = 7, 64, 12
+_FEW_STEPS, _FEW, _STEPS = 7, 64, 8
 #: Tokens of a batch: few, so that little is padding.
 _BATCH = 256
 #: Tokens whose activations are kept for the backward pass; beyond, they are computed again, batch by batch.
@@ -39,7 +39,7 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     steps : int, optional
-        Steps of AdamW. None: seven for up to 64 texts, and twelve for more.
+        Steps of AdamW. None: seven for up to 64 texts, and eight for more.
     learning_rate : float
         The highest learning rate; it rises over the first tenth of the steps and falls linearly.
     layers : int

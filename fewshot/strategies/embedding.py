@@ -49,7 +49,7 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
         None: `LabelPriorLogisticRegression`. One of your own of that class is also given unit vectors and the label
         names; any other gets the vectors as they are.
     label_prior : float or "auto"
-        Weight of the label names in the default head; 0 is plain logistic regression. "auto" chooses by
+        Weight of the label names in the default head; 0 is plain logistic regression. "auto" averages over several by
         cross-validation on the examples, together with the penalty; after tuning, whose examples can't be held out from
         the encoder any more, it is 3.5, and C is the number of classes. A head of your own does not use it.
     tuning : Contrastive, optional

@@ -1,4 +1,4 @@
-"""Logistic regression around given logits: its optimum, and the choice of their weight and of the penalty."""
+"""Logistic regression around given logits: its optimum, and what held-out examples say of its two constants."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from sklearn.utils import check_random_state
 
 from fewshot.models.base import FloatArray, IntArray
 
-__all__ = ["Choice", "Optimum", "Problem", "chosen", "folds"]
+__all__ = ["Choice", "Optimum", "Problem", "folds", "held_out_losses", "shares"]
 
 #: Fits on folds stop when a step gains less than this share of the loss: their losses are compared, their weights are
 #: not used.
 _SEARCH_GAIN = 1e-3
+#: A choice that counts less in the average is left out of it.
+_LEAST_SHARE = 1e-3
 
 #: A weight of the given logits, tau, and an inverse penalty, C.
 Choice = tuple[float, float]
@@ -120,54 +122,39 @@ def folds(problem: Problem, random_state: Any) -> list[tuple[NDArray[np.int64], 
     return list(split)
 
 
-def chosen(
+def held_out_losses(
     problem: Problem,
     taus: Sequence[float],
     Cs: Sequence[float],
     splits: Sequence[tuple[IntArray, IntArray]],
     *,
-    standard_errors: float,
     max_iter: int,
     tol: float,
-) -> tuple[Choice, dict[Choice, float]]:
-    """Choose tau and C by their log loss on held-out examples.
+) -> dict[Choice, float]:
+    """Sum of the log losses of held-out examples, for tau and C about the best ones.
 
-    Of those within some standard errors of the lowest it is the one nearest to the given logits alone: tau above 0,
-    then the smallest C, then the largest tau.
+    Not every pair is tried: tau is improved, then C, until neither changes. Besides, C 0 is tried with every tau where
+    it is among the choices: nothing has to be fitted for it.
 
     Parameters
     ----------
     problem : Problem
     taus, Cs : sequence of float
-        In rising order. Neither has every pair tried: one is improved, then the other, until neither changes.
+        In rising order. Tau 0 with C 0 is left out, since it says nothing.
     splits : sequence of (train rows, test rows)
-    standard_errors : float
-        Of the difference to the lowest loss.
-
-    Returns
-    -------
-    tuple of (float, float)
-        Tau and C.
-    dict
-        The mean log loss of every pair that was tried.
     """
-    tried: dict[Choice, FloatArray] = {}
-    shares = problem.weights / problem.weights.sum()
-
-    def losses(tau: float, C: float) -> FloatArray:
-        if (tau, C) not in tried:
-            found = np.zeros(len(shares))
-            for train, test in splits:
-                fitted = problem.rows(train).optimum(tau, C, max_iter=max_iter, tol=tol, gain=_SEARCH_GAIN)
-                part = problem.rows(test)
-                found[test] = part.losses(part.logits(tau, fitted))
-            tried[tau, C] = found
-        return tried[tau, C]
+    tried: dict[Choice, float] = {}
 
     def loss(tau: float, C: float) -> float:
-        if tau == C == 0:  # says nothing at all
+        if tau == C == 0:
             return np.inf
-        return float(shares @ losses(tau, C))
+        if (tau, C) not in tried:
+            tried[tau, C] = 0.0
+            for train, test in splits:
+                found = problem.rows(train).optimum(tau, C, max_iter=max_iter, tol=tol, gain=_SEARCH_GAIN)
+                part = problem.rows(test)
+                tried[tau, C] += float(part.weights @ part.losses(part.logits(tau, found)))
+        return tried[tau, C]
 
     before, C = (np.nan, np.nan), Cs[len(Cs) // 2]
     while True:
@@ -176,16 +163,23 @@ def chosen(
         if (tau, C) == before:
             break
         before = tau, C
-    if Cs[0] == 0:  # nothing is fitted, so that each costs nothing
+    if Cs[0] == 0:
         for tau in taus:
             loss(tau, 0.0)
-    best = min(tried, key=lambda pair: float(shares @ tried[pair]))
+    return tried
 
-    def ties(pair: Choice) -> bool:
-        gaps = tried[pair] - tried[best]
-        gap = float(shares @ gaps)
-        error = np.sqrt((shares**2) @ (gaps - gap) ** 2 * len(gaps) / (len(gaps) - 1))
-        return bool(gap <= standard_errors * error)
 
-    nearest = min(filter(ties, tried), key=lambda pair: (pair[0] == 0, pair[1], -pair[0]))
-    return nearest, {pair: float(shares @ found) for pair, found in tried.items()}
+def shares(losses: dict[Choice, float], alone: float) -> dict[Choice, float]:
+    """How much each choice counts in the average: by its likelihood on held-out examples.
+
+    Parameters
+    ----------
+    losses : dict
+        Sum of the log losses of each choice.
+    alone : float
+        How much more one with C 0 counts before any example.
+    """
+    logs = np.array([np.log(alone if C == 0 else 1.0) - loss for (_, C), loss in losses.items()])
+    counts = np.exp(logs - logs.max())
+    counts[counts < _LEAST_SHARE * counts.sum()] = 0
+    return {choice: share for choice, share in zip(losses, (counts / counts.sum()).tolist(), strict=True) if share}

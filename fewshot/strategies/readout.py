@@ -204,9 +204,7 @@ class Readout(BaseEstimator):  # type: ignore[misc]
         k = labels.shape[2]
         alone = inputs.shape[1] == k
         prior = np.eye(k, inputs.shape[1]) / (1.0 if alone else _FAINT)
-        head = LabelPriorLogisticRegression(
-            taus=_TAUS, Cs=_LABEL_CS if alone else _CS, standard_errors=0.0, max_iter=500
-        )
+        head = LabelPriorLogisticRegression(taus=_TAUS, Cs=_LABEL_CS if alone else _CS, average=False, max_iter=500)
         counts = np.bincount(targets)
         if counts[counts > 0].min() < 2:  # nothing can be held out
             head.set_params(tau=_TAUS[1], C=_CS[0])
