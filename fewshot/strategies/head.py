@@ -20,8 +20,8 @@ __all__ = ["LabelPriorLogisticRegression", "fitted_to_all"]
 
 #: What is used where there are too few examples to choose by cross-validation.
 DEFAULT_TAU, DEFAULT_C = 10.0, 10.0
-#: How many other choices the label names alone count for in the average, before any example: on training rows, of 1, 3,
-#: 6, 10, 15, 20 and 30 about the best mean, and on no set more than a point below the label names with 8 a class.
+#: How many others a choice of the label names alone (C 0) counts for in the average, before any example: on training
+#: rows, of 1, 3, 6, 10, 15, 20 and 30 the best mean, and on no set a point below the label names with 8 a class.
 _ALONE = 10.0
 #: Fits on folds see this many rows at the most.
 _SEARCH_ROWS = 1500
@@ -46,7 +46,8 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
     average : bool
         Average the logits over the choices, each by its likelihood on held-out examples (Yao et al. 2018, "Using
         Stacking to Average Bayesian Predictive Distributions", pseudo-BMA), since with few examples the best one is
-        often luck. The label names alone count for ten others before any example. False: take the lowest log loss.
+        often luck. A choice of the label names alone (C 0) counts for ten others before any example. False: take the
+        one with the lowest log loss.
     class_weight : dict, "balanced" or None
         Weights of classes, as in scikit-learn.
     max_iter : int
