@@ -94,17 +94,17 @@ class TestAverage:
     def test_the_logits_are_those_of_all_choices_by_their_share(self):
         X, y, prior = blobs(n=15, dim=20, noise=3.0)
         head = LabelPriorLogisticRegression(tol=1e-9, max_iter=5000).fit(X, y, prior=prior / 5)
-        assert sum(head.shares_.values()) == pytest.approx(1.0)
+        assert head.shares_.sum() == pytest.approx(1.0)
         assert len(head.shares_) > 2
-        alone = {
-            (tau, C): LabelPriorLogisticRegression(tau=tau, C=C, tol=1e-9, max_iter=5000).fit(X, y, prior=prior / 5)
-            for tau, C in head.shares_
-        }
-        coef = sum(share * alone[choice].coef_ for choice, share in head.shares_.items())
-        intercept = sum(share * alone[choice].intercept_ for choice, share in head.shares_.items())
+        alone = [
+            LabelPriorLogisticRegression(tau=tau, C=C, tol=1e-9, max_iter=5000).fit(X, y, prior=prior / 5)
+            for tau, C in head.choices_
+        ]
+        coef = sum(share * one.coef_ for share, one in zip(head.shares_, alone, strict=True))
+        intercept = sum(share * one.intercept_ for share, one in zip(head.shares_, alone, strict=True))
         np.testing.assert_allclose(head.coef_, coef, atol=1e-6)
         np.testing.assert_allclose(head.intercept_, intercept, atol=1e-6)
-        assert head.tau_ == pytest.approx(sum(share * tau for (tau, _), share in head.shares_.items()))
+        assert head.tau_ == pytest.approx(head.shares_ @ head.choices_[:, 0])
 
     def test_a_choice_counts_by_its_likelihood_and_the_label_names_alone_for_ten(self):
         X, y, prior = blobs(n=15, dim=20, noise=3.0)
@@ -112,7 +112,8 @@ class TestAverage:
         odds = {(tau, C): (10 if C == 0 else 1) * np.exp(-15 * loss) for (tau, C), loss in head.cv_log_loss_.items()}
         total = sum(odds.values())
         kept = {choice: one / total for choice, one in odds.items() if one / total > 1e-3}
-        assert head.shares_ == pytest.approx({choice: share / sum(kept.values()) for choice, share in kept.items()})
+        expected = {choice: share / sum(kept.values()) for choice, share in kept.items()}
+        assert dict(zip(map(tuple, head.choices_.tolist()), head.shares_, strict=True)) == pytest.approx(expected)
 
     def test_many_examples_outvote_the_label_names(self):
         X, y, prior = blobs(n=900, dim=20, noise=3.0)
@@ -120,12 +121,12 @@ class TestAverage:
         prior = prior + np.roll(prior, 1, axis=0) / 2  # names that are not quite right
         for n, counts in ((15, True), (900, False)):
             head = LabelPriorLogisticRegression().fit(X[:n], y[:n], prior=prior)
-            assert any(C == 0 for _, C in head.shares_) is counts
+            assert (head.choices_[:, 1] == 0).any() == counts
 
     def test_without_it_the_lowest_loss_counts_alone(self):
         X, y, prior = blobs(n=15, dim=20, noise=3.0)
         head = LabelPriorLogisticRegression(average=False).fit(X, y, prior=prior / 5)
-        assert head.shares_ == {(head.tau_, head.C_): 1.0}
+        assert (head.choices_.tolist(), head.shares_.tolist()) == ([[head.tau_, head.C_]], [1.0])
         assert head.cv_log_loss_[head.tau_, head.C_] == min(head.cv_log_loss_.values())
 
     def test_every_weight_of_the_names_is_tried_alone_but_not_nothing_at_all(self):

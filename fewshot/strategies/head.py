@@ -63,8 +63,10 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
     coef_ : ndarray of shape (n_classes, n_features)
         What multiplies a vector: tau times the prior, plus V.
     intercept_ : ndarray of shape (n_classes,)
-    shares_ : dict
-        How much each (tau, C) counts in the average.
+    choices_ : ndarray of shape (n_choices, 2)
+        Each tau and C of the average.
+    shares_ : ndarray of shape (n_choices,)
+        How much each counts.
     tau_, C_ : float
         The average tau; the C that counts most.
     n_iter_ : int
@@ -140,14 +142,14 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         basis = np.linalg.qr(X.T)[0] if len(X) < X.shape[1] else None
         Z = X if basis is None else X @ basis
         problem = Problem(Z, offsets, targets, weights, self.multilabel_)
-        self.shares_ = self._shares(problem)
-        optima = [problem.optimum(tau, C, max_iter=self.max_iter, tol=self.tol) for tau, C in self.shares_]
-        counts = list(self.shares_.values())
-        V = np.tensordot(counts, [found.V for found in optima], 1)
-        self.tau_ = float(np.dot(counts, [tau for tau, _ in self.shares_]))
+        counted = self._counted(problem)
+        self.choices_, self.shares_ = np.array(list(counted)), np.array(list(counted.values()))
+        optima = [problem.optimum(tau, C, max_iter=self.max_iter, tol=self.tol) for tau, C in counted]
+        V = np.tensordot(self.shares_, [found.V for found in optima], 1)
+        self.tau_ = float(self.shares_ @ self.choices_[:, 0])
+        self.C_ = float(self.choices_[self.shares_.argmax(), 1])
         self.coef_ = (V if basis is None else V @ basis.T) + self.tau_ * prior
-        self.intercept_ = np.dot(counts, [found.b for found in optima])
-        self.C_ = max(self.shares_, key=self.shares_.__getitem__)[1]
+        self.intercept_ = self.shares_ @ np.array([found.b for found in optima])
         self.n_iter_ = max(found.n_iter for found in optima)
         return self
 
@@ -177,7 +179,7 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
             )
         return X @ prior.T, prior
 
-    def _shares(self, problem: Problem) -> dict[Choice, float]:
+    def _counted(self, problem: Problem) -> dict[Choice, float]:
         """How much each tau and C counts, by cross-validation; the defaults where there are too few examples."""
         self.cv_log_loss_: dict[Choice, float] = {}
         has_prior = bool(problem.offsets.any())
