@@ -150,7 +150,7 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
     def _check(self) -> None:
         for name in ("steps", "learning_rate", "layers", "batch_size"):
             value = getattr(self, name)
-            if not (value is None and name == "steps") and not value > 0:
+            if (name, value) != ("steps", None) and not value > 0:
                 raise InputError(f"{name} must be greater than 0. Got {value!r}.")
         if not self.anchors >= 0:
             raise InputError(f"anchors must be a number of at least 0. Got {self.anchors!r}.")

@@ -21,7 +21,7 @@ __all__ = ["LabelPriorLogisticRegression", "fitted_to_all"]
 #: What is used where there are too few examples to choose by cross-validation.
 DEFAULT_TAU, DEFAULT_C = 10.0, 10.0
 #: How many others a choice of the label names alone (C 0) counts for in the average, before any example: on training
-#: rows, of 1, 3, 6, 10, 15, 20 and 30 the best mean, and on no set a point below the label names with 8 a class.
+#: rows, of 1, 3, 6, 10, 15, 20 and 30 a mean as good as any, and with 8 a class on no set a point below the names.
 _ALONE = 10.0
 #: Fits on folds see this many rows at the most.
 _SEARCH_ROWS = 1500

@@ -144,16 +144,16 @@ def held_out_losses(
     splits : sequence of (train rows, test rows)
     """
     tried: dict[Choice, float] = {}
+    parts = [(problem.rows(train), problem.rows(test)) for train, test in splits]
 
     def loss(tau: float, C: float) -> float:
         if tau == C == 0:
             return np.inf
         if (tau, C) not in tried:
             tried[tau, C] = 0.0
-            for train, test in splits:
-                found = problem.rows(train).optimum(tau, C, max_iter=max_iter, tol=tol, gain=_SEARCH_GAIN)
-                part = problem.rows(test)
-                tried[tau, C] += float(part.weights @ part.losses(part.logits(tau, found)))
+            for train, test in parts:
+                found = train.optimum(tau, C, max_iter=max_iter, tol=tol, gain=_SEARCH_GAIN)
+                tried[tau, C] += float(test.weights @ test.losses(test.logits(tau, found)))
         return tried[tau, C]
 
     before, C = (np.nan, np.nan), Cs[len(Cs) // 2]
