@@ -25,7 +25,7 @@ from fewshot.checkpoints import RunFolder
 from fewshot.errors import InputError, UnsupportedError
 from fewshot.models.base import IntArray, kind_of
 from fewshot.models.loading import load
-from fewshot.models.local import LocalModel, progress
+from fewshot.models.local import LocalModel, own_dtype, progress
 from fewshot.models.recipe import Recipe
 from fewshot.models.trainable import as_for_training, rate_share
 from fewshot.objective import Objective
@@ -82,7 +82,9 @@ def adapt(
     A masked model learns to fill hidden words, a causal model to predict the next one (Gururangan et al. 2020, "Don't
     Stop Pretraining"). The given model stays as it is. Texts are packed into blocks without padding; dropout is off,
     since one pass over the text does not overfit (Geiping and Goldstein 2022, "Cramming"); the learning rate rises over
-    the first 6 % of the steps and falls linearly to 0; gradients are clipped to norm 1.
+    the first 6 % of the steps and falls linearly to 0; gradients are clipped to norm 1. A float32 model is trained in
+    float32 on every machine; one that was loaded in 16 bits computes in bfloat16 over weights kept in float32, and the
+    adapted model has the type that was given.
 
     Parameters
     ----------
@@ -144,9 +146,10 @@ def adapt(
     place = RunFolder(folder, settings | {"model": lm.fingerprint, "texts": said})
     run = _Run(lm, texts, settings)
     run.model.requires_grad_(True)
-    with as_for_training(run.model):
+    dtype = own_dtype(lm.model)
+    with as_for_training(run.model, dtype):
         history = run.train(place)
-    run.model.to(next(lm.model.parameters()).dtype)
+    run.model.to(dtype)
     place.finish(run.model, lm.tokenizer)
     recipe = None
     if place.folder is not None:

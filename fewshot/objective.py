@@ -15,7 +15,7 @@ from torch.nn import functional
 from fewshot.blocks import corrupt, to_blocks
 from fewshot.models.base import IntArray, kind_of
 from fewshot.models.heads import Split
-from fewshot.models.local import LocalModel, autocast
+from fewshot.models.local import LocalModel, autocast, own_dtype
 
 __all__ = ["Objective"]
 
@@ -58,7 +58,7 @@ class Objective:
         device = self.lm.device
         targets = torch.from_numpy(blocks[chosen]).to(device)
         read = chosen if self.masked else np.roll(chosen, -1, axis=1)  # a causal model speaks one token ahead
-        with autocast(device):
+        with autocast(device, own_dtype(self.lm.model)):
             hidden = self.split.body(input_ids=torch.from_numpy(inputs).to(device)).last_hidden_state
             hidden = hidden[torch.from_numpy(read).to(device)]
             if rng is None or self.sampled_words is None:

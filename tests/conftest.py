@@ -255,6 +255,16 @@ def sentence_model():
         return SentenceTransformer(folder, device="cpu")
 
 
+@pytest.fixture(params=["native", "absent"])
+def bfloat16(request, monkeypatch):
+    """A processor that computes bfloat16 itself, and one that does not: what the fixture says, not this machine."""
+    import torch
+
+    has = request.param == "native"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has})
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def mini():
     """The real all-MiniLM-L6-v2, for tests in which meaning matters."""

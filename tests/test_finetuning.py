@@ -236,10 +236,10 @@ class TestStopping:
         seen = {}
         train = module.train
 
-        def spy(model, scores, examples, pace, *, rng, held_out, dropout):
-            history = train(model, scores, examples, pace, rng=rng, held_out=held_out, dropout=dropout)
+        def spy(model, scores, examples, pace, *, held_out, **options):
+            history = train(model, scores, examples, pace, held_out=held_out, **options)
             with torch.no_grad():
-                seen["loss"] = training._loss(scores, examples, held_out, model.device, 1024, backward=False)
+                seen["loss"] = training._loss(scores, examples, held_out, 1024, backward=False)
             seen["held"] = held_out
             return history
 
@@ -326,12 +326,12 @@ class TestBadInput:
         expected = tuned().fit(X, Y).predict_proba(X)
         loss, parts = training._loss, []
 
-        def tight(scores, examples, rows, device, part_tokens, *, backward):
+        def tight(scores, examples, rows, part_tokens, *, backward):
             parts.append(part_tokens)
             if part_tokens > 40:  # after some gradients are there
-                loss(scores, examples, rows[:2], device, part_tokens, backward=backward)
+                loss(scores, examples, rows[:2], part_tokens, backward=backward)
                 raise RuntimeError("CUDA out of memory. Tried to allocate 9 bytes")
-            return loss(scores, examples, rows, device, part_tokens, backward=backward)
+            return loss(scores, examples, rows, part_tokens, backward=backward)
 
         monkeypatch.setattr(training, "_loss", tight)
         np.testing.assert_allclose(tuned().fit(X, Y).predict_proba(X), expected, atol=1e-4)

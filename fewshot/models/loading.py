@@ -53,8 +53,10 @@ class _Loader:
         device : str, optional
             Such as "cpu" or "cuda:1". None: CUDA, else Apple's GPU, else the CPU.
         dtype : str
-            "auto": the checkpoint's own type where the hardware computes it natively, else float32. "fast": bfloat16
-            where native, else float32. Or a torch type by name.
+            What the model computes in. "auto": the checkpoint's own type where the hardware computes it natively, else
+            float32. "fast": bfloat16 where native, else float32. Or a torch type by name, on every machine: numbers
+            that must be the same everywhere need one. Training computes in float32 where this is float32, and in
+            bfloat16, over weights kept in float32, where it is a type of 16 bits.
         **kwargs
             For our class (``chat``, ``chat_template_kwargs``, ``variant``, ``hole``, ``cache_bytes``, ``windows``), or
             else passed on to ``from_pretrained`` (``device_map``, ``quantization_config``, ``attn_implementation``,

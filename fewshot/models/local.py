@@ -27,6 +27,7 @@ __all__ = [
     "chunks",
     "digest",
     "native_dtype",
+    "own_dtype",
     "place",
     "progress",
     "settle_dtype",
@@ -67,14 +68,23 @@ def native_dtype(dtype: torch.dtype, device: torch.device) -> bool:
     return bool(dtype == torch.float16 and has.get("amx_fp16"))
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """Compute a forward pass in bfloat16, where the hardware does so itself."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=native_dtype(torch.bfloat16, device))
+def own_dtype(model: torch.nn.Module) -> torch.dtype:
+    """The type that a model computes in."""
+    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Compute forward passes as a model of this type is trained: float32 in float32, 16 bits in bfloat16.
+
+    The model decides, and so whoever loaded it, never the processor: it only decides how long this takes. float16 has
+    too small a range for gradients, so it is trained in bfloat16 too.
+    """
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype in (torch.bfloat16, torch.float16))
 
 
 def settle_dtype(model: torch.nn.Module, dtype: str, device: torch.device) -> None:
     """Bring a model to the type it shall compute in: "auto" its own where native, "fast" bfloat16 where native."""
-    own = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    own = own_dtype(model)
     wanted = {"auto": own, "fast": torch.bfloat16}.get(dtype) or getattr(torch, dtype, None)
     if not isinstance(wanted, torch.dtype):
         raise ValueError(f"dtype must be 'auto', 'fast' or the name of a torch type such as 'float32'. Got {dtype!r}.")

@@ -12,6 +12,7 @@ import torch
 
 from fewshot.models.base import IntArray
 from fewshot.models.encoder import SentenceEncoder
+from fewshot.models.local import autocast, own_dtype
 
 __all__ = ["Batch", "Tail"]
 
@@ -55,7 +56,8 @@ class Tail:
 
     What is frozen depends on nothing that changes, so its output is kept and each step pays for the upper layers only.
     There is no code for particular architectures: the layers are the module list as long as the config says, and
-    replaying them is checked against the plain model.
+    replaying them is checked against the plain model. The weights are trained in float32, and a step computes in the
+    encoder's own type (16 bits: bfloat16).
 
     Parameters
     ----------
@@ -68,7 +70,7 @@ class Tail:
     def __init__(self, encoder: SentenceEncoder, n_layers: int) -> None:
         # what stays as it is need not be copied: most of a tuning's memory, and of its time where the texts are few
         self.encoder = encoder.copied(_fixed(encoder.model, n_layers))
-        self._dtype = next(encoder.model.parameters()).dtype
+        self._dtype = own_dtype(encoder.model)
         self.model: Any = self.encoder.model.float().eval()  # no dropout
         self.model.requires_grad_(True)
         for parameter in _fixed(self.model, n_layers):
@@ -113,8 +115,9 @@ class Tail:
 
     def _unit(self, features: dict[str, Any]) -> torch.Tensor:
         model: Any = self.model
-        found = model(dict(features))["sentence_embedding"]
-        return torch.nn.functional.normalize(found, dim=-1)
+        with autocast(model.device, self._dtype):
+            found = model(dict(features))["sentence_embedding"]
+        return torch.nn.functional.normalize(found.float(), dim=-1)
 
     def finished(self) -> SentenceEncoder:
         """The tuned encoder, in the type that it had."""

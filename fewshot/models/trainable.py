@@ -13,7 +13,7 @@ import torch
 
 from fewshot.errors import UnsupportedError
 from fewshot.extras import pip_line
-from fewshot.models.local import native_dtype
+from fewshot.models.local import own_dtype
 
 __all__ = ["LoRA", "Parameters", "as_for_training", "own_copy", "rate_share", "seeded", "sharing_copy"]
 
@@ -82,6 +82,7 @@ def own_copy(model: Any, parameters: Parameters, *, fresh: tuple[str, ...] = ())
     Returns
     -------
     (model, finish)
+        What is trained is kept in float32, whatever type was given: a step is often smaller than 16 bits can tell.
         ``finish()`` ends the training and returns an ordinary model of the class and the type that was given.
 
     Raises
@@ -89,17 +90,18 @@ def own_copy(model: Any, parameters: Parameters, *, fresh: tuple[str, ...] = ())
     UnsupportedError
         When the model has no such parameters, or peft is missing.
     """
-    dtype = next(model.parameters()).dtype
+    dtype = own_dtype(model)
     if isinstance(parameters, LoRA):
         copied = sharing_copy(model, (p for name, p in model.named_parameters() if name not in fresh))
         own = [p for name, p in copied.named_parameters() if name in fresh]
         adapted = _adapted(copied.base_model, parameters)
         for p in own:
+            p.data = p.data.float()
             p.requires_grad_(True)
 
         def merge() -> Any:
             adapted.merge_and_unload(safe_merge=True)  # into copies of the matrices, which are shared
-            return copied.eval().requires_grad_(True)
+            return copied.to(dtype).eval().requires_grad_(True)
 
         return copied, merge
 
@@ -144,15 +146,15 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def as_for_training(model: Any) -> Iterator[None]:
-    """With the attention that trains fastest, and, until somebody says else, without dropout.
+def as_for_training(model: Any, dtype: torch.dtype) -> Iterator[None]:
+    """With the attention that trains a model of this type fastest, and, until somebody says else, without dropout.
 
     In bfloat16 on a CPU the fused attention's backward pass takes twice the time of plain attention's; in float32 they
     are alike (`benchmarks/training_step.py`).
     """
     attention = model.config._attn_implementation
     model.eval()
-    if model.device.type == "cpu" and native_dtype(torch.bfloat16, model.device):
+    if model.device.type == "cpu" and dtype in (torch.bfloat16, torch.float16):
         model.set_attn_implementation("eager")
     try:
         yield

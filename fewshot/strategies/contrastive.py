@@ -34,7 +34,8 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
     two texts and whether they share a class, pairs within and between classes weighted equally. It is the loss of
     SetFit (Tunstall et al. 2022, "Efficient Few-Shot Learning Without Prompts") over all pairs instead of a sample. The
     class prompts take part as further texts of their class (anchors), so that the label names go on counting. Memory
-    grows with the number of texts and never with that of pairs.
+    grows with the number of texts and never with that of pairs. A float32 encoder is trained in float32 on every
+    machine; one that was loaded in 16 bits computes its steps in bfloat16 over weights kept in float32.
 
     Parameters
     ----------

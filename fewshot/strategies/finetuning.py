@@ -14,7 +14,7 @@ from fewshot.demonstrations import as_selector
 from fewshot.errors import InputError, ShortenedWarning, UnsupportedError, warn
 from fewshot.explain import Explanation
 from fewshot.models.base import FloatArray, IntArray, is_encoder, is_language_model, kind_of
-from fewshot.models.local import available_memory
+from fewshot.models.local import available_memory, own_dtype
 from fewshot.models.reading import ReadingModel
 from fewshot.models.sequences import SequenceClassifier
 from fewshot.models.trainable import LoRA, Parameters, own_copy, seeded
@@ -35,6 +35,10 @@ _WIDTH = 384
 
 class FineTuning(BaseEstimator):  # type: ignore[misc]
     """Train an own copy of the model on the labelled rows.
+
+    A float32 model is trained in float32 on every machine. One that was loaded in 16 bits (``load(dtype="bfloat16")``,
+    or "fast" where that is bfloat16) computes its steps in bfloat16 over weights kept in float32, and the tuned model
+    has the type that was given.
 
     Parameters
     ----------
@@ -213,7 +217,7 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
             logprobs, n_tokens = tuned.differentiable([asked[i] for i in rows])
             return self.task_.verbalizer.aggregate(logprobs + logprobs.new_tensor(offset), n_tokens)
 
-        self._train(copied, scores, examples, rng)
+        self._train(copied, scores, examples, rng, own_dtype(model.model))
         self.model_ = model.around(finish(), None)
         asking.model = self.model_
         self.asking_: Asking | None = asking
@@ -235,6 +239,7 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
     def _fit_head(self, model: Any, texts: list[Row], targets: IntArray, weights: FloatArray, *, rng: Any) -> None:
         with seeded(int(rng.randint(2**31 - 1))):
             classifier = SequenceClassifier(model, len(self.task_.classes))
+            dtype = own_dtype(classifier.model)
             copied, finish = own_copy(classifier.model, self.parameters, fresh=classifier.fresh)
         classifier.model = copied
         self.asking_ = None
@@ -243,7 +248,7 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
         )
         # the classic recipe has dropout, and the prompt, which begins where it can answer already, does without
         with seeded(int(rng.randint(2**31 - 1))):
-            self._train(copied, lambda rows: classifier.logits([asked[i] for i in rows]), examples, rng)
+            self._train(copied, lambda rows: classifier.logits([asked[i] for i in rows]), examples, rng, dtype)
         classifier.model = finish()
         self.model_ = classifier
 
@@ -261,7 +266,7 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
             )
         return rows
 
-    def _train(self, copied: Any, scores: Any, examples: Examples, rng: Any) -> None:
+    def _train(self, copied: Any, scores: Any, examples: Examples, rng: Any, dtype: Any) -> None:
         new_layer = self.objective == "head"
         early = False if new_layer and self.early_stopping == "auto" else self.early_stopping
         held_out = set_apart(examples, early, self.validation_fraction, rng)
@@ -269,7 +274,9 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
         rate = self.learning_rate or self._rate(copied)
         pace = Pace(self.steps or n_steps(n, self.batch_size), self.batch_size, rate)
         self.n_trained_ = sum(p.numel() for p in copied.parameters() if p.requires_grad)
-        self.history_ = train(copied, scores, examples, pace, rng=rng, held_out=held_out, dropout=new_layer)
+        self.history_ = train(
+            copied, scores, examples, pace, rng=rng, held_out=held_out, dtype=dtype, dropout=new_layer
+        )
 
     def _rate(self, model: Any) -> float:
         """The learning rate that suits what is trained; wide models need a smaller one."""

@@ -75,6 +75,7 @@ def train(
     *,
     rng: np.random.RandomState,
     held_out: IntArray,
+    dtype: torch.dtype,
     dropout: bool = False,
 ) -> list[TrainingStep]:
     """Train the parameters of a model that ask for gradients, on cross-entropy.
@@ -91,6 +92,8 @@ def train(
         Draws the order of the examples, anew in every pass.
     held_out : ndarray of int
         Examples that are not trained on and say when to stop.
+    dtype : torch.dtype
+        The type of the model that was given: 16 bits are trained in bfloat16, with the weights in float32.
     dropout : bool
         Whether the model drops units, as torch's generator says.
 
@@ -110,6 +113,7 @@ def train(
     every = max(1, math.ceil(pace.steps / pace.measurements))
     history: list[TrainingStep] = []
     best, best_loss, worse, losses = None, math.inf, 0, []
+    computed = _computed(scores, model.device, dtype)
     part_tokens = PART_TOKENS if model.device.type == "cpu" else GPU_PART_TOKENS
 
     def loss_of(rows: IntArray, *, backward: bool) -> float:
@@ -118,21 +122,22 @@ def train(
         def whole(tokens: int) -> float:
             model.train(dropout and backward)
             optimizer.zero_grad()  # of what an attempt that ran out of memory has left
-            return _loss(scores, examples, rows, model.device, tokens, backward=backward)
+            return _loss(computed, examples, rows, tokens, backward=backward)
 
         loss, part_tokens = shrinking(whole, part_tokens, "Training", model.device)
         return loss
 
-    with as_for_training(model), progress(pace.steps, "Fine-tuning") as bar:
+    with as_for_training(model, dtype), progress(pace.steps, "Fine-tuning") as bar:
         for step in range(pace.steps):
             for group in optimizer.param_groups:
                 group["lr"] = pace.rate(step)
             rows = np.array([next(order) for _ in range(min(pace.batch_size, len(seen)))], dtype=np.int64)
             loss = loss_of(rows, backward=True)
             if not math.isfinite(loss):
+                cure = "" if dtype == torch.float32 else ", or load the model with dtype='float32'"
                 raise UnsupportedError(
                     f"The loss became {loss} in step {step + 1} of {pace.steps}, at the learning rate "
-                    f"{pace.rate(step):.2g}. Lower learning_rate, or load the model with dtype='float32'."
+                    f"{pace.rate(step):.2g}. Lower learning_rate{cure}."
                 )
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
@@ -160,11 +165,22 @@ def train(
     return history
 
 
+def _computed(
+    scores: Callable[[IntArray], torch.Tensor], device: torch.device, dtype: torch.dtype
+) -> Callable[[IntArray], torch.Tensor]:
+    """The scores, computed as a model of this type is trained."""
+
+    def compute(rows: IntArray) -> torch.Tensor:
+        with autocast(device, dtype):
+            return scores(rows).float()
+
+    return compute
+
+
 def _loss(
     scores: Callable[[IntArray], torch.Tensor],
     examples: Examples,
     rows: IntArray,
-    device: torch.device,
     part_tokens: int,
     *,
     backward: bool,
@@ -173,8 +189,7 @@ def _loss(
     total, whole = 0.0, float(examples.weights[rows].sum())
     for part in batches(examples.sizes[rows].tolist(), part_tokens):
         own = rows[part]
-        with autocast(device):
-            logs = functional.log_softmax(scores(own).float(), dim=-1)
+        logs = functional.log_softmax(scores(own), dim=-1)
         wanted = torch.from_numpy(examples.targets[own] * examples.weights[own, None] / whole)
         loss = -(wanted.to(logs) * logs).sum()
         if backward:
