@@ -281,8 +281,8 @@ warning: The instruction, the template and the longest label word take 5 of the 
     model reads, before any text.
   cure: Shorten the instruction or the label words, or use a model that reads more.
 
-warning: 1 of 2 rows exceed the window of 8 tokens, and no field is marked 'shorten': all fields are
-    cut alike, from the right.
+warning: 1 of 2 rows exceed the window of 8 tokens, and no field is marked 'shorten': the longest is
+    cut first, from the right.
   cure: Mark what may be cut: {{ field | shorten }}, or shorten(side='left') to keep the end; or use
     a model that reads more.
 

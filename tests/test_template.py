@@ -217,6 +217,8 @@ def test_a_mistake_is_shown_with_its_line_and_a_caret(source, message, line, at)
         ("{{ labels | join }} {{ label }}", "at least one field"),
         ("{{ text | shorten(weight=0) }} {{ label }}", "a number above 0.*weight=0,"),
         ("{{ text | shorten(-1) }} {{ label }}", "weight=-1,"),
+        ("{{ text | shorten(weight=1e999) }} {{ label }}", "finite.*weight=inf,"),
+        ("{{ text | shorten(true) }} {{ label }}", "weight=True,"),
         ("{{ text | shorten('2') }} {{ label }}", "weight='2'"),
         ("{{ text | shorten(weight=text) }} {{ label }}", "both constants"),
         ("{{ text | shorten(*[1]) }} {{ label }}", "both constants"),

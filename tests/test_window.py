@@ -1,4 +1,4 @@
-"""Fitting to the window: demonstrations go first, then the fields by weight, and nothing else is ever touched."""
+"""Fitting to the window: demonstrations go first, then the longest fields, and nothing else is ever touched."""
 
 from __future__ import annotations
 
@@ -102,22 +102,48 @@ def lengths_after(source, limit, **fields):
     ("a", "b", "left"),
     [
         ("shorten", "shorten", [16, 16]),
-        ("shorten(3)", "shorten", [14, 18]),
-        ("shorten(weight=1)", "shorten(weight=7)", [19, 13]),
-        ("shorten(0.25)", "shorten(0.75)", [18, 14]),
+        ("shorten(2)", "shorten", [12, 20]),
+        ("shorten(1.5)", "shorten", [13, 19]),
+        ("shorten(weight=1)", "shorten(weight=2.5)", [20, 12]),
+        ("shorten(0.4)", "shorten(0.5)", [18, 14]),
         ("shorten", "trim", [12, 20]),
         ("trim", "shorten(0.1)", [20, 12]),
-        ("trim", "trim", [16, 16]),  # none is marked: all are cut alike
+        ("trim", "trim", [16, 16]),  # none is marked: all may be cut
     ],
 )
-def test_fields_are_cut_in_proportion_to_their_weights(a, b, left):
+def test_fields_are_cut_until_weight_times_length_is_equal(a, b, left):
     source = f"{{{{ a | {a} }}}} and {{{{ b | {b} }}}}: {{{{ label }}}}"
     assert lengths_after(source, 43 - 8, a=numbered(20), b=numbered(20)) == left
 
 
-def test_what_a_short_field_cannot_give_is_taken_from_the_others():
-    source = "{{ a | shorten(3) }} and {{ b | shorten }}: {{ label }}"
-    assert lengths_after(source, 25 - 8, a=numbered(2), b=numbered(20)) == [0, 14]
+@pytest.mark.parametrize(
+    ("a", "b", "limit", "left"),
+    [
+        (30, 5, 19, [7, 5]),  # the longest gives first
+        (30, 5, 13, [3, 3]),  # until they are equal
+        (30, 5, 9, [1, 1]),
+        (2, 30, 16, [2, 7]),
+    ],
+)
+def test_the_longest_field_gives_first_until_they_are_equal(a, b, limit, left):
+    source = "{{ a | shorten }} and {{ b | shorten }}: so it is now {{ label }}"
+    assert lengths_after(source, limit, a=numbered(a), b=numbered(b)) == left
+
+
+@pytest.mark.parametrize("weight", ["1", "50", "0.001", "1e300", "1e-300"])
+def test_no_weight_cuts_a_field_to_nothing_while_another_has_more(weight):
+    source = f"{{{{ a | shorten(weight={weight}) }}}} and {{{{ b | shorten }}}}: {{{{ label }}}}"
+    for limit in range(6, 20):
+        assert min(lengths_after(source, limit, a=numbered(20), b=numbered(4))) >= 1
+
+
+def test_a_field_is_emptied_only_where_there_is_no_room_and_is_then_named():
+    source = "{{ a | shorten }} and {{ b | shorten }} {{ label }}"
+    row = {"a": numbered(20), "b": numbered(4)}
+    assert fit(source, row, Words(5)).emptied == ()
+    assert fit(source, row, Words(4)).emptied == ("b",)
+    assert fit(source, row, Words(3)).emptied == ("a", "b")
+    assert fit(source, {**row, "a": " "}, Words(4)).emptied == ()  # it had nothing to lose
 
 
 @pytest.mark.parametrize(

@@ -27,14 +27,15 @@ def marks(look: Look, prompts: Sequence[Prompt]) -> None:
             "warning",
             f"A field without 'shorten' is up to {fixed:,} characters long. It is never cut, since another field "
             "is marked.",
-            "Mark it as well; weight= is its share of the cut: {{ field | shorten(weight=2) }}.",
+            "Mark it as well: {{ field | shorten }}; with shorten(weight=2) it counts as twice as long, and gives "
+            "first.",
         )
     longest = max((len(piece.text) for piece in own), default=0)
     if look.model is None and longest > _LONG and not look.marked:
         look.found(
             "hint",
             f"A field is up to {longest:,} characters long, and none is marked 'shorten': where a prompt exceeds "
-            "the window, all fields are cut alike, from the right.",
+            "the window, the longest is cut first, from the right.",
             "Mark what may be cut: {{ field | shorten }}, or shorten(side='left') to keep the end.",
         )
 
@@ -77,7 +78,7 @@ def counted(look: Look, prompts: Sequence[Prompt], blank: Prompt | None) -> Toke
         look.found(
             "warning",
             f"{len(cuts)} of {len(prompts)} rows exceed the window of {model.limit} tokens, and no field is marked "
-            "'shorten': all fields are cut alike, from the right.",
+            "'shorten': the longest is cut first, from the right.",
             "Mark what may be cut: {{ field | shorten }}, or shorten(side='left') to keep the end; or use a model "
             "that reads more.",
         )

@@ -299,12 +299,24 @@ def _warn_of_cuts(fitted: Sequence[tuple[Fitted, list[Context]]], limit: int) ->
     cut = [fit.n_cut for fit, _ in fitted if fit.shortened]
     full = max(len(contexts) for _, contexts in fitted) - 1
     fewer = sum(fit.n_demonstrations < len(contexts) - 1 for fit, contexts in fitted)
-    if cut or fewer:
-        texts = (
-            f"{len(cut)} of {len(fitted)} rows were cut, by {int(np.median(cut))} tokens in the median" if cut else ""
-        )
-        shots = f"{fewer} of {len(fitted)} rows show fewer than {full} demonstrations" if fewer else ""
-        warn(
-            f"To fit the model's window of {limit} tokens, {' and '.join(filter(None, (texts, shots)))}.",
-            ShortenedWarning,
-        )
+    if not (cut or fewer):
+        return
+    texts = f"{len(cut)} of {len(fitted)} rows were cut, by {int(np.median(cut))} tokens in the median" if cut else ""
+    shots = f"{fewer} of {len(fitted)} rows show fewer than {full} demonstrations" if fewer else ""
+    warn(
+        f"To fit the model's window of {limit} tokens, {' and '.join(filter(None, (texts, shots)))}."
+        f"{_said_of_empty([fit.emptied for fit, _ in fitted])}",
+        ShortenedWarning,
+    )
+
+
+def _said_of_empty(emptied: Sequence[tuple[str, ...]]) -> str:
+    """Which fields nothing is left of, and in how many rows."""
+    names = dict.fromkeys(name for own in emptied for name in own)
+    if not names:
+        return ""
+    rows = sum(map(bool, emptied))
+    return (
+        f" There is no room at all for the field {' and '.join(map(repr, names))} in {rows} of them: they are decided "
+        "without it. Shorten the instruction or the template, or use a model that reads more."
+    )

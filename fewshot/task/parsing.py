@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import re
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -70,6 +71,7 @@ class Place:
     weight: float = 0.0  # 0: never cut
     side: Literal["left", "right"] = "right"  # the side that is cut away
     lists: bool = False  # a choice of the row, listed in the prompt
+    name: str = ""  # of the field, for messages
 
 
 class Piece(NamedTuple):
@@ -280,7 +282,8 @@ def _is_fixed(node: nodes.Node | None) -> bool:
 def _tagged(node: nodes.Expr, is_hole: bool, in_frame: bool, lists: set[str], places: list[Place]) -> nodes.Expr:
     """Wrap one output in the tagging filter, taking an outermost `shorten` off on the way."""
     kind: Literal["text", "field", "hole"] = "hole" if is_hole else "text" if _is_fixed(node) else "field"
-    place = Place(kind, in_frame, lists=_names(node) <= lists)
+    name = ", ".join(sorted(_names(node)))
+    place = Place(kind, in_frame, lists=_names(node) <= lists, name=name if kind == "field" else "")
     if isinstance(node, nodes.Filter) and node.name == "shorten" and node.node is not None:
         place = _shortenable(node, place)
         node = node.node
@@ -310,14 +313,19 @@ def _shortenable(node: nodes.Filter, place: Place) -> Place:
     if node.dyn_args is not None or node.dyn_kwargs is not None:
         values["an argument that is not constant"] = None
     weight, side = values.pop("weight", 1.0), values.pop("side", "right")
-    if values or not isinstance(weight, int | float) or not weight > 0 or side not in ("left", "right"):
+    if values or not _is_weight(weight) or side not in ("left", "right"):
         raise TemplateError(
-            f"shorten takes weight (a number above 0) and side ('left' or 'right'), both constants. "
+            f"shorten takes weight (a number above 0 and finite) and side ('left' or 'right'), both constants. "
             f"Got weight={weight!r}, side={side!r}{', ' + ', '.join(values) if values else ''} on line {node.lineno}."
         )
     if place.kind != "field":
         raise TemplateError(f"shorten on line {node.lineno} must follow a field of the row.")
     return replace(place, weight=float(weight), side=side)
+
+
+def _is_weight(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 < value <= sys.float_info.max
 
 
 def _failing_tag(env: _Environment, body: str, error: TemplateSyntaxError) -> str | None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from fewshot.errors import PromptTooLongError
 from fewshot.models.base import Kind, Query, Turn, Window
 from fewshot.task.parsing import Piece
+from fewshot.task.shortening import shortened
 
 __all__ = ["Fitted", "Prompt", "fit_to_window"]
 
@@ -74,6 +73,13 @@ class Fitted:
         """Whether the row's own text was cut."""
         return self.n_cut > 0
 
+    @property
+    def emptied(self) -> tuple[str, ...]:
+        """The fields of which nothing is left, since there was no room for any of it."""
+        pairs = [(self.prompt.pieces[i], lost) for i, lost in zip(self.cut_at, self.cut_texts, strict=True)]
+        names = (piece.place.name for piece, lost in pairs if lost.strip() and not piece.text.strip())
+        return tuple(dict.fromkeys(names))
+
 
 def fit_to_window(
     prompt: Prompt,
@@ -86,8 +92,8 @@ def fit_to_window(
 ) -> Fitted:
     """Shorten a prompt until the model can read it.
 
-    Demonstrations go first, then the shortenable fields in proportion to their weights; instructions, label words and
-    the hole are never cut.
+    Demonstrations go first, then the shortenable fields: the longest of them, counted by its weight, until they are
+    equal (see `fewshot.task.shortening.kept_tokens`). Instructions, label words and the hole are never cut.
 
     Parameters
     ----------
@@ -129,50 +135,16 @@ def fit_to_window(
                 f"{window.limit}. Shorten the instruction, the template or the label words, or use a model that reads "
                 "more."
             )
-        ends = window.token_ends([pieces[i].text for i in cuttable])
-        shares = _shares(size - window.limit, [len(e) for e in ends], [pieces[i].place.weight for i in cuttable])
-        for i, offsets, share in zip(cuttable, ends, shares, strict=True):
-            if share:
-                pieces[i], cut, taken = _cut(pieces[i], offsets, share)
-                cut_texts[i] = (
-                    cut + cut_texts.get(i, "") if pieces[i].place.side == "right" else cut_texts.get(i, "") + cut
-                )
+        own = [pieces[i] for i in cuttable]
+        texts, places = [piece.text for piece in own], [piece.place for piece in own]
+        weights, sides = [place.weight for place in places], [place.side for place in places]
+        cuts = shortened(texts, window.token_ends(texts), weights, sides, size - window.limit)
+        for i, place, (left, lost, taken) in zip(cuttable, places, cuts, strict=True):
+            if taken:
+                pieces[i] = Piece(left, place)
+                before = cut_texts.get(i, "")
+                cut_texts[i] = lost + before if place.side == "right" else before + lost
                 n_cut += taken
         kept = Prompt(tuple(pieces))
         size = length(kept, shots)
     return Fitted(kept, shots, size, n_cut, tuple(cut_texts.values()), tuple(cut_texts))
-
-
-def _shares(excess: int, sizes: Sequence[int], weights: Sequence[float]) -> list[int]:
-    """Divide ``excess`` tokens over fields in proportion to their weights, none beyond its size."""
-    shares = np.zeros(len(sizes), dtype=np.int64)
-    room = np.array([max(size, 1) for size in sizes], dtype=np.int64)
-    weight = np.array(weights, dtype=np.float64)
-    left = min(excess, int(room.sum()))
-    while left > 0:
-        active = np.where(shares < room, weight, 0.0)
-        step = np.minimum(np.ceil(left * active / active.sum()).astype(np.int64), room - shares)
-        for i in np.argsort(-active, kind="stable"):  # rounding up may give too much: the heaviest go first
-            step[i] = min(step[i], left)
-            left -= int(step[i])
-        shares += step
-    return [int(share) for share in shares]
-
-
-def _cut(piece: Piece, ends: Sequence[int] | np.ndarray, share: int) -> tuple[Piece, str, int]:
-    """Take ``share`` tokens off a piece; return what is left, what was taken, and how many tokens that were.
-
-    Where a character is several tokens, which then all end at the same offset, they are taken together.
-    """
-    text, n = piece.text, len(ends)
-    if piece.place.side == "right":
-        keep = max(n - share, 0)
-        while keep and ends[keep - 1] == ends[keep]:
-            keep -= 1
-        at = int(ends[keep - 1]) if keep else 0
-        return Piece(text[:at], piece.place), text[at:], max(n - keep, 1)
-    taken = min(share, n)
-    while taken < n and ends[taken - 1] in (0, ends[taken]):
-        taken += 1
-    at = int(ends[taken - 1]) if taken < n else len(text)
-    return Piece(text[at:], piece.place), text[:at], max(taken, 1)

@@ -75,9 +75,11 @@ class Template:
 
     Notes
     -----
-    ``{{ text | shorten }}`` marks a field that may be cut when a prompt exceeds the model's window; ``weight=`` is its
-    share of the cut against other fields', ``side=`` ("right" or "left") the side that is cut away. When no field is
-    marked, all are shortenable alike.
+    ``{{ text | shorten }}`` marks a field that may be cut when a prompt exceeds the model's window; when no field is
+    marked, all may be. The longest gives first, until it is as long as the next. ``weight=`` is what a token of the
+    field weighs against other fields': with ``weight=2`` it counts as twice as long, and is cut until it is half as
+    long as they are. ``side=`` ("right" or "left") is the side that is cut away. No field is cut to nothing while
+    another has more.
 
     With ``choices: [choice1, choice2]`` (fields of one choice each) or ``choices: options`` (one field that holds a
     list of texts) a row brings itself what may fill the hole, and its class is the number of the right choice, from 0;
