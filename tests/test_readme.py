@@ -114,7 +114,7 @@ def says(want: str, got: str) -> bool:
 @pytest.mark.long
 def test_shell_blocks_run(shell, tmp_path, mini):
     commands = [line for language, body in BLOCKS if language == "bash" for line in body.splitlines()]
-    assert len(commands) == 4
+    assert len(commands) == 7
     for command in commands:
         assert shell(command)[0] == 0, command
     assert (tmp_path / "out.csv").read_text().startswith("text,prediction,probability\n")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import typer
 
-from fewshot.cli import classify, evaluate, templates  # noqa: F401 - each registers its commands
+from fewshot.cli import classify, evaluate, fit, templates  # noqa: F401 - each registers its commands
 from fewshot.cli.app import WrongUsage, app, one_line_warnings
 from fewshot.errors import FewshotError, VerbalizerError
 
@@ -23,17 +25,24 @@ def main() -> None:
     """Run the command line; expected errors end with one line, and exit code 1, or 2 for wrong usage."""
     with warnings.catch_warnings():
         one_line_warnings()
+        _write_utf8()
         raise SystemExit(_run())
+
+
+def _write_utf8() -> None:
+    """Rows go out as UTF-8, as into files; only what a terminal shows follows the terminal."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8")
 
 
 def _run() -> int:
     try:
         code = app(prog_name="fewshot", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it may be closed
+            sys.stdout.flush()
         return int(code or 0)
     except BrokenPipeError:  # the reader of a pipe has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return _silenced(1)
     except _UsageError as error:
         return _wrong(error)
     except WrongUsage as error:
@@ -42,10 +51,26 @@ def _run() -> int:
         return _failed(f"{error} On the command line: --words 'class=word, other=word'.", 1)
     except (FewshotError, ImportError) as error:  # a library that is not installed: the message says how to get it
         return _failed(str(error), 1)
+    except OSError as error:  # of the machine, such as a full disk
+        _silenced(1)
+        return _failed(f"{error.filename or 'The output'}: {error.strerror or error}.", 1)
+    except UnicodeEncodeError as error:
+        return _failed(
+            f"The terminal can't show {error.object[error.start]!r}: write into a file, or set its encoding.", 1
+        )
+    except MemoryError:
+        return _failed("There is not enough memory: give fewer rows at once, or a smaller model.", 1)
     except ValueError as error:  # our own are those of parameters, with a message; others are mistakes of ours
         if not _raised_here(error):
             raise
         return _failed(str(error), 1)
+
+
+def _silenced(code: int) -> int:
+    """Let nothing more go where nothing more can be written."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
 
 
 def _raised_here(error: Exception) -> bool:

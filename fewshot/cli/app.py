@@ -11,13 +11,24 @@ import typer
 from fewshot import __version__
 from fewshot.errors import FewshotError, FewshotWarning
 
-__all__ = ["AsJson", "WrongUsage", "app", "command", "one_line_warnings"]
+__all__ = ["AsJson", "WrongUsage", "app", "command", "note", "one_line_warnings", "shortened"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 class WrongUsage(FewshotError):
     """The command line itself can't be meant like this, whatever the files hold; exit code 2."""
+
+
+def note(message: str) -> None:
+    """Say on standard error what was decided for the user."""
+    typer.echo(f"fewshot: note: {message}", err=True)
+
+
+def shortened(text: str, width: int = 40) -> str:
+    """A name for a message, in quotes where it would not read as one word."""
+    cut = text if len(text) <= width else text[: width - 3] + "..."
+    return cut if cut.isprintable() and cut == cut.strip() and cut else repr(cut)
 
 
 def _examples(lines: tuple[str, ...]) -> str:
@@ -60,9 +71,10 @@ def root(
 ) -> None:
     """Few- and zero-shot text classification with pretrained transformers.
 
-    Files are .csv, .tsv, .jsonl (an object a line) or .parquet. The text is in the column 'text' and the class in
-    'label', unless --text-column and --label-column say otherwise; a template of several fields reads the columns
-    that it names. Exit codes: 0 fine, 1 something failed, 2 wrong usage.
+    Files are .csv, .tsv, .txt (a text a line), .json (an array), .jsonl (an object a line), all also with .gz after
+    it, or .parquet; - is standard input. The text is in the column 'text' and the class in 'label', unless
+    --text-column and --label-column say otherwise; a template of several fields reads the columns that it names. Exit
+    codes: 0 fine, 1 something failed, 2 wrong usage.
     """
 
 

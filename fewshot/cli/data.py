@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewshot.cli.app import WrongUsage
-from fewshot.cli.files import Rows, column, read
+from fewshot.cli.formats import Format, kind_of
+from fewshot.cli.reading import read
+from fewshot.cli.table import Table
 from fewshot.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,12 +22,16 @@ __all__ = [
     "Source",
     "by_number",
     "check_share",
+    "check_standard_input",
     "classes_of",
     "fields_of",
     "inputs",
     "labelled",
-    "unlabelled_rows",
+    "read_beside",
 ]
+
+
+_LONGEST_NUMBER = 6  # of a choice in a row
 
 
 @dataclass(frozen=True)
@@ -81,12 +88,56 @@ def fields_of(templates: Sequence[Template | None], text_column: str | None) -> 
     return columns
 
 
-def inputs(rows: Rows, path: Path, fields: Mapping[str, str]) -> list[Any]:
-    """The texts of one column, or for several fields a mapping a row."""
-    columns = {name: column(rows, path, source, "--text-column") for name, source in fields.items()}
-    if len(set(fields.values())) == 1:
-        return next(iter(columns.values()))
-    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+def inputs(table: Table, fields: Mapping[str, str], *, empty: bool = False) -> list[Any]:
+    """The texts of one column, or for several fields a mapping a row; None for a row without text, where that may be.
+
+    Raises
+    ------
+    InputError
+        When a column is missing, holds what is no text, or rows have no text; the message names the rows.
+    """
+    wanted = dict(fields)
+    if table.unnamed and len(wanted) == 1 and set(wanted.values()) == set(wanted):  # no column was named
+        wanted = dict.fromkeys(wanted, table.columns[0])
+    columns = {name: table.column(source, "--text-column") for name, source in wanted.items()}
+    found: list[Any]
+    if len(set(wanted.values())) == 1:
+        found = next(iter(columns.values()))
+        _check_texts(table, found, next(iter(wanted.values())))
+        blank = [_is_blank(cell) for cell in found]
+    else:
+        found = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+        blank = [all(map(_is_blank, row.values())) for row in found]
+    if any(blank) and not empty:
+        raise InputError(_no_text(table, [i for i, one in enumerate(blank) if one]))
+    if all(blank):
+        raise InputError(
+            f"No row of {table.name!r} has text in {' or '.join(map(repr, dict.fromkeys(wanted.values())))}."
+        )
+    return [None if one else row for one, row in zip(blank, found, strict=True)]
+
+
+def _is_blank(cell: Any) -> bool:
+    missing = cell is None or (isinstance(cell, float) and math.isnan(cell))
+    return missing or (isinstance(cell, str) and not cell.strip())
+
+
+def _check_texts(table: Table, cells: Sequence[Any], column: str) -> None:
+    for i, cell in enumerate(cells):
+        if not isinstance(cell, str) and not _is_blank(cell):
+            raise InputError(
+                f"{table.where(i)}: the column {column!r} must be text. Got {type(cell).__name__}: {cell!r:.40}. "
+                "Choose another with --text-column, or write it as text."
+            )
+
+
+def _no_text(table: Table, rows: Sequence[int]) -> str:
+    numbers = [f"{i} (line {table.lines[i]})" if table.lines else str(i) for i in rows[:5]]
+    more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+    which = f"row {numbers[0]} has" if len(rows) == 1 else f"rows {', '.join(numbers)}{more} have"
+    return (
+        f"{table.name!r}: {which} no text. Fill in or drop what is empty; fewshot classify --skip-empty passes it over."
+    )
 
 
 def by_number(templates: Sequence[Template | None]) -> bool:
@@ -94,31 +145,47 @@ def by_number(templates: Sequence[Template | None]) -> bool:
     return any(template is not None and template.choices is not None for template in templates)
 
 
-def classes_of(rows: Rows, path: Path, name: str, numbers: bool = False) -> list[Any]:
+def classes_of(table: Table, name: str, numbers: bool = False) -> list[Any]:
     """The class of each row, as text, or where rows bring their own choices as the number of the right one."""
     found: list[Any] = []
-    for i, value in enumerate(column(rows, path, name, "--label-column")):
-        if value is None or not str(value).strip():
-            raise InputError(f"{str(path)!r}, row {i}: the column {name!r} is empty. Label the row, or drop it.")
-        if numbers and not str(value).strip().isdecimal():
+    for i, value in enumerate(table.column(name, "--label-column")):
+        if _is_blank(value):
+            raise InputError(f"{table.where(i)}: the column {name!r} is empty. Label the row, or drop it.")
+        if isinstance(value, list | dict):
+            raise InputError(f"{table.where(i)}: the column {name!r} must be one class. Got {value!r:.60}.")
+        if numbers and not (str(value).strip().isdecimal() and len(str(value)) < _LONGEST_NUMBER):
             raise InputError(
-                f"{str(path)!r}, row {i}: the column {name!r} must be the number of the right choice, from 0. Got "
-                f"{value!r}."
+                f"{table.where(i)}: the column {name!r} must be the number of the right choice, from 0. Got {value!r}."
             )
         found.append(int(value) if numbers else str(value))
     return found
 
 
-def labelled(path: Path, templates: Sequence[Template | None], text_column: str | None, label_column: str) -> Data:
+def labelled(
+    path: Path,
+    templates: Sequence[Template | None],
+    text_column: str | None,
+    label_column: str,
+    form: Format | None = None,
+) -> Data:
     """Read a file of labelled rows."""
     fields = fields_of(templates, text_column)
-    rows = read(path)
-    return Data(inputs(rows, path, fields), classes_of(rows, path, label_column, by_number(templates)))
+    table = read(path, form)
+    return Data(inputs(table, fields), classes_of(table, label_column, by_number(templates)))
 
 
-def unlabelled_rows(path: Path | None, templates: Sequence[Template | None], text_column: str | None) -> list[Any]:
-    """Read a file of rows whose labels, where there are any, are not looked at; none without a file."""
-    return [] if path is None else inputs(read(path), path, fields_of(templates, text_column))
+def read_beside(path: Path, form: Format, others: Mapping[Path, Table] | None = None) -> Table:
+    """Read another file of a command, of which the format says less; a file that was read already is not read again."""
+    if others and path in others:
+        return others[path]
+    kind = kind_of(path)[0]
+    return read(path, form.beside().fits(kind) if kind else form.beside())
+
+
+def check_standard_input(*paths: Path | None) -> None:
+    """Refuse to read standard input twice, before it is read."""
+    if sum(path == Path("-") for path in paths) > 1:
+        raise WrongUsage("Standard input can be read once: give '-' for one file, and names for the others.")
 
 
 def check_share(share: float) -> None:
@@ -137,6 +204,7 @@ class Source:
     text_column: str | None
     label_column: str
     seed: int
+    form: Format = field(default_factory=Format)
 
     def check(self, learns: bool) -> None:
         """Refuse what can't be meant, before a file is read."""
@@ -158,9 +226,10 @@ class Source:
         InputError
             When a part of the rows would lack a class.
         """
-        data = labelled(self.file, templates, self.text_column, self.label_column)
+        data = self._labelled(self.file, self.form, templates)
         if self.test is not None:
-            return data, labelled(self.test, templates, self.text_column, self.label_column)
+            form = self.form if kind_of(self.test)[0] in ("", kind_of(self.file)[0]) else self.form.beside()
+            return data, self._labelled(self.test, form, templates)
         if self.share is None:
             return data, data
         from sklearn.model_selection import train_test_split
@@ -175,3 +244,6 @@ class Source:
                 f"{error}"
             ) from error
         return data.take(kept), data.take(held_out)
+
+    def _labelled(self, path: Path, form: Format, templates: Sequence[Template | None]) -> Data:
+        return labelled(path, templates, self.text_column, self.label_column, form)

@@ -10,13 +10,24 @@ import typer
 
 from fewshot.cli import options as opt
 from fewshot.cli.app import AsJson, WrongUsage, command
-from fewshot.cli.data import Data, Source, check_share, labelled, unlabelled_rows
+from fewshot.cli.data import (
+    Data,
+    Source,
+    check_share,
+    check_standard_input,
+    fields_of,
+    inputs,
+    labelled,
+    read_beside,
+)
+from fewshot.cli.formats import Format
+from fewshot.cli.learning import Lesson, kept
 from fewshot.cli.setups import Setup, check_unlabelled, setups
-from fewshot.errors import InputError
+from fewshot.cli.writing import check_result, check_target, replaced, save_text
 
 if TYPE_CHECKING:
     from fewshot.classifier import Classifier
-    from fewshot.evaluation import Comparison, LearningCurve
+    from fewshot.evaluation import Comparison, Evaluation, LearningCurve
 
 File = Annotated[Path, typer.Argument(help="Labelled rows.")]
 Test = Annotated[
@@ -35,6 +46,7 @@ _SHOTS = "Labelled rows of each class to learn from, drawn by --seed; 0: the cla
 @command(
     "fewshot evaluate labelled.csv --held-out 0.5",
     "fewshot evaluate labelled.csv --shots 0",
+    "fewshot evaluate labelled.csv --classifier tickets --output result.json",
     "fewshot evaluate train.csv --test test.csv --shots 8 --json",
     "fewshot evaluate reviews.tsv --held-out 0.5 --model embedded:masked --template sst2/it_was --strategy readout",
     "fewshot evaluate mail.csv --held-out 0.5 --model HuggingFaceTB/SmolLM2-360M --strategy 'prompting(shots=4)'",
@@ -45,6 +57,7 @@ def evaluate(
     test: Test = None,
     held_out: HeldOut = None,
     unlabelled: opt.Unlabelled = None,
+    classifier: opt.Kept = None,
     model: opt.Model = None,
     template: opt.Template = None,
     words: opt.Words = None,
@@ -52,6 +65,11 @@ def evaluate(
     shots: Annotated[int | None, typer.Option(metavar="N", min=0, help=_SHOTS)] = None,
     text_column: opt.TextColumn = None,
     label_column: opt.LabelColumn = "label",
+    kind: opt.Kind = None,
+    delimiter: opt.Delimiter = None,
+    encoding: opt.Encoding = None,
+    no_header: opt.NoHeader = False,
+    output: opt.Result = None,
     seed: opt.Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -59,16 +77,25 @@ def evaluate(
 
     Prints accuracy, macro-F1, log loss, Brier score and calibration error, each with a 95 % bootstrap interval, and
     precision, recall and F1 of each class. With --shots 0 all rows are tested on, unless --test or --held-out says
-    otherwise. --json prints what Evaluation.from_json reads.
+    otherwise. --json prints what Evaluation.from_json reads, and --output keeps it. A --classifier that fewshot fit
+    kept is tested on all rows.
     """
     setup = Setup(model, template, strategy, shots, words)
-    source = Source(file, test, held_out, text_column, label_column, seed)
-    given, tested, more = _rows({"": setup}, source, unlabelled)
+    form = Format.said(kind, delimiter, encoding, no_header)
+    source = Source(file, test, held_out, text_column, label_column, seed, form)
+    check_result(output, [file, test, unlabelled])
+    if classifier is not None:
+        _check_kept(setup, source, unlabelled)
+        clf = kept(classifier)
+        learned, tested = f"kept in {classifier}", _tested(clf, source)
+    else:
+        given, tested, more = _rows({"": setup}, source, unlabelled)
+        clf = _fitted(setup, given, tested, more, seed=seed)
+        learned = _learned(setup, clf, given, more)
     from fewshot.evaluation import evaluate as measure
 
-    clf = _fitted(setup, given, tested, more, seed=seed)
     result = measure(clf, tested.X, tested.y, random_state=seed)
-    typer.echo(result.to_json() if as_json else f"{_learned(setup, clf, given, more)}\n{result}")
+    _show(result, output, as_json, f"{learned}\n{result}")
 
 
 @command(
@@ -93,6 +120,11 @@ def compare(
     metric: Annotated[str, typer.Option(metavar="NAME", help="accuracy, macro-F1, log loss or Brier.")] = "accuracy",
     text_column: opt.TextColumn = None,
     label_column: opt.LabelColumn = "label",
+    kind: opt.Kind = None,
+    delimiter: opt.Delimiter = None,
+    encoding: opt.Encoding = None,
+    no_header: opt.NoHeader = False,
+    output: opt.Result = None,
     seed: opt.Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -108,17 +140,16 @@ def compare(
             "There is one classifier, and nothing to compare it with. Repeat --model, --template or --strategy, give "
             "several --shots 0,8, or name each: --with 'NAME: key=value ...'."
         )
-    source = Source(file, test, held_out, text_column, label_column, seed)
+    form = Format.said(kind, delimiter, encoding, no_header)
+    source = Source(file, test, held_out, text_column, label_column, seed, form)
+    check_result(output, [file, test, unlabelled])
     given, tested, more = _rows(named, source, unlabelled)
     from fewshot.evaluation import compare as measure
 
     clfs = {name: _fitted(setup, given, tested, more, seed=seed) for name, setup in named.items()}
     result = measure(clfs, tested.X, tested.y, metric=metric, random_state=seed)
-    if as_json:
-        typer.echo(result.to_json())
-        return
     learned = "\n".join(f"{name}: {_learned(setup, clfs[name], given, more)}" for name, setup in named.items())
-    typer.echo(f"{learned}\n\n{_values(result)}\n\n{result}")
+    _show(result, output, as_json, f"{learned}\n\n{_values(result)}\n\n{result}")
 
 
 @command(
@@ -144,6 +175,11 @@ def learning_curve(
     with_: opt.With = None,
     text_column: opt.TextColumn = None,
     label_column: opt.LabelColumn = "label",
+    kind: opt.Kind = None,
+    delimiter: opt.Delimiter = None,
+    encoding: opt.Encoding = None,
+    no_header: opt.NoHeader = False,
+    output: opt.Result = None,
     seed: opt.Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -155,28 +191,53 @@ def learning_curve(
     named = setups(_options(model, template, strategy), words, with_)
     sizes = opt.as_shots(shots)
     check_share(held_out)
-    _check_picture(picture)
+    form = Format.said(kind, delimiter, encoding, no_header)
+    check_result(output, [file])
+    _check_picture(picture, file)
     for setup in named.values():
         setup.check(max(sizes, default=0))
-    data = labelled(file, [setup.parts()[1] for setup in named.values()], text_column, label_column)
+    data = labelled(file, [setup.parts()[1] for setup in named.values()], text_column, label_column, form)
     from fewshot.evaluation import learning_curve as measure
 
     classes = sorted(set(data.y))
     clfs = {name: setup.classifier(seed, classes) for name, setup in named.items()}
     result = measure(clfs, data.X, data.y, shots=sizes, draws=draws, test_size=held_out, random_state=seed)
-    typer.echo(result.to_json() if as_json else str(result))
     if picture is not None:
         _draw(result, picture)
+    _show(result, output, as_json, str(result))
 
 
-def _check_picture(picture: Path | None) -> None:
+def _show(result: Evaluation | Comparison | LearningCurve, output: Path | None, as_json: bool, said: str) -> None:
+    """Print a result, and keep it where it was asked for."""
+    if output is not None:
+        save_text(output, result.to_json() + "\n")
+    typer.echo(result.to_json() if as_json else said)
+
+
+def _check_kept(setup: Setup, source: Source, unlabelled: Path | None) -> None:
+    """Refuse beside a kept classifier what would only tell how to make one, or what to learn from."""
+    lesson = Lesson(setup, (), None, unlabelled, source.text_column, source.label_column, 0, source.form)
+    lesson.check_unused("--classifier")
+    given = {"--shots": setup.shots, "--held-out": source.share, "--test": source.test}
+    used = [name for name, value in given.items() if value is not None]
+    if used:
+        raise WrongUsage(f"--classifier is tested on all rows of FILE: leave out {', '.join(used)}.")
+
+
+def _tested(clf: Classifier, source: Source) -> Data:
+    """All rows, with the classes as the classifier has them: those of a file are text."""
+    data = labelled(source.file, [clf.template_], source.text_column, source.label_column, source.form)
+    own = {str(name): name for name in clf.classes_.tolist()}
+    return Data(data.X, [own.get(str(name), str(name)) for name in data.y])
+
+
+def _check_picture(picture: Path | None, file: Path) -> None:
     """Refuse what could not be drawn, before anything is computed."""
     if picture is None:
         return
     if picture.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise WrongUsage(f"--picture must be .png, .pdf or .svg. Got {str(picture)!r}.")
-    if not picture.parent.is_dir():
-        raise InputError(f"The folder {str(picture.parent)!r} does not exist.")
+    check_target(picture, [file], "--picture")
     from fewshot.plotting.axes import need_matplotlib
 
     need_matplotlib()
@@ -189,7 +250,8 @@ def _draw(result: LearningCurve, picture: Path) -> None:
 
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     LearningCurveDisplay.from_results(result, ax=figure.add_subplot())
-    figure.savefig(picture, dpi=150)
+    with replaced(picture) as new:
+        figure.savefig(new, dpi=150, format=picture.suffix[1:].lower())
 
 
 def _options(model: Any, template: Any, strategy: Any, shots: Any = None) -> dict[str, Any]:
@@ -203,7 +265,9 @@ def _rows(named: Mapping[str, Setup], source: Source, unlabelled: Path | None) -
     check_unlabelled(unlabelled, map(_learns_unlabelled, named.values()))
     source.check(learns=any(setup.shots != 0 for setup in named.values()))
     shapes = [setup.parts()[1] for setup in named.values()]
-    return *source.read(shapes), unlabelled_rows(unlabelled, shapes, source.text_column)
+    check_standard_input(source.file, source.test, unlabelled)
+    fields = fields_of(shapes, source.text_column)
+    return *source.read(shapes), [] if unlabelled is None else inputs(read_beside(unlabelled, source.form), fields)
 
 
 def _learns_unlabelled(setup: Setup) -> bool:

@@ -50,7 +50,29 @@ Unlabelled = Annotated[
     ),
 ]
 LabelColumn = Annotated[str, typer.Option(metavar="NAME", help="Column of the class.")]
-Seed = Annotated[int, typer.Option(metavar="N", help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Seed of everything random.")]
+Kind = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help="What FILE is, where its name does not say: csv, tsv, txt (a text a line), json, jsonl or parquet.",
+    ),
+]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(metavar="C", help="What separates cells, such as ';' or tab. Default: found among , ; tab and |."),
+]
+Encoding = Annotated[str | None, typer.Option(metavar="NAME", help="Such as cp1252. Default: UTF-8.")]
+NoHeader = Annotated[
+    bool, typer.Option("--no-header", help="FILE begins with a row: its columns are column_1, column_2, ...")
+]
+Result = Annotated[
+    Path | None, typer.Option("--output", metavar="FILE", help="Keep the result as JSON, whatever is printed: .json.")
+]
+Kept = Annotated[
+    Path | None, typer.Option("--classifier", metavar="DIR", help="A classifier that fewshot fit or .save() kept.")
+]
 With = Annotated[
     list[str] | None,
     typer.Option(
@@ -64,6 +86,10 @@ With = Annotated[
 
 def as_names(labels: str | None) -> list[str]:
     """The names in a list that is separated by commas."""
+    try:
+        (labels or "").encode()
+    except UnicodeEncodeError as error:
+        raise WrongUsage(f"Names must be text in the terminal's own encoding. Got {labels!r}.") from error
     return [name.strip() for name in (labels or "").split(",") if name.strip()]
 
 

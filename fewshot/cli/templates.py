@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fewshot.cli import options as opt
-from fewshot.cli.app import AsJson, command
-from fewshot.cli.files import read
+from fewshot.cli.app import AsJson, WrongUsage, command
+from fewshot.cli.formats import Format
+from fewshot.cli.reading import read
 
 if TYPE_CHECKING:
     from fewshot.task.template import Template
@@ -32,6 +33,10 @@ def lint(
     data: Annotated[Path | None, typer.Option(metavar="FILE", help="Rows to fill it with.")] = None,
     labels: opt.Labels = None,
     words: opt.Words = None,
+    kind: opt.Kind = None,
+    delimiter: opt.Delimiter = None,
+    encoding: opt.Encoding = None,
+    no_header: opt.NoHeader = False,
     as_json: AsJson = False,
 ) -> None:
     """Check a template before compute is spent.
@@ -45,7 +50,10 @@ def lint(
     from fewshot.task.verbalizer import as_verbalizer
 
     own = opt.as_words(words)
-    rows = None if data is None else read(data)
+    form = Format.said(kind, delimiter, encoding, no_header)
+    if data is None and form != Format():
+        raise WrongUsage("--format, --delimiter, --encoding and --no-header are for --data FILE.")
+    rows = None if data is None else read(data, form).rows
     try:
         shape = opt.as_template(template)
     except TemplateError as error:

@@ -1,0 +1,81 @@
+"""The command that keeps what it learned: fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fewshot.cli import options as opt
+from fewshot.cli.app import AsJson, command
+from fewshot.cli.data import check_standard_input
+from fewshot.cli.formats import Format
+from fewshot.cli.learning import Lesson
+from fewshot.cli.reading import read
+from fewshot.cli.setups import Setup
+from fewshot.errors import InputError
+
+
+@command(
+    "fewshot fit labelled.csv --save tickets",
+    "fewshot fit labelled.csv --save tickets --strategy embedding --overwrite",
+    "fewshot fit --labels billing,praise,bug --save tickets --json",
+    "fewshot fit labelled.tsv --save reviews --model FacebookAI/roberta-base --template sst2/it_was",
+)
+def fit(
+    examples: Annotated[Path | None, typer.Argument(help="Labelled rows; without them, give --labels.")] = None,
+    *,
+    save: Annotated[Path, typer.Option(metavar="DIR", help="The folder in which the classifier is kept.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a classifier that is kept there.")] = False,
+    labels: opt.Labels = None,
+    unlabelled: opt.Unlabelled = None,
+    model: opt.Model = None,
+    template: opt.Template = None,
+    words: opt.Words = None,
+    strategy: opt.Strategy = None,
+    text_column: opt.TextColumn = None,
+    label_column: opt.LabelColumn = "label",
+    kind: opt.Kind = None,
+    delimiter: opt.Delimiter = None,
+    encoding: opt.Encoding = None,
+    no_header: opt.NoHeader = False,
+    seed: opt.Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Learn once, and keep the classifier in a folder.
+
+    fewshot classify and fewshot evaluate take it with --classifier, and Python with Classifier.load(). The folder is
+    written whole or not at all.
+    """
+    form = Format.said(kind, delimiter, encoding, no_header)
+    setup = Setup(model, template, strategy, None, words)
+    lesson = Lesson(setup, opt.as_names(labels), examples, unlabelled, text_column, label_column, seed, form)
+    lesson.check()
+    check_standard_input(examples, unlabelled)
+    _check_folder(save, overwrite)
+    clf = lesson.fitted({} if examples is None else {examples: read(examples, form)})
+    clf.save(save, overwrite=overwrite)
+    classes = [str(name) for name in clf.classes_]
+    chosen = None if clf.report_ is None else str(clf.report_.chosen)
+    if as_json:
+        found = {"classifier": str(save), "classes": classes, "rows": clf.n_texts_, "chosen": chosen}
+        typer.echo(json.dumps(found, ensure_ascii=False))
+        return
+    typer.echo(f"learned from {clf.n_texts_ or 'no'} rows" + (f"; chosen: {chosen}" if chosen else ""))
+    typer.echo(f"{len(classes)} classes, kept in {save}: fewshot classify FILE --classifier {save}")
+
+
+def _check_folder(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder that could not be written, before anything is learned."""
+    try:
+        if folder.exists() and not overwrite:
+            raise InputError(
+                f"{str(folder)!r} exists: give another --save, or --overwrite to replace what is kept there."
+            )
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"--save {str(folder)!r} is a file: give the name of a folder.")
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--save {str(folder)!r} can't be made: {error.strerror or error}.") from error

@@ -1,0 +1,124 @@
+"""What classify and fit learn from: options and files in, a fitted classifier out; or one that was kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fewshot import __version__
+from fewshot.cli.app import WrongUsage
+from fewshot.cli.data import by_number, classes_of, fields_of, inputs, read_beside
+from fewshot.cli.formats import Format
+from fewshot.cli.setups import Setup, check_unlabelled
+from fewshot.cli.table import Table
+from fewshot.errors import InputError, UnsupportedError
+
+if TYPE_CHECKING:
+    from fewshot.classifier import Classifier
+
+__all__ = ["Lesson", "kept"]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a classifier learns from, as the command line says it."""
+
+    setup: Setup
+    names: Sequence[str]
+    examples: Path | None
+    unlabelled: Path | None
+    text_column: str | None
+    label_column: str
+    seed: int
+    form: Format
+
+    def check(self) -> None:
+        """Refuse what can't be meant, before a file is read."""
+        self.setup.check(unlabelled=self.unlabelled is not None)
+        check_unlabelled(self.unlabelled, [self.setup.learns_unlabelled(beside_labels=self.examples is not None)])
+        known, shape, _ = self.setup.parts()
+        if not self.names and not self.examples and not known and not by_number([shape]):
+            raise WrongUsage("Give the classes: --labels a,b,c, or --examples FILE with a label column.")
+
+    def check_unused(self, option: str) -> None:
+        """Refuse beside a classifier that is there what would only tell how to make one."""
+        given = {
+            "--labels": self.names,
+            "--examples": self.examples,
+            "--unlabelled": self.unlabelled,
+            "--model": self.setup.model,
+            "--template": self.setup.template,
+            "--words": self.setup.words,
+            "--strategy": self.setup.strategy,
+            "--seed": self.seed,
+        }
+        used = [name for name, value in given.items() if value]
+        if used:
+            raise WrongUsage(f"{option} is a classifier that has learned: leave out {', '.join(used)}.")
+
+    def fitted(self, tables: Mapping[Path, Table], texts: Sequence[Any] = (), skip_empty: bool = False) -> Classifier:
+        """The classifier; the tables are files that were read already, the texts those that it is for.
+
+        Raises
+        ------
+        InputError
+            When a label has no example.
+        """
+        shape = self.setup.parts()[1]
+        fields, numbers = fields_of([shape], self.text_column), by_number([shape])
+        more: list[Any] = []
+        if self.unlabelled is not None:
+            found = inputs(read_beside(self.unlabelled, self.form, tables), fields, empty=skip_empty)
+            more = [text for text in found if text is not None]
+        if self.examples is None:  # choices in a list are counted over the rows
+            return self.setup.zero_shot(self.seed, self.names, more or (texts if numbers else []))
+        shown = read_beside(self.examples, self.form, tables)
+        y = classes_of(shown, self.label_column, numbers)
+        extra = set(self.names) - set(map(str, y))
+        if extra:
+            raise InputError(f"The labels {sorted(extra)} have no example in {str(self.examples)!r}.")
+        return self.setup.fitted(self.seed, inputs(shown, fields), y, more)
+
+    def identity(self) -> dict[str, Any]:
+        """All that what it predicts depends on, but for the model, in values of JSON."""
+        words, shape, _ = self.setup.parts()
+        return {
+            "version": __version__,
+            "labels": list(self.names),
+            "examples": _digest(self.examples),
+            "unlabelled": _digest(self.unlabelled),
+            "label column": self.label_column,
+            "model": self.setup.model,
+            "template": None if shape is None else shape.source,
+            "words": words,
+            "strategy": self.setup.strategy,
+            "seed": self.seed,
+        }
+
+
+def _digest(path: Path | None) -> str | None:
+    if path is None or not path.is_file():  # a pipe can be read once
+        return None if path is None else str(path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def kept(folder: Path) -> Classifier:
+    """A classifier that was kept in a folder.
+
+    Raises
+    ------
+    UnsupportedError
+        When a text may have several labels.
+    """
+    from fewshot.classifier import Classifier
+
+    clf = Classifier.load(folder)
+    if clf.multi_label_:
+        raise UnsupportedError(
+            f"{str(folder)!r} was fitted for several labels a text, and on the command line a text has one: use "
+            "Classifier.load() in Python."
+        )
+    return clf

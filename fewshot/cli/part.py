@@ -1,0 +1,200 @@
+"""What a run has found so far, kept beside its output, so that a kill or a full disk loses one step and not all.
+
+``OUT.part`` is lines of text. The first says which run it is: input, options, model. Each other one holds the results
+of one step and its checksum, and is on the disk before the next step begins. What is torn or damaged is not taken. When
+all steps are done the output is written whole, and the part is removed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from fewshot.cli.app import note
+from fewshot.errors import InputError
+
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["Part", "kept_part"]
+
+_FORMAT = 1
+
+
+class Part:
+    """The results of the steps of one run.
+
+    Parameters
+    ----------
+    path : Path
+    file : binary file
+        Open for reading and appending, and locked.
+    run : mapping of str to JSON values
+        What the results depend on.
+    """
+
+    def __init__(self, path: Path, file: IO[bytes], run: Mapping[str, Any]) -> None:
+        self.path, self._file, self._run = path, file, json.loads(json.dumps(run))
+        self.steps: list[list[Any]] = []
+        self.finished = False
+        self._whole = 0  # bytes at the beginning of the file that count
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is in it that anybody would miss."""
+        return not self.steps and not self._whole
+
+    def read(self, restart: bool) -> None:
+        """Take over what an earlier run left, or with restart give it up.
+
+        Raises
+        ------
+        InputError
+            When it is of another run, or no part at all.
+        """
+        self._file.seek(0)
+        lines = self._file.read().splitlines(keepends=True)
+        if not lines or (len(lines) == 1 and _is_begun(lines[0])):
+            return
+        first, *others = map(_unpacked, lines)
+        if not isinstance(first, dict) or first.get("fewshot part") != _FORMAT:
+            self._whole = -1
+            raise InputError(
+                f"{str(self.path)!r} is where what is done would be kept, and it holds something else: move it away."
+            )
+        if restart:
+            return
+        self._whole = len(lines[0])
+        self._compare(first["run"])
+        for line, step in zip(lines[1:], others, strict=True):
+            if not isinstance(step, list):  # torn, and nothing after it counts
+                break
+            self.steps.append(step)
+            self._whole += len(line)
+        self._run = first["run"]
+
+    def _compare(self, run: Mapping[str, Any], *also: str) -> None:
+        other = sorted(key for key in {*self._run, *also} if run.get(key) != self._run.get(key))
+        if other:
+            raise InputError(
+                f"{str(self.path)!r} holds what an earlier run had done, with other {', '.join(other)}. Run that "
+                "command again to go on with it, or give --restart to begin anew."
+            )
+
+    def settle(self, name: str, value: str) -> None:
+        """Say one more thing that the results depend on, which is known only now.
+
+        Raises
+        ------
+        InputError
+            When an earlier run had another.
+        """
+        before = dict(self._run)
+        self._run[name] = value
+        if self._whole:
+            self._compare(before, name)
+
+    def close(self) -> None:
+        """Close the file, and with it the lock."""
+        self._file.close()
+
+    def add(self, results: list[Any]) -> None:
+        """Keep the results of the next step; they are on the disk when this returns.
+
+        Raises
+        ------
+        InputError
+            When they can't be written, as on a full disk; those of the steps before stay.
+        """
+        try:
+            data = b"" if self._whole else _packed({"fewshot part": _FORMAT, "run": self._run})
+            data += _packed(results)
+            self._file.truncate(self._whole)
+            self._file.write(data)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise InputError(f"The file {str(self.path)!r} can't be written: {error.strerror or error}.") from error
+        self._whole += len(data)
+        self.steps.append(results)
+
+
+def _packed(value: Any) -> bytes:
+    said = json.dumps(value).encode()
+    return b"%08x %s\n" % (zlib.crc32(said), said)
+
+
+def _unpacked(line: bytes) -> Any:
+    """What a line says; None where it is torn or damaged."""
+    if not line.endswith(b"\n") or line[8:9] != b" " or b"%08x" % zlib.crc32(line[9:-1]) != line[:8]:
+        return None
+    try:
+        return json.loads(line[9:-1])
+    except ValueError:
+        return None
+
+
+def _is_begun(line: bytes) -> bool:
+    """Whether it can be what a kill left of a first line."""
+    wanted = b'{"fewshot part"'
+    return (
+        not line.endswith(b"\n")
+        and not line[:8].strip(b"0123456789abcdef")
+        and line[9:][:15] == wanted[: len(line[9:])]
+    )
+
+
+@contextmanager
+def kept_part(output: Path, run: Mapping[str, Any], n_rows: int, *, restart: bool) -> Iterator[Part]:
+    """The part beside an output; it stays where a step is done and the run does not finish.
+
+    Raises
+    ------
+    InputError
+        When it is another run's, or another process is at it.
+    """
+    path = output.with_name(f"{output.name}.part")
+    part = Part(path, _locked(path), run)
+    try:
+        part.read(restart)
+        if part.steps:
+            note(f"{str(path)!r} holds {_said(part, n_rows)}, which an earlier run had done: going on from there.")
+        yield part
+    finally:
+        if part.finished or part.is_empty:
+            path.unlink(missing_ok=True)
+        elif part.steps:
+            note(f"{_said(part, n_rows)} are done and kept in {str(path)!r}: the same command goes on from there.")
+        with suppress(OSError):  # what could not be flushed on a full disk
+            part.close()
+
+
+def _said(part: Part, n_rows: int) -> str:
+    return f"{sum(map(len, part.steps))} of {n_rows} rows"
+
+
+def _locked(path: Path) -> IO[bytes]:
+    while True:
+        try:
+            file = path.open("a+b")
+        except OSError as error:
+            raise InputError(f"The file {str(path)!r} can't be written: {error.strerror or error}.") from error
+        if sys.platform == "win32":
+            return file
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise InputError(f"Another run is at {str(path)!r}: wait for it, or give another --output.") from error
+        except OSError:  # a file system without locks
+            return file
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()  # another run finished and removed it between the two steps

@@ -1,0 +1,92 @@
+"""The rows of a file, with what messages about them need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fewshot.cli.app import shortened
+from fewshot.errors import InputError
+
+__all__ = ["Table"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows and where they come from.
+
+    Parameters
+    ----------
+    name : str
+        What messages call the file.
+    kind : str
+        One of `formats.READ`.
+    rows : list of dict
+    columns : list of str
+        The names of all columns, in their order; where rows differ, in the order in which names come up.
+    lines : sequence of int
+        The line on which each row begins, from 1; empty where the file has none.
+    delimiter : str
+        Between the cells, where there is one.
+    unnamed : bool
+        The file is a list of texts: its only column has no name of its own.
+    headed : bool
+        The names of the columns were the first line of the file.
+    arrow : pyarrow.Table or None
+        The rows with their types.
+    digest : str
+        SHA-256 of the file.
+    """
+
+    name: str
+    kind: str
+    rows: list[dict[str, Any]]
+    columns: list[str]
+    lines: Sequence[int] = ()
+    delimiter: str = ","
+    unnamed: bool = False
+    headed: bool = False
+    arrow: Any = field(default=None, compare=False, repr=False)
+    digest: str = ""
+
+    def where(self, row: int) -> str:
+        """What messages call a row."""
+        return f"{self.name!r}, " + (f"line {self.lines[row]}, row {row}" if self.lines else f"row {row}")
+
+    def column(self, name: str, option: str = "") -> list[Any]:
+        """The values of a column that every row must have; the option is the one by which another is chosen.
+
+        Raises
+        ------
+        InputError
+            When there is no such column, or a row lacks it.
+        """
+        for i, row in enumerate(self.rows):
+            if name not in row:
+                cure = f" Choose one with {option}." if option else ""
+                there = ", ".join(shortened(one) if one else "''" for one in row)
+                raise InputError(f"{self.where(i)}: there is no column {name!r}; there are {there}.{cure}{self._row()}")
+        return [row[name] for row in self.rows]
+
+    def _row(self) -> str:
+        """What is to be said where the first line seems to be a row, and not the names of columns."""
+        odd = [name for name in self.columns if not name or len(name) > 40 or len(name.split()) > 4 or _is_number(name)]
+        if not self.headed or not odd:
+            return ""
+        return " The first line looks like a row and not like names of columns: if it is one, give --no-header."
+
+    def with_columns(self, added: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+        """The rows with more columns after their own."""
+        return [
+            {**row, **dict(zip(added, values, strict=True))}
+            for row, *values in zip(self.rows, *added.values(), strict=True)
+        ]
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,204 @@
+"""Files that are written whole or not at all, and the rows that go into them."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import stat
+import sys
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fewshot.cli.app import WrongUsage
+from fewshot.cli.delimited import cells_to_line
+from fewshot.cli.formats import DELIMITERS, WRITTEN, kind_of
+from fewshot.cli.json_rows import as_json
+from fewshot.cli.parquet import need_pyarrow, write_parquet
+from fewshot.cli.table import Table
+from fewshot.errors import InputError
+
+__all__ = [
+    "check_result",
+    "check_rows_output",
+    "check_screen",
+    "check_target",
+    "is_plain",
+    "kind_of_output",
+    "lines_of",
+    "replaced",
+    "save_rows",
+    "save_text",
+]
+
+
+def kind_of_output(output: Path, option: str = "--output") -> str:
+    """The kind of rows that a file of this name holds.
+
+    Raises
+    ------
+    WrongUsage
+        When its ending says no kind that is written.
+    """
+    kind, zipped = kind_of(output)
+    if kind is None or (zipped and kind in ("", "parquet")):
+        raise WrongUsage(f"{option} {str(output)!r}: {WRITTEN}")
+    return {"": "csv", "txt": "csv"}.get(kind, kind)
+
+
+def check_rows_output(output: Path, inputs: Iterable[Path]) -> None:
+    """Refuse a file of rows that could not be written or would replace an input, before anything is computed."""
+    if kind_of_output(output) == "parquet":
+        need_pyarrow()
+    check_target(output, inputs)
+
+
+def check_result(output: Path | None, inputs: Iterable[Path | None]) -> None:
+    """Refuse a file for a result in JSON that could not be written, before anything is computed."""
+    if output is None:
+        return
+    if kind_of(output) != ("json", False):
+        raise WrongUsage(
+            f"--output must end with .json: it is what from_json of the result reads. Got {str(output)!r}."
+        )
+    check_target(output, [path for path in inputs if path is not None])
+
+
+def check_target(output: Path, inputs: Iterable[Path] = (), option: str = "--output") -> None:
+    """Refuse a file that could not be written, or whose writing would lose what is read.
+
+    Raises
+    ------
+    InputError
+        When it is a folder, can't be written, or is one of the inputs by whatever name.
+    """
+    for path in inputs:
+        if _same(output, path):
+            raise InputError(f"{option} {str(output)!r} is the file {str(path)!r}, which is read: give another name.")
+    try:
+        if output.is_dir():
+            raise InputError(f"{option} {str(output)!r} is a folder: give the name of a file in it.")
+        if not output.parent.is_dir():
+            raise InputError(f"The folder {str(output.parent)!r} does not exist.")
+        if output.exists() and not os.access(output, os.W_OK):
+            raise InputError(f"{option} {str(output)!r} is there and may not be written: give another name.")
+        if is_plain(output):
+            probe = _beside(output)
+            probe.touch(exist_ok=False)
+            probe.unlink()
+    except OSError as error:
+        raise _unwritable(output, error) from error
+
+
+def check_screen(inputs: Iterable[Path]) -> None:
+    """Refuse to print into a file that is read, as ``>> mail.csv`` does."""
+    try:
+        here = os.fstat(sys.stdout.fileno())
+    except (OSError, ValueError, AttributeError):  # it is no file
+        return
+    for path in inputs:
+        try:
+            same = path != Path("-") and stat.S_ISREG(here.st_mode) and os.path.samestat(here, path.stat())
+        except OSError:
+            same = False
+        if same:
+            raise InputError(f"The output goes into {str(path)!r}, which is read: give another name.")
+
+
+def _same(output: Path, path: Path) -> bool:
+    try:
+        there = os.fstat(sys.stdin.fileno()) if path == Path("-") else path.stat()
+        return stat.S_ISREG(there.st_mode) and os.path.samestat(output.stat(), there)
+    except (OSError, ValueError, AttributeError):  # one of them is not there, or no file
+        return False
+
+
+def is_plain(output: Path) -> bool:
+    """Whether it is a file, or will be one: not a device or a pipe, which can't be replaced."""
+    return not output.exists() or output.is_file()
+
+
+def _beside(output: Path) -> Path:
+    """A new name in the same folder, so that a rename is one step."""
+    return output.with_name(f".{output.name[:40]}.{uuid.uuid4().hex[:12]}.tmp{output.suffix[:10]}")
+
+
+def _unwritable(output: Path, error: OSError) -> InputError:
+    return InputError(f"The file {str(output)!r} can't be written: {error.strerror or error}.")
+
+
+@contextmanager
+def replaced(output: Path) -> Iterator[Path]:
+    """A new file to write, which becomes the output when all is well and on the disk, and is gone when it is not.
+
+    A link stays a link: what it leads to is replaced. A device or a pipe is written as it is.
+
+    Raises
+    ------
+    InputError
+        When it can't be written, as on a full disk; what was there before stays.
+    """
+    output = Path(os.path.realpath(output))
+    if not is_plain(output):
+        yield output
+        return
+    new = _beside(output)
+    try:
+        try:
+            yield new
+            with new.open("rb+") as file:
+                os.fsync(file.fileno())
+            new.replace(output)
+        finally:
+            new.unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritable(output, error) from error
+
+
+def save_text(output: Path, text: str) -> None:
+    """Write a file of text, whole or not at all."""
+    with replaced(output) as new:
+        new.write_text(text, encoding="utf-8")
+
+
+def save_rows(output: Path, table: Table, added: Mapping[str, Sequence[Any]]) -> None:
+    """Write the rows with more columns after their own, as the name of the file says, whole or not at all."""
+    kind = kind_of_output(output)
+    with replaced(output) as new:
+        if kind == "parquet":
+            write_parquet(new, table, added)
+            return
+        zipped = kind_of(output)[1]
+        with new.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if zipped else raw as stream:
+            for line in lines_of(kind, table, [*table.columns, *added], table.with_columns(added)):
+                stream.write(line.encode())
+
+
+def lines_of(kind: str, table: Table, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """The text of a file of rows, piece by piece as the rows come."""
+    if kind == "json":
+        yield from _array(rows)
+    elif kind == "jsonl":
+        yield from (as_json(row) + "\n" for row in rows)
+    else:
+        delimiter = table.delimiter if kind == table.kind else DELIMITERS[kind]
+        yield cells_to_line(columns, delimiter)
+        for row in rows:
+            yield cells_to_line([_cell(row.get(name)) for name in columns], delimiter)
+
+
+def _array(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+    before = "[\n"
+    for row in rows:
+        yield before + as_json(row)
+        before = ",\n"
+    yield "\n]\n"
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return as_json(value) if isinstance(value, dict | list) else value
