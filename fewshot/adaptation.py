@@ -26,6 +26,7 @@ from fewshot.errors import InputError, UnsupportedError
 from fewshot.models.base import IntArray, kind_of
 from fewshot.models.loading import load
 from fewshot.models.local import LocalModel, own_dtype, progress
+from fewshot.models.locks import lock_of
 from fewshot.models.recipe import Recipe
 from fewshot.models.trainable import as_for_training, rate_share
 from fewshot.objective import Objective
@@ -188,8 +189,9 @@ def pretraining_loss(model: Any, texts: Sequence[str], *, block_size: int = 128,
     True
     """
     lm = _language_model(model)
-    objective = Objective(lm, lm.model)
-    return objective.mean_loss(objective.blocks(as_texts(texts), block_size), [random_state, 3])
+    with lock_of(lm.model):
+        objective = Objective(lm, lm.model)
+        return objective.mean_loss(objective.blocks(as_texts(texts), block_size), [random_state, 3])
 
 
 def _language_model(model: Any) -> LocalModel:
@@ -218,7 +220,8 @@ class _Run:
     def __init__(self, lm: LocalModel, texts: Sequence[str], settings: dict[str, Any]) -> None:
         self.lm, self.settings = lm, settings
         self.seed = int(settings["random_state"])
-        self.model = copy.deepcopy(lm.model).float()
+        with lock_of(lm.model):
+            self.model = copy.deepcopy(lm.model).float()
         self.objective = Objective(lm, self.model, settings["sampled_words"])
         held, seen = hold_out(len(texts), settings["held_out"], self.seed)
         self.held = self.objective.blocks([texts[i] for i in held], settings["block_size"])

@@ -15,6 +15,7 @@ from fewshot.models.base import Float32Array, IntArray, Kind, Query, Reading, Sc
 from fewshot.models.chat import Chat
 from fewshot.models.decoding import decode
 from fewshot.models.local import asked_of, batches, chunks, progress
+from fewshot.models.locks import alone
 from fewshot.models.packed import PackedForward, self_check
 from fewshot.models.plan import build_trie, make_plan
 from fewshot.models.reading import ReadingModel
@@ -107,12 +108,14 @@ class CausalLM(ReadingModel):
 
     def _joined(self, queries: Sequence[Query]) -> list[Joined]:
         """The tokens of each query's candidates; those of the last queries are kept, since lengths precede scores."""
-        new = [query for query in dict.fromkeys(queries) if query not in self._tokens]
+        known = self._tokens  # never changed, only replaced: any thread may look while another tokenises
+        new = [query for query in dict.fromkeys(queries) if query not in known]
         joined = join(self.plain, [(self._head(query), query) for query in new])
-        found = {query: self._tokens[query] for query in queries if query in self._tokens}
+        found = {query: known[query] for query in queries if query in known}
         for query, one in zip(new, joined, strict=True):
             found[query] = one if one.common else Joined(self._anything(), one.rests)
-        self._tokens = dict(list(found.items())[-_KEPT_TOKENS:])
+        others = {query: one for query, one in known.items() if query not in found}
+        self._tokens = dict(list({**others, **found}.items())[-_KEPT_TOKENS:])
         return [found[query] for query in queries]
 
     def _forget(self) -> None:
@@ -211,6 +214,7 @@ class CausalLM(ReadingModel):
             ]
         return np.array(sizes, dtype=np.int64)
 
+    @alone
     def generate(self, queries: Sequence[Query], max_new_tokens: int) -> list[str]:
         """Continue each prefix greedily; the answer ends with the turn, the text, or ``max_new_tokens``."""
         prompts = []
@@ -219,10 +223,7 @@ class CausalLM(ReadingModel):
             text = head.text if self.chat else head.text.rstrip(" ")  # a blank before a word belongs to the word
             own = (self.plain.inner_ids if head.inner else self.plain.ids)([text])[0]
             prompts.append((*head.ids, *own) or self._anything())
-        try:
-            answers = self._continued(prompts, max_new_tokens)
-        finally:
-            self._forget()
+        answers = self._continued(prompts, max_new_tokens)
         return [str(text) for text in self.tokenizer.batch_decode(answers, skip_special_tokens=True)]
 
     @torch.inference_mode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from fewshot.models.base import SCORING_VERSION, FloatArray, IntArray, Kind, Query
 from fewshot.models.local import batches, digest, progress
+from fewshot.models.locks import lock_of
 from fewshot.models.recipe import Recipe, reload
 from fewshot.models.tokens import PlainTokenizer, as_text
 from fewshot.models.trainable import sharing_copy
@@ -134,7 +134,6 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _prepare(self) -> None:
         self._cache: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
-        self._lock = threading.Lock()
         self._plain: PlainTokenizer | None = None
 
     @property
@@ -166,7 +165,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if not len(texts):
             return np.empty((0, int(self.model.get_embedding_dimension() or 0)), dtype=np.float64)
         distinct = list(dict.fromkeys(texts))
-        with self._lock:
+        with lock_of(self):
             known = {text: self._cache[text] for text in distinct if text in self._cache}
             for text in known:
                 self._cache.move_to_end(text)
@@ -206,13 +205,14 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     @contextmanager
     def _plain_text(self) -> Iterator[None]:
-        """Let "[SEP]" in a text be text."""
+        """Let "[SEP]" in a text be text; only one thread at a time may."""
         tokenizer = self.model.tokenizer
-        split, tokenizer.split_special_tokens = tokenizer.split_special_tokens, True
-        try:
-            yield
-        finally:
-            tokenizer.split_special_tokens = split
+        with lock_of(self.model), lock_of(tokenizer):  # others may share the tokenizer
+            split, tokenizer.split_special_tokens = tokenizer.split_special_tokens, True
+            try:
+                yield
+            finally:
+                tokenizer.split_special_tokens = split
 
     def tokenized(self, texts: Sequence[str], budget: int) -> list[tuple[list[int], dict[str, Any]]]:
         """The model's input for batches of like length under a token budget, each with the numbers of its texts."""
@@ -238,10 +238,11 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def save(self, folder: str | Path) -> None:
         """Write an ordinary sentence-transformers folder, which `load` takes."""
-        self.model.save_pretrained(str(folder))
+        with lock_of(self.model):
+            self.model.save_pretrained(str(folder))
 
     def _remember(self, vectors: dict[str, NDArray[np.float32]]) -> None:
-        with self._lock:
+        with lock_of(self):
             self._cache |= {text: vector.copy() for text, vector in vectors.items()}
             size = sum(vector.nbytes + len(text) for text, vector in self._cache.items())
             while size > self.cache_bytes and self._cache:

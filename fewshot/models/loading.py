@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import threading
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from fewshot import embedded
 from fewshot.errors import ModelLoadError
 from fewshot.extras import pip_line
 from fewshot.models.base import Kind, is_encoder, is_language_model
+from fewshot.models.locks import lock_of
 from fewshot.models.recipe import Recipe
 
 __all__ = ["DEFAULT_ENCODER", "default_encoder", "load", "load_folder"]
@@ -27,7 +27,6 @@ class _Loader:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, Any] = OrderedDict()
-        self._lock = threading.Lock()
         self.__doc__ = self.__call__.__doc__
 
     def __call__(
@@ -89,17 +88,30 @@ class _Loader:
             return _from_object(model, kwargs)
         recipe = Recipe(str(model), revision, device, dtype, kwargs)
         key = repr(recipe)
-        with self._lock:
-            if key not in self._kept:
-                self._kept[key] = _from_name(recipe)
-                while len(self._kept) > _KEPT:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(key)
-            return self._kept[key]
+        found = self._look(key)
+        if found is None:
+            with lock_of(_Loader):  # two threads load a model once; what is kept is handed out meanwhile
+                found = self._look(key)
+                if found is None:
+                    found = self._keep(key, _from_name(recipe))
+        return found
+
+    def _look(self, key: str) -> Any:
+        with lock_of(self):
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def _keep(self, key: str, model: Any) -> Any:
+        with lock_of(self):
+            self._kept[key] = model
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return model
 
     def cache_clear(self) -> None:
         """Forget the models that were loaded last."""
-        with self._lock:
+        with lock_of(self):
             self._kept.clear()
 
 
@@ -137,6 +149,17 @@ def _from_object(model: Any, kwargs: dict[str, Any]) -> Any:
 
 
 def _from_name(recipe: Recipe) -> Any:
+    """Load, one model at a time, since loading draws from torch's generator and sets its default type for a while.
+
+    Weights that are not in the files are drawn from one seed: a model is the same whenever it is loaded.
+    """
+    from fewshot.models.trainable import seeded
+
+    with seeded(0):
+        return _read(recipe)
+
+
+def _read(recipe: Recipe) -> Any:
     if recipe.name == embedded.NAME:
         return _embedded(recipe)
     folder = Path(recipe.name)

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from fewshot.errors import FewshotError, UnsupportedError
 from fewshot.models.base import SCORING_VERSION, IntArray, Query, Scores, scored_once
+from fewshot.models.locks import alone
 from fewshot.models.recipe import Recipe, reload
 from fewshot.models.tokens import PlainTokenizer, as_text
 
@@ -195,13 +196,11 @@ class LocalModel:
         padding = getattr(positions, "padding_idx", None)
         return 0 if padding is None else int(padding) + 1
 
+    @alone
     def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
         """Score every candidate; see the class for the exact definition. Equal queries are scored once."""
-        try:
-            with asked_of(self, queries):
-                return scored_once(self._in_chunks, queries)
-        finally:
-            self._forget()
+        with asked_of(self, queries):
+            return scored_once(self._in_chunks, queries)
 
     def _forget(self) -> None:
         """Drop what was kept between the chunks of one call; between calls the weights may change."""
@@ -268,7 +267,8 @@ class LocalModel:
         derived = {
             name for kind in type(self).__mro__ for name, a in vars(kind).items() if isinstance(a, cached_property)
         }
-        return {name: value for name, value in self.__dict__.items() if name not in derived}
+        # of a copy, since another thread may derive something meanwhile
+        return {name: value for name, value in dict(self.__dict__).items() if name not in derived}
 
     def __reduce__(self) -> Any:
         if self.recipe is None:

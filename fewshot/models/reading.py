@@ -12,6 +12,7 @@ from fewshot.errors import UnsupportedError
 from fewshot.models.base import Float32Array, IntArray, Query, Reading
 from fewshot.models.heads import Split
 from fewshot.models.local import LocalModel, asked_of, batches, chunks
+from fewshot.models.locks import alone
 from fewshot.models.reads import Reads
 
 __all__ = ["ReadingModel"]
@@ -42,6 +43,7 @@ class ReadingModel(LocalModel):
         known = tuple(text if fits else "" for text, fits in zip(texts, alone, strict=True))
         return known + ("",) * (size - len(known))  # some models have more rows than tokens
 
+    @alone
     def read(self, queries: Sequence[Query], what: Reading) -> Float32Array:
         """What the model thinks at the first token of each query's hole.
 
@@ -60,11 +62,8 @@ class ReadingModel(LocalModel):
             raise ValueError(f"what must be 'vocabulary' or 'hidden'. Got {what!r}.")
         distinct = list(dict.fromkeys(queries))
         places = {query: i for i, query in enumerate(distinct)}
-        try:
-            with asked_of(self, queries):
-                found = np.concatenate([self._look(chunk, what) for chunk in chunks(distinct)])
-        finally:
-            self._forget()
+        with asked_of(self, queries):
+            found = np.concatenate([self._look(chunk, what) for chunk in chunks(distinct)])
         return found[[places[query] for query in queries]]
 
     def _look(self, queries: Sequence[Query], what: Reading) -> Float32Array:
@@ -92,6 +91,7 @@ class ReadingModel(LocalModel):
             wanted = hidden[which, positions[inside].tolist()]
             reads.receive(spots[inside], wanted, partial(self._split.blocks, vocabulary=self._vocabulary))
 
+    @alone
     def differentiable(self, queries: Sequence[Query]) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-likelihoods with gradients, and numbers of tokens, both of shape (n_queries, n_candidates).
 

@@ -13,6 +13,7 @@ from fewshot.errors import ModelLoadError
 from fewshot.models.base import Float32Array, IntArray, Kind, Query, Reading, Scores
 from fewshot.models.heads import Split
 from fewshot.models.local import asked_of, batches, progress
+from fewshot.models.locks import alone
 from fewshot.models.reading import ReadingModel
 from fewshot.models.reads import Look, Reads
 from fewshot.models.recipe import Recipe
@@ -200,6 +201,7 @@ class Seq2SeqLM(ReadingModel):
         written = [1 + len(lead) + max(map(len, words)) for lead, words in outputs]
         return np.array([max(len(a), b) for a, b in zip(inputs, written, strict=True)], dtype=np.int64)
 
+    @alone
     @torch.inference_mode()
     def generate(self, queries: Sequence[Query], max_new_tokens: int) -> list[str]:
         """Answer each prompt greedily, in at most ``max_new_tokens`` tokens."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import torch
 from fewshot.errors import ModelLoadError, UnsupportedError
 from fewshot.models.base import FloatArray, IntArray
 from fewshot.models.local import batches, progress
-from fewshot.models.tokens import PlainTokenizer
+from fewshot.models.locks import lock_of
+from fewshot.models.tokens import PlainTokenizer, Special
 
 __all__ = ["SequenceClassifier"]
 
@@ -64,12 +66,16 @@ class SequenceClassifier:
 
     def rows(self, texts: Sequence[str]) -> tuple[list[tuple[int, ...]], IntArray]:
         """The tokens of each text, cut to the window, and how many were cut."""
-        plain = PlainTokenizer(self.tokenizer)
-        special = plain.special()
+        plain, special = self._reader
         room = self.limit - len(special.before) - len(special.after)
         ids = plain.ids([text.encode("utf-8", "replace").decode() for text in texts])
         cut = np.array([max(0, len(own) - room) for own in ids], dtype=np.int64)
         return [(*special.before, *own[:room], *special.after) for own in ids], cut
+
+    @cached_property
+    def _reader(self) -> tuple[PlainTokenizer, Special]:
+        plain = PlainTokenizer(self.tokenizer)
+        return plain, plain.special()
 
     def logits(self, rows: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """Class scores of the rows, of shape (n_rows, n_classes), with gradient where one is asked for."""
@@ -87,7 +93,7 @@ class SequenceClassifier:
     def scores(self, rows: Sequence[tuple[int, ...]]) -> FloatArray:
         """Class scores of any number of rows."""
         found = np.empty((len(rows), self.model.config.num_labels))
-        with progress(len(rows), "Scoring") as bar:
+        with lock_of(self.model), progress(len(rows), "Scoring") as bar:
             for batch in batches([len(row) for row in rows]):
                 found[batch] = self.logits([rows[i] for i in batch]).double().cpu().numpy()
                 bar.update(len(batch))

@@ -20,6 +20,7 @@ import numpy as np
 
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import IntArray, Query
+from fewshot.models.locks import lock_of
 
 __all__ = ["Head", "Joined", "PlainTokenizer", "Special", "as_text", "join", "open_ended"]
 
@@ -122,7 +123,9 @@ class PlainTokenizer:
 
     def special(self) -> Special:
         """The special tokens around a single text, as the tokenizer was saved."""
-        plain, framed = self.ids(["a"])[0], self.tokenizer("a").input_ids
+        plain = self.ids(["a"])[0]
+        with lock_of(self.tokenizer):  # its backend remembers how each call cuts and pads
+            framed = self.tokenizer("a").input_ids
         for start in range(len(framed) - len(plain) + 1):
             if list(framed[start : start + len(plain)]) == plain:
                 return Special(tuple(framed[:start]), tuple(framed[start + len(plain) :]))
@@ -132,7 +135,8 @@ class PlainTokenizer:
 
     def special_pair(self) -> tuple[Special, tuple[int, ...], tuple[int, int]]:
         """The special tokens around and between a pair of texts, and the token types of the two halves."""
-        framed = self.tokenizer("a", "a", return_token_type_ids=True)
+        with lock_of(self.tokenizer):
+            framed = self.tokenizer("a", "a", return_token_type_ids=True)
         ids, types = list(framed.input_ids), list(framed.token_type_ids)
         plain = self.ids(["a"])[0]
         first, *_, last = (i for i in range(len(ids)) if ids[i : i + len(plain)] == plain)

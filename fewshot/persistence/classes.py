@@ -125,7 +125,6 @@ def _asking(found: dict[str, Any]) -> dict[str, Any]:
         "_rows": {i: dict(rows[i]) if isinstance(rows[i], Mapping) else rows[i] for i in shown},
         "_labels": {i: labels[i] for i in shown},
         "_turns": {},  # made again when they are asked for
-        "_known": None,
     }
 
 
@@ -148,6 +147,7 @@ _TRIMMED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "Asking": _asking,
     "Distillation": _without("teachers_", "soft_labels_"),
     "Embedding": _without("examples_"),
+    "SequenceClassifier": _without("_reader"),
     "_LabelFirst": _asking,
     **dict.fromkeys(("First", "MMR", "Nearest", "Random", "Stratified"), _selector),
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.errors import InputError, UnsupportedError
+from fewshot.models.locks import lock_of
 from fewshot.persistence.folder import MODELS, Kept
 from fewshot.persistence.safety import check_model_folder, is_known_module
 
@@ -40,7 +41,8 @@ class Weights:
         for part in parts:
             # a card of its own would tell of this machine
             options = {"create_model_card": False} if _is_a(part, "sentence_transformers.SentenceTransformer") else {}
-            part.save_pretrained(str(folder), **options)
+            with lock_of(part):  # saving writes into the config for a while
+                part.save_pretrained(str(folder), **options)
         files = [one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file()]
         try:
             check_model_folder(folder, files)
@@ -72,6 +74,7 @@ def read_weights(kept: Kept, node: dict[str, Any]) -> Any:
     import transformers
 
     from fewshot.models.local import place
+    from fewshot.models.trainable import seeded
 
     folder = checked_folder(kept, node.get("weights") or node["tokenizer"])
     if "tokenizer" in node:
@@ -80,7 +83,8 @@ def read_weights(kept: Kept, node: dict[str, Any]) -> Any:
     if not isinstance(cls, type) or not issubclass(cls, transformers.PreTrainedModel):
         raise InputError(f"config.json names the class {node['class']!r}, which is not a model of transformers.")
     dtype = getattr(torch, known_dtype(node["dtype"]))
-    model: Any = cls.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+    with seeded(0):  # loading draws from torch's generator and sets its default type for a while
+        model: Any = cls.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
     return model.to(place(None)).eval()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +25,8 @@ from fewshot.task.verbalizer import RowWords
 __all__ = ["Asking", "fitted_selector", "shown_rows"]
 
 _MASS_FLOOR = 0.01
+#: What the askings that are remembering have been told, by their id; each thread has its own.
+_REMEMBERED: ContextVar[dict[int, dict[Query, Scores]] | None] = ContextVar("remembered", default=None)
 
 Context = tuple[Turn, ...]
 
@@ -58,7 +61,6 @@ class Asking:
         self.calibration: Prior | None = None
         self._rows, self._labels, self._max_tokens = rows, labels, max_tokens
         self._turns: dict[int, Context] = {}
-        self._known: dict[Query, Scores] | None = None
 
     @property
     def kind(self) -> Kind:
@@ -156,15 +158,15 @@ class Asking:
     @contextmanager
     def remembering(self) -> Iterator[None]:
         """Score no question twice within this block."""
-        self._known = {}
+        token = _REMEMBERED.set({**(_REMEMBERED.get() or {}), id(self): {}})
         try:
             yield
         finally:
-            self._known = None
+            _REMEMBERED.reset(token)
 
     def word_scores(self, queries: Sequence[Query]) -> list[Scores]:
         """Score the label words; questions that begin alike are asked together, so that the model can share them."""
-        known = {} if self._known is None else self._known
+        known = (_REMEMBERED.get() or {}).get(id(self), {})
         new = sorted(dict.fromkeys(q for q in queries if q not in known), key=lambda query: query.context)
         known.update(zip(new, self.model.loglikelihoods(new), strict=True))
         words = [known[query] for query in queries]

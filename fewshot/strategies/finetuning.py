@@ -17,7 +17,7 @@ from fewshot.models.base import FloatArray, IntArray, is_encoder, is_language_mo
 from fewshot.models.local import available_memory, own_dtype
 from fewshot.models.reading import ReadingModel
 from fewshot.models.sequences import SequenceClassifier
-from fewshot.models.trainable import LoRA, Parameters, own_copy, seeded
+from fewshot.models.trainable import Draws, LoRA, Parameters, own_copy, seeded
 from fewshot.preview import Preview
 from fewshot.strategies.asking import Asking, fitted_selector, shown_rows
 from fewshot.strategies.base import Task, at_row, fixed_words, log_softmax, one_label, one_wording
@@ -247,8 +247,13 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
             self._rows(classifier, texts), targets, weights, len(self.task_.classes), lambda rows: list(map(len, rows))
         )
         # the classic recipe has dropout, and the prompt, which begins where it can answer already, does without
-        with seeded(int(rng.randint(2**31 - 1))):
-            self._train(copied, lambda rows: classifier.logits([asked[i] for i in rows]), examples, rng, dtype)
+        dropout = Draws(int(rng.randint(2**31 - 1)))
+
+        def scores(rows: IntArray) -> Any:
+            with dropout.turn():
+                return classifier.logits([asked[i] for i in rows])
+
+        self._train(copied, scores, examples, rng, dtype)
         classifier.model = finish()
         self.model_ = classifier
 

@@ -332,7 +332,7 @@ class Template:
         return {key: plain(self.metadata[key]) for key in _SMALL if self.metadata.get(key) is not None}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in ("_compiled", "_small")}
+        return {key: value for key, value in dict(self.__dict__).items() if key not in ("_compiled", "_small")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

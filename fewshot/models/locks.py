@@ -1,0 +1,64 @@
+"""Locks: what threads may not do to one object at once, and what torch keeps once for the whole process.
+
+A thread that needs several takes them in this order: torch's (`seeded`), a model's (`alone`), anything else; none is
+taken while one further to the right is held, so that no two threads can wait for each other.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
+
+__all__ = ["alone", "lock_of"]
+
+P = ParamSpec("P")
+S = TypeVar("S")
+T = TypeVar("T")
+
+_LOCKS: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+
+
+def lock_of(thing: Any) -> Any:
+    """The re-entrant lock of an object, for a with-statement.
+
+    It is found by the object and not kept on it: two models around the same weights share it, copies and pickles know
+    nothing of it.
+    """
+    return _LOCKS.setdefault(thing, threading.RLock())
+
+
+def alone(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+    """Let one thread at a time run such methods of objects with the same ``model``, whatever wraps it.
+
+    What a call keeps on the way (``_forget`` drops it) belongs to that call: it is dropped before as well, for a
+    process that was forked while another thread was at work.
+    """
+
+    @wraps(method)
+    def locked(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        owner: Any = self
+        with lock_of(owner.model):
+            owner._forget()
+            try:
+                return method(self, *args, **kwargs)
+            finally:
+                owner._forget()
+
+    return locked
+
+
+def _open_again() -> None:
+    """In a forked process: replace the locks whose holders are not there any more."""
+    for thing, lock in list(_LOCKS.items()):
+        if lock.acquire(blocking=False):
+            lock.release()
+        else:
+            _LOCKS[thing] = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # where there is a fork
+    os.register_at_fork(after_in_child=_open_again)
