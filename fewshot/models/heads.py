@@ -15,7 +15,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 
 from fewshot.errors import UnsupportedError
 
-__all__ = ["BLOCK_BYTES", "Split", "block_rows"]
+__all__ = ["BLOCK_BYTES", "Split", "block_rows", "normaliser"]
 
 #: The largest block of (positions x vocabulary) logits, in bytes of float32.
 BLOCK_BYTES = 64 * 2**20
@@ -24,6 +24,22 @@ BLOCK_BYTES = 64 * 2**20
 def block_rows(vocabulary: int) -> int:
     """How many positions' logits fit into one block."""
     return max(1, BLOCK_BYTES // (4 * vocabulary))
+
+
+#: Numbers of a block that a processor keeps at hand while it goes over them three times.
+_CACHED = 2**18
+
+
+def normaliser(logits: torch.Tensor) -> torch.Tensor:
+    """The logarithm of the sum of exponentials of each row, in float32.
+
+    A few rows at a time where memory is further away than arithmetic: half of a processor's time, else, goes into
+    fetching what was just written.
+    """
+    if logits.device.type != "cpu":
+        return logits.float().logsumexp(-1)
+    rows = max(1, _CACHED // max(1, logits.shape[-1]))
+    return torch.cat([part.float().logsumexp(-1) for part in torch.split(logits, rows)])
 
 
 class _PassThrough(torch.nn.Module):

@@ -14,6 +14,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from fewshot.errors import UnsupportedError
 from fewshot.models.base import IntArray
 from fewshot.models.heads import Split
+from fewshot.models.islands import attention_mask
 from fewshot.models.plan import Plan, Step, Trie, build_trie, make_plan
 
 __all__ = ["PackedForward", "self_check"]
@@ -197,9 +198,9 @@ class PackedForward:
         return {kind: self._mask(seen(windows[kind])) for kind in self._kinds}
 
     def _mask(self, seen: NDArray[np.bool_]) -> torch.Tensor:
-        boolean = torch.from_numpy(seen)[None, None].to(self.model.device)
         if self._boolean:
-            return boolean
+            return attention_mask(seen, self.model.device)
+        boolean = torch.from_numpy(seen)[None, None].to(self.model.device)
         dtype = self.model.dtype
         return torch.zeros_like(boolean, dtype=dtype).masked_fill(~boolean, torch.finfo(dtype).min)
 

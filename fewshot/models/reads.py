@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewshot.models.base import FloatArray, IntArray, Reading, Scores
+from fewshot.models.heads import normaliser
 
 if TYPE_CHECKING:
     import torch
@@ -107,9 +108,8 @@ class Reads:
     def _read(self, spots: IntArray, logits: torch.Tensor) -> tuple[IntArray, torch.Tensor]:
         """The reads at these places, and their log-probabilities."""
         reads, which = self._at(spots)
-        table = logits.float()
-        normaliser = table.logsumexp(-1)
-        return reads, table[which.tolist(), self._table[reads, 2].tolist()] - normaliser[which.tolist()]
+        asked = logits[which.tolist(), self._table[reads, 2].tolist()].float()
+        return reads, asked - normaliser(logits)[which.tolist()]
 
     def _at(self, spots: IntArray) -> tuple[IntArray, IntArray]:
         """The reads at these places, and the place of each."""
