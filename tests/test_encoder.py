@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 
 from fewshot import Classifier, Embedding, SentenceEncoder, Windows, datasets, load
 from fewshot.errors import InputError, ShortenedWarning
+from fewshot.models import encoder as module
 from tests.conftest import sentence_model
 
 
@@ -61,6 +62,45 @@ def test_it_is_a_scikit_learn_transformer(encoder):
     assert encoder.transform(texts[:3]).shape == (3, 32)
     with pytest.raises(InputError, match="one str"):
         encoder.transform("a bare string")
+
+
+def test_the_cache_counts_what_it_holds_and_never_holds_more(monkeypatch):
+    encoder = load(sentence_model(), cache_bytes=1000)
+    measured = []
+    monkeypatch.setattr(module, "_bytes", lambda text, vector: measured.append(text) or 32 * 4 + len(text.encode()))
+    for i in range(60):
+        encoder.encode([f"text {i % 17}", f"文字 {i % 5}", f"own {i}"])
+        held = sum(vector.nbytes + len(text.encode()) for text, vector in encoder._cache.items())
+        assert encoder._cached == held <= 1000
+    assert len(measured) < 2 * 3 * 60 + 1  # once in and once out, however much lies there
+    assert load(sentence_model(), cache_bytes=10).encode(["much too long for this"]).shape == (1, 32)
+
+
+def test_out_of_memory_goes_on_with_smaller_batches_from_where_it_was(monkeypatch, caplog):
+    encoder = load(sentence_model(), cache_bytes=0)
+    texts = [f"text number {i} " + "and on " * (i % 7) for i in range(40)]
+    expected = encoder.encode(texts)
+    plain, sizes, done = encoder.model.encode, [], []
+
+    def tight(part, **options):
+        sizes.append(len(part))
+        if len(sizes) > 1 and len(part) > 4:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: not enough memory")
+        done.extend(part)
+        return plain(part, **options)
+
+    monkeypatch.setattr(encoder, "_budget", 400)
+    monkeypatch.setattr(encoder.model, "encode", tight)
+    np.testing.assert_allclose(encoder.encode(texts), expected, atol=1e-6)
+    assert sorted(done) == sorted(texts)  # each once: what was done before stays
+    assert encoder._budget < 400
+    assert "ran out of memory: going on with batches of" in caplog.text
+    before = encoder._budget
+    encoder.encode(texts)
+    assert encoder._budget == before  # it does not try again what did not fit
+    monkeypatch.setattr(encoder.model, "encode", lambda part, **options: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(MemoryError):
+        encoder.encode(["a"])
 
 
 def test_it_pickles_without_its_cache(encoder):

@@ -98,6 +98,7 @@ TORCH = {
     "objective",
     "heads",
     "packed",
+    "islands",
     "reading",
     "trainable",
     "sequences",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from fewshot.models.base import SCORING_VERSION, FloatArray, IntArray, Kind, Query
-from fewshot.models.local import batches, digest, progress
+from fewshot.models.local import TOKEN_BUDGET, batches, digest, progress, shrinking
 from fewshot.models.locks import lock_of
 from fewshot.models.recipe import Recipe, reload
 from fewshot.models.tokens import PlainTokenizer, as_text
@@ -134,6 +134,8 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _prepare(self) -> None:
         self._cache: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self._cached = 0  # bytes in the cache
+        self._budget = TOKEN_BUDGET  # tokens of a batch; it halves when memory runs out
         self._plain: PlainTokenizer | None = None
 
     @property
@@ -190,14 +192,20 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.stack([self.windows.join(vectors[a:b]) for a, b in itertools.pairwise(bounds)])
 
     def _batches(self, clean: list[str]) -> NDArray[np.float32]:
-        """Encode in batches of like length, with a progress bar when it takes long."""
+        """Encode in batches of like length, smaller ones when memory runs out; with a bar when it takes long."""
         vectors: dict[int, NDArray[np.float32]] = {}
-        with progress(len(clean), "Encoding") as bar, self._plain_text():
-            for batch in batches(self._sizes(clean)):
-                part = [clean[i] for i in batch]
+        sizes = np.array(self._sizes(clean))
+
+        def encode(budget: int) -> None:
+            left = np.array([i for i in range(len(clean)) if i not in vectors])  # what an earlier attempt has not done
+            for batch in batches(sizes[left], budget):
+                part = [clean[i] for i in left[batch]]
                 found = self.model.encode(part, batch_size=len(part), show_progress_bar=False)
-                vectors |= zip(batch, np.asarray(found, dtype=np.float32), strict=True)
+                vectors.update(zip(left[batch].tolist(), np.asarray(found, dtype=np.float32), strict=True))
                 bar.update(len(batch))
+
+        with progress(len(clean), "Encoding") as bar, self._plain_text():
+            _, self._budget = shrinking(encode, self._budget, repr(self), self.model.device)
         return np.stack([vectors[i] for i in range(len(clean))])
 
     def _sizes(self, texts: list[str]) -> list[int]:
@@ -243,11 +251,13 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _remember(self, vectors: dict[str, NDArray[np.float32]]) -> None:
         with lock_of(self):
-            self._cache |= {text: vector.copy() for text, vector in vectors.items()}
-            size = sum(vector.nbytes + len(text) for text, vector in self._cache.items())
-            while size > self.cache_bytes and self._cache:
-                text, vector = self._cache.popitem(last=False)
-                size -= vector.nbytes + len(text)
+            for text, vector in vectors.items():
+                if text in self._cache:  # another thread was faster
+                    continue
+                self._cache[text] = vector.copy()
+                self._cached += _bytes(text, vector)
+                while self._cached > self.cache_bytes:
+                    self._cached -= _bytes(*self._cache.popitem(last=False))
 
     @property
     def limit(self) -> int:
@@ -301,6 +311,11 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         return f"SentenceEncoder({self.name!r})"
+
+
+def _bytes(text: str, vector: NDArray[np.float32]) -> int:
+    """What a text and its vector take in the cache."""
+    return vector.nbytes + len(text.encode("utf-8", "surrogatepass"))
 
 
 def _clean(text: str) -> str:
