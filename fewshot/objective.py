@@ -30,7 +30,9 @@ class Objective:
         self.lm, self.model, self.sampled_words = lm, model, sampled_words
         self.masked = kind_of(lm) == "masked"
         self.split = Split(model)
-        self.ordinary = np.setdiff1d(np.arange(len(lm.tokenizer)), lm.tokenizer.all_special_ids)
+        self.ordinary = np.setdiff1d(
+            np.arange(len(lm.tokenizer)), [*lm.tokenizer.all_special_ids, *lm.plain.controls.values()]
+        )
 
     def blocks(self, texts: Sequence[str], size: int) -> IntArray:
         """The texts, packed."""

@@ -73,6 +73,9 @@ def _sentencepiece(prepend_scheme: str = "always"):
     tokenizer.train_from_iterator(
         corpus(), trainers.BpeTrainer(vocab_size=900, special_tokens=["<unk>", "<s>", "</s>", *bytes_])
     )
+    state = json.loads(tokenizer.to_str())  # bytes are pieces of the vocabulary, and no special tokens
+    state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] not in bytes_]
+    tokenizer = Tokenizer.from_str(json.dumps(state))
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>", model_max_length=256

@@ -10,7 +10,7 @@ from typing import Any
 
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import Turn
-from fewshot.models.tokens import Head, PlainTokenizer
+from fewshot.models.tokens import Head, PlainTokenizer, without_blanks
 
 __all__ = ["Chat"]
 
@@ -28,18 +28,16 @@ class Chat:
     Notes
     -----
     The chat template never sees the texts: it renders placeholders, its own control tokens are found in what it wrote
-    between them, and the texts go in afterwards as plain text. This is stricter than `sanitize_control_tokens` of
-    transformers, which spares added tokens that are not flagged special and lets the template parse the texts.
+    between them and written as private marks, and the texts go in afterwards as plain text. This is stricter than
+    `sanitize_control_tokens` of transformers, which spares added tokens that are not flagged special and lets the
+    template parse the texts.
     """
 
     def __init__(self, plain: PlainTokenizer, template_kwargs: Mapping[str, Any] | None = None) -> None:
         self.plain = plain
         self.template_kwargs = dict(template_kwargs or {})
-        added = {token.content: index for index, token in plain.tokenizer.added_tokens_decoder.items()}
-        self._added = {content: index for content, index in added.items() if content.strip()}
-        self._controls = re.compile(
-            "|".join(re.escape(c) for c in sorted(self._added, key=len, reverse=True)) or r"(?!)"
-        )
+        longest_first = sorted(plain.controls, key=len, reverse=True)
+        self._controls = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     def head(self, context: Sequence[Turn], prefix: str) -> Head:
         """The tokens up to the assistant's answer, and what ends that answer."""
@@ -48,32 +46,21 @@ class Chat:
         messages = [{"role": turn.role, "content": mark} for turn, mark in zip(turns, marks, strict=True)]
         rendered = self._render(messages, turns)
         texts = {mark: turn.text.strip() for mark, turn in zip(marks, turns, strict=True)}
-        runs: list[str | int] = [""]
-        for part in re.split("(\u2063[0-9a-f]{32}\u2063)", rendered):
+        parts = re.split("(\u2063[0-9a-f]{32}\u2063)", rendered)
+        before, last, tail = "", "", ""
+        for part in parts:
             if part in texts:
-                runs[-1:] = [_text(runs[-1]) + texts[part]] if isinstance(runs[-1], str) else [runs[-1], texts[part]]
+                tail += texts[part]
                 continue
             at = 0
             for control in self._controls.finditer(part):
-                self._extend(runs, part[at : control.start()])
-                runs.append(self._added[control.group()])
+                last = control.group()
+                before, tail = before + tail + part[at : control.start()] + self.plain.marks[last], ""
                 at = control.end()
-            self._extend(runs, part[at:])
-        tail = runs.pop() if isinstance(runs[-1], str) else ""
-        ids: list[int] = []
-        for position, run in enumerate(runs):
-            if isinstance(run, int):
-                ids.append(run)
-            elif run:
-                ids += (self.plain.ids if position == 0 else self.plain.inner_ids)([run])[0]
-        return Head(tuple(ids), _text(tail), bool(ids), self._end_of_turn)
-
-    @staticmethod
-    def _extend(runs: list[str | int], text: str) -> None:
-        if text and isinstance(runs[-1], str):
-            runs[-1] += text
-        elif text:
-            runs.append(text)
+            tail += part[at:]
+        ids = tuple(self.plain.ids([before])[0])
+        eats = self.plain.eats(last)
+        return Head(ids, without_blanks(tail) if eats else tail, bool(ids), self._end_of_turn, eats)
 
     def _render(self, messages: list[dict[str, str]], turns: list[Turn]) -> str:
         tokenizer = self.plain.tokenizer
@@ -101,13 +88,8 @@ class Chat:
         messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": mark}]
         rendered = self.plain.tokenizer.apply_chat_template(messages, tokenize=False, **self.template_kwargs)
         control = self._controls.search(rendered.rpartition(mark)[2])
-        end: int | None = self._added[control.group()] if control else self.plain.tokenizer.eos_token_id
+        end: int | None = self.plain.controls[control.group()] if control else self.plain.tokenizer.eos_token_id
         return end
-
-
-def _text(run: str | int) -> str:
-    assert isinstance(run, str)
-    return run
 
 
 def _alternating(context: Sequence[Turn], prefix: str) -> list[Turn]:

@@ -26,14 +26,14 @@ class ReadingModel(LocalModel):
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:
-        """The text of each token; empty for special tokens, and for pieces that only go on with a word (``##ing``).
+        """The text of each token; empty for control tokens, and for pieces that only go on with a word (``##ing``).
 
         Where tokens say that a word begins, their text begins with a blank, and that of other tokens does not.
         """
         tokenizer = self.tokenizer
         size = int(self.model.config.get_text_config().vocab_size)
         tokens = tokenizer.convert_ids_to_tokens(list(range(min(size, len(tokenizer)))))
-        special = set(tokenizer.all_special_tokens)
+        special = {*tokenizer.all_special_tokens, *self.plain.controls}
         texts = tokenizer.batch_decode([[i] for i in range(len(tokens))])
         # decoding a lone token strips the blank that SentencePiece writes as a low line
         texts = [

@@ -1,8 +1,9 @@
 """What local models share about tokens: text that stays text, special tokens around it, and the join.
 
 A tokenizer recognises its special and added tokens inside any string it is given, so a review that contains "</s>" or
-"<|im_end|>" could end a turn. `PlainTokenizer` is the same tokenizer without that recognition: the strings of a query
-become ordinary tokens only, and every special token is put in by the model, as an id.
+"<|im_end|>" could end a turn. `PlainTokenizer` is the same tokenizer without that recognition: a text that holds no
+control token has exactly the tokenizer's own tokens, one that does stays text, and every control token is put in by the
+model, as an id.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,11 +20,14 @@ import numpy as np
 
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import IntArray, Query
+from fewshot.models.controls import plain_backend
 from fewshot.models.locks import lock_of
 
-__all__ = ["Head", "Joined", "PlainTokenizer", "Special", "as_text", "join", "open_ended"]
+__all__ = ["Head", "Joined", "PlainTokenizer", "Special", "as_text", "join", "open_ended", "without_blanks"]
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_PROBE = "It's 12.5 %  naïve\n漢字 😀."
+_BLANKS = re.compile(r"\A[^\S\x1c-\x1f]+")
 _BETWEEN_WORDS = re.compile(r"(?<=[A-Za-z]) (?=[A-Za-z])")
 
 
@@ -44,6 +47,7 @@ class Head:
     text: str
     inner: bool  # whether that text follows a special token rather than begins the input
     terminator: str | int | None  # what would follow a finished candidate: text, or a special token
+    eats: bool = False  # whether that special token takes the blanks after it
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ class PlainTokenizer:
     Raises
     ------
     ModelLoadError
-        When the tokenizer has no such backend.
+        When the tokenizer has no such backend, or does more to a text than its backend does.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -82,7 +86,35 @@ class PlainTokenizer:
                 "text. Load the tokenizer with AutoTokenizer, or convert it (transformers.convert_slow_tokenizer)."
             )
         self.tokenizer = tokenizer
-        self._backend, self._break = _without_added_tokens(backend)
+        self._plain = plain_backend(tokenizer)
+        self._backend = self._plain.backend
+        self._check()
+
+    def _check(self) -> None:
+        """Refuse a tokenizer whose Python code changes what its backend gives."""
+        if getattr(self.tokenizer.backend_tokenizer.model, "dropout", None):
+            return  # it gives other tokens every time
+        with lock_of(self.tokenizer):  # its backend remembers how each call cuts and pads
+            own = list(self.tokenizer(_PROBE, add_special_tokens=False).input_ids)
+        if own != self.ids([_PROBE])[0]:
+            raise ModelLoadError(
+                f"{type(self.tokenizer).__name__} gives other tokens than its fast backend, so that text can't be kept "
+                "free of special tokens. Load the tokenizer with AutoTokenizer, or save it and load it again."
+            )
+
+    @property
+    def controls(self) -> dict[str, int]:
+        """The tokens that steer the model rather than spell text, by their spelling."""
+        return self._plain.controls
+
+    @property
+    def marks(self) -> dict[str, str]:
+        """For each control token, the private spelling that stands for it in what `ids` reads."""
+        return self._plain.marks
+
+    def eats(self, control: str) -> bool:
+        """Whether a control token takes the blanks after it."""
+        return control in self._plain.eats
 
     def encodings(self, texts: Sequence[str]) -> list[Any]:
         """Encode each text as if it stood at the beginning; lone surrogates become U+FFFD, one for one."""
@@ -94,14 +126,15 @@ class PlainTokenizer:
 
     def inner_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text as it stands right after a special token."""
-        marked = self._backend.encode_batch([self._break + _clean(text) for text in texts], add_special_tokens=False)
+        stop = self._plain.stop
+        marked = self._backend.encode_batch([stop + _clean(text) for text in texts], add_special_tokens=False)
         return [encoding.ids[1:] for encoding in marked]
 
     @cached_property
     def _cuts_at_blanks(self) -> bool:
         """Whether no token ever reaches across the blank between two words."""
         split = self._backend.pre_tokenizer
-        return split is not None and len(split.pre_tokenize_str("one two three")) >= 3
+        return not self._plain.swallows and split is not None and len(split.pre_tokenize_str("one two three")) >= 3
 
     def late_cut(self, text: str) -> int:
         """Where a text can be cut late without changing its tokens; 0 where it can't, or need not."""
@@ -124,7 +157,7 @@ class PlainTokenizer:
     def special(self) -> Special:
         """The special tokens around a single text, as the tokenizer was saved."""
         plain = self.ids(["a"])[0]
-        with lock_of(self.tokenizer):  # its backend remembers how each call cuts and pads
+        with lock_of(self.tokenizer):
             framed = self.tokenizer("a").input_ids
         for start in range(len(framed) - len(plain) + 1):
             if list(framed[start : start + len(plain)]) == plain:
@@ -182,7 +215,10 @@ def _joined(plain: PlainTokenizer, asked: Sequence[tuple[Head, Query]], ends: Se
         jobs[head.inner] += [head.text] + ([head.text[:cut]] if cut else [])
         tail = head.text[cut:]
         jobs[head.inner or bool(cut)] += [tail] if cut else []
-        jobs[head.inner or bool(cut)] += [tail + word + query.suffix + end for word in query.candidates]
+        rests = [tail + word + query.suffix + end for word in query.candidates]
+        jobs[head.inner or bool(cut)] += [
+            without_blanks(rest) if head.eats and not head.text else rest for rest in rests
+        ]
     done = {True: iter(plain.inner_ids(jobs[True])), False: iter(plain.ids(jobs[False]))}
     joined = []
     for (head, query), end, cut in zip(asked, ends, cuts, strict=True):
@@ -225,38 +261,10 @@ def open_ended(rests: Sequence[tuple[int, ...]]) -> bool:
     return any(len(a) < len(b) and b[: len(a)] == a for a, b in itertools.pairwise(sorted(rests)))
 
 
+def without_blanks(text: str) -> str:
+    """The text without the blanks it begins with, as tokenizers count blanks."""
+    return _BLANKS.sub("", text, count=1)
+
+
 def _clean(text: str) -> str:
     return _SURROGATES.sub("\ufffd", text)
-
-
-def _without_added_tokens(backend: Any) -> tuple[Any, str]:
-    """A copy of a backend that recognises no token in text but one private break, and that break.
-
-    Added tokens that are blanks only stay: they are how some models read indentation, and can do no harm. Vocabulary
-    entries that spell a special token are renamed, since a Unigram model would emit them for that spelling.
-    """
-    from tokenizers import AddedToken, Tokenizer
-
-    state = json.loads(backend.to_str())
-    model = state["model"]
-    spare = {token["content"] for token in state["added_tokens"] if token["content"].strip()}
-    unknown = model.get("unk_token")
-    state["added_tokens"] = [token for token in state["added_tokens"] if not token["content"].strip()]
-    state["post_processor"] = state["truncation"] = state["padding"] = None
-    vocabulary = model["vocab"]
-    private = f"\u2063{uuid.uuid4().hex}\u2063"
-    if isinstance(vocabulary, dict):
-        renamed = {token for token in spare - {unknown} if token in vocabulary}
-        for token in renamed:
-            vocabulary[f"{private}{token}"] = vocabulary.pop(token)
-        merges = [merge if isinstance(merge, list) else merge.split(" ") for merge in model.get("merges", [])]
-        if merges:
-            model["merges"] = [pair for pair in merges if not renamed & {*pair, "".join(pair)}]
-    else:
-        for i, (token, score) in enumerate(vocabulary):
-            if token in spare and i != model.get("unk_id"):
-                vocabulary[i] = [f"{private}{token}", score]
-    plain = Tokenizer.from_str(json.dumps(state))
-    mark = f"\u2063{uuid.uuid4().hex}\u2063"
-    plain.add_special_tokens([AddedToken(mark, normalized=False, special=True)])
-    return plain, mark
