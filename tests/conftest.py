@@ -12,8 +12,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
+from hypothesis import settings
 
 from fewshot.datasets import load_tickets
+
+# "ci": the same few examples at every run, so that a failure is the change's own; "long": others each time (make fuzz)
+settings.register_profile("ci", deadline=None, derandomize=True, max_examples=50, database=None)
+settings.register_profile("long", deadline=None, max_examples=1000)
+settings.load_profile("ci")
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n{% endfor %}"

@@ -9,7 +9,7 @@ from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -49,7 +49,6 @@ def chosen(selection, y, shots, seed=0):
     return select(selection, y, shots, np.random.RandomState(seed))
 
 
-@settings(deadline=None, derandomize=True)
 @given(
     y=st.lists(st.sampled_from("abcd"), max_size=30),
     share=st.floats(0, 1),
@@ -65,7 +64,6 @@ def test_rows_are_distinct_and_in_range(y, share, seed, selection):
     assert len(set(rows.tolist())) == shots
 
 
-@settings(deadline=None, derandomize=True)
 @given(y=st.lists(st.sampled_from("abcd"), min_size=1, max_size=30), share=st.floats(0, 1), seed=st.integers(0, 99))
 def test_stratified_classes_differ_by_one_unless_they_run_out(y, share, seed):
     available, shots = Counter(y), round(share * len(y))
@@ -235,7 +233,6 @@ cases = st.lists(st.tuples(letters, st.sampled_from("xyz")), min_size=1, max_siz
     ],
     ids=lambda value: getattr(value, "__name__", repr(value)),
 )
-@settings(deadline=None, derandomize=True)
 @given(rows=cases, new=st.lists(letters, max_size=4), share=st.floats(0, 1))
 def test_what_is_chosen_and_its_order_are_as_defined(selector, brute, rows, new, share):
     texts, y = zip(*rows, strict=True)
@@ -255,7 +252,6 @@ def test_what_is_chosen_and_its_order_are_as_defined(selector, brute, rows, new,
 
 
 @pytest.mark.parametrize("selector", SELECTORS, ids=repr)
-@settings(deadline=None, derandomize=True, max_examples=30)
 @given(rows=cases, new=st.lists(letters, max_size=3), share=st.floats(0, 1), seed=st.integers(0, 99))
 def test_a_text_is_never_its_own_demonstration(selector, rows, new, share, seed):
     texts, y = zip(*rows, strict=True)
@@ -276,7 +272,6 @@ def test_a_text_is_never_its_own_demonstration(selector, rows, new, share, seed)
 
 
 @pytest.mark.parametrize("order", ["interleaved", "as is"])
-@settings(deadline=None, derandomize=True)
 @given(y=st.lists(st.sampled_from("wxyz"), min_size=1, max_size=7))
 def test_interleaved_keeps_a_class_apart_wherever_any_order_does(y, order):
     rows = fitted(First(order), [str(i) for i in range(len(y))], y, len(y)).rows_.tolist()
@@ -460,7 +455,6 @@ def test_a_missing_or_broken_encoder_is_named(similar):
         fitted(similar(), ["a", "b"], "xy", 1, encoder=Broken())
 
 
-@settings(deadline=None, derandomize=True)
 @given(n_items=st.integers(0, 6), n_orders=st.integers(1, 30), seed=st.integers(0, 99))
 def test_orders_are_distinct_and_begin_with_the_given_one(n_items, n_orders, seed):
     found = orders(n_items, n_orders, np.random.RandomState(seed))
@@ -503,7 +497,6 @@ def entropy(shares):
     return -sum(p * math.log(p) for p in shares if p)
 
 
-@settings(deadline=None, derandomize=True)
 @given(raw=st.lists(st.lists(st.lists(st.integers(1, 9), min_size=3, max_size=3), min_size=4, max_size=4), min_size=1))
 def test_the_least_biased_order_is_as_defined(raw):
     chances = [[[p / sum(text) for p in text] for text in order] for order in raw]

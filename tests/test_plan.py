@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fewshot.models.plan import build_trie, make_plan
 
 sequences = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=12).map(tuple), min_size=1, max_size=25)
-quick = settings(deadline=None, derandomize=True, max_examples=300)
 
 
 def prefixes(rows) -> set[tuple[int, ...]]:
@@ -28,7 +27,6 @@ def words(trie) -> list[tuple[int, ...]]:
 
 
 @given(sequences)
-@quick
 def test_the_trie_has_one_node_for_each_distinct_prefix(rows):
     trie = build_trie(rows)
     spelled = words(trie)
@@ -42,7 +40,6 @@ def test_the_trie_has_one_node_for_each_distinct_prefix(rows):
 
 
 @given(sequences, st.integers(2, 12), st.integers(1, 6), st.sampled_from([0, 3, 10**6]), st.randoms())
-@quick
 def test_steps_cover_every_node_and_each_sees_exactly_its_ancestors(rows, budget, max_reads, step_cost, random):
     trie = build_trie(rows)
     wanted = np.array([random.random() < 0.5 for _ in range(len(trie))])
@@ -70,7 +67,6 @@ def test_steps_cover_every_node_and_each_sees_exactly_its_ancestors(rows, budget
 
 
 @given(sequences, st.integers(1, 5))
-@quick
 def test_a_sliding_window_hides_all_but_the_last_ancestors(rows, window):
     trie = build_trie(rows)
     (step, *_) = make_plan(trie, np.ones(len(trie), dtype=bool), budget=10**6).steps

@@ -8,14 +8,12 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.base import clone
 
 from fewshot import Verbalizer, VerbalizerError
 from fewshot.task.verbalizer import as_verbalizer
-
-quick = settings(deadline=None, derandomize=True, max_examples=150)
 
 GROUPS = {"a": ["x", "two words", "ö"], "b": "öö!", "c": ["\ud800", "yes"]}
 N_BYTES = [1, 9, 2, 5, 1, 3]
@@ -304,7 +302,6 @@ answers = st.text(st.characters(), max_size=20) | st.lists(fragments, max_size=6
 
 @pytest.mark.parametrize("name", ["spam", "digits", "smileys"])
 @given(answer=answers)
-@quick
 def test_an_answer_without_a_label_word_names_no_class(name, answer):
     verbalizer = VERBALIZERS[name]
     assume(not any(word.casefold() in answer.casefold() for word in verbalizer.candidates))
@@ -317,7 +314,6 @@ def test_an_answer_without_a_label_word_names_no_class(name, answer):
     after=st.sampled_from(["", ".", '"', "**", "\n\nThat is ham or spam.", "!"]),
     dress=st.sampled_from([str, str.upper, str.title]),
 )
-@quick
 def test_a_plain_answer_names_its_class(word, before, after, dress):
     owner = "spam" if word == "spam" else "ham"
     assert VERBALIZERS["spam"].parse(before + dress(word) + after) == owner
@@ -326,7 +322,6 @@ def test_a_plain_answer_names_its_class(word, before, after, dress):
 @given(
     st.permutations(["ham", "spam", "x"]), st.lists(fragments.filter(lambda f: f not in ("\n", "</think>")), max_size=4)
 )
-@quick
 def test_an_answer_that_mentions_two_classes_names_none(words, glue):
     parts = itertools.chain.from_iterable(itertools.zip_longest(words, glue, fillvalue=""))
     assert VERBALIZERS["spam"].parse(" ".join(parts)) is None
