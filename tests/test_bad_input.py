@@ -116,7 +116,7 @@ def test_one_text_can_not_fill_two_fields():
 
 
 def test_a_bad_demonstration_is_named_with_its_row():
-    rows = pd.DataFrame({"text": ["a", None, "b"]})
+    rows = pd.DataFrame({"text": ["a", np.nan, "b"]})
     with pytest.raises(InputError, match="Row 1: the field 'text' is nan"):
         prompting(shots=3).fit(rows, NAMES)
 
@@ -136,7 +136,7 @@ def test_a_bad_demonstration_is_named_with_its_row():
         ("NaN among numbers", np.array([0, 1, np.nan]), r"y\[2\] is nan"),
         ("NA", ["a", pd.NA, "b"], r"y\[1\] is <NA>"),
         ("NA among integers", pd.Series([0, 1, None], dtype="Int64"), r"y\[2\] is <NA>"),
-        ("missing in a Series", pd.Series(["a", None, "b"]), r"y\[1\] is nan"),
+        ("missing in a Series", pd.Series(["a", np.nan, "b"]), r"y\[1\] is nan"),
         ("null in polars", pl.Series(["a", "b", None]), r"y\[2\] is None"),
         ("column", np.array([["a"], ["b"], ["a"]]), r"y\[0, 0\] is .*'a'.*: a two-dimensional y is an indicator"),
         ("frame", pd.DataFrame({"y": ["a", "b", "a"]}), r"y\[0, 0\] is 'a': a two-dimensional y is an indicator"),

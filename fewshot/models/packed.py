@@ -65,6 +65,8 @@ class _Layer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         """No maximum."""
         return -1
 
+    get_max_cache_shape = get_max_length  # its name in older versions of transformers
+
 
 class _PathCache(Cache):
     """The keys and values of one path from the root of the trie, in every layer."""
