@@ -1,10 +1,13 @@
-# Two commands, each complete on a fresh machine: `make demo` and `make test`.
+# Two commands, each complete on a fresh machine: `make demo` and `make test`. For the work at hand: `make quick`,
+# under 90 seconds. Now and then: `make fuzz` (an hour, or FUZZ_SECONDS) and `make lowest` (the oldest versions).
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 STAMP := $(VENV)/installed
+LOWEST := .venv-lowest
+FUZZ_SECONDS ?= 3600
 
-.PHONY: demo test check clean
+.PHONY: demo test quick check fuzz lowest clean
 
 demo: $(STAMP)
 	@$(RUN)/fewshot demo
@@ -12,6 +15,20 @@ demo: $(STAMP)
 # two processes of one thread each: on tiny models a second thread gains nothing
 test: $(STAMP) check
 	@OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist worksteal --cov --cov-report=term
+
+quick: $(STAMP)
+	@OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist worksteal -m "not long"
+
+# rounds of new examples until the time is over, or one is found that fails
+fuzz: $(STAMP)
+	@end=$$(( $$(date +%s) + $(FUZZ_SECONDS) )); \
+	while [ $$(date +%s) -lt $$end ]; do \
+	    OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist worksteal -m hypothesis --hypothesis-profile=long || exit 1; \
+	done
+
+# the whole suite with the oldest version of every direct dependency that pyproject.toml allows
+lowest: $(LOWEST)/installed
+	@OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest -n 2 --dist worksteal
 
 check: $(STAMP)
 	@$(RUN)/ruff check
@@ -26,5 +43,11 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(RUN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(STAMP)
 
+$(LOWEST)/installed: pyproject.toml constraints-lowest.txt
+	@test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	@$(LOWEST)/bin/python -m pip install -q --disable-pip-version-check -c constraints-lowest.txt torch
+	@$(LOWEST)/bin/python -m pip install -q --disable-pip-version-check -c constraints-lowest.txt -e '.[dev]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(LOWEST)
