@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,13 @@ SHOTS = 8
 SEED = 0
 
 
-def run(picture: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the demonstration line by line, each with its facts, and save the confusion matrix of its last step."""
+def run(
+    picture: Path, replaced: Callable[[Path], AbstractContextManager[Path]] = nullcontext
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the demonstration line by line, each with its facts, and save the confusion matrix of its last step.
+
+    The picture is written to what ``replaced`` opens for it, which may put it into place only when it is whole.
+    """
     texts, labels = (np.array(part, dtype=object) for part in load_tickets())
     classes = sorted(set(labels))
     rng = np.random.RandomState(SEED)
@@ -49,7 +55,8 @@ def run(picture: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         best = str(few.classes_[p.argmax()])
         mark = " " if best == label else "x"
         yield f"{mark} {p.max():4.0%} {best:16} {text if len(text) <= 78 else text[:75] + '...'}", {}
-    saved = _confusion(few, texts[rest], labels[rest], picture)
+    with replaced(picture) as new:
+        saved = _confusion(few, texts[rest], labels[rest], new)
     if saved:
         yield f"\nThe confusion matrix is in {picture}.", {"picture": str(picture)}
     else:

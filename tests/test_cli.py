@@ -248,7 +248,7 @@ def test_the_demo_runs_offline_and_saves_its_picture(mini, monkeypatch, tmp_path
 def test_the_demo_as_json(monkeypatch, tmp_path, capsys):
     import fewshot.demo
 
-    def short(picture):
+    def short(picture, replaced):
         yield "Hello", {"messages": 2}
         yield "\nTen predictions:", {}
         yield "Done", {"picture": str(picture)}

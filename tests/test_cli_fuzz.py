@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 from fewshot.cli.delimited import cells_to_line, parse_delimited, text_lines
 from fewshot.cli.formats import READ, Format
 from fewshot.cli.json_rows import as_json, parse_array, parse_lines
+from fewshot.cli.options import as_shots, as_words
 from fewshot.cli.reading import read
+from fewshot.cli.setups import as_strategy, setups
 from fewshot.cli.table import Table
 from fewshot.cli.writing import lines_of
 from fewshot.errors import FewshotError
@@ -120,6 +123,48 @@ def test_what_is_written_is_strict_json(value):
         raise AssertionError(constant)
 
     json.loads(as_json(value), parse_constant=refuse)
+
+
+@quick
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "prompting",
+                "embedding",
+                "auto",
+                "(",
+                ")",
+                "shots=",
+                "4",
+                ",",
+                "'",
+                "**",
+                "*",
+                "[",
+                "]",
+                "lora",
+                "=",
+                ".",
+                " ",
+            ]
+        ),
+        max_size=12,
+    ).map("".join)
+    | st.text(max_size=20)
+)
+@example("(" * 5000)
+@example("prompting(" * 5000)
+@example("prompting(shots=" + "9" * 5000 + ")")
+def test_any_option_is_a_strategy_or_refused(text):
+    with contextlib.suppress(FewshotError):
+        assert hasattr(as_strategy(text), "fit")
+    with contextlib.suppress(FewshotError):
+        assert all(as_words(text).values())
+    with contextlib.suppress(FewshotError):
+        assert all(size >= 0 for size in as_shots([text]))
+    with contextlib.suppress(FewshotError):
+        assert setups({}, None, [f"a: {text}", "b: shots=1"]).keys() == {"a", "b"}
 
 
 def outcome(data, name, form):

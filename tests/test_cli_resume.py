@@ -53,6 +53,7 @@ def names(folder):
 def test_an_interrupted_run_goes_on_and_leaves_the_old_output_until_it_is_whole(slow, monkeypatch, capsys, tmp_path):
     command, asked, fail = slow
     out = tmp_path / "out.csv"
+    (tmp_path / ".out.csv.0123456789ab.tmp.csv").touch()  # what a kill in the very last step leaves
     assert run(monkeypatch, capsys, *command)[0] == 0
     whole = out.read_bytes()
     assert len(asked) == 20

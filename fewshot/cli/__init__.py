@@ -52,7 +52,8 @@ def _run() -> int:
     except (FewshotError, ImportError) as error:  # a library that is not installed: the message says how to get it
         return _failed(str(error), 1)
     except OSError as error:  # of the machine, such as a full disk
-        _silenced(1)
+        if error.filename is None:
+            _silenced(1)
         return _failed(f"{error.filename or 'The output'}: {error.strerror or error}.", 1)
     except UnicodeEncodeError as error:
         return _failed(

@@ -17,18 +17,21 @@ from fewshot.cli.app import AsJson, WrongUsage, command, note
 from fewshot.cli.data import check_standard_input, fields_of, inputs
 from fewshot.cli.formats import Format, kind_of
 from fewshot.cli.learning import Lesson, kept
+from fewshot.cli.parquet import arrow_of
 from fewshot.cli.part import Part, kept_part
 from fewshot.cli.reading import one_text, read
 from fewshot.cli.setups import Setup
 from fewshot.cli.table import Table
 from fewshot.cli.writing import (
+    check_picture,
     check_rows_output,
     check_screen,
-    check_target,
     is_plain,
     kind_of_output,
     lines_of,
+    replaced,
     save_rows,
+    sweep,
 )
 from fewshot.errors import FewshotError, InputError
 
@@ -53,9 +56,9 @@ def demo(
     """
     from fewshot.demo import run
 
-    check_target(picture, option="--picture")
+    check_picture(picture)
     found: dict[str, Any] = {}
-    for line, facts in run(picture):
+    for line, facts in run(picture, replaced):
         found |= facts
         if not as_json:
             typer.echo(line)
@@ -127,6 +130,8 @@ def classify(
     lesson = Lesson(setup, opt.as_names(labels), examples, unlabelled, text_column, label_column, seed, form)
     path = Path(file)
     output = None if output == Path("-") else output
+    if restart and output is None:
+        raise WrongUsage("--restart is for --output FILE, beside which an earlier run left what it had done.")
     _check_files(lesson, classifier, path, output, as_json)
     if classifier is None:
         lesson.check()
@@ -135,6 +140,8 @@ def classify(
     made = kept(classifier) if classifier else None
     texts = inputs(table, fields_of([made.template_ if made else setup.parts()[1]], text_column), empty=skip_empty)
     _say_skipped(texts, table)
+    if output is not None and kind_of_output(output) == "parquet":
+        arrow_of(table)  # now, and not when all is computed
 
     def ready() -> Classifier:
         own = [text for text in texts if text is not None]
@@ -154,6 +161,7 @@ def classify(
         clf = ready()
         part.settle("model fingerprint", str(getattr(clf.model_, "fingerprint", "")))
         results = [one for step in _steps_of(clf, texts, part) for one in step]
+        sweep(target)
         save_rows(target, table, _added(names, results))
         part.finished = True
 
@@ -175,6 +183,8 @@ def _check_files(lesson: Lesson, classifier: Path | None, path: Path, output: Pa
 def _rows(file: str, form: Format) -> Table:
     """The rows of a file, or of a text that is given instead."""
     path = Path(file)
+    if not file.strip():
+        raise InputError(f"There is no text in {file!r}.")
     try:
         there = file == "-" or path.exists()
     except OSError:  # the name is too long for one

@@ -79,12 +79,12 @@ def fields_of(templates: Sequence[Template | None], text_column: str | None) -> 
     columns: dict[str, str] = {}
     for template in templates:
         fields = ("text",) if template is None else template.fields
-        if text_column and len(fields) > 1:
+        if text_column is not None and len(fields) > 1:
             raise WrongUsage(
                 f"--text-column names one column, and {template} has the fields {', '.join(fields)}. Leave it out: "
                 "each field is read from the column of its own name."
             )
-        columns |= {name: text_column or name for name in fields}
+        columns |= {name: name if text_column is None else text_column for name in fields}
     return columns
 
 

@@ -75,10 +75,6 @@ def parse_delimited(source: str, name: str, delimiter: str, header: bool) -> Del
         When it is no such table, a row has not as many cells as the header, or a name occurs twice; the message names
         the line.
     """
-    if "\0" in source:
-        raise InputError(
-            f"The file {name!r} is not text: it holds a NUL byte. If it is UTF-16, give --encoding utf-16."
-        )
     records = _records(source, name, delimiter)
     if not records:
         return Delimited([], [], [])
@@ -124,7 +120,7 @@ def _check_names(columns: Sequence[str], name: str) -> None:
 
 
 def _empty(columns: Sequence[str]) -> str:
-    return " and ".join(str(i + 1) for i, one in enumerate(columns) if not one)
+    return ", ".join(str(i + 1) for i, one in enumerate(columns) if not one)
 
 
 def _fitted(cells: list[str], width: int, where: str) -> list[str]:

@@ -23,7 +23,7 @@ from fewshot.cli.data import (
 from fewshot.cli.formats import Format
 from fewshot.cli.learning import Lesson, kept
 from fewshot.cli.setups import Setup, check_unlabelled, setups
-from fewshot.cli.writing import check_result, check_target, replaced, save_text
+from fewshot.cli.writing import check_picture, check_result, replaced, save_text
 
 if TYPE_CHECKING:
     from fewshot.classifier import Classifier
@@ -40,6 +40,7 @@ HeldOut = Annotated[
         metavar="SHARE", help="Share of the rows of FILE to test on, such as 0.5; with the shares of classes."
     ),
 ]
+_METRICS = ("accuracy", "macro-F1", "log loss", "Brier")  # by which classifiers are compared
 _SHOTS = "Labelled rows of each class to learn from, drawn by --seed; 0: the class names alone. Default: all."
 
 
@@ -140,6 +141,8 @@ def compare(
             "There is one classifier, and nothing to compare it with. Repeat --model, --template or --strategy, give "
             "several --shots 0,8, or name each: --with 'NAME: key=value ...'."
         )
+    if metric not in _METRICS:
+        raise WrongUsage(f"--metric must be one of {', '.join(_METRICS)}. Got {metric!r}.")
     form = Format.said(kind, delimiter, encoding, no_header)
     source = Source(file, test, held_out, text_column, label_column, seed, form)
     check_result(output, [file, test, unlabelled])
@@ -217,7 +220,7 @@ def _show(result: Evaluation | Comparison | LearningCurve, output: Path | None, 
 def _check_kept(setup: Setup, source: Source, unlabelled: Path | None) -> None:
     """Refuse beside a kept classifier what would only tell how to make one, or what to learn from."""
     lesson = Lesson(setup, (), None, unlabelled, source.text_column, source.label_column, 0, source.form)
-    lesson.check_unused("--classifier")
+    lesson.check_unused("--classifier", labelled=True)
     given = {"--shots": setup.shots, "--held-out": source.share, "--test": source.test}
     used = [name for name, value in given.items() if value is not None]
     if used:
@@ -235,9 +238,7 @@ def _check_picture(picture: Path | None, file: Path) -> None:
     """Refuse what could not be drawn, before anything is computed."""
     if picture is None:
         return
-    if picture.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise WrongUsage(f"--picture must be .png, .pdf or .svg. Got {str(picture)!r}.")
-    check_target(picture, [file], "--picture")
+    check_picture(picture, [file])
     from fewshot.plotting.axes import need_matplotlib
 
     need_matplotlib()
@@ -266,6 +267,9 @@ def _rows(named: Mapping[str, Setup], source: Source, unlabelled: Path | None) -
     source.check(learns=any(setup.shots != 0 for setup in named.values()))
     shapes = [setup.parts()[1] for setup in named.values()]
     check_standard_input(source.file, source.test, unlabelled)
+    from fewshot.evaluation.tables import need_pandas
+
+    need_pandas()  # now, and not when all is computed
     fields = fields_of(shapes, source.text_column)
     return *source.read(shapes), [] if unlabelled is None else inputs(read_beside(unlabelled, source.form), fields)
 

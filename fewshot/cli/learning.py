@@ -42,8 +42,10 @@ class Lesson:
         known, shape, _ = self.setup.parts()
         if not self.names and not self.examples and not known and not by_number([shape]):
             raise WrongUsage("Give the classes: --labels a,b,c, or --examples FILE with a label column.")
+        if self.examples is None and self.label_column != "label":
+            raise WrongUsage("--label-column is that of labelled examples, and there are none.")
 
-    def check_unused(self, option: str) -> None:
+    def check_unused(self, option: str, labelled: bool = False) -> None:
         """Refuse beside a classifier that is there what would only tell how to make one."""
         given = {
             "--labels": self.names,
@@ -53,6 +55,7 @@ class Lesson:
             "--template": self.setup.template,
             "--words": self.setup.words,
             "--strategy": self.setup.strategy,
+            "--label-column": self.label_column != "label" and not labelled,
             "--seed": self.seed,
         }
         used = [name for name, value in given.items() if value]

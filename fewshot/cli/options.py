@@ -107,8 +107,10 @@ def as_words(words: str | None) -> dict[str, list[str]] | None:
 def as_shots(shots: Sequence[str] | None) -> list[int]:
     """Numbers of rows, each once, from options such as "0,8"."""
     entries = [entry for one in shots or () for entry in as_names(one)]
-    if any(not re.fullmatch(r"\d+", entry) for entry in entries):
-        raise WrongUsage(f"--shots must be whole numbers of at least 0, such as 0,8. Got {','.join(shots or ())!r}.")
+    if any(not re.fullmatch(r"\d{1,9}", entry) for entry in entries):
+        raise WrongUsage(
+            f"--shots must be whole numbers of at least 0, such as 0,8. Got {','.join(shots or ())!r:.80}."
+        )
     return [int(entry) for entry in entries]
 
 

@@ -49,7 +49,8 @@ def read(path: Path, form: Format | None = None) -> Table:
     form.check(name, kind)
     table = _table(data, name, kind, form)
     if not table.rows:
-        raise InputError(f"The file {name!r} holds no rows.")
+        cure = " below the names of columns in its first line. If that is a row, give --no-header"
+        raise InputError(f"The file {name!r} holds no rows{cure if table.columns and table.headed else ''}.")
     object.__setattr__(table, "digest", digest)
     return table
 
@@ -131,7 +132,7 @@ def as_text(data: bytes, name: str, encoding: str | None) -> str:
     Raises
     ------
     InputError
-        When they are something else; the message names the byte.
+        When they are something else, or hold a NUL, which is no text; the message names the byte.
     """
     marked = next((own for mark, own in _MARKS.items() if data.startswith(mark)), None)
     used = encoding or marked or "utf-8"
@@ -149,4 +150,8 @@ def as_text(data: bytes, name: str, encoding: str | None) -> str:
         ) from error
     except UnicodeError as error:
         raise InputError(f"The file {name!r} is not {used.upper()}: {error}.") from error
+    if "\0" in text:
+        raise InputError(
+            f"The file {name!r} is not text: it holds a NUL byte. If it is UTF-16, give --encoding utf-16."
+        )
     return text.removeprefix("\ufeff")

@@ -44,7 +44,8 @@ def as_strategy(text: str | None) -> Any:
 
 
 def _expected(text: str) -> str:
-    return f"--strategy must be one of {', '.join(_STRATEGIES).lower()}, or such as 'prompting(shots=4)'. Got {text!r}."
+    known = ", ".join(_STRATEGIES).lower()
+    return f"--strategy must be one of {known}, or such as 'prompting(shots=4)'. Got {text!r:.200}."
 
 
 def _made(call: ast.Call, text: str) -> Any:

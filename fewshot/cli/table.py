@@ -64,17 +64,21 @@ class Table:
         """
         for i, row in enumerate(self.rows):
             if name not in row:
-                cure = f" Choose one with {option}." if option else ""
-                there = ", ".join(shortened(one) if one else "''" for one in row)
-                raise InputError(f"{self.where(i)}: there is no column {name!r}; there are {there}.{cure}{self._row()}")
+                there = ", ".join(map(shortened, row))
+                raise InputError(
+                    f"{self.where(i)}: there is no column {name!r}; there are {there}.{self._cure(name, option)}"
+                )
         return [row[name] for row in self.rows]
 
-    def _row(self) -> str:
-        """What is to be said where the first line seems to be a row, and not the names of columns."""
-        odd = [name for name in self.columns if not name or len(name) > 40 or len(name.split()) > 4 or _is_number(name)]
-        if not self.headed or not odd:
-            return ""
-        return " The first line looks like a row and not like names of columns: if it is one, give --no-header."
+    def _cure(self, name: str, option: str) -> str:
+        """Which column may have been meant, or that the first line seems to be a row, and not the names of columns."""
+        near = [one for one in self.columns if one.strip().casefold() == name.strip().casefold()]
+        if near:
+            return f" Choose {near[0]!r} with {option} {near[0]!r}." if option else ""
+        cure = f" Choose one with {option}." if option else ""
+        if self.headed and any(map(_is_cell, self.columns)):
+            cure += " The first line looks like a row and not like names of columns: if it is one, give --no-header."
+        return cure
 
     def with_columns(self, added: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
         """The rows with more columns after their own."""
@@ -84,9 +88,10 @@ class Table:
         ]
 
 
-def _is_number(name: str) -> bool:
+def _is_cell(name: str) -> bool:
+    """Whether a name reads like the content of a cell: a sentence, a number, or nothing."""
     try:
         float(name)
     except ValueError:
-        return False
+        return not name or len(name) > 40 or len(name.split()) > 2 or bool(set(name) & set(".!?,;"))
     return True

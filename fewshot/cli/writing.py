@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import os
+import re
 import stat
 import sys
 import uuid
@@ -22,6 +23,7 @@ from fewshot.cli.table import Table
 from fewshot.errors import InputError
 
 __all__ = [
+    "check_picture",
     "check_result",
     "check_rows_output",
     "check_screen",
@@ -29,9 +31,11 @@ __all__ = [
     "is_plain",
     "kind_of_output",
     "lines_of",
+    "probe",
     "replaced",
     "save_rows",
     "save_text",
+    "sweep",
 ]
 
 
@@ -67,6 +71,13 @@ def check_result(output: Path | None, inputs: Iterable[Path | None]) -> None:
     check_target(output, [path for path in inputs if path is not None])
 
 
+def check_picture(picture: Path, inputs: Iterable[Path] = ()) -> None:
+    """Refuse a picture that could not be written, before anything is computed."""
+    if picture.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise WrongUsage(f"--picture must be .png, .pdf or .svg. Got {str(picture)!r}.")
+    check_target(picture, inputs, "--picture")
+
+
 def check_target(output: Path, inputs: Iterable[Path] = (), option: str = "--output") -> None:
     """Refuse a file that could not be written, or whose writing would lose what is read.
 
@@ -86,9 +97,7 @@ def check_target(output: Path, inputs: Iterable[Path] = (), option: str = "--out
         if output.exists() and not os.access(output, os.W_OK):
             raise InputError(f"{option} {str(output)!r} is there and may not be written: give another name.")
         if is_plain(output):
-            probe = _beside(output)
-            probe.touch(exist_ok=False)
-            probe.unlink()
+            probe(output)
     except OSError as error:
         raise _unwritable(output, error) from error
 
@@ -116,14 +125,29 @@ def _same(output: Path, path: Path) -> bool:
         return False
 
 
+def probe(output: Path) -> None:
+    """Make and remove a file beside it: permissions alone do not say whether one can be made."""
+    new = _beside(output)
+    new.touch(exist_ok=False)
+    new.unlink(missing_ok=True)
+
+
 def is_plain(output: Path) -> bool:
     """Whether it is a file, or will be one: not a device or a pipe, which can't be replaced."""
     return not output.exists() or output.is_file()
 
 
-def _beside(output: Path) -> Path:
+def _beside(output: Path, token: str = "") -> Path:
     """A new name in the same folder, so that a rename is one step."""
-    return output.with_name(f".{output.name[:40]}.{uuid.uuid4().hex[:12]}.tmp{output.suffix[:10]}")
+    return output.with_name(f".{output.name[:40]}.{token or uuid.uuid4().hex[:12]}.tmp{output.suffix[:10]}")
+
+
+def sweep(output: Path) -> None:
+    """Remove what kills have left of this output; nobody else may be writing it."""
+    for found in output.parent.iterdir():
+        token = found.name.removesuffix(output.suffix[:10]).removesuffix(".tmp")[-12:]
+        if re.fullmatch("[0-9a-f]{12}", token) and found == _beside(output, token):
+            found.unlink(missing_ok=True)
 
 
 def _unwritable(output: Path, error: OSError) -> InputError:
@@ -149,6 +173,8 @@ def replaced(output: Path) -> Iterator[Path]:
     try:
         try:
             yield new
+            if not new.exists():  # nothing was to be written after all
+                return
             with new.open("rb+") as file:
                 os.fsync(file.fileno())
             new.replace(output)
