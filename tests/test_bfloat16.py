@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from fewshot import Classifier, Contrastive, FineTuning, LoRA, adapt, load
+from fewshot import Classifier, Contrastive, Embedding, FineTuning, LoRA, adapt, load
 from fewshot.datasets import load_tickets
-from fewshot.models.base import Query
+from fewshot.models.base import Query, Turn
 from fewshot.models.local import autocast, own_dtype
 from fewshot.models.tail import Tail
 from fewshot.models.trainable import own_copy
@@ -27,6 +27,9 @@ ROUNDING = 2.0**-8 / math.sqrt(3)
 #: Every matrix product rounds its two factors and its result; of those that follow one another a layer has six
 #: (queries, scores, values, output, and the two of the wide layer), a tiny model has two layers, and the head is one.
 ROUNDINGS = 3 * (2 * 6 + 1)
+#: Where the weights are of 16 bits too, nothing is computed in float32 between the products: a layer also rounds two
+#: norms, two sums and an activation, and the embeddings and the last norm are rounded.
+ALL_ROUNDINGS = ROUNDINGS + 2 * 5 + 2
 
 CPU = torch.device("cpu")
 TEXTS, LABELS = load_tickets()
@@ -39,9 +42,17 @@ QUERIES = [
 SOURCE, WORDS = "{{ text }} It was {{ label }}.", {"bad": "bad", "good": "good"}
 
 
-def tolerance(size: float) -> float:
+def tolerance(size: float, roundings: int = ROUNDINGS) -> float:
     """How far a number of this size may move in bfloat16."""
-    return 4 * math.sqrt(ROUNDINGS) * ROUNDING * size
+    return 4 * math.sqrt(roundings) * ROUNDING * size
+
+
+def logits_of(lm):
+    """The logits that a model computes from now on."""
+    logits = []
+    layer = lm.model.get_output_embeddings() or lm.model.classifier
+    layer.register_forward_hook(lambda module, args, out: logits.append(out.detach().float().flatten()))
+    return logits
 
 
 def lm_in(name, dtype):
@@ -130,14 +141,13 @@ class TestTheNumbers:
     @pytest.mark.parametrize("name", ["gpt2", "llama", "bert", "roberta", "t5"])
     def test_what_is_trained_on_is_near_the_float32_score(self, name):
         """A log-probability is a logit less the log of a sum of logits' exponentials: how far they spread counts."""
-        logits = []
         lm, half = lm_in(name, torch.float32), lm_in(name, torch.bfloat16)
-        lm.model.get_output_embeddings().register_forward_hook(lambda module, args, out: logits.append(out.detach()))
+        logits = logits_of(lm)
         expected, n_tokens = lm.differentiable(QUERIES)
         copied, _ = own_copy(half.model, "all")
         with autocast(CPU, torch.bfloat16):
             found, _ = half.around(copied, None).differentiable(QUERIES)
-        allowed = np.asarray(n_tokens) * tolerance(float(torch.cat([part.flatten() for part in logits]).std()))
+        allowed = np.asarray(n_tokens) * tolerance(float(torch.cat(logits).std()))
         errors = (found - expected).abs().detach().numpy()
         assert (errors <= allowed).all(), errors / allowed
         assert errors.max() > 0.01 * np.max(allowed)  # and it was computed in bfloat16
@@ -150,3 +160,62 @@ class TestTheNumbers:
         # squares of differences of cosines, whose derivative is at most 2 times 2; of two vectors each
         assert losses[1] == pytest.approx(losses[0], abs=4 * tolerance(math.sqrt(2)))
         assert losses[1] != losses[0]
+
+    @pytest.mark.parametrize("name", ["gpt2", "llama", "bert", "roberta", "t5", "nli"])
+    def test_scores_are_near_the_float32_ones(self, name):
+        lm, half = lm_in(name, torch.float32), lm_in(name, torch.bfloat16)
+        logits, queries = logits_of(lm), QUERIES
+        if name == "nli":
+            queries = [Query("", q.candidates, q.suffix, (Turn("premise", q.prefix),)) for q in QUERIES]
+        for one, other in zip(lm.loglikelihoods(queries), half.loglikelihoods(queries), strict=True):
+            allowed = one.n_tokens * tolerance(float(torch.cat(logits).std()), ALL_ROUNDINGS)
+            assert (np.abs(one.logprobs - other.logprobs) <= allowed).all()
+            assert not np.array_equal(one.logprobs, other.logprobs)
+
+    @pytest.mark.parametrize("name", ["gpt2", "llama"])
+    def test_packs_are_near_one_sequence_at_a_time_in_the_same_type(self, name):
+        lm = lm_in(name, torch.bfloat16)
+        logits, errors, sizes = logits_of(lm), [], []
+        found = lm.loglikelihoods(QUERIES)
+        assert lm._packed is not None
+        for joined, scores in zip(lm._joined(QUERIES), found, strict=True):
+            for rest, score in zip(joined.rests, scores.logprobs, strict=True):
+                ids = [*joined.common, *rest]
+                with torch.inference_mode():
+                    table = lm.model(torch.tensor([ids])).logits[0].float().log_softmax(-1)
+                errors.append(abs(score - float(table[range(len(joined.common) - 1, len(ids) - 1), list(rest)].sum())))
+                sizes.append(len(rest))
+        spread = float(torch.cat(logits).std())
+        assert (np.array(errors) <= np.array(sizes) * math.sqrt(2) * tolerance(spread, ALL_ROUNDINGS)).all()
+
+    def test_vectors_are_near_the_float32_ones(self):
+        expected, found = (encoder_in(dtype).encode(TEXTS[:24]) for dtype in (torch.float32, torch.bfloat16))
+        np.testing.assert_allclose(found, expected, atol=tolerance(float(expected.std()), ALL_ROUNDINGS))
+        assert found.dtype == np.float64
+        assert not np.array_equal(found, expected)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    sentence_model().save_pretrained(str(tmp_path / "encoder"))
+    load.cache_clear()
+    yield str(tmp_path / "encoder")
+    load.cache_clear()
+
+
+class TestOtherMachines:
+    @pytest.mark.parametrize("there", ["native", "absent"])
+    @pytest.mark.parametrize("dtype", ["auto", "fast", "bfloat16"])
+    def test_a_kept_classifier_computes_as_where_it_was_kept(
+        self, folder, tmp_path, bfloat16, there, dtype, monkeypatch
+    ):
+        clf = Classifier(load(folder, dtype=dtype), strategy=Embedding(), random_state=0).fit(TEXTS[:24], LABELS[:24])
+        own = own_dtype(clf.model_.model)
+        assert (own == torch.bfloat16) == (dtype == "bfloat16" or (dtype == "fast" and bfloat16 == "native"))
+        expected = clf.predict_proba(TEXTS[24:40])
+        clf.save(tmp_path / "kept")
+        load.cache_clear()
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": there == "native"})
+        again = Classifier.load(tmp_path / "kept")
+        assert own_dtype(again.model_.model) == own
+        np.testing.assert_array_equal(again.predict_proba(TEXTS[24:40]), expected)

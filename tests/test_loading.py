@@ -172,12 +172,11 @@ def test_own_parameters_reach_our_class_and_the_rest_transformers(folder):
     assert load(folder("bert"), variant="independent").variant == "independent"
 
 
-def test_fast_is_bfloat16_only_where_the_hardware_computes_it(folder):
-    from fewshot.models.local import native_dtype
-
+def test_fast_is_bfloat16_only_where_the_hardware_computes_it(folder, bfloat16):
+    load.cache_clear()
     lm = load(folder("bert"), dtype="fast", device="cpu")
-    native = native_dtype(torch.bfloat16, torch.device("cpu"))
-    assert lm.model.dtype == (torch.bfloat16 if native else torch.float32)
+    assert lm.model.dtype == (torch.bfloat16 if bfloat16 == "native" else torch.float32)
+    load.cache_clear()
 
 
 def test_a_model_from_a_folder_pickles_as_its_recipe(folder):

@@ -11,7 +11,7 @@ import torch
 from fewshot.errors import ModelLoadError, UnsupportedError
 from fewshot.models.base import Query, Turn, is_generator, is_language_model, is_window
 from fewshot.models.causal import CausalLM
-from fewshot.models.local import batches, native_dtype, settle_dtype
+from fewshot.models.local import batches, settle_dtype
 from fewshot.models.masked import MaskedLM
 from fewshot.models.seq2seq import Seq2SeqLM
 from tests.conftest import PAIRS, language_model, pair
@@ -291,12 +291,13 @@ def test_batches_are_ordered_by_length_and_stay_within_the_budget():
     assert all(len(g) == 1 or len(g) * max(lengths[i] for i in g) <= 100 for g in groups)
 
 
-def test_dtype_follows_the_hardware():
+def test_dtype_follows_the_hardware(bfloat16):
     cpu = torch.device("cpu")
     layer = torch.nn.Linear(2, 2).to(torch.bfloat16)
     settle_dtype(layer, "auto", cpu)
-    native = native_dtype(torch.bfloat16, cpu)
-    assert layer.weight.dtype == (torch.bfloat16 if native else torch.float32)
+    assert layer.weight.dtype == (torch.bfloat16 if bfloat16 == "native" else torch.float32)
+    settle_dtype(layer, "bfloat16", cpu)  # a type by name is had everywhere
+    assert layer.weight.dtype == torch.bfloat16
     settle_dtype(layer, "float64", cpu)
     assert layer.weight.dtype == torch.float64
     with pytest.raises(ValueError, match="dtype must be"):
