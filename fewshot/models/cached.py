@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fewshot.errors import InputError
+from fewshot.errors import FewshotWarning, InputError, UnsupportedError, warn
 from fewshot.models.base import LanguageModel, Query, Scores
 
 __all__ = ["CachedLM", "RememberedLM"]
 
 _APPLICATION = 0x66657773  # "fews": how a file of ours is told from a stranger's
-_SCHEMA = 1
-_CHUNK = 256  # queries that are scored before they are written, so a killed run loses at most these
+_SCHEMA = 2
+_UNCHECKED = 1  # the schema whose entries had no checksum
+_FIRST, _CHUNK = 16, 256  # queries that are scored before they are written: few at first, and more where they are fast
+_SECONDS = 5.0  # after which what is known is written, so that a killed run loses little more than these
+_CHECKSUM = 16  # bytes
+
+#: Held while this process is inside SQLite, also by whoever forks: a child would wait for SQLite's own locks for ever.
+_INSIDE = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_INSIDE.acquire, after_in_parent=_INSIDE.release, after_in_child=_INSIDE.release)
 
 
 class CachedLM:
     """A language model whose scores are kept in a file.
 
     The key is the model's fingerprint with the whole query, so a changed model, dtype or template never gets old
-    scores, and a changed calibration or aggregation costs no model call. Two processes may use one file at once. A
-    killed run resumes where it was.
+    scores, and a changed calibration or aggregation costs no model call. Any number of threads and processes may use
+    one file at once. Scores are written while a call is at work, whole or not at all: a killed run resumes where it
+    was, and loses the batch at work.
 
     Parameters
     ----------
@@ -39,7 +51,14 @@ class CachedLM:
     Raises
     ------
     InputError
-        When the file is not a cache of ours, or damaged; it is left as it is.
+        When the file is not a cache of ours, or damaged as a whole; it is left as it is.
+
+    Notes
+    -----
+    Every entry has a checksum. One that does not agree with it, or is of another number of candidates, is scored again,
+    with a warning that names the file. Entries that an earlier version wrote have no checksum: they stay in the file,
+    in a table of their own, and are not read. Where the file can't be written to, as on a full disk or in a folder that
+    is read only, its scores are used, new ones are not kept, and a warning says so.
 
     Examples
     --------
@@ -59,7 +78,7 @@ class CachedLM:
         self.lm = lm
         self.path = Path(path)
         self.fingerprint = lm.fingerprint
-        with self._opened():
+        with self._named(), self._opened():
             pass
 
     def __getattr__(self, name: str) -> Any:
@@ -71,56 +90,97 @@ class CachedLM:
     def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
         """Score the queries that are not in the file, and hand out all."""
         keys = [self._key(query) for query in queries]
-        with self._opened() as file:
-            known = self._known(file, keys)
-            missing = {key: query for key, query in zip(keys, queries, strict=True) if key not in known}
-            items = list(missing.items())
-            for start in range(0, len(items), _CHUNK):
-                part = items[start : start + _CHUNK]
-                scores = self.lm.loglikelihoods([query for _, query in part])
-                rows = [(key, _packed(one)) for (key, _), one in zip(part, scores, strict=True)]
-                with file:
-                    file.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?)", rows)
-                known |= {key: one for (key, _), one in zip(part, scores, strict=True)}
+        asked = dict(zip(keys, queries, strict=True))
+        known = self._known(asked)
+        missing = [key for key in asked if key not in known]
+        start, size = 0, min(_FIRST, _CHUNK)
+        while start < len(missing):
+            part = missing[start : start + size]
+            began = time.monotonic()
+            scores = self._scored([asked[key] for key in part])
+            self._write([(key, _packed(key, one)) for key, one in zip(part, scores, strict=True)])
+            known |= zip(part, scores, strict=True)
+            start += size
+            if time.monotonic() - began < _SECONDS:
+                size = min(2 * size, _CHUNK)
         return [known[key] for key in keys]
 
-    def _known(self, file: sqlite3.Connection, keys: list[bytes]) -> dict[bytes, Scores]:
-        found = {}
-        distinct = list(dict.fromkeys(keys))
-        for start in range(0, len(distinct), 500):  # a statement takes a bounded number of parameters
-            part = distinct[start : start + 500]
-            marks = ",".join("?" * len(part))
-            for key, blob in file.execute(f"SELECT key, value FROM scores WHERE key IN ({marks})", part):
-                found[key] = self._unpacked(blob)
+    def _scored(self, queries: list[Query]) -> list[Scores]:
+        scores = self.lm.loglikelihoods(queries)
+        wanted = [len(query.candidates) for query in queries]
+        found = [(len(one.logprobs), len(one.n_tokens)) for one in scores]
+        if found != [(n, n) for n in wanted]:
+            raise UnsupportedError(
+                f"{self.lm!r} must give two numbers a candidate of every query, its log-probability and its number of "
+                f"tokens, and nothing was kept. Queries have {wanted} candidates. Got {found}."
+            )
+        return scores
+
+    def _known(self, asked: Mapping[bytes, Query]) -> dict[bytes, Scores]:
+        """What the file has of these queries, and is whole."""
+        found: dict[bytes, Scores] = {}
+        damaged, keys = 0, list(asked)
+        with self._named(), self._opened() as file:
+            for start in range(0, len(keys), 500):  # a statement takes a bounded number of parameters
+                part = keys[start : start + 500]
+                marks = ",".join("?" * len(part))
+                for key, value in file.execute(f"SELECT key, value FROM scores WHERE key IN ({marks})", part):
+                    scores = _unpacked(key, value, len(asked[key].candidates)) if key in asked else None
+                    damaged += scores is None
+                    if scores is not None:
+                        found[key] = scores
+        if damaged:
+            warn(
+                f"The cache {str(self.path)!r} is damaged: {damaged} of its entries do not agree with their checksum, "
+                "and are scored again. The disk may be failing.",
+                FewshotWarning,
+            )
         return found
+
+    def _write(self, rows: list[tuple[bytes, bytes]]) -> None:
+        """Keep scores, all of them or none."""
+        try:
+            with self._named(), self._opened() as file, file:
+                file.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?)", rows)
+        except InputError as error:
+            if not isinstance(error.__cause__, sqlite3.OperationalError):  # which says that nothing is damaged
+                raise
+            warn(
+                f"The cache {str(self.path)!r} can't be written to ({error.__cause__}): {len(rows)} scores are used, "
+                "and not kept.",
+                FewshotWarning,
+            )
 
     def _key(self, query: Query) -> bytes:
         said = json.dumps([self.fingerprint, query.prefix, query.candidates, query.suffix, query.context])
         return hashlib.sha256(said.encode("ascii")).digest()
 
-    def _unpacked(self, blob: bytes) -> Scores:
-        if len(blob) % 16 != 8:  # two numbers a candidate, and the label mass
-            raise InputError(
-                f"The cache {str(self.path)!r} is damaged: an entry has {len(blob)} bytes. Delete the file."
-            )
-        values = np.frombuffer(blob, dtype="<f8")
-        n = len(values) // 2
-        return Scores(values[:n].copy(), values[n : 2 * n].astype(np.int64), float(values[-1]))
-
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        """A connection of its own for each call, so that threads and forked processes never share one."""
+        """A connection of its own for each look, so that threads and forked processes never share one."""
+        with _INSIDE, closing(self._connection()) as file:
+            file.text_factory = bytes  # a damaged value need not be text
+            if _marks(file) == (_APPLICATION, _UNCHECKED) or _is_new(file):
+                _initialise(file)
+            if _marks(file) != (_APPLICATION, _SCHEMA):
+                raise InputError(
+                    f"The file {str(self.path)!r} is not a score cache of this version of the library; it is left "
+                    "as it is. Choose another path."
+                )
+            yield file
+
+    def _connection(self) -> sqlite3.Connection:
+        if self.path.exists() and not (os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)):
+            # SQLite would write beside the file even to read it
+            return sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro&immutable=1", timeout=60, uri=True)
+        return sqlite3.connect(self.path, timeout=60)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Name the file in what went wrong with it."""
         try:
-            with closing(sqlite3.connect(self.path, timeout=60)) as file:
-                if _marks(file) == (0, 0) and not file.execute("SELECT * FROM sqlite_master").fetchall():
-                    _initialise(file)
-                if _marks(file) != (_APPLICATION, _SCHEMA):
-                    raise InputError(
-                        f"The file {str(self.path)!r} is not a score cache of this version of the library; it is left "
-                        "as it is. Choose another path."
-                    )
-                yield file
-        except sqlite3.DatabaseError as error:
+            yield
+        except sqlite3.Error as error:
             raise InputError(
                 f"The cache {str(self.path)!r} can't be used, and is left as it is: {error}. Choose another path, or "
                 "delete the file if it is a damaged cache."
@@ -184,14 +244,42 @@ def _marks(file: sqlite3.Connection) -> tuple[int, int]:
     return tuple(file.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
 
 
+def _is_new(file: sqlite3.Connection) -> bool:
+    return _marks(file) == (0, 0) and not file.execute("SELECT * FROM sqlite_master").fetchall()
+
+
 def _initialise(file: sqlite3.Connection) -> None:
-    file.execute("PRAGMA journal_mode = WAL")
-    with file:  # one transaction, so that another process sees an empty file or a finished one
+    """Make the table, in one transaction: another process sees the file as it was or finished."""
+    with file:
         file.execute("BEGIN IMMEDIATE")
+        if _marks(file) == (_APPLICATION, _UNCHECKED):
+            file.execute("ALTER TABLE scores RENAME TO scores_without_checksums")
         file.execute("CREATE TABLE IF NOT EXISTS scores (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID")
         file.execute(f"PRAGMA application_id = {_APPLICATION}")
         file.execute(f"PRAGMA user_version = {_SCHEMA}")
+    for _ in range(100):  # readers and a writer do not wait for each other then; it is no fault where it can't be had
+        try:
+            file.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:  # another process is at the file, which SQLite does not wait for here
+            time.sleep(0.01)
 
 
-def _packed(scores: Scores) -> bytes:
-    return np.concatenate([scores.logprobs, scores.n_tokens, [scores.mass]]).astype("<f8").tobytes()
+def _packed(key: bytes, scores: Scores) -> bytes:
+    values = np.concatenate([scores.logprobs, scores.n_tokens, [scores.mass]]).astype("<f8").tobytes()
+    return values + _checksum(key, values)
+
+
+def _unpacked(key: bytes, value: object, n: int) -> Scores | None:
+    """The scores of a query with n candidates; None where that is not what was written."""
+    if not isinstance(value, bytes) or len(value) != 8 * (2 * n + 1) + _CHECKSUM:
+        return None
+    packed = value[:-_CHECKSUM]
+    if value[-_CHECKSUM:] != _checksum(key, packed):
+        return None
+    values = np.frombuffer(packed, dtype="<f8")
+    return Scores(values[:n].copy(), values[n : 2 * n].astype(np.int64), float(values[-1]))
+
+
+def _checksum(key: bytes, values: bytes) -> bytes:
+    return hashlib.blake2b(key + values, digest_size=_CHECKSUM).digest()

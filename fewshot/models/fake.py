@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from types import CodeType
 from typing import Any
 
 import numpy as np
 
 from fewshot.errors import UnsupportedError
 from fewshot.models.base import Float32Array, FloatArray, IntArray, Kind, Query, Reading, Scores
+from fewshot.models.identity import identity
 
 __all__ = ["FakeLM"]
 
@@ -35,6 +35,14 @@ class FakeLM:
         The words that ``read(queries, "vocabulary")`` asks ``f`` about.
     hidden : callable, optional
         ``hidden(query)`` returns the vector that ``read(queries, "hidden")`` gives.
+
+    Attributes
+    ----------
+    fingerprint : str
+        A hash of what the functions are when the model is made: their code, defaults, closures, the globals and the
+        objects they use. Two models share it only where these are equal. Where that can't be told, as of an open file
+        or a generator, it is one that no other model has, in no other process either. Whoever changes what ``f`` uses
+        makes another FakeLM.
 
     Raises
     ------
@@ -66,13 +74,8 @@ class FakeLM:
         self.limit = limit
         self.vocabulary = tuple(vocabulary)
         self.hidden = hidden
-
-    @property
-    def fingerprint(self) -> str:
-        """The function's name and code, since those are this model's weights."""
-        code = getattr(self.f, "__code__", None)
-        body = _body(code) if code else repr(self.f)
-        return f"fake:{self.kind}:{self.limit}:{getattr(self.f, '__qualname__', '')}:{body}"
+        does = identity(type(self), f, answer, hidden, self.vocabulary)
+        self.fingerprint = f"fake:{kind}:{limit}:{getattr(f, '__qualname__', '')}:{does}"
 
     def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
         """Apply the function to every query."""
@@ -130,12 +133,3 @@ class FakeLM:
 
     def __repr__(self) -> str:
         return f"FakeLM({getattr(self.f, '__qualname__', self.f)!s})"
-
-
-def _body(code: CodeType) -> str:
-    """A function's code as text that is the same in every process: no address, and sets in order."""
-    consts = [
-        _body(one) if isinstance(one, CodeType) else repr(sorted(map(repr, one)) if isinstance(one, frozenset) else one)
-        for one in code.co_consts
-    ]
-    return code.co_code.hex() + repr(consts)
