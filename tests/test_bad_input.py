@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -100,6 +102,13 @@ PAIR = "{{ premise }} So: {{ claim }}? {{ label }}"
         ("None", {"premise": "a", "claim": None}, InputError, r"Row 1: the field 'claim' is None: fill it, or drop"),
         ("NaN", {"premise": "a", "claim": np.nan}, InputError, r"Row 1: the field 'claim' is nan"),
         ("NA", {"premise": "a", "claim": pd.NA}, InputError, r"Row 1: the field 'claim' is <NA>"),
+        ("NaN of 32 bits", {"premise": "a", "claim": np.float32("nan")}, InputError, r"Row 1: the field 'claim' is "),
+        ("NaT", {"premise": "a", "claim": np.datetime64("NaT")}, InputError, r"Row 1: the field 'claim' is "),
+        ("no time", {"premise": "a", "claim": pd.NaT}, InputError, r"Row 1: the field 'claim' is NaT"),
+        ("masked", {"premise": "a", "claim": np.ma.masked}, InputError, r"Row 1: the field 'claim' is masked"),
+        ("decimal", {"premise": "a", "claim": Decimal("sNaN")}, InputError, r"Row 1: the field 'claim' is Decimal"),
+        ("complex", {"premise": "a", "claim": complex("nan")}, InputError, r"Row 1: the field 'claim' is "),
+        ("null", {"premise": "a", "claim": pa.scalar(None, pa.string())}, InputError, r"Row 1: the field 'claim' is "),
         ("bytes", {"premise": b"a", "claim": "b"}, InputError, r"Row 1: the field 'premise' is b'a'"),
     ),
 )

@@ -91,7 +91,7 @@ LAYERS = [
     {"models", "embedded"},
     {"blocks"},
     {"task"},
-    {"models.base", "errors", "extras"},
+    {"models.base", "checks", "errors", "extras"},
 ]
 TORCH = {
     "checkpoints",

@@ -156,6 +156,7 @@ def test_words_become_a_bound_verbalizer():
 # answers
 
 VERBALIZERS = {
+    "chinese": Verbalizer({"positive": "正面", "negative": "负面"}),
     "spam": Verbalizer({"ham": ["ham", "normal"], "spam": "spam"}),
     "not spam": Verbalizer({"ham": "not spam", "spam": "spam"}),
     "digits": Verbalizer({"one": "1", "twelve": "12", "minus": "-1"}),
@@ -165,6 +166,74 @@ VERBALIZERS = {
     "german": Verbalizer({"road": "Straße", "way": "Weg"}),
     "smileys": Verbalizer({"sad": ":(", "happy": ":)"}),
 }
+# where a number is a part of another
+NUMBERS = """\
+.1
+is .1
+is <1
+<1
+is >1
+>= 1
+is ≥1
+~1
+≈1
+±1
++1
+1+
+$1
+€1
+1%
+1 %
+1-2
+1–2
+1/12
+12:1
+1.0
+#1
+100%
+is -1.5
+−1
+x²
+1,12
+"""
+# a name with a value, a list, a doubt
+DOUBTS = """\
+spam: false
+Spam: 0%
+Spam: 0
+Spam, 0%
+spam = no
+{"spam": 0.1}
+'spam': 0
+spam: true
+Options: spam
+The options are: spam
+Choices = spam
+Labels: spam
+Possible classes: spam
+I doubt it is spam
+It is unlikely that it is spam
+Hardly anyone would say it is spam
+It is wrong to say it is spam
+Nobody says it is spam
+The opposite is spam
+maybe it is spam
+Unsure whether it is spam
+I wonder if this is spam
+Anything but this is spam
+label != spam
+!spam
+¬spam
+≠ spam
+It may be that this is: spam
+Spam. That would be wrong
+label <> spam
+nicht: spam
+不是：spam
+Das ist falsch, kein: spam
+anti-spam
+spam? Possibly: spam
+"""
 ANSWERS = [
     # the word itself, in any dress
     ("spam", "spam", "spam"),
@@ -277,6 +346,36 @@ ANSWERS = [
     ("digits", "1 12", None),
     ("digits", "1st", None),
     ("digits", "1 star", None),
+    *[("digits", answer, None) for answer in NUMBERS.splitlines()],
+    ("digits", "-> 1", "one"),
+    ("digits", "=1", "one"),
+    ("digits", "Answer:12", "twelve"),
+    ("digits", "１", "one"),
+    ("digits", "**1**", "one"),
+    ("digits", "(1) because", "one"),
+    *[("spam", answer, None) for answer in DOUBTS.splitlines()],
+    # other scripts' marks, and what can't be seen
+    ("spam", "spam。", "spam"),
+    ("spam", "答案：spam", "spam"),
+    ("spam", "ｓｐａｍ！", "spam"),
+    ("spam", "«spam»", "spam"),
+    ("spam", "„spam“", "spam"),
+    ("spam", "「spam」", "spam"),
+    ("spam", "¡spam!", "spam"),
+    ("spam", "\u200bspam\ufeff", "spam"),
+    ("spam", "sp\u00adam", "spam"),
+    ("spam", "\u00a0spam\u00a0.", "spam"),
+    ("spam", "<thinking>ham</thinking>spam", "spam"),
+    ("spam", '{"label": "spam"}', "spam"),
+    ("spam", "spam。它很像广告", "spam"),
+    ("spam", "❌ spam", None),
+    ("spam", "100% spam", None),
+    ("chinese", "正面。", "positive"),
+    ("chinese", "答案：正面", "positive"),
+    ("chinese", "《正面》", "positive"),
+    ("chinese", "不是正面", None),
+    ("chinese", "不：正面", None),
+    ("chinese", "正面，负面", None),
     # one word, up to case, for two classes
     ("case", "a", None),
     ("case", "A", None),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewshot.checks import is_missing
 from fewshot.cli.app import WrongUsage
 from fewshot.cli.formats import Format, kind_of
 from fewshot.cli.reading import read
@@ -118,8 +118,7 @@ def inputs(table: Table, fields: Mapping[str, str], *, empty: bool = False) -> l
 
 
 def _is_blank(cell: Any) -> bool:
-    missing = cell is None or (isinstance(cell, float) and math.isnan(cell))
-    return missing or (isinstance(cell, str) and not cell.strip())
+    return not cell.strip() if isinstance(cell, str) else is_missing(cell)
 
 
 def _check_texts(table: Table, cells: Sequence[Any], column: str) -> None:

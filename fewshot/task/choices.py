@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fewshot.checks import is_missing
 from fewshot.errors import FewshotError, InputError, TemplateError, VerbalizerError
 from fewshot.models.base import FloatArray, Query, Scores
 from fewshot.task.parsing import CHOICE, HOLE, LABELS
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from fewshot.task.template import Row, Template
 
 __all__ = ["Choices", "as_choices", "check_choices", "is_absent", "texts_of"]
-
-_MISSING = ("NAType", "NaTType")  # pandas' own
 
 
 class Choices(Verbalizer):
@@ -291,8 +289,5 @@ def texts_of(row: Row, names: str | tuple[str, ...]) -> tuple[str, ...]:
 
 
 def is_absent(value: object) -> bool:
-    """Whether there is no choice: None, NaN, pandas' NA, or a blank text."""
-    if isinstance(value, str):
-        return not value.strip()
-    missing = value is None or type(value).__name__ in _MISSING
-    return missing or (isinstance(value, float) and math.isnan(value))
+    """Whether there is no choice: a missing value, or a blank text."""
+    return not value.strip() if isinstance(value, str) else is_missing(value)

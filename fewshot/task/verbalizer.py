@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 
 from fewshot.errors import VerbalizerError
 from fewshot.models.base import FloatArray, Query, Scores
+from fewshot.task.answers import named_in, plain
 
 if TYPE_CHECKING:
     from fewshot.task.template import Row
@@ -20,10 +20,6 @@ __all__ = ["RowWords", "Verbalizer"]
 
 WordAggregation = Literal["mean", "max", "logsumexp"]
 TokenAggregation = Literal["sum", "mean", "per-byte"]
-_THINKING = re.compile(r"\A\s*<think>.*?(?:</think>|\Z)", re.DOTALL)  # a block that was cut off holds no answer
-_LEAD_IN = re.compile(r"\A.*(?:\bis|\bare|(?<!\d):|:(?!\d)|=|->|→)\s*")  # not the colon of 2:1
-_DENIAL = re.compile(r"\b(?:not?|never|neither|nor|none|cannot|can't|without)\b|n['’]t\b|[-−](?=\0)")
-_MARKS = " \t\r\n\"'“”‘’`*_.,;:!?()[]{}<>-–—"
 
 
 class RowWords(NamedTuple):
@@ -201,34 +197,18 @@ class Verbalizer:
         """Map a free answer to a class, or to None when it names none, or more than one.
 
         An answer names a class when its first line (after any ``<think>`` block) is one of the class's label words,
-        begins with one that punctuation sets off, or ends with one after "is", ":" or the like; case and surrounding
-        punctuation do not matter. An answer that also mentions another class's word, or denies anything ("not spam",
-        unless that is itself a label word), names none.
+        begins with one that punctuation sets off, or ends with one after "is", ":" or the like. Case, punctuation
+        around the word, full-width forms and what can't be seen do not matter. An answer that also mentions another
+        class's word, that denies or doubts anything ("not spam", unless that is itself a label word), that lists what
+        could be chosen ("Options: spam"), or whose number is a part of another ("0.1", "<1", "1%"), names none.
         """
         if self.classes is None:
             raise VerbalizerError("bind the verbalizer to its classes before parsing answers")
-        text = _THINKING.sub("", answer).strip()
-        line = text.splitlines()[0].casefold() if text else ""
-        mentioned: set[int] = set()
-        rest = line
-        for word in sorted(dict.fromkeys(word for word, _ in self._owners()), key=len, reverse=True):
-            rest, found = re.subn(rf"(?<!\w){re.escape(word)}(?!\w)", "\0", rest)
-            if found:
-                mentioned |= {owner for own, owner in self._owners() if own == word}
-        if len(mentioned) != 1:
-            return None
-        (owner,) = mentioned
-        words = [word for word, index in self._owners() if index == owner]
-        bare, end = _bare(line), _bare(_LEAD_IN.sub("", line))
-        denied = _DENIAL.search(rest)
-        for word in words:
-            set_off = re.match(rf"{re.escape(word)}[.,;:!)\"'](?!\w)", bare)
-            if (set_off and _DENIAL.search(word)) if denied else (set_off or _bare(word) in (bare, end)):
-                return self.classes[owner]  # of a denied one, only "No, it does not." is clear
-        return None
+        named = named_in(answer, self._owners())
+        return None if named is None else self.classes[named]
 
     def _owners(self) -> list[tuple[str, int]]:
-        return [(word.strip().casefold(), i) for i, group in enumerate(self.words) for word in group]
+        return [(plain(word), i) for i, group in enumerate(self.words) for word in group]
 
     def __sklearn_clone__(self) -> Verbalizer:
         """A verbalizer never changes, so clones share it."""
@@ -248,17 +228,12 @@ class Verbalizer:
         return f"Verbalizer({shown!r})"
 
 
-def _bare(text: str) -> str:
-    """The text without the punctuation around it, unless it is punctuation throughout, as ":)" is."""
-    return text.strip(_MARKS) or text.strip()
-
-
 def _words(name: Any, value: Any) -> tuple[str, ...]:
     group = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Sequence) else (value,)
     if not group:
         raise VerbalizerError(f"The class {name!r} has no label words.")
     for word in group:
-        if not isinstance(word, str) or not word.strip():
+        if not isinstance(word, str) or not plain(word):
             raise VerbalizerError(f"The label words of class {name!r} must be text that is not blank. Got {word!r}.")
     return tuple(dict.fromkeys(group))
 
