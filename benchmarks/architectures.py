@@ -53,8 +53,8 @@ def outcome(kind: str, name: str, tolerance: float) -> str:
             traceback.print_exc()
         return f"fails after load | {type(error).__name__}: {first_line(error)}"
     if not worst <= tolerance:
-        return f"wrong | {worst:.2g} nats, {getattr(lm, 'way', '?')}"
-    return f"exact ({getattr(lm, 'way', '?')}) | {worst:.0e}"
+        return f"wrong | {worst:.2g} nats, {architectures.way(lm)}"
+    return f"exact ({architectures.way(lm)}) | {worst:.0e}"
 
 
 def first_line(error: BaseException) -> str:

@@ -30,40 +30,48 @@ LIMIT, WINDOW = 256, 12
 
 #: Names of numbers, and what they become.
 SMALL: dict[str, int] = {
-    **dict.fromkeys("hidden_size d_model n_embd dim emb_dim embedding_dim word_embed_proj_dim".split(), 32),
-    **dict.fromkeys("embedding_size input_embedding_size output_embedding_size lru_width".split(), 32),
-    **dict.fromkeys("attention_hidden_size backbone_hidden_size true_hidden_size".split(), 32),
-    **dict.fromkeys("num_attention_heads n_head n_heads num_heads encoder_attention_heads".split(), 4),
-    **dict.fromkeys("decoder_attention_heads num_encoder_attention_heads num_decoder_attention_heads".split(), 4),
-    **dict.fromkeys("swa_num_attention_heads attention_heads index_n_heads linear_num_heads".split(), 4),
-    **dict.fromkeys("num_key_value_heads num_kv_heads swa_num_key_value_heads".split(), 2),
-    **dict.fromkeys("head_dim d_kv d_head dim_head v_head_dim qk_nope_head_dim qk_rope_head_dim".split(), 8),
-    **dict.fromkeys("index_head_dim swa_head_dim attention_head_size kv_channels d_rel linear_head_dim".split(), 8),
-    **dict.fromkeys("linear_key_head_dim linear_value_head_dim".split(), 8),
-    **dict.fromkeys("linear_num_key_heads linear_num_value_heads".split(), 4),
-    **dict.fromkeys("kv_lora_rank q_lora_rank o_lora_rank gated_norm_rank laurel_rank hc_lowrank".split(), 8),
-    **dict.fromkeys("intermediate_size moe_intermediate_size encoder_ffn_dim decoder_ffn_dim d_ff".split(), 64),
-    **dict.fromkeys("ffn_dim hidden_dim n_inner dff dim_ff d_inner ffn_hidden_size".split(), 64),
-    **dict.fromkeys("shared_expert_intermediate_size shared_experts_intermediate_size".split(), 64),
-    **dict.fromkeys("moe_shared_expert_intermediate_size shared_intermediate_size intermediate_size_mlp".split(), 64),
-    **dict.fromkeys("dense_intermediate_size expert_ffn_hidden_size feed_forward_size".split(), 64),
-    **dict.fromkeys("num_hidden_layers n_layer n_layers num_layers encoder_layers decoder_layers".split(), 4),
-    **dict.fromkeys("num_encoder_layers num_decoder_layers".split(), 4),
-    **dict.fromkeys("num_local_experts num_experts n_routed_experts moe_num_experts".split(), 4),
-    **dict.fromkeys("num_experts_per_tok num_experts_per_token moe_topk moe_k".split(), 2),
-    **dict.fromkeys("n_group topk_group n_groups num_expert_group".split(), 1),
-    **dict.fromkeys("max_position_embeddings n_positions n_ctx max_seq_len max_encoder_position_embeddings".split(), LIMIT),
-    **dict.fromkeys("max_decoder_position_embeddings max_source_positions max_target_positions".split(), LIMIT),
-    **dict.fromkeys("context_length model_max_length rel_extent".split(), LIMIT),
+    **dict.fromkeys(["hidden_size", "d_model", "n_embd", "dim", "emb_dim", "embedding_dim", "word_embed_proj_dim"], 32),
+    **dict.fromkeys(["embedding_size", "input_embedding_size", "output_embedding_size", "lru_width"], 32),
+    **dict.fromkeys(["attention_hidden_size", "backbone_hidden_size", "true_hidden_size"], 32),
+    **dict.fromkeys(["num_attention_heads", "n_head", "n_heads", "num_heads", "encoder_attention_heads"], 4),
+    **dict.fromkeys(["decoder_attention_heads", "num_encoder_attention_heads", "num_decoder_attention_heads"], 4),
+    **dict.fromkeys(["swa_num_attention_heads", "attention_heads", "index_n_heads", "linear_num_heads"], 4),
+    **dict.fromkeys(["num_key_value_heads", "num_kv_heads", "swa_num_key_value_heads"], 2),
+    **dict.fromkeys(
+        ["head_dim", "d_kv", "d_head", "dim_head", "v_head_dim", "qk_nope_head_dim", "qk_rope_head_dim"], 8
+    ),
+    **dict.fromkeys(
+        ["index_head_dim", "swa_head_dim", "attention_head_size", "kv_channels", "d_rel", "linear_head_dim"], 8
+    ),
+    **dict.fromkeys(["linear_key_head_dim", "linear_value_head_dim"], 8),
+    **dict.fromkeys(["linear_num_key_heads", "linear_num_value_heads"], 4),
+    **dict.fromkeys(["kv_lora_rank", "q_lora_rank", "o_lora_rank", "gated_norm_rank", "laurel_rank", "hc_lowrank"], 8),
+    **dict.fromkeys(["intermediate_size", "moe_intermediate_size", "encoder_ffn_dim", "decoder_ffn_dim", "d_ff"], 64),
+    **dict.fromkeys(["ffn_dim", "hidden_dim", "n_inner", "dff", "dim_ff", "d_inner", "ffn_hidden_size"], 64),
+    **dict.fromkeys(["shared_expert_intermediate_size", "shared_experts_intermediate_size"], 64),
+    **dict.fromkeys(["moe_shared_expert_intermediate_size", "shared_intermediate_size", "intermediate_size_mlp"], 64),
+    **dict.fromkeys(["dense_intermediate_size", "expert_ffn_hidden_size", "feed_forward_size"], 64),
+    **dict.fromkeys(["num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers"], 4),
+    **dict.fromkeys(["num_encoder_layers", "num_decoder_layers"], 4),
+    **dict.fromkeys(["num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"], 4),
+    **dict.fromkeys(["num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k"], 2),
+    **dict.fromkeys(["n_group", "topk_group", "n_groups", "num_expert_group"], 1),
+    **dict.fromkeys(
+        ["max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_encoder_position_embeddings"], LIMIT
+    ),
+    **dict.fromkeys(["max_decoder_position_embeddings", "max_source_positions", "max_target_positions"], LIMIT),
+    **dict.fromkeys(["context_length", "model_max_length", "rel_extent"], LIMIT),
     "original_max_position_embeddings": LIMIT // 4,
-    **dict.fromkeys("sliding_window sliding_window_size attention_window_size window_size local_attention".split(), WINDOW),
-    **dict.fromkeys("attention_chunk_size".split(), 16),
-    **dict.fromkeys("mamba_d_state state_size ssm_state_size".split(), 4),
-    **dict.fromkeys("mamba_n_heads mamba_num_heads".split(), 8),
-    **dict.fromkeys("mamba_d_head mamba_head_dim mamba_headdim".split(), 8),
+    **dict.fromkeys(
+        ["sliding_window", "sliding_window_size", "attention_window_size", "window_size", "local_attention"], WINDOW
+    ),
+    **dict.fromkeys(["attention_chunk_size"], 16),
+    **dict.fromkeys(["mamba_d_state", "state_size", "ssm_state_size"], 4),
+    **dict.fromkeys(["mamba_n_heads", "mamba_num_heads"], 8),
+    **dict.fromkeys(["mamba_d_head", "mamba_head_dim", "mamba_headdim"], 8),
     "mamba_d_ssm": 64,
-    **dict.fromkeys("chunk_size mamba_chunk_size".split(), 8),
-    **dict.fromkeys("time_step_rank mamba_dt_rank".split(), 4),
+    **dict.fromkeys(["chunk_size", "mamba_chunk_size"], 8),
+    **dict.fromkeys(["time_step_rank", "mamba_dt_rank"], 4),
     "query_pre_attn_scalar": 8,
     "index_topk": 16,
     "hidden_size_per_layer_input": 8,
@@ -76,7 +84,13 @@ _SINGULAR = {"num_attention_heads_per_layer": "num_attention_heads"}
 _KINDS_OF_LAYERS = ("layer_types", "mlp_layer_types", "layers_block_type", "indexer_types")
 
 #: Where None means that another number decides, and what that number's own rules don't find.
-UNSET = {"head_dim": 8, "num_key_value_heads": 2, "n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2}
+UNSET = {
+    "head_dim": 8,
+    "num_key_value_heads": 2,
+    "n_routed_experts": 4,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 2,
+}
 UNSET |= {"indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 16}
 UNSET |= {"indexer_compress_ratio": 2}
 #: What a name can't tell.
@@ -91,6 +105,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
     "reformer": {"axial_pos_shape": [16, 16], "axial_pos_embds_dim": [8, 24], "hash_seed": 0}
     | {"local_attn_chunk_length": 16, "lsh_attn_chunk_length": 16, "attn_layers": ["local", "lsh", "local", "lsh"]},
+    "blenderbot": {"encoder_layers": 4},
     "longcat_flash": {"zero_expert_num": 2},
     "big_bird": {"block_size": 4, "num_random_blocks": 2},
     "bigbird_pegasus": {"block_size": 4, "num_random_blocks": 2},
@@ -113,6 +128,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "gemma3n_text": {"intermediate_size": 64, "activation_sparsity_pattern": [0.0] * 4, "num_kv_shared_layers": 0},
 }
 
+
 def names(kind: str) -> list[str]:
     """The architectures of one kind."""
     from transformers.models.auto import modeling_auto
@@ -120,17 +136,29 @@ def names(kind: str) -> list[str]:
     return list(getattr(modeling_auto, MAPPINGS[kind]))
 
 
-def config(name: str, vocabulary: int) -> Any:
-    """A shrunk config."""
+def config(name: str, tokens: Any) -> Any:
+    """A shrunk config that goes with a tokenizer."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     made = CONFIG_MAPPING[name]
-    values = shrunk(made().to_dict(), vocabulary)
-    special = SPECIAL.get(name, {})
+    values = shrunk(made().to_dict(), len(tokens))
+    special = {**_special_tokens(values, tokens), **SPECIAL.get(name, {})}
     for key, value in values.items():  # the text model inside a model of several kinds of input
         if isinstance(value, dict) and "text" in key:
             special = {key: {**value, **SPECIAL.get(f"{name}_text", {})}} | special
     return made(**{**values, **special})
+
+
+def _special_tokens(values: dict[str, Any], tokens: Any) -> dict[str, Any]:
+    """The special tokens of a config, as the tokenizer has them."""
+    end = tokens.eos_token_id if tokens.eos_token_id is not None else tokens.sep_token_id
+    known = {"pad_token_id": tokens.pad_token_id, "pad_index": tokens.pad_token_id, "eos_token_id": end}
+    known |= {"bos_token_id": tokens.bos_token_id, "cls_token_id": tokens.cls_token_id}
+    known |= {"sep_token_id": tokens.sep_token_id, "mask_token_id": tokens.mask_token_id}
+    found = {key: value for key, value in known.items() if key in values and value is not None}
+    if values.get("is_encoder_decoder"):
+        found["decoder_start_token_id"] = tokens.pad_token_id
+    return found
 
 
 def shrunk(values: dict[str, Any], vocabulary: int) -> dict[str, Any]:
@@ -148,10 +176,14 @@ def shrunk(values: dict[str, Any], vocabulary: int) -> dict[str, Any]:
             small[key] = vocabulary
         elif isinstance(value, list) and (key in _KINDS_OF_LAYERS or len(value) == deep > 0):
             kinds = list(dict.fromkeys(value)) if all(isinstance(one, str) for one in value) else value[:1]
-            numbers = [min(SMALL.get(_SINGULAR.get(key, key), 64), one) if isinstance(one, int) else one for one in kinds]
+            numbers = [
+                min(SMALL.get(_SINGULAR.get(key, key), 64), one) if isinstance(one, int) else one for one in kinds
+            ]
             small[key] = (numbers * 4)[: max(4, len(kinds))] if value else value
         elif key.endswith(("_token_id", "_token_index")) and isinstance(value, int):
             small[key] = value if value < vocabulary else vocabulary - 1
+        elif key == "num_key_value_heads" and values.get("kv_lora_rank"):  # latent attention
+            small[key] = SMALL["num_attention_heads"]
         elif key in SMALL and isinstance(value, int) and not isinstance(value, bool):
             small[key] = min(SMALL[key], value) if value > 0 else value
         elif value is None and key in UNSET:
@@ -173,7 +205,7 @@ def build(kind: str, name: str) -> tuple[Any, Any]:
     import transformers
 
     tokens = tokenizer(TOKENIZERS[kind])
-    made = config(name, len(tokens))
+    made = config(name, tokens)
     auto = {
         "causal": transformers.AutoModelForCausalLM,
         "masked": transformers.AutoModelForMaskedLM,
@@ -199,7 +231,25 @@ def warm_up() -> None:
         getattr(transformers, f"AutoModelFor{auto}")
 
 
-WORDS = "parcel invoice update parking ticket app refund card page log in error crash charged twice love team".split()
+WORDS = tuple(
+    [
+        "parcel",
+        "invoice",
+        "update",
+        "parking",
+        "ticket",
+        "app",
+        "refund",
+        "card",
+        "page",
+        "log",
+        "error",
+        "crash",
+        "twice",
+        "love",
+        "team",
+    ]
+)
 
 
 def queries(lm: Any) -> dict[str, list[Query]]:
@@ -248,11 +298,25 @@ def brute_force(lm: Any, query: Query) -> FloatArray:
         reads = Reads()
         lm.plan([query], reads)
         inputs = lm._inputs([query])[0] if lm.kind == "seq2seq" else ()
-        tables = [_logprobs(lm, row, inputs) for row in reads.rows]
+        tables: dict[tuple[int, ...], torch.Tensor] = {}
         totals = np.zeros(len(query.candidates))
-        for row, position, token, candidate, _ in reads._asked:
-            totals[candidate] += float(tables[row][position - (lm.kind == "seq2seq"), token])
+        for number, position, token, candidate, _ in reads._asked:
+            row = reads.rows[number]
+            # what follows a token is not given to a model that must not look at it
+            seen = row if lm.kind == "masked" else row[: position + 1]
+            if seen not in tables:
+                tables[seen] = _logprobs(lm, seen, inputs)
+            totals[candidate] += float(tables[seen][position - (lm.kind == "seq2seq"), token])
         return totals
+
+
+def way(lm: Any) -> str:
+    """How a model's scores are computed."""
+    if getattr(lm, "_packed", None) is not None:
+        return "packed"
+    return {"padded": "padded rows", "equal lengths": "rows of equal length", "one by one": "one by one"}[
+        lm.padding.way
+    ]
 
 
 def _entails(lm: Any, ids: tuple[int, ...], types: tuple[int, ...] | None) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -14,18 +13,25 @@ from fewshot.errors import FewshotWarning, ModelLoadError, warn
 from fewshot.models.base import Float32Array, IntArray, Kind, Query, Reading, Scores
 from fewshot.models.chat import Chat
 from fewshot.models.decoding import decode
-from fewshot.models.local import asked_of, batches, chunks, progress
+from fewshot.models.local import asked_of, chunks, progress
 from fewshot.models.locks import alone
 from fewshot.models.packed import PackedForward, self_check
+from fewshot.models.padding import Padding
 from fewshot.models.plan import build_trie, make_plan
+from fewshot.models.proof import Proof
 from fewshot.models.reading import ReadingModel
 from fewshot.models.reads import Look, Reads
 from fewshot.models.recipe import Recipe
 from fewshot.models.tokens import Head, Joined, join
+from fewshot.models.trial import samples, try_forward, try_later_tokens
 
 __all__ = ["CausalLM"]
 
 _KEPT_TOKENS = 512  # queries whose tokens are kept for a second look
+_LOOKS_AHEAD = (
+    "So it gives no probability of a text that goes on. If it was trained as a decoder, set is_decoder=True in its "
+    "config; a model that fills masks is loaded as its ...ForMaskedLM."
+)
 
 
 class CausalLM(ReadingModel):
@@ -57,7 +63,7 @@ class CausalLM(ReadingModel):
     Raises
     ------
     ModelLoadError
-        When ``chat`` is True and the tokenizer has no chat template.
+        When ``chat`` is True and the tokenizer has no chat template, or a later token moves an earlier one's logits.
 
     Examples
     --------
@@ -79,6 +85,9 @@ class CausalLM(ReadingModel):
         recipe: Recipe | None = None,
     ) -> None:
         super().__init__(model, tokenizer, recipe=recipe)
+        rows = samples(self.model, tokenizer)
+        logits = [try_forward(repr(self), partial(self.model, input_ids=row[None])) for row in rows]
+        try_later_tokens(repr(self), torch.cat(logits), _LOOKS_AHEAD)
         has_template = bool(tokenizer.chat_template)
         if chat and not has_template:
             raise ModelLoadError(f"{self!r} was asked to chat, and its tokenizer has no chat template.")
@@ -143,27 +152,24 @@ class CausalLM(ReadingModel):
     @torch.inference_mode()
     def _run(self, reads: Reads, budget: int) -> None:
         """Compute what the reads ask for: every distinct prefix token once, or, where a model can't, row by row."""
-        if self._packed is None:
-            self._run_padded(reads, budget)
-            return
+        if self._packed is None or not self._run_packed(self._packed, reads, budget):
+            self.run_rows(reads, budget)
+
+    def _run_packed(self, packed: PackedForward, reads: Reads, budget: int) -> bool:
+        """Whether the packed engine served, and agreed on the rows that strain it most so far."""
         trie = build_trie(reads.rows)
         wanted = np.zeros(len(trie), dtype=bool)
         wanted[reads.settle(trie.paths)] = True
-        for nodes, hidden in self._packed.run(make_plan(trie, wanted, budget=min(budget, self._pack_tokens))):
-            reads.receive(nodes, hidden, partial(self._packed.split.blocks, vocabulary=self._vocabulary))
-
-    def _run_padded(self, reads: Reads, budget: int) -> None:
-        spots = reads.settle()
-        rows, positions = np.divmod(spots, reads.width)
-        for batch in batches([len(row) for row in reads.rows], budget):
-            ids, mask = self._pad([reads.rows[i] for i in batch])
-            inside = np.isin(rows, batch)
-            at = np.unique(positions[inside])
-            values = self._at(ids, mask, at, hidden=isinstance(reads, Look) and reads.what == "hidden")
-            place = {row: i for i, row in enumerate(batch)}
-            which = [place[int(row)] for row in rows[inside]]
-            wanted = values[which, np.searchsorted(at, positions[inside]).tolist()]
-            reads.receive(spots[inside], wanted, lambda logits: [(slice(None), logits)])
+        plan = make_plan(trie, wanted, budget=min(budget, self._pack_tokens))
+        watched = self._proof.strained(plan)
+        for nodes, hidden in packed.run(plan):
+            reads.receive(nodes, hidden, partial(packed.split.blocks, vocabulary=self._vocabulary))
+            for i in np.flatnonzero(np.isin(nodes, list(watched))).tolist():
+                watched[int(nodes[i])].state = hidden[i : i + 1]
+        error = self._proof.error(reads.rows, list(watched.values()))
+        if error is not None:
+            self._fall_back(error)
+        return error is None
 
     def _look(self, queries: Sequence[Query], what: Reading) -> Float32Array:
         looks = Look(what)
@@ -171,18 +177,6 @@ class CausalLM(ReadingModel):
             looks.look(joined.common, len(joined.common) - 1)
         self.within_memory(partial(self._run, looks))
         return looks.result()
-
-    def _at(self, ids: torch.Tensor, mask: torch.Tensor, positions: IntArray, *, hidden: bool) -> torch.Tensor:
-        """Logits or hidden states at these positions, of shape (batch, positions, vocabulary or dim)."""
-        at = torch.from_numpy(positions).to(ids.device)
-        if hidden:
-            return self.model(  # type: ignore[no-any-return]
-                input_ids=ids, attention_mask=mask, output_hidden_states=True
-            ).hidden_states[-1][:, at]
-        if "logits_to_keep" in inspect.signature(self.model.forward).parameters:
-            logits: torch.Tensor = self.model(input_ids=ids, attention_mask=mask, logits_to_keep=at).logits
-            return logits
-        return self.model(input_ids=ids, attention_mask=mask).logits[:, at]  # type: ignore[no-any-return]
 
     @property
     def _pack_tokens(self) -> int:
@@ -200,11 +194,21 @@ class CausalLM(ReadingModel):
         else:
             if error is None:
                 return packed
+        self._fall_back(error)
+        return None
+
+    @cached_property
+    def _proof(self) -> Proof:
+        assert self._packed is not None
+        return Proof(self.model, self._packed.split)
+
+    def _fall_back(self, error: str) -> None:
+        """From now on score row by row."""
+        self.__dict__["_packed"] = None
         warn(
             f"{self!r} can't share prefixes between prompts ({error}): it is scored row by row, with equal results.",
             FewshotWarning,
         )
-        return None
 
     def lengths(self, queries: Sequence[Query]) -> IntArray:
         """Tokens of each query with its longest candidate, special tokens included."""
@@ -228,31 +232,59 @@ class CausalLM(ReadingModel):
 
     @torch.inference_mode()
     def _continued(self, prompts: list[tuple[int, ...]], max_new_tokens: int) -> list[list[int]]:
-        answers: list[list[int]] = [[] for _ in prompts]
-        with progress(len(prompts), "Generating") as bar:
-            if self._packed is not None:
-                group = min(4 * self._pack_tokens, max(self.budget, 256))
-                for i, answer in decode(
-                    self._packed, prompts, max_new_tokens, self._ends, group=group, pack=self._pack_tokens
-                ):
-                    answers[i] = answer
-                    bar.update()
+        if self._packed is not None:
+            answers = self._continued_packed(self._packed, prompts, max_new_tokens)
+            if answers is not None:
                 return answers
-            for batch in batches([len(row) + max_new_tokens for row in prompts], self.budget):
-                width = max(len(prompts[i]) for i in batch)
-                flipped, mask = self._pad([prompts[i][::-1] for i in batch])
-                new = self.model.generate(
-                    input_ids=flipped.flip(1),
-                    attention_mask=mask.flip(1),
-                    max_new_tokens=max_new_tokens,
-                    do_sample=False,
-                    pad_token_id=next(iter(self._ends), 0),
-                )[:, width:].tolist()
-                for i, row in zip(batch, new, strict=True):
-                    stop = next((j for j, token in enumerate(row) if token in self._ends), len(row))
-                    answers[i] = row[:stop]
-                bar.update(len(batch))
+        return self._continued_rows(prompts, max_new_tokens)
+
+    def _continued_packed(
+        self, packed: PackedForward, prompts: list[tuple[int, ...]], max_new_tokens: int
+    ) -> list[list[int]] | None:
+        """Answers of the packed engine; None where it disagrees on the answers that strain it most so far."""
+        answers: list[list[int]] = [[] for _ in prompts]
+        group = min(4 * self._pack_tokens, max(self.budget, 256))
+        with progress(len(prompts), "Generating") as bar:
+            for i, answer in decode(packed, prompts, max_new_tokens, self._ends, group=group, pack=self._pack_tokens):
+                answers[i] = answer
+                bar.update()
+        error = self._proof.answer_error(prompts, answers, packed.capacity)
+        if error is None:
+            return answers
+        self._fall_back(error)
+        return None
+
+    def _continued_rows(self, prompts: list[tuple[int, ...]], max_new_tokens: int) -> list[list[int]]:
+        answers: list[list[int]] = [[] for _ in prompts]
+        padding = next(iter(self._ends), 0)
+
+        def compute(batch: list[int]) -> list[torch.Tensor]:
+            width = max(len(prompts[i]) for i in batch)
+            flipped, mask = self._pad([prompts[i][::-1] for i in batch])
+            new = self.model.generate(
+                input_ids=flipped.flip(1),
+                attention_mask=mask.flip(1),
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                pad_token_id=padding,
+            )[:, width:]
+            return list(torch.nn.functional.pad(new, (0, max_new_tokens - new.shape[1]), value=padding))
+
+        def receive(batch: list[int], found: list[torch.Tensor]) -> None:
+            for i, row in zip(batch, found, strict=True):
+                tokens = row.tolist()
+                answers[i] = tokens[: next((j for j, token in enumerate(tokens) if token in self._ends), len(tokens))]
+            bar.update(len(batch))
+
+        lengths = [len(row) + max_new_tokens for row in prompts]
+        with progress(len(prompts), "Generating") as bar:
+            self._left_padding.run(lengths, self.budget, compute, receive, lambda tokens: tokens.float())
         return answers
+
+    @cached_property
+    def _left_padding(self) -> Padding:
+        """Which prompts may be continued together: padded on the left, where scoring pads on the right."""
+        return Padding()
 
     @property
     def _ends(self) -> set[int]:

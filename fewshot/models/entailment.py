@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Sequence
 from functools import cached_property, partial
@@ -12,9 +13,10 @@ import torch
 
 from fewshot.errors import ModelLoadError, UnsupportedError
 from fewshot.models.base import FloatArray, IntArray, Kind, Query, Scores
-from fewshot.models.local import LocalModel, batches
+from fewshot.models.local import LocalModel
 from fewshot.models.recipe import Recipe
 from fewshot.models.tokens import Special
+from fewshot.models.trial import samples, try_forward
 
 __all__ = ["EntailmentLM", "entailment_index"]
 
@@ -68,6 +70,26 @@ class EntailmentLM(LocalModel):
                 "model.config.label2id if one of them means it."
             )
         self._entails = index
+        self._has_types = self._takes_types()
+        ids, types = samples(self.model, tokenizer)[:1], self._frame[2]
+        first = len(ids[0]) // 2
+        halves = torch.tensor([[types[0]] * first + [types[1]] * (len(ids[0]) - first)], device=self.device)
+        given = {"token_type_ids": halves} if self._has_types else {}
+        logits = try_forward(
+            repr(self), partial(self.model, input_ids=ids, attention_mask=torch.ones_like(ids), **given)
+        )
+        if logits.shape != (1, len(self.model.config.id2label)):
+            raise ModelLoadError(
+                f"{self!r} can't be used: it gives logits of shape {tuple(logits.shape)} for one pair, and not one "
+                f"number for each of its {len(self.model.config.id2label)} labels."
+            )
+
+    def _takes_types(self) -> bool:
+        """Whether tokenizer and model both know of token types, and of as many as a pair has."""
+        known = "token_type_ids" in inspect.signature(self.model.forward).parameters
+        size = getattr(self.model.config, "type_vocab_size", None)
+        enough = not isinstance(size, int) or size > max(self._frame[2])
+        return known and enough and "token_type_ids" in self.tokenizer.model_input_names
 
     @cached_property
     def _frame(self) -> tuple[Special, tuple[int, ...], tuple[int, int]]:
@@ -111,12 +133,18 @@ class EntailmentLM(LocalModel):
     @torch.inference_mode()
     def _run(self, rows: Sequence[Pair], budget: int) -> FloatArray:
         values = np.empty(len(rows), dtype=np.float64)
-        has_types = "token_type_ids" in self.tokenizer.model_input_names
-        for batch in batches([len(ids) for ids, _ in rows], budget):
-            ids, mask = self._pad([rows[i][0] for i in batch], self.tokenizer.pad_token_id or 0)
-            types = {"token_type_ids": self._pad([rows[i][1] for i in batch])[0]} if has_types else {}
-            logits = self.model(input_ids=ids, attention_mask=mask, **types).logits
-            values[batch] = logits.float().log_softmax(-1)[:, self._entails].double().cpu().numpy()
+
+        def compute(batch: list[int]) -> list[torch.Tensor]:
+            ids, mask = self._pad([rows[i][0] for i in batch])
+            types = {"token_type_ids": self._pad([rows[i][1] for i in batch], 0)[0]} if self._has_types else {}
+            return list(self.model(input_ids=ids, attention_mask=mask, **types).logits)
+
+        def receive(batch: list[int], found: list[torch.Tensor]) -> None:
+            logprobs = torch.stack(found).float().log_softmax(-1)[:, self._entails]
+            values[batch] = logprobs.double().cpu().numpy()
+
+        lengths = [len(ids) for ids, _ in rows]
+        self.padding.run(lengths, budget, compute, receive, lambda logits: logits.float().log_softmax(-1))
         return values
 
     def lengths(self, queries: Sequence[Query]) -> IntArray:

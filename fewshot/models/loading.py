@@ -205,6 +205,17 @@ def _embedded(recipe: Recipe) -> Any:
     return _wrap(model.to(device), tokenizer, recipe=recipe, own=recipe.own)
 
 
+#: What encoder-decoders for texts are called.
+_SEQ2SEQ = ("ForConditionalGeneration", "MTModel", "EncoderDecoderModel")
+
+
+def _fills_masks(name: str) -> bool:
+    """Whether transformers counts this class among the masked language models, as it does XLM and Flaubert."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    return name in MODEL_FOR_MASKED_LM_MAPPING_NAMES.values()
+
+
 def kind_of_config(config: Any) -> Kind:
     """Read the kind of a model from its config.
 
@@ -217,11 +228,11 @@ def kind_of_config(config: Any) -> Kind:
 
     names = list(getattr(config, "architectures", None) or [])
     name = names[0] if names else ""
-    if name.endswith("ForMaskedLM"):
+    if name.endswith("ForMaskedLM") or (name.endswith("WithLMHeadModel") and _fills_masks(name)):
         return "masked"
     if name.endswith("ForSequenceClassification") and entailment_index(config) is not None:
         return "entailment"
-    if getattr(config, "is_encoder_decoder", False) and name.endswith("ForConditionalGeneration"):
+    if getattr(config, "is_encoder_decoder", False) and name.endswith(_SEQ2SEQ):
         return "seq2seq"
     if name.endswith(("ForCausalLM", "LMHeadModel")):
         return "causal"

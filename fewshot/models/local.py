@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import logging
 import os
@@ -10,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Self, TypeVar
 
-import numpy as np
 import torch
 import transformers
 from tqdm.auto import tqdm
@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from fewshot.errors import FewshotError, UnsupportedError
 from fewshot.models.base import SCORING_VERSION, IntArray, Query, Scores, scored_once
 from fewshot.models.locks import alone
+from fewshot.models.padding import TOKEN_BUDGET, Padding, batches, ran_out
 from fewshot.models.recipe import Recipe, reload
 from fewshot.models.tokens import PlainTokenizer, as_text
 
@@ -27,6 +28,7 @@ __all__ = [
     "batches",
     "chunks",
     "digest",
+    "in_eval_mode",
     "native_dtype",
     "own_dtype",
     "place",
@@ -37,11 +39,11 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-#: Tokens per padded batch: enough to fill the hardware, and less where memory is short.
-TOKEN_BUDGET = 8192
 #: Characters times candidates that are tokenised and planned at once, so that memory does not grow with the data.
 CHUNK_SIZE = 4_000_000
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+#: What configs call the number of their positions.
+_LIMITS = ("max_position_embeddings", "n_positions", "max_encoder_position_embeddings", "max_seq_len")
 
 T = TypeVar("T")
 
@@ -107,16 +109,6 @@ def settle_dtype(model: torch.nn.Module, dtype: str, device: torch.device) -> No
         model.to(wanted)
 
 
-def batches(lengths: Sequence[int] | IntArray, budget: int = TOKEN_BUDGET) -> Iterator[list[int]]:
-    """Group items of like length, longest first, so that each padded batch stays within the token budget."""
-    order = np.argsort(-np.asarray(lengths), kind="stable")
-    start = 0
-    while start < len(order):
-        size = max(1, budget // max(1, int(lengths[order[start]])))
-        yield [int(i) for i in order[start : start + size]]
-        start += size
-
-
 def chunks(queries: Sequence[Query], size: int = CHUNK_SIZE) -> Iterator[Sequence[Query]]:
     """Cut a long list of queries into runs of bounded size, in order."""
     start = total = 0
@@ -146,8 +138,7 @@ def shrinking(compute: Callable[[int], T], budget: int, what: str, device: torch
         try:
             return compute(budget), budget
         except (RuntimeError, MemoryError) as error:
-            short = isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY)
-            if not short or budget <= 16:
+            if not ran_out(error) or budget <= 16:
                 raise
         budget //= 2
         logger.warning("%s ran out of memory: going on with batches of %d tokens", what, budget)
@@ -176,10 +167,11 @@ class LocalModel:
     variant: str = ""
 
     def __init__(self, model: Any, tokenizer: Any, *, recipe: Recipe | None = None) -> None:
-        self.model = model.eval()
+        self.model = in_eval_mode(model)
         self.tokenizer = tokenizer
         self.plain = PlainTokenizer(tokenizer)
         self.recipe = recipe
+        self.padding = Padding()
 
     @property
     def name(self) -> str:
@@ -195,10 +187,11 @@ class LocalModel:
     @property
     def limit(self) -> int:
         """The most tokens that the model reads at once."""
-        stated = [getattr(self.model.config, key, None) for key in ("max_position_embeddings", "n_positions")]
+        stated = [getattr(self.model.config, key, None) for key in _LIMITS]
         # RoBERTa's positions begin after its padding id, so that many fewer can be used
         offset = self._position_offset()
-        known = [int(n) - offset for n in stated if n] + [int(self.tokenizer.model_max_length)]
+        known = [n - offset for n in stated if isinstance(n, int) and n > 0]  # -1 is no limit (XLNet)
+        known.append(int(self.tokenizer.model_max_length))
         return min(known)
 
     def _position_offset(self) -> int:
@@ -242,12 +235,19 @@ class LocalModel:
         result, self.budget = shrinking(compute, self.budget, repr(self), self.device)
         return result
 
+    @property
+    def padding_token(self) -> int:
+        """What fills up a batch: the model's own word before the tokenizer's, since some find a text's end by it."""
+        named = (getattr(self.model.config, "pad_token_id", None), self.tokenizer.pad_token_id)
+        return next((int(token) for token in named if isinstance(token, int) and token >= 0), 0)
+
     def token_ends(self, texts: Sequence[str]) -> list[IntArray]:
         """For each text, the character offset at which each of its tokens ends."""
         return self.plain.token_ends(texts)
 
-    def _pad(self, rows: Sequence[Sequence[int]], padding: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    def _pad(self, rows: Sequence[Sequence[int]], padding: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Pad on the right; return ids and mask, on the model's device."""
+        padding = self.padding_token if padding is None else padding
         width = max(len(row) for row in rows)
         ids = torch.full((len(rows), width), padding, dtype=torch.long)
         mask = torch.zeros((len(rows), width), dtype=torch.long)
@@ -299,6 +299,17 @@ def asked_of(model: LocalModel, queries: Sequence[Query]) -> Iterator[None]:
         if isinstance(error, FewshotError):
             raise
         raise ValueError(f"{model!r} can't score these {len(queries)} prompts: {error}") from error
+
+
+def in_eval_mode(model: Any) -> Any:
+    """The model itself where it is in evaluation mode; else the same weights in modules of their own that are.
+
+    So a model that is being trained stays in training mode, whichever thread asks what, and its steps count at once.
+    """
+    if not any(module.training for module in model.modules()):
+        return model
+    held = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, held).eval()
 
 
 def digest(model: torch.nn.Module, said: str) -> str:

@@ -16,6 +16,7 @@ from fewshot.models.reading import ReadingModel
 from fewshot.models.reads import Look, Reads
 from fewshot.models.recipe import Recipe
 from fewshot.models.tokens import Special, check_tokens
+from fewshot.models.trial import samples, try_forward
 
 __all__ = ["MaskedLM"]
 
@@ -34,6 +35,9 @@ class MaskedLM(ReadingModel):
       Model Scoring"). A proper joint probability; n forward passes.
     - ``"independent"``: :math:`\sum_i \log P(w_i \mid [MASK]^n)`, all tokens at once: the independent prediction of
       Jiang et al. (2020, "X-FACTR"). One forward pass for all candidates of n tokens.
+
+    A prompt is one segment without a separator inside, so all its token types are 0, also where a template joins two
+    texts: BERT was trained to see type 1 behind a separator alone.
 
     Parameters
     ----------
@@ -70,10 +74,24 @@ class MaskedLM(ReadingModel):
         if variant not in ("left-to-right", "independent"):
             raise ValueError(f"variant must be 'left-to-right' or 'independent'. Got {variant!r}.")
         self.variant: Variant = variant
+        ids = self._sample["input_ids"]
+        logits = try_forward(repr(self), partial(self.model, input_ids=ids, attention_mask=torch.ones_like(ids)))
+        if logits.shape[:-1] != ids.shape:
+            raise ModelLoadError(
+                f"{self!r} can't be used: it gives logits of shape {tuple(logits.shape)} for a row of {ids.shape[1]} "
+                "tokens, and not one distribution a token."
+            )
 
     @cached_property
     def _special(self) -> Special:
         return self.plain.special()
+
+    @property
+    def _sample(self) -> dict[str, Any]:
+        """A short cloze."""
+        special, (first, _) = self._special, samples(self.model, self.tokenizer).tolist()
+        row = (*special.before, *first, int(self.tokenizer.mask_token_id), *special.after)
+        return {"input_ids": torch.tensor([row], device=self.device)}
 
     def _clozes(self, queries: Sequence[Query]) -> list[list[Cloze]]:
         """The tokens of every candidate where it stands.

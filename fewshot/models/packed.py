@@ -13,8 +13,9 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from fewshot.errors import UnsupportedError
 from fewshot.models.base import IntArray
-from fewshot.models.heads import Split
+from fewshot.models.heads import Split, Whole
 from fewshot.models.islands import attention_mask
+from fewshot.models.padding import same_logprobs
 from fewshot.models.plan import Plan, Step, Trie, build_trie, make_plan
 
 __all__ = ["PackedForward", "self_check"]
@@ -129,6 +130,11 @@ class PackedForward:
         """Make room for a cache of this many tokens, so that it need not grow on the way."""
         self._cache.capacity = max(self._cache.capacity, capacity)
 
+    @property
+    def capacity(self) -> int:
+        """Tokens that the cache has had room for since it was forgotten last."""
+        return self._cache.capacity
+
     def forget(self) -> None:
         """Drop the cached path."""
         self._cache = _PathCache()
@@ -209,28 +215,47 @@ class PackedForward:
 
 @torch.inference_mode()
 def self_check(model: Any, packed: PackedForward) -> str | None:
-    """Compare the packed path with the model's own forward pass, on rows longer than any sliding window.
+    """Compare the packed path with the model's own forward pass, on rows of a few dozen tokens in several layouts.
+
+    The rows share long and short beginnings. They run in one pack, in which all lie behind one another and are masked
+    from one another; in short steps over a path that is cached; and again over the path that was held. What rows as
+    long as real ones do is compared when they come (`fewshot.models.proof`).
 
     Returns what is wrong, or None.
     """
+    rows = _rows(model)
+    whole = Whole(model)
+    expected = [
+        whole.states([0], [len(row) - 1], input_ids=torch.tensor([row], device=model.device))[0] for row in rows
+    ]
+    longest = max(map(len, rows))
+    for budget in (4 * longest, longest // 2, longest // 2):  # one pack; steps; steps over a path that is held
+        for row, found, wanted in zip(rows, _last_logits(packed, rows, budget), expected, strict=True):
+            a, b = found.float().log_softmax(-1), wanted.float().log_softmax(-1)
+            if not same_logprobs(a, b, model.dtype):
+                error = float((a - b).abs().max())
+                packed.forget()
+                return f"on {len(row)} tokens its log-probabilities differ by {error:.2g}"
+    packed.forget()
+    packed.n_computed = 0
+    return None
+
+
+def _rows(model: Any) -> list[tuple[int, ...]]:
+    """Rows that begin alike, of 40 tokens where the model takes so many."""
     config = model.config.get_text_config()
-    longest = int(getattr(config, "max_position_embeddings", 0) or 10**9)
-    n = min((packed.window or 16) + 8, longest - 4)
-    draws = np.random.RandomState(0).randint(0, config.vocab_size, size=(3, n)).tolist()
-    rows = [(*draws[0], *draws[1][:3]), (*draws[0], *draws[2][:2]), tuple(draws[1])]
+    longest = int(getattr(config, "max_position_embeddings", 0) or 0)
+    n = max(4, min(36, longest - 4)) if longest > 0 else 36
+    a, b, c = np.random.RandomState(0).randint(0, config.vocab_size, size=(3, n)).tolist()
+    return [(*a, *b[:3]), (*a, *c[:2]), (*a[: n // 2], *b[:4]), (*a[: n // 4], *c[: n // 2]), tuple(b)]
+
+
+def _last_logits(packed: PackedForward, rows: list[tuple[int, ...]], budget: int) -> list[torch.Tensor]:
+    """The logits of each row's last token by the packed path."""
     trie = build_trie(rows)
     wanted = np.zeros(len(trie), dtype=bool)
     wanted[[path[-1] for path in trie.paths]] = True
     found: dict[int, torch.Tensor] = {}
-    for nodes, hidden in packed.run(make_plan(trie, wanted, budget=n, step_cost=0)):
-        for node, logits in zip(nodes.tolist(), packed.split.logits(hidden), strict=True):
-            found[node] = logits.float().log_softmax(-1)
-    packed.forget()
-    packed.n_computed = 0
-    tolerance = {torch.float32: 2e-3, torch.float64: 1e-6, torch.float16: 0.1}.get(model.dtype, 0.5)
-    for row, path in zip(rows, trie.paths, strict=True):
-        expected = model(input_ids=torch.tensor([row], device=model.device)).logits[0, -1].float().log_softmax(-1)
-        error = float((found[int(path[-1])] - expected).abs().max())
-        if not error <= tolerance:
-            return f"on {len(row)} tokens its log-probabilities differ by {error:.2g}"
-    return None
+    for nodes, hidden in packed.run(make_plan(trie, wanted, budget=budget, step_cost=0)):
+        found |= zip(nodes.tolist(), packed.split.logits(hidden), strict=True)
+    return [found[int(path[-1])] for path in trie.paths]

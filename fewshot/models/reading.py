@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import torch
 
 from fewshot.errors import UnsupportedError
 from fewshot.models.base import Float32Array, IntArray, Query, Reading
-from fewshot.models.heads import Split
-from fewshot.models.local import LocalModel, asked_of, batches, chunks
+from fewshot.models.heads import Split, Whole, take_apart
+from fewshot.models.local import LocalModel, asked_of, chunks
 from fewshot.models.locks import alone
-from fewshot.models.reads import Reads
+from fewshot.models.reads import Look, Reads
+from fewshot.models.trial import samples
 
 __all__ = ["ReadingModel"]
 
@@ -78,18 +80,35 @@ class ReadingModel(LocalModel):
         self.run_rows(reads, budget)
 
     def run_rows(self, reads: Reads, budget: int) -> None:
-        """Run the distinct input rows in padded batches, and hand each place that is read to the reads."""
+        """Run the distinct input rows in batches, and hand each place that is read to the reads."""
         spots = reads.settle()
         rows, positions = np.divmod(spots, reads.width)
-        padding = self.tokenizer.pad_token_id or 0
-        for batch in batches([len(row) for row in reads.rows], budget):
-            ids, attended = self._pad([reads.rows[i] for i in batch], padding)
-            inside = np.isin(rows, batch)
-            place = {row: i for i, row in enumerate(batch)}
-            which = [place[int(row)] for row in rows[inside]]
-            hidden = self._split.body(input_ids=ids, attention_mask=attended).last_hidden_state
-            wanted = hidden[which, positions[inside].tolist()]
-            reads.receive(spots[inside], wanted, partial(self._split.blocks, vocabulary=self._vocabulary))
+        bounds = np.searchsorted(rows, np.arange(len(reads.rows) + 1))
+
+        def compute(batch: list[int]) -> list[torch.Tensor]:
+            ids, attended = self._pad([reads.rows[i] for i in batch])
+            sizes = [int(bounds[i + 1] - bounds[i]) for i in batch]
+            at = np.concatenate([positions[bounds[i] : bounds[i + 1]] for i in batch])
+            which = np.repeat(np.arange(len(batch)), sizes)
+            states = self._states(reads)(which.tolist(), at.tolist(), input_ids=ids, attention_mask=attended)
+            return list(torch.split(states, sizes))
+
+        def receive(batch: list[int], found: list[torch.Tensor]) -> None:
+            where = np.concatenate([spots[bounds[i] : bounds[i + 1]] for i in batch])
+            reads.receive(where, torch.cat(found), partial(self._taken.blocks, vocabulary=self._vocabulary))
+
+        lengths, budget = [len(row) for row in reads.rows], min(budget, self._taken.room)
+        self.padding.run(lengths, budget, compute, receive, self._compared(reads), check=not self.model.training)
+
+    def _states(self, reads: Reads) -> Callable[..., torch.Tensor]:
+        """What computes what is read."""
+        return self._taken.hidden if isinstance(reads, Look) and reads.what == "hidden" else self._taken.states
+
+    def _compared(self, reads: Reads) -> Callable[[torch.Tensor], torch.Tensor]:
+        """What is compared of what is read, of two ways to compute it."""
+        if isinstance(reads, Look) and reads.what == "hidden":
+            return lambda states: torch.nn.functional.normalize(states.float(), dim=-1)
+        return lambda states: self._taken.logits(states).float().log_softmax(-1)
 
     @alone
     def differentiable(self, queries: Sequence[Query]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -115,8 +134,14 @@ class ReadingModel(LocalModel):
         return sizes
 
     @cached_property
-    def _split(self) -> Split:
-        return Split(self.model)
+    def _taken(self) -> Split | Whole:
+        """The model taken apart into body and head where that gives its own numbers."""
+        return take_apart(self.model, self._sample)
+
+    @property
+    def _sample(self) -> dict[str, Any]:
+        """A short input such as scoring gives the model, to try it with."""
+        return {"input_ids": samples(self.model, self.tokenizer)[:1]}
 
     @property
     def _vocabulary(self) -> int:

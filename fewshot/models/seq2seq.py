@@ -8,16 +8,19 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from transformers.modeling_outputs import BaseModelOutput
 
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import Float32Array, IntArray, Kind, Query, Reading, Scores
-from fewshot.models.heads import Split
-from fewshot.models.local import asked_of, batches, progress
+from fewshot.models.heads import Split, Whole, take_apart
+from fewshot.models.local import asked_of, progress
 from fewshot.models.locks import alone
+from fewshot.models.padding import Padding
 from fewshot.models.reading import ReadingModel
 from fewshot.models.reads import Look, Reads
 from fewshot.models.recipe import Recipe
 from fewshot.models.tokens import Special, check_tokens, open_ended
+from fewshot.models.trial import samples, try_forward, try_later_tokens
 
 __all__ = ["Seq2SeqLM"]
 
@@ -69,8 +72,35 @@ class Seq2SeqLM(ReadingModel):
         self.variant = f"hole={hole}"
         if hole == "sentinel":
             self._sentinels()
+        self._try()
 
-    def _sentinels(self) -> tuple[int, int]:
+    def _try(self) -> None:
+        """Refuse what could not be scored."""
+        if self._named("decoder_start_token_id") is None:
+            raise ModelLoadError(
+                f"{self!r} names no token that its decoder begins with: set model.config.decoder_start_token_id (for a "
+                "T5 that is its pad_token_id)."
+            )
+        if self._end is None:
+            raise ModelLoadError(f"{self!r} names no token that ends a text: set tokenizer.eos_token.")
+        first, *others = [
+            try_forward(repr(self), partial(self.model, **self._sample | {"decoder_input_ids": row[None]}))
+            for row in samples(self.model, self.tokenizer)
+        ]
+        try_later_tokens(repr(self), torch.cat([first, *others]), "So its decoder gives no probability of a text.")
+
+    def _named(self, name: str) -> int | None:
+        """A token that the model's config names, or that for generating."""
+        configs = (self.model.config, getattr(self.model, "generation_config", None))
+        found = (getattr(config, name, None) for config in configs)
+        return next((int(token) for token in found if isinstance(token, int)), None)
+
+    @property
+    def _sample(self) -> dict[str, Any]:
+        rows = samples(self.model, self.tokenizer)
+        return {"input_ids": rows[:1], "attention_mask": torch.ones_like(rows[:1])}
+
+    def _sentinels(self) -> tuple[int, int | None]:
         vocabulary = self.tokenizer.get_vocab()
         if "<extra_id_0>" not in vocabulary:
             raise ModelLoadError(
@@ -83,8 +113,20 @@ class Seq2SeqLM(ReadingModel):
         return self.plain.special()
 
     @property
-    def _end(self) -> int:
-        return int(self.tokenizer.eos_token_id)
+    def _end(self) -> int | None:
+        ends = (self.tokenizer.eos_token_id, self.tokenizer.sep_token_id, self._named("eos_token_id"))
+        return next((int(token) for token in ends if token is not None), None)
+
+    @cached_property
+    def _opening(self) -> tuple[int, ...]:
+        """What the decoder writes before a text: its start, and what the tokenizer puts before a text (BART).
+
+        A target is the tokenizer's own text, shifted behind the start; what is the start already is not repeated.
+        """
+        start, forced = self._named("decoder_start_token_id"), self._named("forced_bos_token_id")
+        assert start is not None
+        before = self._special.before if forced is None else (forced,)
+        return (start, *(token for token in before if token != start))
 
     @property
     def limit(self) -> int:
@@ -110,6 +152,7 @@ class Seq2SeqLM(ReadingModel):
     def _outputs(self, queries: Sequence[Query]) -> list[tuple[tuple[int, ...], list[tuple[int, ...]]]]:
         """What the decoder has written before each query's candidates, and the candidates' tokens."""
         outputs: list[tuple[tuple[int, ...], list[tuple[int, ...]]]] = []
+        end: int | None
         known: dict[tuple[tuple[str, ...], str], tuple[tuple[int, ...], list[tuple[int, ...]]]] = {}
         lead: tuple[int, ...]
         for query in queries:
@@ -125,6 +168,7 @@ class Seq2SeqLM(ReadingModel):
                 words = self.plain.ids([(word + query.suffix).strip() for word in query.candidates])
             tokens = [tuple(word) for word in words]
             if open_ended(tokens):
+                assert end is not None
                 tokens = [(*word, end) for word in tokens]
             check_tokens(query.candidates, tokens)
             known[asked] = (lead, tokens)
@@ -140,10 +184,9 @@ class Seq2SeqLM(ReadingModel):
 
     def plan(self, queries: Sequence[Query], reads: Reads) -> None:
         """Ask for every token of every candidate, as the decoder writes it."""
-        start = int(self.model.config.decoder_start_token_id)
         for i, (lead, words) in enumerate(self._outputs(queries)):
             # the query's number keeps rows of different texts apart; it is taken off before decoding
-            reads.continuations((i, start, *lead), words)
+            reads.continuations((i, *self._opening, *lead), words)
 
     def run_for(self, queries: Sequence[Query], reads: Reads, budget: int) -> None:
         """Compute what was planned for these queries."""
@@ -157,48 +200,76 @@ class Seq2SeqLM(ReadingModel):
         """Encode each text once, and decode all its candidates on it."""
         spots = reads.settle()
         rows, positions = np.divmod(spots, reads.width)
-        padding = self.tokenizer.pad_token_id or 0
+        bounds = np.searchsorted(rows, np.arange(len(reads.rows) + 1))
+        budget = min(budget, self._taken.room)
         by_text: dict[int, list[int]] = {}
         for number, row in enumerate(reads.rows):
             by_text.setdefault(row[0], []).append(number)
-        for texts in batches([len(inputs[i]) for i in range(len(inputs))], budget):
-            ids, attended = self._pad([inputs[i] for i in texts], padding)
+
+        def encode(texts: list[int]) -> list[torch.Tensor]:
+            ids, attended = self._pad([inputs[i] for i in texts])
             states = self.model.get_encoder()(input_ids=ids, attention_mask=attended).last_hidden_state
             numbers = [number for i in texts for number in by_text[i]]
-            for part in batches([len(reads.rows[n]) + ids.shape[1] for n in numbers], budget):
-                batch = [numbers[i] for i in part]
-                which = torch.tensor([texts.index(reads.rows[n][0]) for n in batch], device=states.device)
-                written, _ = self._pad([reads.rows[n][1:] for n in batch], padding)
-                inside = np.isin(rows, batch)
-                place = {row: i for i, row in enumerate(batch)}
-                hidden = self._split.body(
-                    input_ids=written,
-                    encoder_hidden_states=states[which],
-                    encoder_attention_mask=attended[which],
+            owners = [j for j, i in enumerate(texts) for _ in by_text[i]]
+            found: dict[int, torch.Tensor] = {}
+
+            def decode(part: list[int]) -> list[torch.Tensor]:
+                batch, which = [numbers[i] for i in part], [owners[i] for i in part]
+                sizes = [int(bounds[n + 1] - bounds[n]) for n in batch]
+                at = np.concatenate([positions[bounds[n] : bounds[n + 1]] for n in batch]) - 1
+                computed = self._states(reads)(
+                    np.repeat(np.arange(len(batch)), sizes).tolist(),
+                    at.tolist(),
+                    encoder_outputs=BaseModelOutput(last_hidden_state=states[which]),
+                    attention_mask=attended[which],
+                    decoder_input_ids=self._pad([reads.rows[n][1:] for n in batch])[0],
                     use_cache=False,
-                ).last_hidden_state
-                wanted = hidden[[place[int(row)] for row in rows[inside]], (positions[inside] - 1).tolist()]
-                blocks = partial(self._split.blocks, vocabulary=self._vocabulary, encoder_outputs=(states[:1],))
-                reads.receive(spots[inside], wanted, blocks)
+                )
+                return list(torch.split(computed, sizes))
+
+            def keep(part: list[int], computed: list[torch.Tensor]) -> None:
+                found.update(zip([numbers[i] for i in part], computed, strict=True))
+
+            lengths = [len(reads.rows[n]) + ids.shape[1] for n in numbers]
+            self._written.run(lengths, budget, decode, keep, self._compared(reads), check=not self.model.training)
+            return [torch.cat([found[n] for n in by_text[i]]) for i in texts]
+
+        def receive(texts: list[int], found: list[torch.Tensor]) -> None:
+            numbers = [number for i in texts for number in by_text[i]]
+            where = np.concatenate([spots[bounds[n] : bounds[n + 1]] for n in numbers])
+            reads.receive(where, torch.cat(found), partial(self._taken.blocks, vocabulary=self._vocabulary))
+
+        lengths = [len(row) for row in inputs]
+        self.padding.run(lengths, budget, encode, receive, self._compared(reads), check=not self.model.training)
+
+    @cached_property
+    def _written(self) -> Padding:
+        """Which of a decoder's rows may go together; `padding` is that of the texts that the encoder reads."""
+        return Padding()
 
     def _look(self, queries: Sequence[Query], what: Reading) -> Float32Array:
-        start = int(self.model.config.decoder_start_token_id)
         looks = Look(what)
         for i, (lead, _) in enumerate(self._outputs(queries)):
-            looks.look((i, start, *lead), 1 + len(lead))
+            row = (i, *self._opening, *lead)
+            looks.look(row, len(row) - 1)
         with torch.inference_mode():
             self.within_memory(partial(self._run, looks, self._inputs(queries)))
         return looks.result()
 
     @cached_property
-    def _split(self) -> Split:
-        return Split(self.model, "decoder")
+    def _taken(self) -> Split | Whole:
+        """The decoder taken apart into body and head where that gives the model's own numbers."""
+        with torch.no_grad():
+            states = self.model.get_encoder()(**self._sample).last_hidden_state
+        given = {"attention_mask": self._sample["attention_mask"], "decoder_input_ids": self._sample["input_ids"]}
+        encoded = BaseModelOutput(last_hidden_state=states)
+        return take_apart(self.model, {**given, "encoder_outputs": encoded, "use_cache": False})
 
     def lengths(self, queries: Sequence[Query]) -> IntArray:
         """Tokens that the encoder reads, or the decoder writes with the longest candidate, whichever are more."""
         with asked_of(self, queries):
             inputs, outputs = self._inputs(queries), self._outputs(queries)
-        written = [1 + len(lead) + max(map(len, words)) for lead, words in outputs]
+        written = [len(self._opening) + len(lead) + max(map(len, words)) for lead, words in outputs]
         return np.array([max(len(a), b) for a, b in zip(inputs, written, strict=True)], dtype=np.int64)
 
     @alone
@@ -207,13 +278,26 @@ class Seq2SeqLM(ReadingModel):
         """Answer each prompt greedily, in at most ``max_new_tokens`` tokens."""
         inputs = self._inputs(queries)
         answers = [""] * len(inputs)
+
+        def compute(batch: list[int]) -> list[torch.Tensor]:
+            ids, mask = self._pad([inputs[i] for i in batch])
+            new = self.model.generate(
+                input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens, do_sample=False
+            )
+            return list(torch.nn.functional.pad(new, (0, 1 + max_new_tokens - new.shape[1]), value=self.padding_token))
+
+        def receive(batch: list[int], found: list[torch.Tensor]) -> None:
+            texts = self.tokenizer.batch_decode(torch.stack(found), skip_special_tokens=True)
+            for i, text in zip(batch, texts, strict=True):
+                answers[i] = text
+            bar.update(len(batch))
+
+        lengths = [len(row) + max_new_tokens for row in inputs]
         with progress(len(inputs), "Generating") as bar:
-            for batch in batches([len(row) + max_new_tokens for row in inputs]):
-                ids, mask = self._pad([inputs[i] for i in batch], self.tokenizer.pad_token_id or 0)
-                new = self.model.generate(
-                    input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens, do_sample=False
-                )
-                for i, text in zip(batch, self.tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
-                    answers[i] = text
-                bar.update(len(batch))
+            self._generated.run(lengths, self.budget, compute, receive, lambda tokens: tokens.float())
         return answers
+
+    @cached_property
+    def _generated(self) -> Padding:
+        """Which texts may be answered together."""
+        return Padding()

@@ -1,0 +1,155 @@
+"""Which rows may share a forward pass: found out by comparing, since no config says it.
+
+A model whose layers mix positions without regard to the mask (FNet, ConvBERT), or whose positions depend on the width
+of the batch (XLNet from its end, RoPE that scales with the length), gives a row other numbers beside a longer one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+
+from fewshot.models.base import IntArray
+
+__all__ = ["Padding", "Way", "batches", "ran_out", "same_logprobs"]
+
+#: Tokens per padded batch: enough to fill the hardware, and less where memory is short.
+TOKEN_BUDGET = 8192
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+#: By how many nats two computations of one log-probability may differ; in types of 16 bits by what rounding makes.
+_TOLERANCES = {torch.float32: 5e-4, torch.float64: 1e-6, torch.float16: 0.05}
+_TOLERANCE_OF_OTHERS = 0.3
+
+Way = Literal["padded", "equal lengths", "one by one"]
+_NEXT: dict[Way, Way] = {"padded": "equal lengths", "equal lengths": "one by one"}
+
+
+def batches(lengths: Sequence[int] | IntArray, budget: int = TOKEN_BUDGET) -> Iterator[list[int]]:
+    """Group items of like length, longest first, so that each padded batch stays within the token budget."""
+    order = np.argsort(-np.asarray(lengths), kind="stable")
+    start = 0
+    while start < len(order):
+        size = max(1, budget // max(1, int(lengths[order[start]])))
+        yield [int(i) for i in order[start : start + size]]
+        start += size
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether memory ran out."""
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY)
+
+
+def same_logprobs(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether two computations in a type give the same log-probabilities, up to rounding."""
+    allowed = _TOLERANCES.get(dtype, _TOLERANCE_OF_OTHERS)
+    return bool(torch.isclose(a.double(), b.double(), atol=allowed, rtol=1e-5, equal_nan=True).all())
+
+
+class Padding:
+    """Rows in padded batches; where a row then depends on its neighbours only those of equal length; else one by one.
+
+    The widest batch and the most padding so far are compared with one of their rows alone.
+
+    Attributes
+    ----------
+    way : {"padded", "equal lengths", "one by one"}
+        What has stood every comparison so far.
+    """
+
+    def __init__(self) -> None:
+        self.way: Way = "padded"
+        self._width = self._most = 0  # of what was compared: the widest batch, and the most padding of a row
+
+    def groups(self, lengths: Sequence[int] | IntArray) -> list[list[int]]:
+        """The rows that may be computed together."""
+        if self.way == "padded":
+            return [list(range(len(lengths)))]
+        if self.way == "one by one":
+            return [[i] for i in range(len(lengths))]
+        by_length: dict[int, list[int]] = {}
+        for i, length in enumerate(lengths):
+            by_length.setdefault(int(length), []).append(i)
+        return list(by_length.values())
+
+    def batches(self, lengths: Sequence[int] | IntArray, budget: int = TOKEN_BUDGET) -> Iterator[list[int]]:
+        """Group rows of like length, longest first, so that each batch stays within the token budget."""
+        for batch in batches(lengths, budget):
+            for group in self.groups([int(lengths[i]) for i in batch]):
+                yield [batch[i] for i in group]
+
+    def run(
+        self,
+        lengths: Sequence[int],
+        budget: int,
+        compute: Callable[[list[int]], list[torch.Tensor]],
+        receive: Callable[[list[int], list[torch.Tensor]], None],
+        logprobs: Callable[[torch.Tensor], torch.Tensor],
+        *,
+        check: bool = True,
+    ) -> None:
+        """Compute all rows, in batches that no row notices.
+
+        Parameters
+        ----------
+        lengths : sequence of int
+            Of each row.
+        budget : int
+            The most tokens of a batch.
+        compute : callable
+            What is wanted of each of these rows, computed together.
+        receive : callable
+            Takes rows and what was computed of them.
+        logprobs : callable
+            The log-probabilities that are compared.
+        check : bool
+            Whether to compare; where a model drops units at random nothing can be compared.
+        """
+        left = list(range(len(lengths)))
+        while left:
+            done: list[int] = []
+            for part in self.batches([lengths[i] for i in left], budget):
+                batch = [left[i] for i in part]
+                found = self._together(batch, lengths, compute, logprobs if check else None)
+                if found is None:
+                    break
+                receive(batch, found)
+                done += batch
+            left = sorted(set(left) - set(done))
+
+    def _together(
+        self,
+        batch: list[int],
+        lengths: Sequence[int],
+        compute: Callable[[list[int]], list[torch.Tensor]],
+        logprobs: Callable[[torch.Tensor], torch.Tensor] | None,
+    ) -> list[torch.Tensor] | None:
+        """What is wanted of each row of a batch; None where this way proves wrong, and the next one is to be gone."""
+        way = self.way
+        width, least = max(lengths[i] for i in batch), min(lengths[i] for i in batch)
+        new = len(batch) > 1 and (width > self._width or width - least > self._most)
+        try:
+            found = compute(batch)
+        except (RuntimeError, ValueError) as error:
+            if len(batch) == 1 or ran_out(error):
+                raise
+            with torch.no_grad():
+                compute(batch[-1:])  # what can't be computed alone either is an error of its own
+            self._go_on(way)
+            return None
+        if not new or logprobs is None:
+            return found
+        with torch.no_grad():
+            (alone,) = compute(batch[-1:])  # batches are sorted: the shortest row
+            same = same_logprobs(logprobs(found[-1].detach()), logprobs(alone), alone.dtype)
+        if not same:
+            self._go_on(way)
+            return None
+        self._width, self._most = max(width, self._width), max(width - least, self._most)
+        return found
+
+    def _go_on(self, way: Way) -> None:
+        if self.way == way:  # another thread may have found it out meanwhile
+            self.way, self._width, self._most = _NEXT[way], 0, 0
