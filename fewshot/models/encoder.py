@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from fewshot.models.base import SCORING_VERSION, FloatArray, IntArray, Kind, Query
-from fewshot.models.local import TOKEN_BUDGET, batches, digest, progress, shrinking
+from fewshot.models.local import digest, progress, shrinking
 from fewshot.models.locks import lock_of
+from fewshot.models.padding import TOKEN_BUDGET, Padding, scaled
 from fewshot.models.recipe import Recipe, reload
 from fewshot.models.tokens import PlainTokenizer, as_text
 from fewshot.models.trainable import sharing_copy
@@ -137,6 +139,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self._cached = 0  # bytes in the cache
         self._budget = TOKEN_BUDGET  # tokens of a batch; it halves when memory runs out
         self._plain: PlainTokenizer | None = None
+        self.padding = Padding()
 
     @property
     def name(self) -> str:
@@ -194,15 +197,23 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _batches(self, clean: list[str]) -> NDArray[np.float32]:
         """Encode in batches of like length, smaller ones when memory runs out; with a bar when it takes long."""
         vectors: dict[int, NDArray[np.float32]] = {}
-        sizes = np.array(self._sizes(clean))
+        sizes = self._sizes(clean)
+
+        def compute(batch: list[int]) -> list[torch.Tensor]:
+            part = [clean[i] for i in batch]
+            found = self.model.encode(part, batch_size=len(part), show_progress_bar=False, convert_to_tensor=True)
+            return list(found)
 
         def encode(budget: int) -> None:
-            left = np.array([i for i in range(len(clean)) if i not in vectors])  # what an earlier attempt has not done
-            for batch in batches(sizes[left], budget):
-                part = [clean[i] for i in left[batch]]
-                found = self.model.encode(part, batch_size=len(part), show_progress_bar=False)
-                vectors.update(zip(left[batch].tolist(), np.asarray(found, dtype=np.float32), strict=True))
+            left = [i for i in range(len(clean)) if i not in vectors]  # what an earlier attempt has not done
+
+            def receive(batch: list[int], found: list[torch.Tensor]) -> None:
+                made = torch.stack(found).float().cpu().numpy()
+                vectors.update(zip([left[i] for i in batch], made, strict=True))
                 bar.update(len(batch))
+
+            lengths = [sizes[i] for i in left]
+            self.padding.run(lengths, budget, lambda batch: compute([left[i] for i in batch]), receive, scaled)
 
         with progress(len(clean), "Encoding") as bar, self._plain_text():
             _, self._budget = shrinking(encode, self._budget, repr(self), self.model.device)
@@ -229,7 +240,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         with self._plain_text():
             return [
                 (batch, self._placed(self.model.preprocess([clean[i] for i in batch], prompt=prompt)))
-                for batch in batches(self._sizes(clean), budget)
+                for batch in self.padding.batches(self._sizes(clean), budget)
             ]
 
     def _placed(self, features: dict[str, Any]) -> dict[str, Any]:
@@ -241,7 +252,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         The numbers of the ``fixed`` parameters are shared with this model instead of copied: nobody may change them.
         """
         own = type(self)(sharing_copy(self.model, fixed), cache_bytes=self.cache_bytes, windows=self.windows)
-        own._plain = self._plain  # never changes
+        own._plain, own.padding = self._plain, self.padding  # what is known of the architecture never changes
         return own
 
     def save(self, folder: str | Path) -> None:

@@ -171,7 +171,6 @@ class LocalModel:
         self.tokenizer = tokenizer
         self.plain = PlainTokenizer(tokenizer)
         self.recipe = recipe
-        self.padding = Padding()
 
     @property
     def name(self) -> str:
@@ -234,6 +233,11 @@ class LocalModel:
         """Call ``compute(budget)``, and again with half the budget for as long as memory runs out."""
         result, self.budget = shrinking(compute, self.budget, repr(self), self.device)
         return result
+
+    @cached_property
+    def padding(self) -> Padding:
+        """Which rows may share a forward pass."""
+        return Padding()
 
     @property
     def padding_token(self) -> int:

@@ -14,7 +14,7 @@ import torch
 
 from fewshot.models.base import IntArray
 
-__all__ = ["Padding", "Way", "batches", "ran_out", "same_logprobs"]
+__all__ = ["Padding", "Way", "batches", "ran_out", "same_logprobs", "scaled"]
 
 #: Tokens per padded batch: enough to fill the hardware, and less where memory is short.
 TOKEN_BUDGET = 8192
@@ -46,6 +46,11 @@ def same_logprobs(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> bool:
     """Whether two computations in a type give the same log-probabilities, up to rounding."""
     allowed = _TOLERANCES.get(dtype, _TOLERANCE_OF_OTHERS)
     return bool(torch.isclose(a.double(), b.double(), atol=allowed, rtol=1e-5, equal_nan=True).all())
+
+
+def scaled(vectors: torch.Tensor) -> torch.Tensor:
+    """Vectors brought to numbers of about 1, so that they can be compared as log-probabilities are."""
+    return torch.nn.functional.normalize(vectors.float(), dim=-1) * vectors.shape[-1] ** 0.5
 
 
 class Padding:

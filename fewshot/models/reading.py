@@ -14,6 +14,7 @@ from fewshot.models.base import Float32Array, IntArray, Query, Reading
 from fewshot.models.heads import Split, Whole, take_apart
 from fewshot.models.local import LocalModel, asked_of, chunks
 from fewshot.models.locks import alone
+from fewshot.models.padding import scaled
 from fewshot.models.reads import Look, Reads
 from fewshot.models.trial import samples
 
@@ -107,7 +108,7 @@ class ReadingModel(LocalModel):
     def _compared(self, reads: Reads) -> Callable[[torch.Tensor], torch.Tensor]:
         """What is compared of what is read, of two ways to compute it."""
         if isinstance(reads, Look) and reads.what == "hidden":
-            return lambda states: torch.nn.functional.normalize(states.float(), dim=-1)
+            return scaled
         return lambda states: self._taken.logits(states).float().log_softmax(-1)
 
     @alone

@@ -12,8 +12,9 @@ import torch
 
 from fewshot.errors import ModelLoadError, UnsupportedError
 from fewshot.models.base import FloatArray, IntArray
-from fewshot.models.local import batches, progress
+from fewshot.models.local import progress
 from fewshot.models.locks import lock_of
+from fewshot.models.padding import Padding
 from fewshot.models.tokens import PlainTokenizer, Special
 
 __all__ = ["SequenceClassifier"]
@@ -77,8 +78,32 @@ class SequenceClassifier:
         plain = PlainTokenizer(self.tokenizer)
         return plain, plain.special()
 
+    @cached_property
+    def padding(self) -> Padding:
+        """Which rows may share a forward pass."""
+        return Padding()
+
     def logits(self, rows: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """Class scores of the rows, of shape (n_rows, n_classes), with gradient where one is asked for."""
+        found: list[torch.Tensor] = [torch.empty(0)] * len(rows)
+
+        def keep(batch: list[int], computed: list[torch.Tensor]) -> None:
+            for i, one in zip(batch, computed, strict=True):
+                found[i] = one
+
+        lengths = [len(row) for row in rows]
+        self.padding.run(
+            lengths,
+            max(map(len, rows)) * len(rows),
+            lambda batch: list(self._padded([rows[i] for i in batch])),
+            keep,
+            lambda logits: logits.log_softmax(-1),
+            check=not self.model.training,
+        )
+        return torch.stack(found)
+
+    def _padded(self, rows: Sequence[tuple[int, ...]]) -> torch.Tensor:
+        """Class scores of rows that are padded together."""
         width, padding = max(map(len, rows)), int(self.model.config.pad_token_id)
         ids = torch.full((len(rows), width), padding, dtype=torch.long)
         mask = torch.zeros((len(rows), width), dtype=torch.long)
@@ -94,7 +119,7 @@ class SequenceClassifier:
         """Class scores of any number of rows."""
         found = np.empty((len(rows), self.model.config.num_labels))
         with lock_of(self.model), progress(len(rows), "Scoring") as bar:
-            for batch in batches([len(row) for row in rows]):
+            for batch in self.padding.batches([len(row) for row in rows]):
                 found[batch] = self.logits([rows[i] for i in batch]).double().cpu().numpy()
                 bar.update(len(batch))
         return found
