@@ -6,6 +6,7 @@ of the batch (XLNet from its end, RoPE that scales with the length), gives a row
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
@@ -50,7 +51,8 @@ def same_logprobs(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> bool:
 
 def scaled(vectors: torch.Tensor) -> torch.Tensor:
     """Vectors brought to numbers of about 1, so that they can be compared as log-probabilities are."""
-    return torch.nn.functional.normalize(vectors.float(), dim=-1) * vectors.shape[-1] ** 0.5
+    lengths = vectors.float().norm(dim=-1, keepdim=True).clamp(min=1e-12)
+    return vectors.float() * (math.sqrt(vectors.shape[-1]) / lengths)
 
 
 class Padding:
