@@ -15,6 +15,8 @@ import pytest
 
 import fewshot.cli as cli
 from fewshot import Classifier
+from fewshot.cli import reading
+from fewshot.cli.writing import save_rows
 from tests.test_cli import _keyword_model, run  # noqa: F401 - a fixture
 
 NAMES = ("--labels", "good,bad", "--strategy", "prompting")
@@ -177,6 +179,30 @@ def test_a_device_is_written_as_it_is(monkeypatch, capsys, mail):
         pytest.skip("this system has no such device")
     assert run(monkeypatch, capsys, "classify", mail, *NAMES, "--output", os.devnull)[0] == 0
     assert Path(os.devnull).is_char_device()
+
+
+def test_a_pipe_is_written_as_it_is(mail, tmp_path):
+    if not Path("/dev/fd").is_dir():
+        pytest.skip("this system does not name its pipes")
+    read, write = os.pipe()
+    with os.fdopen(read) as stream, os.fdopen(write, "w"):
+        save_rows(Path(f"/dev/fd/{write}"), reading.read(mail), {"prediction": ["a", "b"]})
+        found = [stream.readline() for _ in range(3)]
+    assert found == ["id,text,prediction\n", "1,good,a\n", "2,bad,b\n"]
+
+
+def test_a_screen_that_is_closed(monkeypatch, capsys, mail, tmp_path):
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "argv", ["fewshot", "classify", str(mail), *NAMES])
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    assert done.value.code == 1
+    assert capsys.readouterr().err == "fewshot: Standard output is closed: give --output FILE.\n"
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--output", str(tmp_path / "out.csv")])
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    assert done.value.code == 0
+    assert (tmp_path / "out.csv").read_text().count("\n") == 3
 
 
 @pytest.mark.filterwarnings("ignore::fewshot.errors.LabelMassWarning")

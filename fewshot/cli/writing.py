@@ -88,7 +88,8 @@ def check_target(output: Path, inputs: Iterable[Path] = (), option: str = "--out
     """
     for path in inputs:
         if _same(output, path):
-            raise InputError(f"{option} {str(output)!r} is the file {str(path)!r}, which is read: give another name.")
+            read = "standard input" if path == Path("-") else repr(str(path))
+            raise InputError(f"{option} {str(output)!r} is the file of {read}, which is read: give another name.")
     try:
         if output.is_dir():
             raise InputError(f"{option} {str(output)!r} is a folder: give the name of a file in it.")
@@ -103,7 +104,9 @@ def check_target(output: Path, inputs: Iterable[Path] = (), option: str = "--out
 
 
 def check_screen(inputs: Iterable[Path]) -> None:
-    """Refuse to print into a file that is read, as ``>> mail.csv`` does."""
+    """Refuse to print into a file that is read, as ``>> mail.csv`` does, or where nothing can be printed."""
+    if sys.stdout is None:
+        raise InputError("Standard output is closed: give --output FILE.")
     try:
         here = os.fstat(sys.stdout.fileno())
     except (OSError, ValueError, AttributeError):  # it is no file
@@ -165,10 +168,10 @@ def replaced(output: Path) -> Iterator[Path]:
     InputError
         When it can't be written, as on a full disk; what was there before stays.
     """
-    output = Path(os.path.realpath(output))
-    if not is_plain(output):
+    if not is_plain(output):  # before its name is followed: that of a pipe leads nowhere
         yield output
         return
+    output = Path(os.path.realpath(output))
     new = _beside(output)
     try:
         try:
