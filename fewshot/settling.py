@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def labels_of(y: Any, n: int | None, *, strategy: Any, verbalizer: Any, template
     if words is None and template:
         words = as_template(template[0] if isinstance(template, list | tuple) else template).words
     named = words if isinstance(words, Mapping) else getattr(words, "classes", None) or ()
-    return as_labels(y, n, unlabelled=[None] if -1 in named else [None, -1])
+    return as_labels(y, n, unlabelled=[None] if -1 in named or "-1" in named else [None, -1])
 
 
 def templates_of(template: Any, model: Any, multi_label: bool) -> list[Template]:
@@ -88,7 +89,7 @@ def words_of(
     if template.choices is not None or isinstance(verbalizer, Choices):
         choices = as_choices(verbalizer, template, rows, labels)
         return choices, np.arange(choices.n_choices or 0)
-    words = template.words if verbalizer is None else verbalizer
+    words = _of_labels(template.words, labels) if verbalizer is None else verbalizer
     if learner is not None:
         words = learner.verbalizer_
     seen = None if labels is None else _distinct(labels)
@@ -165,8 +166,22 @@ def as_template(template: Any) -> Template:
     if isinstance(template, Template):
         return template
     if isinstance(template, str):
-        return Template(template) if "{{" in template else gallery.get(template)
+        return gallery.template_of(template)
     raise InputError(f"template must be source, a gallery name or a Template. Got {type(template).__name__}.")
+
+
+def _of_labels(words: dict[Any, Any] | None, labels: Sequence[Any] | None) -> dict[Any, Any] | None:
+    """A front matter's words under the classes as labels write them: there ``0`` and ``True`` are text as well."""
+    seen = {label for label in labels or () if label is not None}
+    kinds = {type(label) for label in seen}
+    if not words or len(kinds) != 1 or not kinds <= {bool, int}:
+        return words
+    known = {str(label): label for label in ((False, True) if kinds == {bool} else (*seen, *_whole(words)))}
+    return {known.get(name, name): own for name, own in words.items()} if known.keys() >= words.keys() else words
+
+
+def _whole(names: Iterable[Any]) -> list[int]:
+    return [int(name) for name in names if isinstance(name, str) and re.fullmatch(r"-?\d{1,18}", name)]
 
 
 def _distinct(labels: Sequence[Any]) -> list[Any]:

@@ -326,7 +326,7 @@ def test_nothing_is_left_of_a_choice():
     source = "---\nchoices: [a, b]\nchoice: '{{ choice.rstrip(\".\") }}'\n---\n{{ q }} {{ label }}"
     with pytest.raises(InputError, match=r"Row 0: nothing is left of the choice '\.\.\.'"):
         classifier(source).fit([{"q": "Which?", "a": "...", "b": "x"}])
-    failing = source.replace("choice.rstrip", "choice.no_such_method")
+    failing = source.replace("choice.rstrip", "choice.index")
     with pytest.raises(TemplateError, match="Row 0: 'choice' in the front matter can't be rendered"):
         classifier(failing).fit([{"q": "Which?", "a": "y", "b": "x"}])
 

@@ -31,14 +31,13 @@ ONE_FIELD = {
     "inline conditional": "{{ text if text.strip() else '(empty)' }} -> {{ label }}",
     "loop": "{% for w in text.split() %}{{ loop.index }}:{{ w | shorten }}|{% else %}-{% endfor %} {{ label }}",
     "nested loop": "{% for w in text.split() %}{% for c in w %}{{ c }}{% endfor %},{% endfor %}{{ label }}",
-    "recursive loop": "{% for w in [text] recursive %}{{ w }}{{ loop([]) }}{% endfor %}{{ label }}",
-    "macro": "{% macro q(x, n=1) %}<{{ n }}{{ x }}>{% endmacro %}{{ q(text) }}{{ q(text, n=2) }} {{ label }}",
-    "call block": "{% macro b() %}[{{ caller() }}]{% endmacro %}{% call b() %}{{ text }}{% endcall %} {{ label }}",
     "set": "{% set t = text | trim %}{{ t }}{% set u %}u{{ text }}{% endset %}{{ u }} {{ label }}",
     "with": "{% with t = text %}{{ t }} {{ t }}{% endwith %} {{ label }}",
     "filters": "{{ text | upper | replace('A', 'b') }}{{ text | tojson }}{{ text | e }} {{ label }}",
     "filter block": "{% filter upper %}x {{ text }}{% endfilter %} {{ label }}",
-    "block": "{{ text }}{% block end %} the end {% endblock %}{{ label }}",
+    "methods": "{{ text.strip('a').upper() }}{{ text.replace('a', 'bc') }}{{ ' '.join(text.split('a')) }} {{ label }}",
+    "lists": "{{ text | map('upper') | join('-') }}{{ [text, 'x'] | list }}{{ range(3) | join }} {{ label }}",
+    "comparisons": "{{ text == 'a' }}{{ text in ['a', 'b'] }}{{ text is defined and text != '' }} {{ label }}",
     "constants": "{{ 7 * 7 }}{{ none }}{{ 1.0 }}{{ [1, 'a'] }}{{ true }} {{ text }} {{ label }}",
     "raw and comment": "{% raw %}{{ label }}{% endraw %}{# {{ label }} #} {{ text }} {{ label }}",
     "whitespace control": "  {{- text -}}  \n {%- if true -%} x {%- endif %}\n{{ label -}} \n.\n\n",
@@ -195,7 +194,8 @@ def test_rows_of_other_types_are_refused():
         ("{{ text | shorten | upper }} {{ label }}", "'shorten' must be the last filter", "", "shorten"),
         ("{{ (text | shorten) ~ 'x' }} {{ label }}", "'shorten' must be the last filter", "", "shorten"),
         ("{% set t = text | shorten %}{{ t }} {{ label }}", "'shorten' must be the last filter", "", "shorten"),
-        ("{% for t in [text] recursive %}{{ t | shorten }}{% endfor %}{{ label }}", "'shorten' must be", "", "shorten"),
+        ("{% for t in [text] recursive %}{{ t }}{% endfor %}{{ label }}", "no recursive loops", "", "recursive"),
+        ("---\ntask: x\n---\na\n{{ text | nope }} {{ label }}", r"\(line 5\)", "{{ text | nope }} {{ label }}", "nope"),
         ("{% filter shorten %}{{ text }}{% endfilter %} {{ label }}", "'shorten' must be the last", "", "shorten"),
     ],
 )
@@ -234,9 +234,9 @@ def test_a_mistake_is_shown_with_its_line_and_a_caret(source, message, line, at)
         ("---\nfields: [text, title]\n---\n{{ text }} {{ label }}", r"declares the fields \['text', 'title'\]"),
         ("---\nfields: text\n---\n{{ text }} {{ label }}", "declares the fields text"),
         ("---\nfields: 3\n---\n{{ text }} {{ label }}", "declares the fields 3"),
-        ("---\nwords: {yes: a, no: b}\n---\n{{ text }} {{ label }}", "truth value.*quotes"),
+        ("---\nwords: {a: [[x]]}\n---\n{{ text }} {{ label }}", "'a' to a word or a list of words"),
         ("---\nwords: [a, b]\n---\n{{ text }} {{ label }}", "'words' must map each class.*Got list"),
-        ("---\ninstruction: 3\n---\n{{ text }} {{ label }}", "'instruction' must be text. Got 3"),
+        ("---\ninstruction: [3]\n---\n{{ text }} {{ label }}", r"'instruction' must be text. Got \['3'\]"),
         ("---\nseparator: [a]\n---\n{{ text }} {{ label }}", "'separator' must be text"),
         ("---\ninstruction: '{{ labels'\n---\n{{ text }} {{ label }}", "end of print statement"),
     ],
@@ -266,31 +266,11 @@ def test_errors_carry_the_name_of_the_template():
 
 
 @pytest.mark.parametrize(
-    "source",
-    [
-        "{{ text.__class__.__mro__ }} {{ label }}",
-        "{{ text | attr('__class__') }} {{ label }}",
-        "{{ '{0.__class__}'.format(text) }} {{ label }}",
-        "{{ text }}{% set _ = range(10 ** 9) %} {{ label }}",
-        "{{ items.append(1) }} {{ label }}",
-        "{% include 'x' %}{{ text }} {{ label }}",
-        "{% import 'x' as x %}{{ text }} {{ label }}",
-        "{% extends 'x' %}{{ text }} {{ label }}",
-    ],
-)
-def test_the_sandbox_holds(source):
-    with pytest.raises(TemplateError, match="can't be rendered"):
-        Template(source).prompt({"text": "x", "items": []})
-
-
-@pytest.mark.parametrize(
-    "field",
-    ["text + 1", "1 // 0", "'{0}{1}'.format(text)", "text.index('y')", "m()", "'a'.encode('nope')"],
+    "field", ["text + 1", "1 // 0", "text.index('y')", "text.get('y')", "range(text | length * 1001)", "text[::0]"]
 )
 def test_whatever_fails_while_rendering_is_a_template_error(field):
-    source = "{% macro m() %}{{ m() }}{% endmacro %}{{ text }} {{ " + field + " }} {{ label }}"
     with pytest.raises(TemplateError, match="can't be rendered"):
-        Template(source).prompt("x")
+        Template("{{ text }} {{ " + field + " }} {{ label }}").prompt("x")
 
 
 def test_an_unknown_filter_or_test_is_found_even_in_a_branch():
@@ -367,9 +347,9 @@ def test_a_demonstration_is_the_template_rendered(demonstrations, text):
         ("{{ text }} One of {{ labels | join(' ') }}: {{ label }}", "One of W V: W", "T"),
         ("{{ text }} {{ 7 * 7 }} {# no #}{{ label }}", "49 W", "T"),
         ("{{ text }} A{% if text %}b{% endif %}C {{ label }}.", "C W.", "T Ab"),
-        ("{{ text }} A{% block b %}b{% endblock %}C {{ label }}.", "C W.", "T Ab"),
+        ("{{ text }} A{% with x = 1 %}b{% endwith %}C {{ label }}.", "C W.", "T Ab"),
         ("{{ text }} {{ label }} A{% for x in text %}b{% endfor %}C", "W A", "T bC"),
-        ("{% macro m() %}m{% endmacro %}{{ text }} {{ m() }} A {{ label }}", "A W", "T m"),
+        ("{% set m = 'm' %}{{ text }} {{ m }} A {{ label }}", "A W", "T m"),
     ],
 )
 def test_the_frame_is_the_run_without_fields_around_the_hole(source, frame, fields):

@@ -125,4 +125,4 @@ def as_template(template: str | None) -> _template.Template | None:
         if not Path(template).is_file():
             raise InputError(f"There is no file {template!r}.")
         return Template.from_file(template)
-    return Template(template.replace("\\n", "\n")) if "{{" in template else gallery.get(template)
+    return gallery.template_of(template.replace("\\n", "\n"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fewshot.errors import FewshotError, TemplateError
 from fewshot.lint.look import Look, head, tail
 from fewshot.lint.report import LEVELS, LintReport
+from fewshot.lint.source import written
 from fewshot.lint.text import around, choices, columns, spellings
 from fewshot.lint.tokens import counted, encoded, marks
 from fewshot.lint.words import frames, scored
@@ -25,6 +26,7 @@ def checked(look: Look) -> LintReport:
     sample = blank or (prompts[0] if prompts else None)
     if sample is not None:
         around(look, sample)
+    written(look)
     spellings(look)
     choices(look)
     marks(look, prompts)

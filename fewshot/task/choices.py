@@ -227,11 +227,11 @@ def check_choices(metadata: Mapping[str, Any]) -> None:
             raise TemplateError("'choice' says how a choice is written, and no 'choices' say which fields have them.")
         return
     named = isinstance(names, str) or (isinstance(names, list) and len(names) > 1)
-    right = named and all(isinstance(name, str) and name.strip() for name in listed(names))
+    right = named and all(isinstance(name, str) and name.strip(" 0123456789") for name in listed(names))
     if not right or len(set(listed(names))) < len(listed(names)):
         raise TemplateError(
             f"'choices' must be a list of at least two fields, [choice1, choice2], or one field that holds a list of "
-            f"texts. Got {names!r}."
+            f"texts. Got {names}."
         )
     for key in ("words", "answers"):
         if metadata.get(key) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,9 +14,10 @@ from typing import NamedTuple
 from fewshot.errors import TemplateError
 from fewshot.task.template import Template
 
-__all__ = ["get", "names", "table"]
+__all__ = ["get", "names", "table", "template_of"]
 
 _PACKAGE = Path(__file__).resolve().parent.parent
+_NAME = re.compile(r"[\w.-]+(?:/[\w.-]+)*/?|(?:\.\./)+[\w./-]*")
 _SHOWN = 6  # classes of one template in a table
 
 
@@ -102,6 +104,17 @@ def get(name: str) -> Template:
             "a hole, {{ label }}."
         )
     return Template.from_file(_folder() / f"{name}.jinja", name=name)
+
+
+def template_of(text: str) -> Template:
+    """The template that a text is, or that it names.
+
+    Raises
+    ------
+    TemplateError
+        When it is neither.
+    """
+    return get(text) if _NAME.fullmatch(text) else Template(text)
 
 
 def table(task: str | None = None) -> Table:

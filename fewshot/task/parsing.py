@@ -8,65 +8,46 @@ That is what lets a prompt be cut at its hole, shortened field by field, and col
 
 from __future__ import annotations
 
-import copy
-import re
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
-import yaml
-from jinja2 import StrictUndefined, TemplateSyntaxError, meta, nodes, pass_context
 from jinja2 import Template as JinjaTemplate
-from jinja2 import TemplateError as JinjaError
-from jinja2.nativetypes import NativeEnvironment
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import TemplateSyntaxError, meta, nodes, pass_context
 
 from fewshot.errors import TemplateError
+from fewshot.task.allowed import SHORTEN, checked, parsed
+from fewshot.task.filters import AS_TEXT, equip
+from fewshot.task.hints import translation
+from fewshot.task.sandbox import METER, Environment, Meter, text_of
+from fewshot.task.source import Source, cut
 
 __all__ = [
     "CHOICE",
     "HOLE",
     "LABELS",
-    "RENDERING",
     "Compiled",
     "Piece",
     "compile_source",
     "joined",
     "plain",
-    "split_front_matter",
 ]
 
 HOLE = "label"  # the variable that marks the hole
 LABELS = "labels"  # the label words of all classes, or the row's own choices, for prompts that list them
 CHOICE = "choice"  # a choice of the row, where the front matter says how one is written in the hole
-#: What goes wrong when a template meets a row.
-RENDERING = (JinjaError, TypeError, ValueError, ArithmeticError, AttributeError, LookupError, RecursionError)
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
-_KEYS = frozenset(
-    {
-        "task",
-        "description",
-        "fields",
-        "words",
-        "instruction",
-        "system",
-        "separator",
-        "source",
-        "domain_premise",
-        "answers",
-        "choices",
-        "choice",
-        "licence",
-    }
-)
+_TAG = "tagged with its place"  # a filter, under a name that no template could write
+
+
+Kind = Literal["text", "field", "hole"]
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where in the source a piece comes from, and what may be done with it."""
 
-    kind: Literal["text", "field", "hole"]
+    kind: Kind
     in_frame: bool = False
     weight: float = 0.0  # 0: never cut
     side: Literal["left", "right"] = "right"  # the side that is cut away
@@ -85,24 +66,12 @@ class Piece(NamedTuple):
 
 
 _LITERAL = Place("text")
-_BLOCKS = (nodes.If, nodes.For, nodes.CallBlock, nodes.FilterBlock, nodes.With, nodes.Include, nodes.Block)  # may write
+_BLOCKS = (nodes.If, nodes.For, nodes.FilterBlock, nodes.With)  # may write
 
 
-class _Environment(ImmutableSandboxedEnvironment, NativeEnvironment):
-    """Sandboxed and strict, and with native output, so that pieces come out as they are."""
-
-    @staticmethod
-    def concat(parts: Iterable[Any]) -> str:
-        return "".join(str(part) for part in parts)
-
-
-@pass_context  # a filter that sees the context is never folded into a constant at compile time
+@pass_context
 def _tag(context: Any, value: Any, place: int) -> Piece:
-    return Piece(str(value), context.environment.places[place])
-
-
-def _misplaced_shorten(value: Any, *args: Any, **kwargs: Any) -> Any:
-    raise TemplateError("'shorten' must be the last filter of a field in the template's own text: {{ text | shorten }}")
+    return Piece(text_of(context, value), context.environment.places[place])
 
 
 @dataclass(frozen=True)
@@ -112,34 +81,22 @@ class Compiled:
     body: JinjaTemplate
     frame: JinjaTemplate
     fields: tuple[str, ...]
+    aliases: Mapping[str, str] = field(default_factory=dict)  # of names that Python would not tell apart
 
     def pieces(self, variables: Mapping[str, Any]) -> tuple[Piece, ...]:
         """Render to pieces; the hole is a piece with empty text."""
-        return _render(self.body, variables)
+        return _render(self.body, {self.aliases.get(name, name): value for name, value in variables.items()})
 
     def frame_pieces(self, variables: Mapping[str, Any]) -> tuple[Piece, ...]:
         """Render the frame alone, which needs no row."""
         return _render(self.frame, variables)
 
-
-def split_front_matter(source: str) -> tuple[dict[str, Any], str]:
-    """Split a source into its YAML front matter and its body."""
-    match = _FRONT_MATTER.match(source)
-    if match is None:
-        return {}, source
-    try:
-        loaded = yaml.safe_load(match.group(1)) or {}
-    except yaml.YAMLError as error:
-        raise TemplateError(f"The front matter is not valid YAML: {error}") from error
-    if not isinstance(loaded, dict):
-        raise TemplateError(f"The front matter must be a mapping of keys to values. Got {type(loaded).__name__}.")
-    unknown = sorted(map(str, set(loaded) - _KEYS))
-    if unknown:
-        raise TemplateError(f"Unknown front matter key {unknown[0]!r}. Known keys: {', '.join(sorted(_KEYS))}.")
-    return loaded, source[match.end() :]
+    def named(self, alias: str) -> str:
+        """What the source calls a name."""
+        return next((name for name, known in self.aliases.items() if known == alias), alias)
 
 
-def compile_source(body: str, choices: Collection[str] = ()) -> Compiled:
+def compile_source(source: Source, choices: Collection[str] = ()) -> Compiled:
     """Parse, check and compile the body of a template.
 
     Where no field asks to be shortened, all may be but ``choices``, which hold what may fill the hole.
@@ -147,105 +104,149 @@ def compile_source(body: str, choices: Collection[str] = ()) -> Compiled:
     Raises
     ------
     TemplateError
-        On a syntax error, on no hole or more than one, and on a `shorten` that could have no effect.
+        On a syntax error, on what no template may do, on no hole or more than one, and on a `shorten` that could have
+        no effect.
     """
-    env = _environment()
-    try:
-        tree = env.parse(body)
-    except TemplateSyntaxError as error:
-        raise TemplateError(_pointed(str(error.message), body, error.lineno, _failing_tag(env, body, error))) from None
-    hole = _the_hole(tree, body)
+    env = equip(Environment(), **{_TAG: _tag})
+    tree = parsed(env, source)
+    hole = _the_hole(tree, source)
+    tree = checked(tree, source)
     frame = _frame(tree, hole)
     places: list[Place] = []
     lists = {*choices, *_listed(tree, {LABELS, *choices})}
-    for output in _own_outputs(tree):
-        output.nodes = [_tagged(child, child is hole, id(child) in frame, lists, places) for child in output.nodes]
+    own = list(_own_outputs(tree))
+    for output in own:
+        for i, child in enumerate(output.nodes):
+            kind: Kind = "hole" if child is hole else "text" if _is_fixed(child) else "field"
+            used = _names(child)
+            name = ", ".join(sorted(used)) if kind == "field" else ""
+            place = Place(kind, id(child) in frame, lists=used <= lists, name=name)
+            output.nodes[i] = _tagged(child, place, source, places)
     if not any(place.weight for place in places):  # no field asks to be shortened: then all may be
         places = [
             replace(place, weight=1.0) if place.kind == "field" and not place.lists else place for place in places
         ]
     for stray in tree.find_all(nodes.Filter):
-        if stray.name == "shorten":
-            raise TemplateError(_pointed("'shorten' must be the last filter of a field", body, stray.lineno, "shorten"))
-    for node in tree.find_all((nodes.Filter, nodes.Test)):  # also those in a branch that no row may ever take
-        known = env.filters if isinstance(node, nodes.Filter) else env.tests
-        if node.name not in known:
-            kind = "filter" if isinstance(node, nodes.Filter) else "test"
-            raise TemplateError(_pointed(f"No {kind} named {node.name!r}", body, node.lineno, node.name))
-    env.places = tuple(places)  # type: ignore[attr-defined]
-    run = [child for output in _own_outputs(tree) for child in output.nodes if _in_frame(child, places)]
-    frame_tree = nodes.Template([nodes.Output(copy.deepcopy(run))])
-    frame_tree.set_environment(env)
-    try:
-        names = meta.find_undeclared_variables(tree) - {HOLE, LABELS} - set(env.globals)
-        return Compiled(_compile(env, tree), _compile(env, frame_tree), tuple(sorted(names, key=body.find)))
-    except TemplateSyntaxError as error:  # an unknown filter or test
-        missing = re.search(r"'([^']+)'", str(error.message))
-        caret_at = missing.group(1) if missing else None
-        raise TemplateError(_pointed(str(error.message), body, error.lineno, caret_at)) from None
+        if stray.name == SHORTEN:
+            raise _misplaced(source, stray)
+    _as_texts(tree, {id(output) for output in own})
+    env.places = tuple(places)
+    frame_nodes = [child for output in own for child in output.nodes if _in_frame(child, places)]
+    names = _fields(env, tree, source)
+    aliases = _aliased(tree)
+    return Compiled(
+        _compile(env, tree, source),
+        _compile(env, nodes.Template([nodes.Output(frame_nodes)]), source),
+        names,
+        aliases,
+    )
 
 
-def plain(source: str) -> JinjaTemplate:
-    """Compile a source without a hole (an instruction), under the same sandbox."""
-    env = _environment()
-    try:
-        return env.from_string(source)
-    except TemplateSyntaxError as error:
-        raise TemplateError(_pointed(str(error.message), source, error.lineno, None)) from None
+def plain(source: Source) -> JinjaTemplate:
+    """Compile a source without a hole (an instruction), under the same rules."""
+    env = equip(Environment())
+    tree = checked(parsed(env, source), source)
+    for stray in tree.find_all(nodes.Filter):
+        if stray.name == SHORTEN:
+            raise _misplaced(source, stray)
+    _as_texts(tree, set())
+    return _compile(env, tree, source)
 
 
 def joined(template: JinjaTemplate, variables: Mapping[str, Any], what: str) -> str:
     """Render a template to one string; an error says what it was."""
     try:
         return "".join(piece.text for piece in _render(template, variables))
-    except RENDERING as error:
-        raise TemplateError(f"{what} can't be rendered: {error}") from error
+    except Exception as error:
+        raise TemplateError(f"{what} can't be rendered: {error!s:.400}") from error
 
 
-def _environment() -> _Environment:
-    env = _Environment(undefined=StrictUndefined, keep_trailing_newline=True)
-    env.filters["tag_place"] = _tag
-    env.filters["shorten"] = _misplaced_shorten
-    env.globals.pop("lipsum", None)
-    return env
+def _misplaced(source: Source, node: nodes.Filter) -> TemplateError:
+    return source.error("'shorten' must be the last filter of a field in the template's own text", node.lineno, SHORTEN)
 
 
-def _compile(env: _Environment, tree: nodes.Template) -> JinjaTemplate:
-    code = env.compile(tree)
-    return env.template_class.from_code(env, code, env.make_globals(None))
+def _fields(env: Environment, tree: nodes.Template, source: Source) -> tuple[str, ...]:
+    """The names that come from a row, in the order of the source."""
+    try:
+        found = meta.find_undeclared_variables(tree) - {HOLE, LABELS}
+    except TemplateSyntaxError as error:
+        raise source.error(str(error.message), error.lineno) from None
+    if any(node.name == "self" for node in tree.find_all(nodes.Name)):  # Jinja2 declares it wherever it is used
+        found.add("self")
+    order: dict[str, int] = {}
+    for _, kind, text in env.lexer.tokeniter(source.text, None):
+        if kind == "name":
+            order.setdefault(text, len(order))
+    return tuple(sorted(found, key=lambda name: order.get(name, -1)))
+
+
+def _aliased(tree: nodes.Template) -> dict[str, str]:
+    """Rename what Python, into which a template is compiled, would not tell apart from another name.
+
+    Python takes ``ﬁ`` for ``fi``, and ``self`` is Jinja2's own.
+    """
+    names = {node.name for node in tree.find_all(nodes.Name)}
+    aliases: dict[str, str] = {}
+    for name in sorted(names):
+        if name == "self" or not name.isascii():
+            aliases[name] = next(new for i in range(len(names) + 1) if (new := f"name_{len(aliases)}_{i}") not in names)
+    for node in tree.find_all(nodes.Name):
+        node.name = aliases.get(node.name, node.name)
+    return aliases
+
+
+def _as_texts(tree: nodes.Template, tagged: set[int]) -> None:
+    """Let every other output, as those within a captured block, be charged as well."""
+    for output in tree.find_all(nodes.Output):
+        if id(output) not in tagged:
+            output.nodes = [
+                child
+                if isinstance(child, nodes.TemplateData)
+                else nodes.Filter(child, AS_TEXT, [], [], None, None, lineno=child.lineno)
+                for child in output.nodes
+            ]
+
+
+def _compile(env: Environment, tree: nodes.Template, source: Source) -> JinjaTemplate:
+    tree.set_environment(env)
+    try:
+        return env.template_class.from_code(env, env.compile(tree), env.make_globals(None))
+    except TemplateSyntaxError as error:
+        raise source.error(str(error.message), error.lineno) from None
+    except Exception as error:  # Python's own limits
+        raise TemplateError(f"The template can't be compiled: {type(error).__name__}: {error!s:.200}") from error
 
 
 def _render(template: JinjaTemplate, variables: Mapping[str, Any]) -> tuple[Piece, ...]:
-    context = template.new_context({**variables, HOLE: ""})
+    context = template.new_context({**variables, HOLE: "", METER: Meter()})
     raw = template.root_render_func(context)
     return tuple(part if isinstance(part, Piece) else Piece(str(part), _LITERAL) for part in raw)
 
 
 def _own_outputs(node: nodes.Node) -> Iterator[nodes.Output]:
-    """The outputs that reach the prompt directly, not through a macro or a captured block."""
+    """The outputs that reach the prompt directly, not through a captured block."""
     for child in node.iter_child_nodes():
         if isinstance(child, nodes.Output):
             yield child
-        elif isinstance(child, nodes.If) or (isinstance(child, nodes.For) and not child.recursive):
+        elif isinstance(child, nodes.If | nodes.For):
             yield from _own_outputs(child)
 
 
-def _the_hole(tree: nodes.Template, body: str) -> nodes.Expr:
+def _the_hole(tree: nodes.Template, source: Source) -> nodes.Expr:
     names = [node for node in tree.find_all(nodes.Name) if node.name == HOLE]
     cure = "A template has exactly one hole, written {{ label }}"
     if not names:
-        raise TemplateError(f"{cure}. Got none in: {body!r}.")
+        raise TemplateError(f"{translation(source.text)}{cure}. Got none in: {cut(source.text)}.")
     if len(names) > 1:
-        raise TemplateError(
-            _pointed(f"{cure}. Got {len(names)}; the second one", body, names[1].lineno, HOLE, last=True)
-        )
+        message = f"{cure}. Got {len(names)}; the second one"
+        raise source.error(message, names[1].lineno, HOLE, last=names[0].lineno == names[1].lineno)
     for output in tree.body:
         if isinstance(output, nodes.Output):
             for child in output.nodes:
                 if child is names[0]:
                     return child
-    message = f"{cure}, by itself: without a filter, and outside any block"
-    raise TemplateError(_pointed(message, body, names[0].lineno, HOLE))
+    message = f"{translation(source.text)}{cure}, by itself: without a filter, and outside any block"
+    raise source.error(message, names[0].lineno, HOLE)
 
 
 def _frame(tree: nodes.Template, hole: nodes.Expr) -> set[int]:
@@ -279,22 +280,15 @@ def _is_fixed(node: nodes.Node | None) -> bool:
     return node is not None and (isinstance(node, nodes.TemplateData) or _names(node) <= {LABELS})
 
 
-def _tagged(node: nodes.Expr, is_hole: bool, in_frame: bool, lists: set[str], places: list[Place]) -> nodes.Expr:
+def _tagged(node: nodes.Expr, place: Place, source: Source, places: list[Place]) -> nodes.Expr:
     """Wrap one output in the tagging filter, taking an outermost `shorten` off on the way."""
-    kind: Literal["text", "field", "hole"] = "hole" if is_hole else "text" if _is_fixed(node) else "field"
-    name = ", ".join(sorted(_names(node)))
-    place = Place(kind, in_frame, lists=_names(node) <= lists, name=name if kind == "field" else "")
-    if isinstance(node, nodes.Filter) and node.name == "shorten" and node.node is not None:
-        place = _shortenable(node, place)
+    if isinstance(node, nodes.Filter) and node.name == SHORTEN and node.node is not None:
+        place = _shortenable(node, place, source)
         node = node.node
     if isinstance(node, nodes.TemplateData):
         node = nodes.Const(node.data, lineno=node.lineno)
     places.append(place)
-    index = nodes.Const(len(places) - 1)
-    wrapped = nodes.Filter(node, "tag_place", [index], [], None, None, lineno=node.lineno)
-    if node.environment is not None:
-        wrapped.set_environment(node.environment)
-    return wrapped
+    return nodes.Filter(node, _TAG, [nodes.Const(len(places) - 1)], [], None, None, lineno=node.lineno)
 
 
 def _in_frame(node: nodes.Expr, places: list[Place]) -> bool:
@@ -304,22 +298,24 @@ def _in_frame(node: nodes.Expr, places: list[Place]) -> bool:
     return place.in_frame
 
 
-def _shortenable(node: nodes.Filter, place: Place) -> Place:
-    try:
-        values = dict(zip(("weight", "side", "a third argument"), (arg.as_const() for arg in node.args), strict=False))
-        values |= {str(pair.key): pair.value.as_const() for pair in node.kwargs}
-    except nodes.Impossible:
-        values = {"an argument that is not constant": None}
-    if node.dyn_args is not None or node.dyn_kwargs is not None:
-        values["an argument that is not constant"] = None
-    weight, side = values.pop("weight", 1.0), values.pop("side", "right")
-    if values or not _is_weight(weight) or side not in ("left", "right"):
-        raise TemplateError(
-            f"shorten takes weight (a number above 0 and finite) and side ('left' or 'right'), both constants. "
-            f"Got weight={weight!r}, side={side!r}{', ' + ', '.join(values) if values else ''} on line {node.lineno}."
+def _shortenable(node: nodes.Filter, place: Place, source: Source) -> Place:
+    """The place of a field that may be cut, with the constants that `shorten` takes."""
+    given: dict[str, Any] = {}
+    named = [*zip(("weight", "side"), node.args, strict=False), *((str(one.key), one.value) for one in node.kwargs)]
+    odd = "a third argument" if len(node.args) > 2 else ""
+    for name, value in named:
+        if name in given or name not in ("weight", "side"):
+            odd = f"{name} twice" if name in given else f"no argument {name!r:.80}"
+        given[name] = _constant(value)
+    weight, side = given.get("weight", 1.0), given.get("side", "right")
+    if odd or not _is_weight(weight) or side not in ("left", "right"):
+        message = (
+            f"shorten takes weight (a number above 0 and finite) and side ('left' or 'right'), "
+            f"both constants. Got weight={weight!r}, side={side!r}{odd and ', '}{odd}"
         )
+        raise source.error(message, node.lineno, SHORTEN)
     if place.kind != "field":
-        raise TemplateError(f"shorten on line {node.lineno} must follow a field of the row.")
+        raise source.error("shorten must follow a field of the row", node.lineno, SHORTEN)
     return replace(place, weight=float(weight), side=side)
 
 
@@ -328,25 +324,10 @@ def _is_weight(value: Any) -> bool:
     return number and 0 < value <= sys.float_info.max
 
 
-def _failing_tag(env: _Environment, body: str, error: TemplateSyntaxError) -> str | None:
-    """The first tag on the error's line that does not parse by itself."""
-    line = _line(body, error.lineno)
-    for tag in re.findall(r"\{\{.*?\}\}|\{%.*?%\}|\{\{.*|\{%.*", line):
-        try:
-            env.parse(tag)
-        except TemplateSyntaxError:
-            return str(tag)
-    return None
-
-
-def _line(body: str, number: int) -> str:
-    lines = re.split(r"\r\n|\r|\n", body)  # the breaks that Jinja2 counts
-    return lines[min(number, len(lines)) - 1]
-
-
-def _pointed(message: str, body: str, number: int, target: str | None, *, last: bool = False) -> str:
-    """The message with the line it speaks of and a caret under the offender."""
-    line = _line(body, number)
-    find = line.rfind if last else line.find
-    column = max(find(target), 0) if target else len(line) - len(line.lstrip())
-    return f"{message.rstrip('.')} (line {number}):\n    {line}\n    {' ' * column}^"
+def _constant(node: nodes.Expr) -> Any:
+    """The value of a constant, which may have a sign; the node itself where it is something else."""
+    if isinstance(node, nodes.Neg | nodes.Pos) and isinstance(node.node, nodes.Const):
+        value = node.node.value
+        if isinstance(value, int | float):
+            return -value if isinstance(node, nodes.Neg) else value
+    return node.value if isinstance(node, nodes.Const) else node

@@ -13,17 +13,11 @@ from jinja2 import UndefinedError
 from fewshot.errors import InputError, TemplateError
 from fewshot.models.base import Kind, Query, Turn
 from fewshot.task.choices import check_choices, is_absent, listed, texts_of
-from fewshot.task.parsing import (
-    CHOICE,
-    LABELS,
-    RENDERING,
-    Compiled,
-    compile_source,
-    joined,
-    plain,
-    split_front_matter,
-)
+from fewshot.task.front_matter import split_front_matter
+from fewshot.task.hints import translation
+from fewshot.task.parsing import CHOICE, LABELS, Compiled, compile_source, joined, plain
 from fewshot.task.prompt import Prompt
+from fewshot.task.source import LINE_BREAK, Source, cut
 
 if TYPE_CHECKING:
     from fewshot.lint import LintReport
@@ -31,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Row", "Template"]
 
 Row = str | Mapping[str, Any]
+_MOST_CHARACTERS = 1_000_000  # of a file, before anything is looked at
 _SMALL = {  # what else is Jinja2, without a hole, and what messages call it
     "instruction": "The instruction",
     "domain_premise": "The domain_premise, which may use fields only where rows bring their own choices,",
@@ -108,7 +103,9 @@ class Template:
         name: str | None = None,
     ) -> None:
         if not isinstance(source, str):
-            raise TemplateError(f"A template's source must be a string. Got {type(source).__name__}: {source!r}.")
+            raise TemplateError(f"A template's source must be a string. Got {type(source).__name__}: {cut(source)}.")
+        if name is not None and not isinstance(name, str):
+            raise TemplateError(f"A template's name must be a string. Got {type(name).__name__}: {cut(name)}.")
         self.source = source
         self.name = name
         self._renamed: dict[str, str] = {}
@@ -126,20 +123,25 @@ class Template:
         check_choices(self.metadata)
         names = self._names
         if not names:
-            raise TemplateError(f"A template must use at least one field, such as {{{{ text }}}}. Got {self._body!r}.")
+            raise TemplateError(
+                f"{translation(self._body)}A template must use at least one field, such as {{{{ text }}}}. "
+                f"Got {cut(self._body)}."
+            )
         declared = self.metadata.get("fields")
         if declared is not None and (not isinstance(declared, list) or set(map(str, declared)) != set(names)):
             raise TemplateError(f"The front matter declares the fields {declared}, the template uses {list(names)}.")
         words = self.metadata.get("words")
         if words is not None and not isinstance(words, Mapping):
             raise TemplateError(f"'words' must map each class to its label words. Got {type(words).__name__}.")
-        if any(isinstance(key, bool) for key in words or ()):
-            raise TemplateError(
-                "YAML reads a bare yes, no, on or off as a truth value: put these class names in quotes."
-            )
+        for name, own in (words or {}).items():
+            several = isinstance(own, Sequence) and not isinstance(own, str)
+            if any(
+                isinstance(one, Sequence | Mapping) and not isinstance(one, str) for one in (own if several else ())
+            ):
+                raise TemplateError(f"'words' must map {cut(name)} to a word or a list of words. Got {cut(own)}.")
         answers = self.metadata.get("answers")
         if answers is not None and (not isinstance(answers, Mapping) or set(answers) != {"no", "yes"}):
-            raise TemplateError(f'\'answers\' must be words for no and yes, {{no: "No", yes: "Yes"}}. Got {answers!r}.')
+            raise TemplateError(f"'answers' must be words for no and yes, {{no: No, yes: Yes}}. Got {answers!r}.")
         for key in ("instruction", "system", "separator", "domain_premise"):
             if not isinstance(self.metadata.get(key, ""), str):
                 raise TemplateError(f"{key!r} must be text. Got {self.metadata[key]!r}.")
@@ -150,9 +152,14 @@ class Template:
         """Read a template from a UTF-8 file; the line break that ends the file is not part of it."""
         path = Path(path)
         try:
-            source = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
-        except (OSError, UnicodeDecodeError) as error:
+            with path.open(encoding="utf-8-sig") as file:  # some editors begin it with a byte order mark
+                source = file.read(_MOST_CHARACTERS + 1)
+        except UnicodeDecodeError as error:
+            raise TemplateError(f"The template file {str(path)!r} can't be read: {error}. Save it as UTF-8.") from error
+        except (OSError, ValueError) as error:
             raise TemplateError(f"The template file {str(path)!r} can't be read: {error}") from error
+        if len(source) > _MOST_CHARACTERS:
+            raise TemplateError(f"The template file {str(path)!r} has more than {_MOST_CHARACTERS:,} characters.")
         return cls(source.removesuffix("\n"), name=name or path.name)
 
     @property
@@ -224,6 +231,8 @@ class Template:
         TemplateError
             When the template has no such field, or two fields would get one name.
         """
+        if not all(isinstance(new, str) for new in names.values()):
+            raise TemplateError(f"Fields are renamed to the names of columns, which are text. Got {cut(names)}.")
         unknown = sorted(set(names) - set(self.fields))
         if unknown:
             raise TemplateError(f"{self} has no field {unknown[0]!r}. Its fields are {list(self.fields)}.")
@@ -243,13 +252,14 @@ class Template:
             try:
                 return Prompt(self._compiled.pieces(variables))
             except UndefinedError as error:
-                message = re.sub(r"^'(\w+)'", lambda m: repr(self._renamed.get(m[1], m[1])), str(error.message))
+                message = re.sub(r"^'(\w+)'", lambda m: repr(self._shown(m[1])), str(error.message))
                 if message.startswith(tuple(map(repr, self.choice_fields))):
                     message += " (this row has fewer choices: guard it with 'is defined', or loop over labels)"
                 has = "a text" if isinstance(row, str) else f"the fields {list(row)}"
                 raise TemplateError(f"{message}; the row has {has}, the template uses {list(self.fields)}") from None
-            except RENDERING as error:
-                raise TemplateError(f"The row can't be rendered: {type(error).__name__}: {error}") from error
+            except Exception as error:  # of the row's own objects as well
+                kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
+                raise TemplateError(f"The row can't be rendered in {self}: {kind}{error!s:.400}") from error
 
     def render(self, row: Row, label: str, labels: Sequence[str] = ()) -> str:
         """Render a row with the hole filled."""
@@ -295,8 +305,8 @@ class Template:
         with _named(self.name):
             try:
                 pieces = self._compiled.frame_pieces({LABELS: list(labels)})
-            except RENDERING as error:
-                raise TemplateError(f"The text around the hole can't be rendered: {error}") from error
+            except Exception as error:
+                raise TemplateError(f"The text around the hole can't be rendered: {error!s:.400}") from error
         return Prompt(pieces).fill(word).strip()
 
     def lint(self, model: Any = None, X: Any = None, verbalizer: Any = None) -> LintReport:
@@ -323,13 +333,26 @@ class Template:
                 raise InputError(f"the field {name!r} is {value!r}: fill it, or drop the row")
         return {name: given[now] for name, now in zip(names, self.fields, strict=True) if now in given}
 
+    def _shown(self, name: str) -> str:
+        """What a row calls a name of the compiled source."""
+        own = self._compiled.named(name)
+        return self._renamed.get(own, own)
+
     @cached_property
     def _compiled(self) -> Compiled:
-        return compile_source(self._body, listed(self.metadata.get("choices")))
+        before = self.source[: len(self.source) - len(self._body)]
+        source = Source(self._body, 1 + len(re.findall(LINE_BREAK, before)))
+        return compile_source(source, listed(self.metadata.get("choices")))
 
     @cached_property
     def _small(self) -> dict[str, Any]:
-        return {key: plain(self.metadata[key]) for key in _SMALL if self.metadata.get(key) is not None}
+        return {key: self._plain(key) for key in _SMALL if self.metadata.get(key) is not None}
+
+    def _plain(self, key: str) -> Any:
+        try:
+            return plain(Source(self.metadata[key]))
+        except TemplateError as error:
+            raise TemplateError(f"{_SMALL[key]} can't be rendered. {error}") from error.__cause__
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in dict(self.__dict__).items() if key not in ("_compiled", "_small")}
@@ -351,7 +374,7 @@ class Template:
         return (self.source, repr(self.metadata), tuple(sorted(self._renamed.items())))
 
     def __repr__(self) -> str:
-        return f"Template({self.name or self._body!r})"
+        return f"Template({cut(self.name or self._body)})"
 
 
 class _named:
@@ -365,4 +388,4 @@ class _named:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self.name and isinstance(error, TemplateError) and not str(error).startswith("In the template"):
-            raise TemplateError(f"In the template {self.name!r}: {error}") from error.__cause__
+            raise TemplateError(f"In the template {cut(self.name)}: {error}") from error.__cause__
