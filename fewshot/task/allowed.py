@@ -43,7 +43,7 @@ _WORDS: dict[type[nodes.Node], tuple[str, str]] = {  # what is refused: how it i
     nodes.FromImport: ("imports", "from"),
     nodes.Extends: ("parents", "extends"),
     nodes.Block: ("blocks", "block"),
-    nodes.ScopedEvalContextModifier: ("autoescape", "autoescape"),
+    nodes.Scope: ("autoescape", "autoescape"),
     nodes.Pow: ("powers", "**"),
     nodes.NSRef: ("namespaces", "."),
 }
@@ -196,7 +196,8 @@ class _Check:
 
     def error(self, message: str, node: nodes.Node, written: str = "") -> TemplateError:
         """The error of a node, with its line."""
-        return self.source.error(message, node.lineno, written)
+        numbered = (one.lineno for one in (node, *node.find_all(nodes.Node)) if one.lineno)
+        return self.source.error(message, next(numbered, 1), written)
 
     def _filter(self, node: nodes.Filter) -> None:
         if node.dyn_args is not None or node.dyn_kwargs is not None:

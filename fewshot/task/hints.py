@@ -91,8 +91,13 @@ def hyphenated(node: nodes.Sub, line: str) -> str | None:
     """The name with hyphens that was read as fields minus each other; None where blanks stand around the minus."""
     parts: list[str] = []
     at: nodes.Node = node
-    while isinstance(at, nodes.Sub) and isinstance(at.right, nodes.Name):
-        parts.insert(0, at.right.name)
+    while isinstance(at, nodes.Sub):
+        right: nodes.Node | None = at.right
+        while isinstance(right, nodes.Filter):  # it binds closer than the minus
+            right = right.node
+        if not isinstance(right, nodes.Name):
+            return None
+        parts.insert(0, right.name)
         at = at.left
     if not isinstance(at, nodes.Name):
         return None

@@ -25,11 +25,8 @@ class Source:
         lines = re.split(LINE_BREAK, self.text)
         return lines[min(max(number, 1), len(lines)) - 1]
 
-    def error(
-        self, message: str, number: int | None, target: str | None = None, *, last: bool = False
-    ) -> TemplateError:
+    def error(self, message: str, number: int, target: str | None = None, *, last: bool = False) -> TemplateError:
         """The message with the line it speaks of and a caret under the offender."""
-        number = number or 1  # a node of Jinja2 without one
         line = self.line(number)
         found = [match.start() for match in re.finditer(_whole(target), line)] if target else []
         column = found[-1 if last else 0] if found else len(line) - len(line.lstrip())
