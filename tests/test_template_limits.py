@@ -135,7 +135,7 @@ def test_a_long_line_is_shown_around_the_caret():
 
 @pytest.mark.parametrize(
     "arguments",
-    ["1e999", "1e7", "true", "weight=0", "side=1", "wieght=2", "2, weight=2", "weight=text", "1, '', 2"],
+    ["1e999", "0", "true", "weight=0", "side=1", "wieght=2", "2, weight=2", "weight=text", "1, '', 2"],
 )
 def test_arguments_of_shorten_are_checked(arguments):
     refused("{{ text | shorten(" + arguments + ") }} {{ label }}", "shorten takes weight|too large")

@@ -223,7 +223,7 @@ class Template:
         """What stands between the instruction, each demonstration, and the prompt."""
         return str(self.metadata.get("separator", "\n\n"))
 
-    def rename(self, **names: str) -> Template:
+    def rename(self, /, **names: str) -> Template:
         """Return the same template with fields under other names, ``rename(text_a="premise")``.
 
         Raises
