@@ -66,10 +66,18 @@ class Template:
     Raises
     ------
     TemplateError
-        On a syntax error, no hole or several, unknown front matter, or a template without a field.
+        On a syntax error, no hole or several, unknown front matter, a template without a field, or one that does what
+        no template may do.
 
     Notes
     -----
+    A template may use fields, items of mappings and lists, parts of a date, ``if``, ``for`` over a field or a
+    ``range`` of at most 1,000, ``set``, ``with``, comparisons, arithmetic of numbers, ``~``, Jinja2's tests and most
+    of its filters (not those that draw at random, pad or wrap), and methods of texts and mappings that make nothing
+    longer. Macros, blocks, includes, recursive loops, powers and repeated texts are refused when it is made. One
+    rendering makes at most 20,000,000 characters, in loops of at most 1,000,000 steps. Whatever stands in the front
+    matter is text, as it is written: ``Yes``, ``1.0`` and ``null`` as well.
+
     ``{{ text | shorten }}`` marks a field that may be cut when a prompt exceeds the model's window; when no field is
     marked, all may be. The longest gives first, until it is as long as the next. ``weight=`` is what a token of the
     field weighs against other fields': with ``weight=2`` it counts as twice as long, and is cut until it is half as
