@@ -190,7 +190,8 @@ class _Check:
             for inside in (*node.body, *([] if node.test is None else [node.test])):
                 self.check(inside, True)
             return
-        for child in node.iter_child_nodes():
+        own = {"args", "kwargs"} if isinstance(node, nodes.Filter) and node.name == SHORTEN else ()  # looked at later
+        for child in node.iter_child_nodes(exclude=own):
             if not _is_range_or_loop(node, child):
                 self.check(child, looping)
 
