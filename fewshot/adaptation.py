@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from fewshot.blocks import hold_out
-from fewshot.checkpoints import RunFolder
+from fewshot.checkpoints import RunFolder, check_run_folder
 from fewshot.errors import InputError, UnsupportedError
 from fewshot.models.base import IntArray, kind_of
 from fewshot.models.loading import load
@@ -94,8 +94,8 @@ def adapt(
     texts : sequence of str
         Unlabelled texts, at least two.
     folder : str or Path, optional
-        Where the adapted model is saved as an ordinary model folder. While it trains, a checkpoint is kept there, and
-        the same call goes on from it after a kill. None keeps nothing on disk.
+        Where the adapted model is saved as an ordinary model folder: a new or empty one. While it trains, a checkpoint
+        is kept there, and the same call goes on from it after a kill. None keeps nothing on disk.
     epochs : float
         Passes over the texts; a fraction stops before the end.
     learning_rate : float
@@ -139,19 +139,22 @@ def adapt(
     """
     settings = {name: value for name, value in locals().items() if name not in ("model", "texts", "folder")}
     _check_numbers(settings)
+    check_run_folder(folder)
     lm = _language_model(model)
     texts = as_texts(texts)
     if len(texts) < 2:
         raise InputError(f"adapt() needs at least two texts, one of them to measure the loss. Got {len(texts)}.")
     said = hashlib.blake2b("\0".join(texts).encode("utf-8", "replace"), digest_size=16).hexdigest()
     place = RunFolder(folder, settings | {"model": lm.fingerprint, "texts": said})
-    run = _Run(lm, texts, settings)
-    run.model.requires_grad_(True)
-    dtype = own_dtype(lm.model)
-    with as_for_training(run.model, dtype):
-        history = run.train(place)
-    run.model.to(dtype)
-    place.finish(run.model, lm.tokenizer)
+    with place.held():
+        kept = place.restore()
+        run = _Run(lm, texts, settings)
+        run.model.requires_grad_(True)
+        dtype = own_dtype(lm.model)
+        with as_for_training(run.model, dtype):
+            history = run.train(place, kept)
+        run.model.to(dtype)
+        place.finish(run.model, lm.tokenizer)
     recipe = None
     if place.folder is not None:
         recipe = Recipe(str(place.folder), device=str(lm.device), kwargs=lm.recipe.own if lm.recipe else {})
@@ -234,11 +237,11 @@ class _Run:
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=settings["learning_rate"], betas=(0.9, 0.98), fused=True)
 
-    def train(self, place: RunFolder) -> list[Measurement]:
-        """Take every step that is left, and return what was measured."""
-        start, history = 0, [Measurement(0, 0, math.nan, self.held_out_loss())]
-        state = place.restore()
-        if state is not None:
+    def train(self, place: RunFolder, state: dict[str, Any] | None) -> list[Measurement]:
+        """Take every step that is left after a state that was kept, and return what was measured."""
+        if state is None:
+            start, history = 0, [Measurement(0, 0, math.nan, self.held_out_loss())]
+        else:
             start, history = state["step"], [Measurement(**m) for m in state["history"]]
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])

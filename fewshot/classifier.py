@@ -318,6 +318,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         model: Any = None,
         trusted: Iterable[Any] = (),
         revision: str | None = None,
+        local_files_only: bool = False,
+        follow_paths: bool = False,
         **options: Any,
     ) -> Self:
         """Load a classifier that `save` kept, from a folder or from the hub; nothing in it can run.
@@ -333,8 +335,14 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             Types in a foreign head that skops does not know to be safe, and you do. The error names them.
         revision : str, optional
             Branch, tag or commit on the hub.
+        local_files_only : bool
+            Download nothing, neither the classifier nor a model that it names. False: a model that it names and this
+            machine lacks is downloaded, and a warning says which.
+        follow_paths : bool
+            Whether a model may come from a folder of this machine that the classifier names. False: that is refused,
+            since whoever made the classifier chose the path; ``model=`` gives the model instead.
         **options
-            For ``huggingface_hub.snapshot_download``: ``token``, ``cache_dir``, ``local_files_only``.
+            For the hub: ``token``, ``cache_dir``.
 
         Returns
         -------
@@ -344,10 +352,11 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         InputError
-            When a file is missing, changed, or asks for something that a kept classifier can't; or when a version does
-            not fit. The message names it.
+            When a file is missing, changed, or asks for something that a kept classifier can't, or for more than there
+            is; when its parts do not fit together; or when a version does not fit. The message names it.
         ModelLoadError
-            When a model can't be had, or is not the one that was kept.
+            When a model can't be had, is not the one that was kept, or lies where ``local_files_only`` and
+            ``follow_paths`` do not let it be looked for.
         UnsupportedError
             When a model was not kept, and has to be given.
 
@@ -364,7 +373,16 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         from fewshot import persistence
 
-        found: Self = persistence.load(cls, folder, model=model, trusted=trusted, revision=revision, **options)
+        found: Self = persistence.load(
+            cls,
+            folder,
+            model=model,
+            trusted=trusted,
+            revision=revision,
+            local_files_only=local_files_only,
+            follow_paths=follow_paths,
+            **options,
+        )
         return found
 
     def _asked(self, method: str) -> Any:

@@ -176,12 +176,23 @@ class ConformalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         model: Any = None,
         trusted: Iterable[Any] = (),
         revision: str | None = None,
+        local_files_only: bool = False,
+        follow_paths: bool = False,
         **options: Any,
     ) -> Self:
         """Load what `save` kept, as `Classifier.load` does."""
         from fewshot import persistence
 
-        found: Self = persistence.load(cls, folder, model=model, trusted=trusted, revision=revision, **options)
+        found: Self = persistence.load(
+            cls,
+            folder,
+            model=model,
+            trusted=trusted,
+            revision=revision,
+            local_files_only=local_files_only,
+            follow_paths=follow_paths,
+            **options,
+        )
         return found
 
     def __sklearn_tags__(self) -> Any:

@@ -16,6 +16,7 @@ FewshotWarning (UserWarning)
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 
@@ -31,12 +32,28 @@ __all__ = [
     "TemplateError",
     "UnsupportedError",
     "VerbalizerError",
+    "printable",
     "warn",
 ]
 
+#: What a terminal obeys instead of showing it: control characters but line breaks and tabs, marks that turn the
+#: direction of text, and lone surrogates, which no terminal can be sent.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """The text with what a terminal would obey written out, as an escape sequence."""
+    return _UNPRINTABLE.sub(lambda found: ascii(found.group())[1:-1], text)
+
 
 class FewshotError(Exception):
-    """Base of every error that this library raises on purpose."""
+    """Base of every error that this library raises on purpose.
+
+    A message quotes what may be a stranger's text: its control characters are shown, and reach no terminal as such.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(printable(one) if isinstance(one, str) else one for one in args))
 
 
 class InputError(FewshotError, ValueError):
@@ -84,4 +101,4 @@ def warn(message: str, category: type[FewshotWarning]) -> None:
     level, frame = 1, sys._getframe(0)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("fewshot", "sklearn"):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
+    warnings.warn(printable(message), category, stacklevel=level)

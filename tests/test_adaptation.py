@@ -204,10 +204,10 @@ class TestFolder:
 
     def test_a_folder_with_a_model_is_refused(self, tmp_path):
         adapt(language_model("bert"), TEXTS[:20], folder=tmp_path, **SMALL)
-        with pytest.raises(InputError, match="already holds something"):
+        with pytest.raises(InputError, match=r"already holds 'config\.json', which is not of a run"):
             adapt(language_model("bert"), TEXTS[:20], folder=tmp_path, **SMALL)
         file = tmp_path / "config.json"
-        with pytest.raises(InputError, match="already holds something"):
+        with pytest.raises(InputError, match="is not a folder, and is left as it is"):
             adapt(language_model("bert"), TEXTS[:20], folder=file, **SMALL)
 
 

@@ -91,7 +91,7 @@ LAYERS = [
     {"models", "embedded"},
     {"blocks"},
     {"task"},
-    {"models.base", "checks", "errors", "extras"},
+    {"models.base", "checks", "errors", "extras", "writing"},
 ]
 TORCH = {
     "checkpoints",

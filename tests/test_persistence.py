@@ -355,7 +355,13 @@ def test_a_model_from_a_folder_is_named_by_it(tmp_path):
     folder = clf.save(tmp_path / "kept")
     assert not (folder / "models").exists()
     expected = clf.predict_proba(NEW)
-    np.testing.assert_array_equal(Classifier.load(folder).predict_proba(NEW), expected)
+    again = Classifier.load(folder, follow_paths=True)
+    np.testing.assert_array_equal(again.predict_proba(NEW), expected)
+    assert again.model == str(tmp_path / "lm")
+    with pytest.raises(
+        ModelLoadError, match=r"names the folder .*/lm' of this machine.*load\(folder, follow_paths=True"
+    ):
+        Classifier.load(folder)
     load.cache_clear()
     (tmp_path / "lm").rename(tmp_path / "moved")
     with pytest.raises(ModelLoadError, match=r"came from the folder .* not on this machine: give it"):
@@ -367,7 +373,7 @@ def test_a_model_from_a_folder_is_named_by_it(tmp_path):
     other.save_pretrained(tmp_path / "lm")
     tokenizer.save_pretrained(tmp_path / "lm")
     with pytest.raises(ModelLoadError, match="is not the one that was kept: its weights, type or tokenizer differ"):
-        Classifier.load(folder)
+        Classifier.load(folder, follow_paths=True)
     load.cache_clear()
 
 
@@ -385,12 +391,12 @@ def test_how_a_model_was_loaded(tmp_path, monkeypatch):
     assert entry["options"] == {"attn_implementation": "eager"}
     assert (entry["device"], entry["asked_dtype"], entry["dtype"]) == ("cpu", "bfloat16", "bfloat16")
     assert "secret" not in (folder / "config.json").read_text()
-    assert str(Classifier.load(folder).model_.model.dtype) == "torch.bfloat16"
+    assert str(Classifier.load(folder, follow_paths=True).model_.model.dtype) == "torch.bfloat16"
     # where a machine would choose another type, the one that was kept is asked for
     edited(folder, lambda config: config["models"][0].update(asked_dtype="fast", device="cuda:7"))
     monkeypatch.setattr("fewshot.models.local.native_dtype", lambda dtype, device: str(dtype) == "torch.float32")
     load.cache_clear()
-    assert str(Classifier.load(folder).model_.model.dtype) == "torch.bfloat16"
+    assert str(Classifier.load(folder, follow_paths=True).model_.model.dtype) == "torch.bfloat16"
     given = load(tmp_path / "lm", quantization_config=None)
     folder = Classifier(given, REVIEW).fit(None, list(TEXTS)).save(tmp_path / "given")
     with pytest.raises(UnsupportedError, match="since it was loaded with quantization_config"):
@@ -595,7 +601,7 @@ def test_a_save_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
         return renamed(self, other)
 
     monkeypatch.setattr(Path, "rename", fail_at_the_end)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(InputError, match=r"target' can't be written: no space\. What was kept there before"):
         zero_shot(max_new_tokens=3).save(target, overwrite=True)
     assert {path: path.read_bytes() for path in target.iterdir()} == there
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
@@ -768,8 +774,8 @@ def test_what_is_neither_here_nor_there(hub, tmp_path):
             Classifier.load(nothing)
     assert [call[1] for call in hub.calls] == ["user/nothing"]
     folder = zero_shot().save(tmp_path / "here")
-    with pytest.raises(InputError, match=r"revision, token are for the hub, and .* is a folder"):
-        Classifier.load(folder, revision="main", token="t")
+    with pytest.raises(InputError, match=r"revision, force_download can only be given for the hub"):
+        Classifier.load(folder, revision="main", token="t", force_download=True)
 
 
 def test_conformal_and_plain_are_told_apart(kept, tmp_path):

@@ -480,7 +480,7 @@ ATTACKS = {
         lambda m: (m / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../../../x.safetensors"}}'),
         r"names the file '\.\./\.\./\.\./x\.safetensors'",
     ),
-    "no JSON": (lambda m: (m / "config.json").write_text("["), r"0/config\.json is not what transformers writes"),
+    "no JSON": (lambda m: (m / "config.json").write_text("["), r"0/config\.json is not JSON that can be read"),
     "modules that are none": (lambda m: (m / "modules.json").write_text("3"), r"0/modules\.json is not what transf"),
 }
 

@@ -86,6 +86,7 @@ def classify(
     ] = None,
     unlabelled: opt.Unlabelled = None,
     classifier: opt.Kept = None,
+    follow_paths: opt.FollowPaths = False,
     model: opt.Model = None,
     template: opt.Template = None,
     words: opt.Words = None,
@@ -137,7 +138,7 @@ def classify(
         lesson.check()
     table = _rows(file, form)
     names = _names(table, prefix)
-    made = kept(classifier) if classifier else None
+    made = kept(classifier, follow_paths) if classifier else None
     texts = inputs(table, fields_of([made.template_ if made else setup.parts()[1]], text_column), empty=skip_empty)
     _say_skipped(texts, table)
     if output is not None and kind_of_output(output) == "parquet":

@@ -59,6 +59,7 @@ def evaluate(
     held_out: HeldOut = None,
     unlabelled: opt.Unlabelled = None,
     classifier: opt.Kept = None,
+    follow_paths: opt.FollowPaths = False,
     model: opt.Model = None,
     template: opt.Template = None,
     words: opt.Words = None,
@@ -87,7 +88,7 @@ def evaluate(
     check_result(output, [file, test, unlabelled])
     if classifier is not None:
         _check_kept(setup, source, unlabelled)
-        clf = kept(classifier)
+        clf = kept(classifier, follow_paths)
         learned, tested = f"kept in {classifier}", _tested(clf, source)
     else:
         given, tested, more = _rows({"": setup}, source, unlabelled)

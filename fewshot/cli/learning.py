@@ -108,7 +108,7 @@ def _digest(path: Path | None) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def kept(folder: Path) -> Classifier:
+def kept(folder: Path, follow_paths: bool) -> Classifier:
     """A classifier that was kept in a folder.
 
     Raises
@@ -118,7 +118,7 @@ def kept(folder: Path) -> Classifier:
     """
     from fewshot.classifier import Classifier
 
-    clf = Classifier.load(folder)
+    clf = Classifier.load(folder, follow_paths=follow_paths)
     if clf.multi_label_:
         raise UnsupportedError(
             f"{str(folder)!r} was fitted for several labels a text, and on the command line a text has one: use "

@@ -73,6 +73,9 @@ Result = Annotated[
 Kept = Annotated[
     Path | None, typer.Option("--classifier", metavar="DIR", help="A classifier that fewshot fit or .save() kept.")
 ]
+FollowPaths = Annotated[
+    bool, typer.Option("--follow-paths", help="Let --classifier take its model from a folder of this machine.")
+]
 With = Annotated[
     list[str] | None,
     typer.Option(

@@ -15,6 +15,7 @@ from fewshot.extras import pip_line
 from fewshot.models.base import Kind, is_encoder, is_language_model
 from fewshot.models.locks import lock_of
 from fewshot.models.recipe import Recipe
+from fewshot.models.secrets import unsaid
 
 __all__ = ["DEFAULT_ENCODER", "default_encoder", "load", "load_folder"]
 
@@ -93,7 +94,8 @@ class _Loader:
             with lock_of(_Loader):  # two threads load a model once; what is kept is handed out meanwhile
                 found = self._look(key)
                 if found is None:
-                    found = self._keep(key, _from_name(recipe))
+                    with unsaid(recipe.kwargs):
+                        found = self._keep(key, _from_name(recipe))
         return found
 
     def _look(self, key: str) -> Any:

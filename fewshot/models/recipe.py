@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fewshot.errors import ModelLoadError
+from fewshot.models.secrets import revealed, sealed
 
 __all__ = ["Recipe", "reload"]
 
@@ -15,13 +16,16 @@ _HUB = frozenset({"token", "local_files_only", "trust_remote_code", "cache_dir"}
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model was loaded, which is what a pickle of it keeps instead of its weights."""
+    """How a model was loaded, which is what a pickle of it keeps instead of its weights, and never a token."""
 
     name: str
     revision: str | None = None
     device: str | None = None
     dtype: str = "auto"
     kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kwargs", sealed(self.kwargs))
 
     @property
     def own(self) -> dict[str, Any]:
@@ -31,12 +35,12 @@ class Recipe:
     @property
     def passed(self) -> dict[str, Any]:
         """Keyword arguments for ``from_pretrained`` that the user gave."""
-        return {key: value for key, value in self.kwargs.items() if key not in _OWN}
+        return {key: value for key, value in revealed(self.kwargs).items() if key not in _OWN}
 
     @property
     def hub(self) -> dict[str, Any]:
         """Those of them that every file of the repository needs; its code is not run, nor asked about, by itself."""
-        return {"trust_remote_code": False} | {key: value for key, value in self.kwargs.items() if key in _HUB}
+        return {"trust_remote_code": False} | {k: value for k, value in revealed(self.kwargs).items() if k in _HUB}
 
 
 def reload(recipe: Recipe, fingerprint: str) -> Any:

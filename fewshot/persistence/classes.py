@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import Any
 
 from fewshot.errors import InputError
+from fewshot.persistence.invariants import check_fitted
+from fewshot.persistence.typed import check_types
 
 __all__ = ["KEPT", "known", "rebuilt", "state"]
 
@@ -93,6 +95,7 @@ def rebuilt(name: Any, attributes: Mapping[str, Any]) -> Any:
         names = [one.name for one in fields(cls)] if is_dataclass(cls) else list(cls._fields)
         if set(names) != set(attributes):
             raise InputError(f"{name} has the attributes {names}, and the file {sorted(attributes)}")
+        check_types(cls, attributes)
         return cls(**attributes)
     for attribute in attributes:
         if not attribute.isidentifier() or attribute.startswith("__") or _is_taken(cls, attribute):
@@ -100,6 +103,8 @@ def rebuilt(name: Any, attributes: Mapping[str, Any]) -> Any:
     missing = sorted(set(_parameters(cls)) - set(attributes))
     if missing:
         raise InputError(f"{name} has a parameter {missing[0]!r}, and the file has none")
+    check_types(cls, attributes)
+    check_fitted(name, attributes)
     made = cls.__new__(cls)
     vars(made).update(attributes)
     return made

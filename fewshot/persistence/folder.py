@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any
 
-from fewshot.errors import InputError
+from fewshot.errors import FewshotError, InputError
+from fewshot.persistence.limits import MAX_TEXT, read_json
+from fewshot.writing import CAN_LOCK, locked, sync
 
 __all__ = ["ARRAYS", "CARD", "CONFIG", "HEADS", "MODELS", "Kept", "interrupted", "written"]
 
 CONFIG, CARD, ARRAYS, HEADS, MODELS = "config.json", "README.md", "arrays.safetensors", "heads", "models"
 _SUMS = "checksums.json"
+#: How folders beside the target end: those that are being written, and those that are being replaced.
+_PART, _BEFORE = ".part", ".before"
 #: Names of files below the folder: no part begins with a dot, so none leads out of it.
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)*", re.ASCII)
 
@@ -27,34 +31,79 @@ _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)*", re.ASCII)
 def written(target: str | Path, *, overwrite: bool) -> Iterator[Path]:
     """A new folder to fill, which becomes the target when all is well, and is gone when anything went wrong.
 
-    A kill leaves the target as it was, and the unfinished folder beside it, named ``.<target>.<random>.part``.
+    A kill leaves the target as it was, and the unfinished folder beside it, named ``.<target>.<random>.part``, which
+    the next save takes away.
 
     Raises
     ------
     InputError
-        When there is something at the target, and it may not be overwritten, or is not a kept classifier.
+        When there is something at the target, and it may not be overwritten, or is not a kept classifier; or when it
+        can't be written, as on a full disk.
     """
     target = Path(target).expanduser().absolute()
-    _check_target(target, overwrite)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    token = uuid.uuid4().hex[:12]
-    part, before = (target.with_name(f".{target.name}.{token}.{end}") for end in ("part", "before"))
-    part.mkdir()
     try:
-        yield part
-        _seal(part)
-        _check_target(target, overwrite)  # writing takes its time
-        if target.exists():
-            target.rename(before)
-        try:
-            part.rename(target)
-        except BaseException:
-            if before.exists():
-                before.rename(target)
+        _check_target(target, overwrite)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        clear(target)
+        with _new_folder(target) as part:
+            yield part
+            _seal(part)
+            _check_target(target, overwrite)  # writing takes its time
+            _put(part, target)
+        clear(target)
+    except FewshotError:
+        raise
+    except Exception as error:  # libraries in Rust have errors of their own for what the system refuses
+        if not isinstance(error, OSError) and "(os error " not in str(error):
             raise
-        shutil.rmtree(before, ignore_errors=True)
+        raise InputError(
+            f"{str(target)!r} can't be written: {error}. What was kept there before, if anything, is as it was."
+        ) from error
+
+
+def _put(part: Path, target: Path) -> None:
+    """Let a finished folder take its place."""
+    before = part.with_suffix(_BEFORE)
+    if target.exists():
+        target.rename(before)
+    try:
+        part.rename(target)
+    except BaseException:
+        if before.exists():
+            before.rename(target)
+        raise
+    sync(target.parent)
+
+
+@contextmanager
+def _new_folder(target: Path) -> Iterator[Path]:
+    """A new folder beside the target, locked while it is written, and gone afterwards."""
+    part = target
+    try:
+        while True:
+            part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}{_PART}")
+            part.mkdir()
+            with locked(part) as own:
+                if not own or not part.exists():  # somebody has taken it for one that a kill left
+                    continue
+                yield part
+            return
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        if part != target:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def clear(target: Path) -> None:
+    """Take away what kills have left beside a target: folders that nobody writes any more, and what was replaced."""
+    for path in target.parent.glob(f".{escape(target.name)}.*"):
+        if not re.fullmatch(r"[0-9a-f]{12}", path.stem.rpartition(".")[2]) or path.is_symlink():
+            continue
+        if path.suffix == _PART and CAN_LOCK:
+            with locked(path) as own:
+                if own:
+                    shutil.rmtree(path, ignore_errors=True)
+        elif path.suffix == _BEFORE and (target / _SUMS).is_file():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _check_target(target: Path, overwrite: bool) -> None:
@@ -89,9 +138,8 @@ def _seal(folder: Path) -> None:
     sums = {name: _sum(folder / name) for name in names}
     said = json.dumps({"files": sums, "all": _sum_of(sums)}, indent=1)
     (folder / _SUMS).write_text(said + "\n", encoding="utf-8")
-    for name in _files(folder):
-        with (folder / name).open("rb+") as file:
-            os.fsync(file.fileno())
+    for path in [folder, *folder.rglob("*")]:
+        sync(path)
 
 
 def _files(folder: Path) -> list[str]:
@@ -117,10 +165,10 @@ def _sums(folder: Path) -> dict[str, str]:
         raise InputError(f"{str(folder)!r} holds no kept classifier: there is no {_SUMS} in it.")
     _check_link(folder, _SUMS)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path.read_bytes(), _SUMS)
         sums, total = found["files"], found["all"]
         damaged = not isinstance(sums, dict) or _sum_of(sums) != total
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         damaged = True
     if damaged:
         raise InputError(f"{_SUMS} in {str(folder)!r} is damaged, so nothing can be checked: get the folder again.")
@@ -132,7 +180,7 @@ def _sums(folder: Path) -> dict[str, str]:
 
 def interrupted(folder: Path) -> str:
     """Where a kill has left what was kept before, if it came between the two renames of a replacement."""
-    before = sorted(folder.absolute().parent.glob(f".{folder.name}.*.before"))
+    before = sorted(folder.absolute().parent.glob(f".{escape(folder.name)}.*{_BEFORE}"))
     return str(before[-1]) if before and not folder.exists() else ""
 
 
@@ -190,6 +238,8 @@ class Kept:
         """The bytes of a file that the folder lists."""
         if not self.has(name):
             raise InputError(f"{CONFIG} in {str(self.folder)!r} names {name!r}, which is not a file of the folder.")
+        if str(name).endswith(".jinja") and (self.folder / name).stat().st_size > MAX_TEXT:
+            raise InputError(f"{name} in {str(self.folder)!r} is larger than any template: at most {MAX_TEXT} bytes.")
         found: bytes = (self.folder / name).read_bytes()
         if hashlib.sha256(found).hexdigest() != self._sums[name]:  # what is used is what was checked
             raise self._changed(name)

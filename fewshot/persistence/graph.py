@@ -8,7 +8,8 @@ heads wherever their own modules put them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from fewshot.errors import FewshotError, InputError, UnsupportedError
 from fewshot.persistence.classes import known, rebuilt, state
+from fewshot.persistence.limits import Sizes, check_width
 from fewshot.task.template import Template
 
 __all__ = ["Reader", "Writer"]
@@ -164,16 +166,27 @@ class Reader:
     ) -> None:
         self._arrays, self._template_source = arrays, template
         self._made: list[Any] = []
+        self._sizes = Sizes()
         for i, node in enumerate(nodes):
             other = next((others[key] for key in node if key in others), None)
             if other is not None:  # what may go wrong there is said there
+                self._sizes.add(())
                 self._made.append(other(node))
                 continue
             try:
+                self._sizes.add(_named(node))
                 self._made.append(self._object(node))
             except FewshotError as error:
                 raise type(error)(f"config.json, node {i}: {error}") from error
-            except (KeyError, ValueError, TypeError, AttributeError, LookupError, OverflowError) as error:
+            except (
+                ArithmeticError,
+                AttributeError,
+                LookupError,
+                MemoryError,
+                RecursionError,
+                TypeError,
+                ValueError,
+            ) as error:
                 raise InputError(f"config.json, node {i} is not what save writes: {node!r:.200} ({error!r})") from error
 
     def value(self, said: Any) -> Any:
@@ -191,35 +204,48 @@ class Reader:
             return {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[said["float"]]
         if "path" in said:
             return Path(_text(said["path"]))
-        kind = np.dtype(_text(said["numpy"]))
+        kind = _dtype(said["numpy"])
         if kind.kind not in (*_NUMBERS, _TEXT):
             raise InputError(f"it holds a scalar of {kind}")
-        return kind.type(self.value(said["value"]))
+        value = self.value(said["value"])
+        if isinstance(value, list | tuple | np.ndarray):
+            raise InputError(f"it holds a scalar of {kind} that is none")
+        return kind.type(value)
 
     def _object(self, node: dict[str, Any]) -> Any:
         if "object" in node:
             return rebuilt(node["object"], {name: self.value(own) for name, own in node["attributes"].items()})
         if "array" in node:
-            return self._arrays[node["array"]].reshape(node["shape"]).copy(order=node.get("order", "C"))
+            found = self._arrays[node["array"]]
+            if math.prod(node["shape"]) != found.size or min(node["shape"], default=0) < 0:
+                raise InputError(f"the array {node['array']!r} has {found.size} numbers, not of shape {node['shape']}")
+            return found.reshape(node["shape"]).copy(order=node.get("order", "C"))
         if "items" in node:
             return self._items(node)
         if "dict" in node:
-            return {self.value(key): self.value(own) for key, own in node["dict"]}
+            return {self._key(key): self.value(own) for key, own in node["dict"]}
         if "template" in node:
             return self._template(node)
         if "random_state" in node:
-            made = np.random.RandomState()
-            made.set_state(self.value(node["random_state"]))
-            return made
+            return _random_state(self.value(node["random_state"]))
         for name, kind in _CONTAINERS.items():
             if name in node:
-                return kind(self.value(own) for own in node[name])
+                one = self._key if "set" in name else self.value
+                return kind(one(own) for own in node[name])
         raise InputError(f"it is {node!r:.80}, which may be of a newer version")
 
+    def _key(self, said: Any) -> Any:
+        """The value of what is hashed."""
+        if isinstance(said, dict) and type(said.get("ref")) is int and 0 <= said["ref"] < len(self._made):
+            self._sizes.check_key(said["ref"])
+        return self.value(said)
+
     def _items(self, node: dict[str, Any]) -> np.ndarray[Any, Any]:
-        kind = np.dtype(_text(node["dtype"]))
+        kind = _dtype(node["dtype"])
         if kind.kind not in (_TEXT, _OBJECTS):
             raise InputError(f"it holds an array of {kind}")
+        if kind.kind == _TEXT:
+            check_width(kind.itemsize // 4, node["items"])
         made = np.empty(len(node["items"]), dtype=kind)
         for i, one in enumerate(node["items"]):
             made[i] = self.value(one)
@@ -233,9 +259,44 @@ class Reader:
         return template.rename(**renamed) if renamed else template
 
 
+def _named(node: dict[str, Any]) -> Iterator[int]:
+    """The places of the nodes that a node names, each as often as it names it."""
+    for value in node.values():
+        if isinstance(value, list | dict):
+            yield from _references(value)
+
+
+def _references(said: Any) -> Iterator[int]:
+    if isinstance(said, dict):
+        if type(said.get("ref")) is int:
+            yield said["ref"]
+            return
+        said = said.values()
+    for one in said:
+        if isinstance(one, list | dict):
+            yield from _references(one)
+
+
+def _random_state(state: Any) -> np.random.RandomState:
+    """A random state; numpy reads beyond its numbers where the place in them is wrong."""
+    place = state["state"]["pos"]
+    if type(place) is not int or not 0 <= place <= 624:
+        raise InputError(f"it holds a random state at place {place!r}")
+    made = np.random.RandomState()
+    made.set_state(state)
+    return made
+
+
 def _is_number(kind: np.dtype[Any]) -> bool:
     """Whether safetensors has this type; it has no wide floats."""
     return kind.kind in _NUMBERS and kind.itemsize <= 8
+
+
+def _dtype(said: Any) -> np.dtype[Any]:
+    if not re.fullmatch(r"[<>|=]?[a-zA-Z]\d{0,9}", _text(said)):
+        raise InputError(f"it has the type {said!r:.80}")
+    found: np.dtype[Any] = np.dtype(said)
+    return found
 
 
 def _text(value: Any) -> str:

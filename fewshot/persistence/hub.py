@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fewshot.errors import InputError, ModelLoadError
+from fewshot.models.secrets import unsaid
 from fewshot.persistence.folder import ARRAYS, HEADS, MODELS, interrupted
 from fewshot.persistence.saving import save
 
 __all__ = ["fetched", "push_to_hub"]
 
+_NETWORK = ("huggingface_hub", "httpx", "requests", "urllib3")
+#: Options that also the models of a classifier need, which may be on the hub when it is not.
+_FOR_MODELS = frozenset({"token", "cache_dir", "local_files_only"})
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
@@ -50,6 +56,8 @@ def push_to_hub(
     ------
     UnsupportedError
         When something in the classifier can't be kept.
+    ModelLoadError
+        When the hub can't be reached, or does not take it.
 
     Notes
     -----
@@ -66,12 +74,36 @@ def push_to_hub(
     """
     from huggingface_hub import create_repo, upload_folder
 
+    if not isinstance(repo_id, str) or not _REPOSITORY.fullmatch(repo_id):
+        raise InputError(f"repo_id must be 'user/name'. Got {repo_id!r}.")
     own = ["template-*.jinja", ARRAYS, f"{HEADS}/*", f"{MODELS}/*"]  # what an earlier push may have left
     with tempfile.TemporaryDirectory() as folder:
         kept = save(clf, Path(folder) / "classifier", metrics=metrics, where=repo_id)
-        create_repo(repo_id, private=private, token=token, exist_ok=True)
         given = {"commit_message": f"Keep a {type(clf).__name__}", "delete_patterns": own, **options}
-        return upload_folder(repo_id=repo_id, folder_path=str(kept), token=token, **given)
+        with unsaid({"token": token}), _reached(repo_id, type(clf).__name__):
+            create_repo(repo_id, private=private, token=token, exist_ok=True)
+            return upload_folder(repo_id=repo_id, folder_path=str(kept), token=token, **given)
+
+
+@contextmanager
+def _reached(repo_id: str, kind: str) -> Iterator[None]:
+    """Say what can be done where the hub does not take a classifier."""
+    try:
+        yield
+    except Exception as error:
+        if not _is_of_the_hub(error):
+            raise
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise ModelLoadError(
+            f"The {kind} can't be put on the Hugging Face hub as {repo_id!r}. The machine may be offline, the token "
+            "missing or without the right to write there (hf auth login), or the name wrong. clf.save(folder) keeps it "
+            f"here, and 'hf upload {repo_id} folder' puts it there later. ({type(error).__name__}: {reason})"
+        ) from error
+
+
+def _is_of_the_hub(error: Exception) -> bool:
+    """Whether an error is one of huggingface_hub, or of a library by which it speaks to the network."""
+    return isinstance(error, OSError | ValueError) or type(error).__module__.partition(".")[0] in _NETWORK
 
 
 def fetched(folder: str | Path, revision: str | None, options: dict[str, Any]) -> Path:
@@ -82,16 +114,21 @@ def fetched(folder: str | Path, revision: str | None, options: dict[str, Any]) -
         raise InputError(f"A save of {str(path)!r} was interrupted. What was kept before is whole: rename {before!r}.")
     if path.exists() or not isinstance(folder, str) or not _REPOSITORY.fullmatch(folder):
         given = ["revision"] if revision is not None else []
-        if given or options:
-            raise InputError(f"{', '.join([*given, *options])} are for the hub, and {str(folder)!r} is a folder.")
+        given += [key for key in options if key not in _FOR_MODELS]
+        if given:
+            raise InputError(f"{', '.join(given)} can only be given for the hub, and {str(folder)!r} is a folder.")
         return path
     from huggingface_hub import snapshot_download
 
-    try:
-        return Path(snapshot_download(folder, revision=revision, **options))
-    except (OSError, ValueError) as error:
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise ModelLoadError(
-            f"The classifier {folder!r} can't be had. Tried: a folder of that name (there is none), then the Hugging "
-            f"Face hub. The machine may be offline, the name misspelt or private. ({type(error).__name__}: {reason})"
-        ) from error
+    with unsaid(options):
+        try:
+            return Path(snapshot_download(folder, revision=revision, **options))
+        except Exception as error:
+            if not _is_of_the_hub(error):
+                raise
+            reason = (str(error).strip() or repr(error)).splitlines()[0]
+            raise ModelLoadError(
+                f"The classifier {folder!r} can't be had. Tried: a folder of that name (there is none), then the "
+                "Hugging Face hub. The machine may be offline, the name misspelt or private. "
+                f"({type(error).__name__}: {reason})"
+            ) from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,24 @@ from fewshot.models.cached import CachedLM, RememberedLM
 from fewshot.models.loading import DEFAULT_ENCODER, default_encoder, load, load_folder
 from fewshot.models.recipe import Recipe
 from fewshot.persistence.folder import Kept
-from fewshot.persistence.weights import Weights, checked_folder, dtype_of, foreign_part, known_dtype
+from fewshot.persistence.weights import Weights, dtype_of, foreign_part, known_dtype, reading, try_out
 
-__all__ = ["Found", "Models", "loadable", "name_of"]
+__all__ = ["Found", "Models", "Reach", "loadable", "name_of"]
 
 _LOCAL = frozenset({"CausalLM", "EntailmentLM", "MaskedLM", "Seq2SeqLM", "SentenceEncoder"})
 #: How a model was loaded, as far as another machine should do the same: no secret, and no code from a repository.
-_OPTIONS = frozenset({"chat", "chat_template_kwargs", "variant", "hole", "cache_bytes", "windows"})
+_TYPES: dict[str, Callable[[Any], bool]] = {
+    "cache_bytes": lambda said: type(said) is int and 0 <= said < 2**50,
+    "chat": lambda said: said is None or type(said) is bool,
+    "chat_template_kwargs": lambda said: said is None or isinstance(said, dict),
+    "hole": lambda said: said in ("auto", "output", "sentinel"),
+    "variant": lambda said: isinstance(said, str),
+    "windows": lambda said: said is None or (isinstance(said, dict) and set(said) == {"stride", "reduce"}),
+}
+_OPTIONS = frozenset(_TYPES)
 _CHOICES = {"attn_implementation": ("eager", "sdpa", "flash_attention_2"), "device_map": ("auto",)}
 _DROPPED = frozenset({"token", "local_files_only", "cache_dir"})  # of one machine only
+_REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _GIVE = "Classifier.load(folder, model=...), which takes a list where several are needed"
 
@@ -139,6 +149,8 @@ def _options(said: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in said.items():
         if key not in _OPTIONS and value not in _CHOICES.get(key, ()):
             raise InputError(f"config.json loads a model with {key}={value!r}, which a kept classifier can't ask for.")
+        if key in _OPTIONS and not _TYPES[key](value):
+            raise InputError(f"config.json loads a model with {key}={value!r:.80}, which is no such option.")
     found = dict(said)
     if found.get("windows") is not None:
         found["windows"] = Windows(**found["windows"])
@@ -165,6 +177,25 @@ def _commit(recipe: Recipe) -> str | None:
     return Path(found).parent.name if isinstance(found, str) else None
 
 
+@dataclass(frozen=True)
+class Reach:
+    """How far beyond its folder a kept classifier may reach for its models.
+
+    Parameters
+    ----------
+    follow_paths : bool
+        Whether a model may come from a folder of this machine that the classifier names.
+    local_files_only : bool
+        Whether nothing is downloaded.
+    hub : dict
+        What else `load` gets for a model of the hub: ``token``, ``cache_dir``.
+    """
+
+    follow_paths: bool = False
+    local_files_only: bool = False
+    hub: Mapping[str, Any] = field(default_factory=dict, repr=False)  # which may hold a token
+
+
 class Found:
     """The models of a kept classifier, each loaded when it is asked for, and once.
 
@@ -176,6 +207,7 @@ class Found:
         Stand in for those of the entries that have their fingerprint.
     then : str
         The version of transformers that the classifier was kept with, which is a part of fingerprints.
+    reach : Reach
 
     Raises
     ------
@@ -183,8 +215,10 @@ class Found:
         When a model was offered that is none of the entries'.
     """
 
-    def __init__(self, kept: Kept, entries: Sequence[dict[str, Any]], offered: Sequence[Any], then: str) -> None:
-        self._kept, self._entries, self._then = kept, entries, then
+    def __init__(
+        self, kept: Kept, entries: Sequence[dict[str, Any]], offered: Sequence[Any], then: str, reach: Reach
+    ) -> None:
+        self._kept, self._entries, self._then, self._reach = kept, entries, then, reach
         self._loaded: dict[int, Any] = {}
         for model in offered:
             places = [i for i, entry in enumerate(entries) if self._same(entry, model.fingerprint)]
@@ -223,10 +257,12 @@ class Found:
 
     def _load(self, entry: Mapping[str, Any]) -> Any:
         if entry["kept"] == "name":
-            model = _by_name(entry)
+            model = _by_name(entry, self._reach)
         elif entry["kept"] == "folder":
-            folder = checked_folder(self._kept, entry["folder"])
-            model = load_folder(folder, dtype=known_dtype(entry["dtype"]), own=_options(entry["options"]))
+            dtype, own = known_dtype(entry["dtype"]), _options(entry["options"])
+            with reading(self._kept, entry["folder"]) as folder:
+                model = load_folder(folder, dtype=dtype, own=own)
+                try_out(model)
         else:
             raise UnsupportedError(
                 f"The model {entry['shown']} was not kept, only its fingerprint, since {entry['because']}. Give it: "
@@ -240,23 +276,77 @@ class Found:
         return model
 
 
-def _by_name(entry: Mapping[str, Any]) -> Any:
+def _by_name(entry: Mapping[str, Any], reach: Reach) -> Any:
     name, revision = entry["name"], entry["revision"]
-    if isinstance(name, str) and Path(name).is_absolute() and ".." not in Path(name).parts:
-        if not Path(name).is_dir():
-            raise ModelLoadError(
-                f"The model {entry['shown']} came from the folder {name!r}, which is not on this machine: give it, "
-                "Classifier.load(folder, model='its folder')."
-            )
-    elif name not in (None, embedded.NAME) and not (isinstance(name, str) and _HUB_NAME.fullmatch(name)):
-        raise InputError(f"config.json names the model {name!r}, which is neither a hub name nor a whole path.")
     device, dtype = _device(entry["device"]), known_dtype(entry["dtype"])
     asked = entry["asked_dtype"] if entry["asked_dtype"] in ("auto", "fast") else dtype
-    options = _options(entry["options"])
+    options = _options(entry["options"]) | _on_the_way(entry, reach)
     model = load(name, revision=revision, device=device, dtype=asked, **options)
     if dtype_of(model.model) != dtype:  # this machine would choose another one
         model = load(name, revision=revision, device=device, dtype=dtype, **options)
     return model
+
+
+def _on_the_way(entry: Mapping[str, Any], reach: Reach) -> dict[str, Any]:
+    """Check where a model's name leads, and return what else `load` needs to go there.
+
+    Raises
+    ------
+    InputError
+        When the name is neither a hub name nor a whole path.
+    ModelLoadError
+        When it leads to where the caller does not go.
+    """
+    name, revision = entry["name"], entry["revision"]
+    if name == embedded.NAME:
+        return {}
+    if name is None:
+        name = default_encoder()
+        if name != DEFAULT_ENCODER:
+            return {}
+    if revision is not None and not (isinstance(revision, str) and _REVISION.fullmatch(revision)):
+        raise InputError(f"config.json names the revision {revision!r:.80}, which is none.")
+    whole = isinstance(name, str) and Path(name).is_absolute() and ".." not in Path(name).parts
+    if not whole and not (isinstance(name, str) and _HUB_NAME.fullmatch(name)):
+        raise InputError(f"config.json names the model {name!r:.200}, which is neither a hub name nor a whole path.")
+    there = Path(name).is_dir()
+    if whole and not there:
+        raise ModelLoadError(
+            f"The model {entry['shown']} came from the folder {name!r}, which is not on this machine: give it, "
+            "Classifier.load(folder, model='its folder')."
+        )
+    if there and not reach.follow_paths:
+        raise ModelLoadError(
+            f"The model {entry['shown']} is not in the folder of the classifier, which names the folder {name!r} of "
+            "this machine. A path is followed only when you say so: Classifier.load(folder, follow_paths=True), or "
+            "--follow-paths on the command line, where you know who made the classifier; or give the model, "
+            f"Classifier.load(folder, model={name!r})."
+        )
+    if there:
+        return {}
+    if not _is_cached(name, revision, reach.hub.get("cache_dir")):
+        at = f" at revision {revision!r}" if revision else ""
+        if reach.local_files_only:
+            raise ModelLoadError(
+                f"The classifier names the model {name!r}{at} of the Hugging Face hub, which is not on this machine, "
+                "and local_files_only=True downloads nothing. Allow it, or give the model: Classifier.load(folder, "
+                "model=...)."
+            )
+        warn(
+            f"The classifier names the model {name!r}{at}, which is not on this machine: it is downloaded from the "
+            "Hugging Face hub. Classifier.load(folder, local_files_only=True) refuses that.",
+            FewshotWarning,
+        )
+    return {**reach.hub, **({"local_files_only": True} if reach.local_files_only else {})}
+
+
+def _is_cached(name: str, revision: str | None, cache_dir: Any) -> bool:
+    """Whether a model of the hub lies in the cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    files = ("config.json", "modules.json")
+    found = (try_to_load_from_cache(name, file, revision=revision, cache_dir=cache_dir) for file in files)
+    return any(isinstance(path, str) for path in found)
 
 
 def _device(said: Any) -> str | None:
@@ -265,7 +355,12 @@ def _device(said: Any) -> str | None:
 
     if said is None:
         return None
-    device = torch.device(said)
+    try:
+        device = torch.device(said) if isinstance(said, str) else None
+    except RuntimeError:
+        device = None
+    if device is None:
+        raise InputError(f"config.json has a model on the device {said!r:.80}, and there is no such kind of device.")
     there = {"cpu": True, "mps": torch.backends.mps.is_available()}.get(device.type, False)
     cuda = device.type == "cuda" and (device.index or 0) < torch.cuda.device_count()
     return str(said) if there or cuda else None

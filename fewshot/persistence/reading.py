@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fewshot.errors import FewshotError, InputError
 from fewshot.models.loading import load as load_model
@@ -15,7 +16,9 @@ from fewshot.persistence.graph import Reader
 from fewshot.persistence.heads import loaded, type_names
 from fewshot.persistence.hub import fetched
 from fewshot.persistence.libraries import FORMAT, check_versions
-from fewshot.persistence.models import Found
+from fewshot.persistence.limits import read_json
+from fewshot.persistence.models import Found, Reach
+from fewshot.persistence.rehearsal import once, rehearse, stand_in
 from fewshot.persistence.weights import read_weights
 
 __all__ = ["load"]
@@ -28,6 +31,8 @@ def load(
     model: Any = None,
     trusted: Iterable[Any] = (),
     revision: str | None = None,
+    local_files_only: bool = False,
+    follow_paths: bool = False,
     **options: Any,
 ) -> Any:
     """Read a kept classifier; see `Classifier.load`."""
@@ -35,25 +40,25 @@ def load(
     offered = [load_model(one) for one in model] if isinstance(model, list) else []
     if model is not None and not isinstance(model, list):
         offered = [load_model(model)]
-    kept = Kept(fetched(folder, revision, options))
+    only = {"local_files_only": True} if local_files_only else {}
+    kept = Kept(fetched(folder, revision, options | only))
+    hub = {key: options[key] for key in ("token", "cache_dir") if options.get(key) is not None}
     try:
-        clf = _read(kept, cls.__name__, offered, names)
-    except FewshotError:
-        raise
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        clf = _read(kept, cls, offered, names, Reach(follow_paths, local_files_only, hub))
+    except FewshotError as error:
+        if str(kept.folder) in str(error):
+            raise
+        raise type(error)(f"{error} (In the kept classifier {str(kept.folder)!r}.)") from error
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
         raise InputError(
             f"{CONFIG} in {str(kept.folder)!r} is not what save writes ({type(error).__name__}: {error})."
         ) from error
-    if not isinstance(clf, cls):
-        raise InputError(f"{CONFIG} in {str(kept.folder)!r} holds a {type(clf).__name__}, not a {cls.__name__}.")
     return clf
 
 
-def _read(kept: Kept, wanted: str, offered: list[Any], trusted: list[str]) -> Any:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as load_arrays
-
-    config = json.loads(kept.read(CONFIG))
+def _read(kept: Kept, cls: type, offered: list[Any], trusted: list[str], reach: Reach) -> Any:
+    wanted = cls.__name__
+    config = read_json(kept.read(CONFIG), CONFIG)
     if not isinstance(config, Mapping) or config.get("library") != "fewshot":
         raise InputError(f"{str(kept.folder)!r} holds no kept classifier: its {CONFIG} is something else's.")
     if config["format"] != FORMAT:
@@ -65,23 +70,42 @@ def _read(kept: Kept, wanted: str, offered: list[Any], trusted: list[str]) -> An
         raise InputError(f"{str(kept.folder)!r} holds a {config['class']}, not a {wanted}: use {config['class']}.load.")
     nodes = config["nodes"]
     check_versions(config["versions"], _libraries(nodes, config["models"]))
-    models = Found(kept, config["models"], offered, config["versions"].get("transformers", ""))
-
-    others: dict[str, Callable[[dict[str, Any]], Any]] = {
-        "model": lambda node: models.get(node["model"]),
-        "head": lambda node: loaded(kept.read(node["head"]), trusted, node["head"]),
-        "weights": partial(read_weights, kept),
-        "tokenizer": partial(read_weights, kept),
-    }
-    try:
-        arrays = load_arrays(kept.read(ARRAYS)) if kept.has(ARRAYS) else {}
-    except SafetensorError as error:
-        raise InputError(f"{ARRAYS} in {str(kept.folder)!r} can't be read: {error}.") from error
+    models = Found(kept, config["models"], offered, config["versions"].get("transformers", ""), reach)
+    arrays = _arrays(kept)
 
     def source(name: Any) -> str:
         return kept.read(name).decode("utf-8", "surrogatepass").removesuffix("\n")
 
-    return Reader(nodes, arrays, source, others).value(config["root"])
+    others: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "model": lambda node: models.get(node["model"]),
+        "head": once(lambda node: loaded(kept.read(node["head"]), trusted, node["head"])),
+        "weights": once(partial(read_weights, kept)),
+        "tokenizer": once(partial(read_weights, kept)),
+    }
+    found = Reader(nodes, arrays, source, others).value(config["root"])
+    if not isinstance(found, cls):
+        raise InputError(f"{CONFIG} in {str(kept.folder)!r} holds a {type(found).__name__}, not a {wanted}.")
+    others["model"] = once(lambda node: stand_in(models.get(node["model"])))
+    rehearse(Reader(nodes, arrays, source, others).value(config["root"]))
+    return found
+
+
+def _arrays(kept: Kept) -> dict[str, Any]:
+    """The numbers of a classifier, none of which is NaN."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as load_arrays
+
+    try:
+        arrays = load_arrays(kept.read(ARRAYS)) if kept.has(ARRAYS) else {}
+    except (SafetensorError, LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{ARRAYS} in {str(kept.folder)!r} can't be read: {error}.") from error
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise InputError(
+                f"{ARRAYS} in {str(kept.folder)!r} holds NaN in the array {name!r}, with which nothing can be "
+                "predicted: get the folder again, or fit again."
+            )
+    return arrays
 
 
 def _libraries(nodes: list[dict[str, Any]], entries: list[dict[str, Any]]) -> list[str]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fewshot.errors import InputError
+from fewshot.persistence.chats import check_chat_source, check_chat_template
+from fewshot.persistence.limits import read_json
+from fewshot.persistence.patterns import check_ids, check_tokenizer
+from fewshot.persistence.sizes import check_numbers, check_sizes, shapes
 
 __all__ = ["check_model_folder", "is_known_module"]
 
@@ -27,6 +31,11 @@ _RUNS = frozenset(
     }
 )
 #: The parts of a sentence encoder that read their folder without importing what it names.
+#: Functions of a layer: a name that transformers looks up in its own table, or a class of torch's own.
+_FUNCTION = re.compile(
+    r"[a-z][a-z0-9_]*|torch\.nn\.(modules\.(activation|linear)\.)?([A-Z][A-Za-z]*U|[LS]?[a-z]*Tanh|"
+    r"Identity|Tanh|Sigmoid|Hardtanh|Mish|Softplus|Softsign|Tanhshrink|Softmax|LogSigmoid)"
+)
 _MODULE = re.compile(r"sentence_transformers(\.[a-z_]+)+\.(Transformer|Pooling|Normalize|Dense)")
 
 
@@ -49,25 +58,57 @@ def check_model_folder(folder: Path, files: Sequence[str]) -> None:
     InputError
         When something in it could; the message names the file and what it is.
     """
+    configs = {}
     for name in files:
         path = folder / name
         where = f"{path.parent.name}/{path.name}"
         if path.suffix not in _SUFFIXES or path.name in _REFUSED:
             raise InputError(f"{where}: a kept model has no {path.suffix} file of this name, which could run code.")
-        if path.suffix != ".json" or path.name in _DATA:
-            continue
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            for key, value in _settings(found):
-                if key.lstrip("_") in _RUNS and value not in (None, {}, [], False):
-                    raise InputError(
-                        f"{where} sets {key!r}, which names code to run: a kept model has no such setting."
-                    )
-            _check_names(found, name, files)
-        except InputError:
+    for name in files:
+        path = folder / name
+        where = f"{path.parent.name}/{path.name}"
+        if path.suffix == ".jinja":
+            check_chat_template(path, where)
+        if path.suffix == ".safetensors":
+            shapes(path, where)
+        if path.suffix == ".json":
+            with _as_transformers_writes(where):
+                found = read_json(path.read_bytes(), where)
+                _check_json(found, name, where, files)
+                if path.name == "config.json":
+                    configs[name] = found
+    for name, found in configs.items():  # last, since this takes the longest
+        with _as_transformers_writes(f"{folder.name}/{name}"):
+            check_sizes(folder, found, files, name)
+
+
+@contextmanager
+def _as_transformers_writes(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
             raise
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise InputError(f"{where} is not what transformers writes ({error!r}).") from error
+        raise InputError(f"{where} is not what transformers writes ({error!r}).") from error
+
+
+def _check_json(found: Any, name: str, where: str, files: Sequence[str]) -> None:
+    """Check what a JSON file says."""
+    own = name.rpartition("/")[2]
+    if own == "tokenizer.json":
+        check_tokenizer(found, where)
+    if own in ("vocab.json", "added_tokens.json"):
+        check_ids(found.values(), where)
+    if own in _DATA:
+        return
+    for key, value in _settings(found):
+        if key.lstrip("_") in _RUNS and value not in (None, {}, [], False):
+            raise InputError(f"{where} sets {key!r}, which names code to run: a kept model has no such setting.")
+    _check_names(found, name, files)
+    if not own.endswith(".index.json"):
+        check_numbers(found, where)
+    if own == "tokenizer_config.json":
+        check_chat_source(found.get("chat_template"), where)
 
 
 def _settings(found: Any) -> Iterator[tuple[str, Any]]:
@@ -94,7 +135,7 @@ def _check_names(found: Any, name: str, files: Sequence[str]) -> None:
         for part in found["weight_map"].values():
             if part not in files:
                 raise InputError(f"{name} names the file {part!r}, which is not in the model's folder.")
-    elif name.endswith("/config.json"):  # of a part of a sentence encoder, such as a dense layer
-        function = found.get("activation_function", "torch.nn.")
-        if not str(function).startswith("torch.nn."):
+    elif name.rpartition("/")[2] == "config.json":  # also of a part of a sentence encoder, such as a dense layer
+        function = found.get("activation_function")
+        if function is not None and not _FUNCTION.fullmatch(str(function)):
             raise InputError(f"{name} names the function {function!r}: only those of torch.nn are loaded.")

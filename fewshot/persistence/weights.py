@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fewshot.errors import InputError, UnsupportedError
+import numpy as np
+
+from fewshot.errors import InputError, ModelLoadError, UnsupportedError
+from fewshot.models.base import Query, Turn, is_encoder, is_window
 from fewshot.models.locks import lock_of
 from fewshot.persistence.folder import MODELS, Kept
 from fewshot.persistence.safety import check_model_folder, is_known_module
 
-__all__ = ["Weights", "checked_folder", "dtype_of", "foreign_part", "known_dtype", "read_weights"]
+__all__ = ["Weights", "dtype_of", "foreign_part", "known_dtype", "read_weights", "reading", "try_out"]
 
 
 class Weights:
@@ -70,13 +75,17 @@ def read_weights(kept: Kept, node: dict[str, Any]) -> Any:
     InputError
         When its folder could run anything, or its class is not one of transformers' models.
     """
+    with reading(kept, node.get("weights") or node["tokenizer"]) as folder:
+        return _read(folder, node)
+
+
+def _read(folder: Path, node: dict[str, Any]) -> Any:
     import torch
     import transformers
 
     from fewshot.models.local import place
     from fewshot.models.trainable import seeded
 
-    folder = checked_folder(kept, node.get("weights") or node["tokenizer"])
     if "tokenizer" in node:
         return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     cls = getattr(transformers, str(node["class"]), None)
@@ -84,16 +93,64 @@ def read_weights(kept: Kept, node: dict[str, Any]) -> Any:
         raise InputError(f"config.json names the class {node['class']!r}, which is not a model of transformers.")
     dtype = getattr(torch, known_dtype(node["dtype"]))
     with seeded(0):  # loading draws from torch's generator and sets its default type for a while
-        model: Any = cls.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+        made: Any = cls.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+    model, told = made
+    lost = sorted(told["missing_keys"])
+    if lost:
+        raise InputError(f"its weights lack {lost[0]!r}, and {len(lost) - 1} more.")
     return model.to(place(None)).eval()
 
 
-def checked_folder(kept: Kept, name: Any) -> Path:
-    """A model's folder, in which nothing could run."""
+@contextmanager
+def reading(kept: Kept, name: Any) -> Iterator[Path]:
+    """A model's folder, in which nothing could run; whatever goes wrong with it is said with its name.
+
+    Raises
+    ------
+    InputError
+        When the folder could run anything, or asks for more than there is.
+    ModelLoadError
+        When no model can be made of it.
+    """
     files = kept.below(name)
     folder: Path = kept.folder / name
     check_model_folder(folder, files)
-    return folder
+    try:
+        yield folder
+    except InputError:
+        raise
+    except BaseException as error:  # torch, tokenizers and a model's own code raise what they like
+        if (
+            not isinstance(error, Exception) and type(error).__name__ != "PanicException"
+        ):  # a panic of Rust is no Exception
+            raise
+        cause = error.__cause__ if isinstance(error, ModelLoadError) and error.__cause__ is not None else error
+        raise ModelLoadError(
+            f"{name} in {str(kept.folder)!r} makes no model that works: {type(cause).__name__}: {cause}. Get the "
+            "folder again, or fit again."
+        ) from error
+
+
+def try_out(model: Any) -> None:
+    """Ask a model one short thing, so that what can't compute is found now.
+
+    Raises
+    ------
+    ModelLoadError
+        When it gives NaN.
+    """
+    if is_window(model) and (int(model.limit) < 1 or not len(model.token_ends(["It is a test."])[0])):
+        raise ModelLoadError("it reads no tokens")
+    if is_encoder(model):
+        found = model.encode(["It is a test."])
+    else:
+        found = model.loglikelihoods([Query("It is a ", ("test", "word"), context=(Turn("premise", "A test."),))])[
+            0
+        ].logprobs
+    if not np.isfinite(found).all():
+        raise ModelLoadError("its weights give NaN or infinite numbers")
 
 
 def foreign_part(model: Any) -> str:

@@ -1,0 +1,98 @@
+"""What holds between the attributes of an object that was fitted, where prediction relies on it for every row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from fewshot.errors import InputError
+
+__all__ = ["check_fitted"]
+
+
+def check_fitted(name: str, attributes: Mapping[str, Any]) -> None:
+    """Refuse attributes that no fit leaves.
+
+    Raises
+    ------
+    InputError
+        When one does not go with another.
+    """
+    check = _CHECKS.get(name)
+    if check is not None:
+        check(name, attributes)
+
+
+def _check(holds: bool, name: str, what: str) -> None:
+    if not holds:
+        raise InputError(f"{name} {what}")
+
+
+def _verbalizer(name: str, found: Mapping[str, Any]) -> None:
+    words, classes = found["words"], found["classes"]
+    _check(isinstance(words, tuple) and all(isinstance(group, tuple) for group in words), name, "has no label words")
+    flat = tuple(word for group in words for word in group)
+    _check(all(isinstance(word, str) for word in flat), name, f"has label words that are not text: {flat!r:.80}")
+    _check(found["candidates"] == flat, name, "has other candidates than label words")
+    _check(classes is None or isinstance(classes, tuple), name, f"has the classes {classes!r:.80}")
+    if classes is not None and name == "Verbalizer":
+        _check(len(classes) == len(words) and all(words), name, "has a class without label words")
+
+
+def _selector(name: str, found: Mapping[str, Any]) -> None:
+    if "_shots" not in found:
+        return
+    _check(_is_count(found["_shots"]) and found["_shots"] > 0, name, f"shows {found['_shots']!r:.40} texts")
+    rows, vectors = found.get("rows_"), found.get("_vectors")
+    n = 2**62
+    if vectors is not None:
+        _check(isinstance(vectors, np.ndarray) and vectors.ndim == 2, name, "has no vectors")
+        n = len(vectors)
+        for key in ("_classes", "_place"):
+            _check(key not in found or _are_places(found[key], 2**62, n), name, f"has {key} of another length")
+    _check(rows is None or _are_places(rows, n), name, "shows rows that there are not")
+    _check(rows is not None or vectors is not None, name, "has nothing to choose from")
+    equals = found["_equals"]
+    _check(isinstance(equals, dict), name, "knows no equal texts")
+    for text, places in equals.items():
+        fine = isinstance(text, str) and isinstance(places, list)
+        _check(fine and all(_is_count(i) and i < n for i in places), name, f"has texts that equal {places!r:.80}")
+
+
+def _asking(name: str, found: Mapping[str, Any]) -> None:
+    rows, labels, selector = found["_rows"], found["_labels"], found["selector"]
+    _check(isinstance(rows, dict) and isinstance(labels, dict), name, "has no labelled rows")
+    _check(set(rows) == set(labels), name, "has other labels than rows")
+    _check(all(_is_row(row) for row in rows.values()), name, "has a labelled row that is neither text nor fields")
+    known = set(found["task"].classes.tolist())
+    _check(all(label in known for label in labels.values()), name, "has a label that is no class")
+    if selector is not None:
+        shared = getattr(selector, "rows_", None)
+        wanted = range(len(selector._vectors)) if shared is None else shared.tolist()
+        _check(set(wanted) <= set(rows), name, "lacks a labelled row that may be shown")
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, str) or (isinstance(row, dict) and all(isinstance(key, str) for key in row))
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 0)
+
+
+def _are_places(value: Any, below: int, length: int | None = None) -> bool:
+    """Whether a value is an array of row numbers."""
+    if not isinstance(value, np.ndarray) or value.ndim != 1 or value.dtype.kind not in "iu":
+        return False
+    fine = length is None or len(value) == length
+    return bool(fine and (value >= 0).all() and (value < below).all())
+
+
+_CHECKS: dict[str, Callable[[str, Mapping[str, Any]], None]] = {
+    "Asking": _asking,
+    "Verbalizer": _verbalizer,
+    "_LabelFirst": _asking,
+    **dict.fromkeys(("First", "MMR", "Nearest", "Random", "Stratified"), _selector),
+}

@@ -1,0 +1,116 @@
+"""A kept classifier is tried before it is handed out: with language models that answer at once, on one short row.
+
+Its parts come from a file, each of the right type and yet perhaps not made for one another: coefficients for other
+vectors, labels of other classes. All of that shows when one row goes through. The language models are stood in for,
+since a prompt may be long; encoders and heads are the real ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fewshot.errors import FewshotError, InputError, TemplateError
+from fewshot.models.base import Float32Array, IntArray, Kind, Query, Reading, Scores, is_encoder, kind_of
+
+__all__ = ["once", "rehearse", "stand_in"]
+
+_ROW = "It is a test."
+
+
+def once(make: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
+    """The same function, which makes the same thing of the same node."""
+    made: dict[str, Any] = {}
+
+    def get(node: dict[str, Any]) -> Any:
+        key = repr(sorted(node.items()))
+        if key not in made:
+            made[key] = make(node)
+        return made[key]
+
+    return get
+
+
+def stand_in(model: Any) -> Any:
+    """What stands in for a model: for a language model one that finds all candidates alike."""
+    return model if is_encoder(model) else _Indifferent(model)
+
+
+class _Indifferent:
+    """A language model of the same kind and shape as another, which says nothing."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.kind: Kind = kind_of(model)
+        self.fingerprint = "none"
+        self.limit = 2**40
+
+    def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
+        n = [len(query.candidates) for query in queries]
+        return [Scores(np.full(k, -1.0), np.ones(k, dtype=np.int64)) for k in n]
+
+    def generate(self, queries: Sequence[Query], max_new_tokens: int) -> list[str]:
+        return [query.candidates[0] for query in queries]
+
+    def read(self, queries: Sequence[Query], what: Reading) -> Float32Array:
+        """As many numbers as the model would give."""
+        found = self._model.read([Query("It is a ", ("test", "word"))], what)
+        return np.repeat(found, len(queries), axis=0)
+
+    @property
+    def vocabulary(self) -> Any:
+        return self._model.vocabulary
+
+    def lengths(self, queries: Sequence[Query]) -> IntArray:
+        return np.zeros(len(queries), dtype=np.int64)
+
+    def token_ends(self, texts: Sequence[str]) -> list[IntArray]:
+        return [np.arange(1, len(text) + 1) for text in texts]
+
+    def __sklearn_clone__(self) -> _Indifferent:
+        return self
+
+
+def rehearse(clf: Any) -> None:
+    """Predict one row.
+
+    Raises
+    ------
+    InputError
+        When the parts of the classifier do not fit together.
+    """
+    row, own = _row(clf)
+    try:
+        found = clf.predict_proba([row])
+        sets = clf.predict_set([row]) if hasattr(clf, "predict_set") else found
+        n = len(clf.classes_)
+        clf.predict([row])
+    except FewshotError as error:
+        if own or not isinstance(error, InputError | TemplateError):
+            raise
+        return  # a row was made up, and is not what the template asks for
+    except Exception as error:
+        raise InputError(
+            f"The parts of the classifier do not fit together: one row can't be predicted ({type(error).__name__}: "
+            f"{error})."
+        ) from error
+    if found.shape != (1, n) or sets.shape != (1, n):
+        raise InputError(f"The parts of the classifier do not fit together: {n} classes, and numbers {found.shape}.")
+    if np.isnan(found).any():
+        raise InputError("The classifier can predict nothing: its numbers lead to NaN.")
+
+
+def _row(clf: Any) -> tuple[Any, bool]:
+    """A row to try, and whether it is one of the classifier's own."""
+    inner = clf
+    while not hasattr(inner, "strategy_"):
+        inner = inner.classifier_ if hasattr(inner, "classifier_") else inner.estimator
+    for asking in getattr(inner.strategy_, "askings_", ()):
+        for row in dict(getattr(asking, "_rows", ())).values():
+            return row, True
+    fields = tuple(inner.template_.fields)
+    if fields in ((), ("text",)):
+        return _ROW, True
+    return dict.fromkeys(fields, _ROW), False
