@@ -43,6 +43,9 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
     examples a label's log-odds are how much nearer its prompt is than the nearest other one: the nearest label is
     predicted, and the others are ranked.
 
+    The encoder computes in the type that it was loaded in, and everything after its vectors in float64, or, when tuned,
+    as `Contrastive` says.
+
     Parameters
     ----------
     head : scikit-learn classifier, optional
