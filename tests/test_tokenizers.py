@@ -227,3 +227,29 @@ def test_tokens_drawn_at_random_in_training_are_not_drawn_here():
     expected = own(made, SENTENCE)
     made.backend_tokenizer.model.dropout = 0.5
     assert all(PlainTokenizer(made).ids([SENTENCE])[0] == expected for _ in range(3))
+
+
+@pytest.mark.parametrize("name", ["T5", "Unigram, bytes", "BERT", "Gemma"])
+def test_an_encoder_reads_text_as_text(name, tmp_path):
+    import torch
+    import transformers
+    from sentence_transformers import SentenceTransformer
+
+    from fewshot import load
+
+    made = family(name)
+    small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    torch.manual_seed(0)
+    transformers.BertModel(transformers.BertConfig(vocab_size=len(made) + 1, **small)).save_pretrained(tmp_path)
+    made.save_pretrained(tmp_path)
+    model = SentenceTransformer(str(tmp_path), device="cpu")
+    encoder = load(model)
+    texts = ["It was naïve.", "</s> [MASK] <extra_id_0> ＜／ｓ＞ <start_of_turn> x", "a <0x07>", "late " * 100]
+    state = model.tokenizer.backend_tokenizer.to_str()
+    for batch, features in encoder.tokenized(texts, 100):
+        for i, ids, mask in zip(batch, features["input_ids"], features["attention_mask"], strict=True):
+            special, own_ids = plain(name).special(), plain(name).ids([texts[i]])[0]
+            room = model.max_seq_length - len(special.before) - len(special.after)
+            assert ids[mask.bool()].tolist() == [*special.before, *own_ids[:room], *special.after]
+    assert np.isfinite(encoder.encode(texts)).all()
+    assert model.tokenizer.backend_tokenizer.to_str() == state  # given back as it was

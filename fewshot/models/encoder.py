@@ -230,13 +230,13 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     @contextmanager
     def _plain_text(self) -> Iterator[None]:
         """Let "[SEP]" in a text be text; only one thread at a time may."""
-        tokenizer = self.model.tokenizer
-        with lock_of(self.model), lock_of(tokenizer):  # others may share the tokenizer
-            split, tokenizer.split_special_tokens = tokenizer.split_special_tokens, True
-            try:
-                yield
-            finally:
-                tokenizer.split_special_tokens = split
+        with lock_of(self.model), self._text_reader().reading(self.model.tokenizer):  # others may share the tokenizer
+            yield
+
+    def _text_reader(self) -> PlainTokenizer:
+        if self._plain is None:
+            self._plain = PlainTokenizer(self.model.tokenizer)
+        return self._plain
 
     def tokenized(self, texts: Sequence[str], budget: int) -> list[tuple[list[int], dict[str, Any]]]:
         """The model's input for batches of like length under a token budget, each with the numbers of its texts."""
@@ -282,9 +282,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def token_ends(self, texts: Sequence[str]) -> list[IntArray]:
         """For each text, the character offset at which each of its tokens ends."""
-        if self._plain is None:
-            self._plain = PlainTokenizer(self.model.tokenizer)
-        return self._plain.token_ends(texts)
+        return self._text_reader().token_ends(texts)
 
     def lengths(self, queries: Sequence[Query]) -> IntArray:
         """Tokens of each query's prefix and suffix, special tokens included."""

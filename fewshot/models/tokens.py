@@ -11,7 +11,8 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -130,6 +131,26 @@ class PlainTokenizer:
         marked = self._backend.encode_batch([stop + _clean(text) for text in texts], add_special_tokens=False)
         return [encoding.ids[1:] for encoding in marked]
 
+    @contextmanager
+    def reading(self, tokenizer: Any) -> Iterator[None]:
+        """Let the tokenizer itself, or its copy, read text as text, for libraries that call it; one thread at a time.
+
+        Its own special tokens still stand around a text, and it still cuts and pads.
+        """
+        with lock_of(tokenizer), lock_of(self):
+            own = tokenizer._tokenizer
+            tokenizer._tokenizer = _Reader(own, self._framing)
+            try:
+                yield
+            finally:
+                tokenizer._tokenizer = own
+
+    @cached_property
+    def _framing(self) -> Any:
+        framing = type(self._backend).from_str(self._backend.to_str())
+        framing.post_processor = self.tokenizer.backend_tokenizer.post_processor
+        return framing
+
     @cached_property
     def _cuts_at_blanks(self) -> bool:
         """Whether no token ever reaches across the blank between two words."""
@@ -175,6 +196,23 @@ class PlainTokenizer:
         first, *_, last = (i for i in range(len(ids)) if ids[i : i + len(plain)] == plain)
         between = tuple(ids[first + len(plain) : last])
         return Special(tuple(ids[:first]), tuple(ids[last + len(plain) :])), between, (types[first], types[last])
+
+
+class _Reader:
+    """A backend that is asked for its vocabulary, while another one encodes."""
+
+    _ENCODING = frozenset(
+        {
+            *("encode", "encode_batch", "truncation", "padding", "no_truncation", "no_padding"),
+            *("enable_truncation", "enable_padding"),
+        }
+    )
+
+    def __init__(self, own: Any, encoding: Any) -> None:
+        self._own, self._encoding = own, encoding
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._encoding if name in self._ENCODING else self._own, name)
 
 
 def join(plain: PlainTokenizer, asked: Sequence[tuple[Head, Query]]) -> list[Joined]:
