@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fewshot import Classifier, Prompting, Template, gallery
+from fewshot import Classifier, Embedding, FineTuning, Prompting, Template, gallery, load
 from fewshot.errors import LabelMassWarning, ShortenedWarning
 from fewshot.task.prompt import fit_to_window
 from fewshot.task.shortening import kept_tokens
-from tests.conftest import language_model
+from tests.conftest import language_model, sentence_model
 
-quick = settings(deadline=None, derandomize=True, max_examples=150)
+few = settings(max_examples=settings().max_examples // 2)  # where each example costs much
 weights = st.floats(min_value=5e-324, max_value=1.7e308, allow_nan=False) | st.sampled_from([0.5, 1, 1, 2, 3])
 fields = st.lists(st.tuples(st.integers(1, 40), weights, st.integers(0, 3)), min_size=1, max_size=5)
 
@@ -30,7 +30,6 @@ def taken_one_by_one(sizes, weights, fewest, room):
 
 
 @given(fields=fields, room=st.integers(0, 120))
-@quick
 def test_the_heaviest_gives_first_token_by_token(fields, room):
     sizes, weights, fewest = zip(*fields, strict=True)
     fewest = [min(few, size) for few, size in zip(fewest, sizes, strict=True)]
@@ -51,7 +50,7 @@ KINDS = ["gpt2", "gpt2-chat", "llama", "llama-first", "bert", "roberta", "t5"]
 
 @pytest.mark.parametrize("name", KINDS)
 @given(a=words, b=words, share=st.floats(0.05, 1.2), side=st.sampled_from(["left", "right"]))
-@settings(deadline=None, derandomize=True, max_examples=25)
+@few
 def test_real_tokens_fit_and_no_more_is_cut_than_needed(name, a, b, share, side):
     lm = language_model(name)
     template = Template(f"A: {{{{ a | shorten(side='{side}') }}}}\nB: {{{{ b | shorten }}}}\nIt was {{{{ label }}}}.")
@@ -76,8 +75,9 @@ def test_real_tokens_fit_and_no_more_is_cut_than_needed(name, a, b, share, side)
     for i, (old, new) in enumerate(zip(before, after, strict=True)):
         if new.text != old.text:
             assert old.text.endswith(new.text) if old.place.side == "left" else old.text.startswith(new.text)
-            assert sizes[1 - i] <= sizes[i] + 6  # the other one has hardly more: the longest gave first
-            assert new.text.strip() or sum(sizes) < 12  # one character may be four tokens
+            # the other one has hardly more, since the longest gave first; blanks and one character may be many tokens
+            assert sizes[1 - i] <= max(sizes[i] + 6, 16)
+            assert new.text.strip() or sum(sizes) < 16
 
 
 PAIRS = [name for name in gallery.names() if name.startswith(("mnli/", "rte/", "qnli/"))]
@@ -119,3 +119,28 @@ def test_the_warning_names_the_fields_that_nothing_is_left_of():
     warnings.filterwarnings("ignore", category=LabelMassWarning)
     with pytest.warns(ShortenedWarning, match=r"no room at all for the field '\w'.* in 1 of them"):
         clf.predict([row, {"a": "", "b": ""}])
+
+
+def test_an_encoder_reads_the_short_field_beside_a_long_one():
+    template = Template("{{ premise }} {{ hypothesis }}\n\nThe answer is {{ label }}.")
+    rows = [{"premise": PREMISE * 2, "hypothesis": text} for text in HYPOTHESES]
+    clf = Classifier(load(sentence_model()), template, strategy=Embedding()).fit(None, ["bad", "good"])
+    with pytest.warns(ShortenedWarning, match="3 of 3 rows were cut") as caught:
+        found = clf.predict_proba(rows)
+    assert len(caught) == 1
+    assert len(np.unique(found.round(9), axis=0)) == len(HYPOTHESES)
+    for row, text in zip(clf.preview(rows), HYPOTHESES, strict=True):
+        assert text in row.text
+        assert row.n_cut > 0
+        assert "".join(part.text for part in row.parts if part.kind in ("field", "cut")) == PREMISE * 2 + text
+
+
+def test_a_tuned_layer_reads_the_short_field_beside_a_long_one():
+    template = Template("{{ premise }} {{ hypothesis }}\n\nThe answer is {{ label }}.")
+    rows = [{"premise": PREMISE * 2, "hypothesis": text} for text in HYPOTHESES]
+    strategy = FineTuning(objective="head", steps=1)
+    with pytest.warns(ShortenedWarning, match="3 of 3 texts exceed the model's window"):
+        clf = Classifier(language_model("bert"), template, strategy=strategy, random_state=0).fit(rows, ["n", "p", "n"])
+    with pytest.warns(ShortenedWarning, match="3 of 3 texts exceed the model's window"):
+        found = clf.predict_proba(rows)
+    assert len(np.unique(found.round(9), axis=0)) == len(HYPOTHESES)

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fewshot.errors import ModelLoadError
@@ -15,7 +15,6 @@ from fewshot.models.chat import Chat
 from fewshot.models.tokens import Head, PlainTokenizer, join
 from tests.tokenizers import FAMILIES, family, twin
 
-quick = settings(deadline=None, derandomize=True, max_examples=40)
 ORDINARY = [
     *(
         "parcel",
@@ -82,7 +81,6 @@ def own(tokenizer, text: str) -> list[int]:
 
 @pytest.mark.parametrize("name", FAMILIES)
 @given(text=ordinary)
-@quick
 def test_a_text_without_control_tokens_has_the_tokenizers_own_tokens(name, text):
     assert plain(name).ids([text])[0] == own(family(name), text)
     end = next(iter(family(name).all_special_tokens))
@@ -91,7 +89,6 @@ def test_a_text_without_control_tokens_has_the_tokenizers_own_tokens(name, text)
 
 @pytest.mark.parametrize("name", FAMILIES)
 @given(text=mixed)
-@quick
 def test_control_tokens_in_a_text_are_text(name, text):
     assert plain(name).ids([text])[0] == own(twin(name), text)
     end = next(iter(twin(name).all_special_tokens))
@@ -120,7 +117,6 @@ def test_the_name_of_a_byte_is_text_and_bytes_are_fallen_back_on(name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 @given(texts=st.lists(ordinary | mixed | st.text(st.characters(), max_size=20), max_size=3))
-@quick
 def test_ends_of_tokens_go_forward_through_the_text(name, texts):
     for text, ends in zip(texts, plain(name).token_ends(texts), strict=True):
         assert (np.diff(ends) >= 0).all()
@@ -132,7 +128,6 @@ SENTENCE = "The parcel came late and nobody at the office in the town could say 
 
 @pytest.mark.parametrize("name", FAMILIES)
 @given(before=ordinary | mixed, blank=st.sampled_from(["", " ", "\n", "  "]), after=st.sampled_from([".", "", " day"]))
-@quick
 def test_the_short_way_to_join_gives_the_tokens_of_the_whole(name, before, blank, after):
     prefix, candidates = SENTENCE + before + blank, ("great", "terrible", "York", "1", " New York")
     query = Query(prefix, candidates, after)

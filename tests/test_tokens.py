@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fewshot.models.base import Query, Turn
@@ -26,7 +26,6 @@ NASTY = [
 texts = st.one_of(st.text(st.characters(), max_size=60), st.sampled_from(NASTY)) | st.lists(
     st.sampled_from([*NASTY, " ", "x", "</", "s>"]), max_size=5
 ).map("".join)
-quick = settings(deadline=None, derandomize=True, max_examples=120)
 
 
 def added_ids(name: str) -> set[int]:
@@ -36,7 +35,6 @@ def added_ids(name: str) -> set[int]:
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 @given(text=texts)
-@quick
 def test_no_text_becomes_an_added_token(name, text):
     plain = PlainTokenizer(tokenizer(name))
     assert not added_ids(name) & set(plain.ids([text])[0])
@@ -89,7 +87,6 @@ def test_chat_tokens_are_those_of_apply_chat_template(kwargs):
 
 
 @given(text=texts)
-@quick
 def test_no_text_adds_a_turn(text):
     def controls(text: str) -> list[int]:
         head = chat(enable_thinking=False).head((CONTEXT[0], Turn("user", text or "x"), CONTEXT[2]), text)
@@ -156,7 +153,6 @@ LONG = st.lists(
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 @given(parts=LONG, blank=st.sampled_from(["", " ", "\n", "  "]))
-@quick
 def test_a_long_text_cut_before_the_hole_gives_the_same_tokens(name, parts, blank):
     plain = PlainTokenizer(tokenizer(name))
     prefix, candidates, suffix = " ".join(parts) + blank, ("great", "terrible", "very good", "1"), "."

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fewshot.errors import ModelLoadError, UnsupportedError
-from fewshot.models.base import FloatArray, IntArray
+from fewshot.models.base import FloatArray, IntArray, Query
 from fewshot.models.local import progress
 from fewshot.models.locks import lock_of
 from fewshot.models.padding import Padding
@@ -72,6 +72,16 @@ class SequenceClassifier:
         ids = plain.ids([text.encode("utf-8", "replace").decode() for text in texts])
         cut = np.array([max(0, len(own) - room) for own in ids], dtype=np.int64)
         return [(*special.before, *own[:room], *special.after) for own in ids], cut
+
+    def token_ends(self, texts: Sequence[str]) -> list[IntArray]:
+        """For each text, the character offset at which each of its tokens ends."""
+        return self._reader[0].token_ends(texts)
+
+    def lengths(self, queries: Sequence[Query]) -> IntArray:
+        """Tokens of each query's prefix and suffix, special tokens included."""
+        plain, special = self._reader
+        extra = len(special.before) + len(special.after)
+        return np.array([extra + len(own) for own in plain.ids([q.prefix + q.suffix for q in queries])], dtype=np.int64)
 
     @cached_property
     def _reader(self) -> tuple[PlainTokenizer, Special]:

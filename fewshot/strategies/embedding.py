@@ -17,7 +17,7 @@ from fewshot.strategies.base import Task, at_row, fixed_words, log_softmax, one_
 from fewshot.strategies.explaining import class_lines
 from fewshot.strategies.foreign import FLOOR, fitted_head, head_log_scores, head_odds
 from fewshot.strategies.head import LabelPriorLogisticRegression, fitted_to_all
-from fewshot.task.prompt import Fitted
+from fewshot.task.prompt import Fitted, fit_text
 from fewshot.task.template import Row
 
 __all__ = ["Embedding"]
@@ -228,31 +228,39 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
         """The texts as the encoder would read them, and the frame of the class prompts."""
         before, _, after = self.task_.template.frame("___").partition("___")
         frame = (Part("text", f"\n\n~ {before}"), Part("hole", ""), Part("text", after))
-        texts, room = self._texts(X), self._room
+        fitted, room = self._fitted(X), self._room
+        texts = [text for text, _ in fitted]
         ends: Any = self.encoder_.token_ends(texts) if is_window(self.encoder_) else [()] * len(texts)
         rows = []
-        for row, text, own in zip(X, texts, ends, strict=True):
-            parts: tuple[Part, ...] = (Part("field", text),)
-            if not isinstance(row, str):
-                parts = premise_of(Fitted(self.task_.template.prompt(row), 0, 0))
-            n_cut = 0
+        for (text, fit), own in zip(fitted, ends, strict=True):
+            parts = (Part("field", text),) if fit is None else premise_of(fit)
+            dropped = 0
             if room is not None and len(own) > room:
-                n_cut = len(own) - room
+                dropped = len(own) - room
                 parts = cut_after(parts, int(own[room - 1]))
-            rows.append(PreviewRow((), (*parts, *frame), len(own) - n_cut, n_cut=n_cut))
+            n_cut = dropped + (0 if fit is None else fit.n_cut)
+            rows.append(PreviewRow((), (*parts, *frame), len(own) - dropped, n_cut=n_cut))
         return Preview(rows, self.task_.verbalizer.candidates, getattr(self.encoder_, "limit", None))
 
     def _texts(self, X: Sequence[Row]) -> list[str]:
-        texts = []
+        return [text for text, _ in self._fitted(X)]
+
+    def _fitted(self, X: Sequence[Row]) -> list[tuple[str, Fitted | None]]:
+        """What the encoder reads of each row, and its prompt shortened to the window; a plain text has no fields."""
+        found: list[tuple[str, Fitted | None]] = []
         for i, row in enumerate(X):
             with at_row(i):
-                texts.append(self.task_.template.text(row))
-        return texts
+                if isinstance(row, str):
+                    found.append((row, None))
+                    continue
+                fit = fit_text(self.task_.template.prompt(row), self.encoder_)
+                found.append((fit.prompt.fields_text, fit))
+        return found
 
     def _encode(self, X: Sequence[Row]) -> FloatArray:
-        texts = self._texts(X)
-        self._warn_of_cuts(texts)
-        return _encoded(self.encoder_, texts)
+        fitted = self._fitted(X)
+        self._warn_of_cuts(fitted)
+        return _encoded(self.encoder_, [text for text, _ in fitted])
 
     @property
     def _room(self) -> int | None:
@@ -261,17 +269,19 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
             return None
         return self.encoder_.limit - int(self.encoder_.lengths([Query("", ())])[0])
 
-    def _warn_of_cuts(self, texts: list[str]) -> None:
-        """The encoder reads the beginning of a long text: say so, once and with numbers."""
+    def _warn_of_cuts(self, fitted: Sequence[tuple[str, Fitted | None]]) -> None:
+        """The encoder reads no more than its window: say what was cut, once and with numbers."""
         room = self._room
         if room is None:
             return
-        long = [text for text in texts if len(text) > room]  # a token has at least one character
-        cut = [len(ends) - room for ends in self.encoder_.token_ends(long) if len(ends) > room]
+        cut = [fit.n_cut for _, fit in fitted if fit is not None and fit.n_cut]
+        # a token has at least one byte
+        long = [text for text, _ in fitted if len(text.encode("utf-8", "replace")) > room]
+        cut += [len(ends) - room for ends in self.encoder_.token_ends(long) if len(ends) > room]
         if cut:
             warn(
-                f"To fit the model's window of {self.encoder_.limit} tokens, {len(cut)} of {len(texts)} rows were cut, "
-                f"by {int(np.median(cut))} tokens in the median.",
+                f"To fit the model's window of {self.encoder_.limit} tokens, {len(cut)} of {len(fitted)} rows were "
+                f"cut, by {int(np.median(cut))} tokens in the median.",
                 ShortenedWarning,
             )
 

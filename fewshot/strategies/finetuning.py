@@ -24,6 +24,7 @@ from fewshot.strategies.base import Task, at_row, fixed_words, log_softmax, one_
 from fewshot.strategies.examples import BATCH_SIZE, Examples, class_weights, grouped, n_steps, set_apart
 from fewshot.strategies.explaining import class_lines, question, raw_scores
 from fewshot.strategies.training import Pace, train
+from fewshot.task.prompt import fit_text
 from fewshot.task.template import Row
 
 __all__ = ["FineTuning"]
@@ -258,15 +259,21 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
         self.model_ = classifier
 
     def _rows(self, classifier: SequenceClassifier, X: Sequence[Row]) -> list[tuple[int, ...]]:
-        texts = []
+        texts, shortened = [], np.zeros(len(X), dtype=np.int64)
         for i, row in enumerate(X):
             with at_row(i):
-                texts.append(self.task_.template.text(row))
+                if isinstance(row, str):
+                    texts.append(row)
+                    continue
+                fit = fit_text(self.task_.template.prompt(row), classifier)
+                texts.append(fit.prompt.fields_text)
+                shortened[i] = fit.n_cut
         rows, cut = classifier.rows(texts)
+        cut += shortened
         if cut.any():
             warn(
                 f"{(cut > 0).sum()} of {len(rows)} texts exceed the model's window of {classifier.limit} tokens and "
-                f"were cut at their end, by {int(np.median(cut[cut > 0]))} tokens in the median.",
+                f"were cut, by {int(np.median(cut[cut > 0]))} tokens in the median.",
                 ShortenedWarning,
             )
         return rows

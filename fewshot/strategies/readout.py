@@ -23,6 +23,7 @@ from fewshot.strategies.explaining import class_lines, question, raw_scores
 from fewshot.strategies.foreign import fitted_head, head_log_scores
 from fewshot.strategies.head import LabelPriorLogisticRegression, fitted_to_all
 from fewshot.strategies.neighbors import KLNeighbors, Prototypes
+from fewshot.task.prompt import fit_text
 from fewshot.task.template import Row
 
 __all__ = ["Readout"]
@@ -179,8 +180,14 @@ class Readout(BaseEstimator):  # type: ignore[misc]
         else:
             parts = [self.model_.read(one.queries(X), self.features) for one in self.askings_]
         if self.encoder_ is not None:
-            parts.append(self.encoder_.encode([self.task_.template.text(row) for row in X]))
+            parts.append(self.encoder_.encode([self._text(row) for row in X]))
         return np.concatenate(parts, axis=1)
+
+    def _text(self, row: Row) -> str:
+        """What the encoder reads of a row."""
+        return (
+            row if isinstance(row, str) else fit_text(self.task_.template.prompt(row), self.encoder_).prompt.fields_text
+        )
 
     def _inputs(self, X: Sequence[Row], labels: FloatArray | None = None) -> FloatArray:
         """What the default head sees: calibrated label scores, which count as its prior, then the scaled features."""

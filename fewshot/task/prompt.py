@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fewshot.errors import PromptTooLongError
-from fewshot.models.base import Kind, Query, Turn, Window
+from fewshot.models.base import Kind, Query, Turn, Window, is_window
 from fewshot.task.parsing import Piece
 from fewshot.task.shortening import shortened
 
-__all__ = ["Fitted", "Prompt", "fit_to_window"]
+__all__ = ["Fitted", "Prompt", "fit_text", "fit_to_window"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,10 @@ class Prompt:
         """Ask which candidate fills the hole.
 
         An entailment model is asked whether the frame with the hole filled (the hypothesis) follows from the fields
-        (the premise); every other kind reads the whole prompt after its context.
+        (the premise); an encoder reads the fields; every other kind reads the whole prompt after its context.
         """
+        if kind == "encoder":
+            return Query(self.fields_text, ())
         if kind != "entailment":
             return Query(self.prefix, tuple(candidates), self.suffix, context)
         frame = Prompt(tuple(piece for piece in self.pieces if piece.place.in_frame))
@@ -148,3 +151,22 @@ def fit_to_window(
         kept = Prompt(tuple(pieces))
         size = length(kept, shots)
     return Fitted(kept, shots, size, n_cut, tuple(cut_texts.values()), tuple(cut_texts))
+
+
+def fit_text(prompt: Prompt, window: Any) -> Fitted:
+    """Shorten the fields of what an encoder reads, as `fit_to_window` does, so that it does not drop the last of them.
+
+    Of one field, it drops the end itself; and what still exceeds its window when all that may be cut is cut. One that
+    reads window by window, or has no window, reads all.
+    """
+    fields = [piece.place.side for piece in prompt.pieces if piece.place.weight and piece.text]
+    unread = Fitted(prompt, 0, 0)
+    if fields in ([], ["right"]) or not is_window(window) or getattr(window, "windows", None) is not None:
+        return unread
+    # a token has at least one byte
+    if len(prompt.fields_text.encode("utf-8", "replace")) < window.limit - 8:
+        return unread
+    try:
+        return fit_to_window(prompt, [()], (), window, kind="encoder")
+    except PromptTooLongError:
+        return unread
