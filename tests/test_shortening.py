@@ -139,8 +139,9 @@ def test_a_tuned_layer_reads_the_short_field_beside_a_long_one():
     template = Template("{{ premise }} {{ hypothesis }}\n\nThe answer is {{ label }}.")
     rows = [{"premise": PREMISE * 2, "hypothesis": text} for text in HYPOTHESES]
     strategy = FineTuning(objective="head", steps=1)
-    with pytest.warns(ShortenedWarning, match="3 of 3 texts exceed the model's window"):
-        clf = Classifier(language_model("bert"), template, strategy=strategy, random_state=0).fit(rows, ["n", "p", "n"])
+    clf = Classifier(language_model("bert"), template, strategy=strategy, random_state=0)
+    with pytest.warns(ShortenedWarning, match="6 of 6 texts exceed the model's window"):
+        clf.fit([*rows, *rows], ["n", "p", "n"] * 2)
     with pytest.warns(ShortenedWarning, match="3 of 3 texts exceed the model's window"):
         found = clf.predict_proba(rows)
     assert len(np.unique(found.round(9), axis=0)) == len(HYPOTHESES)
