@@ -139,6 +139,7 @@ def test_a_tuned_layer_reads_the_short_field_beside_a_long_one():
     template = Template("{{ premise }} {{ hypothesis }}\n\nThe answer is {{ label }}.")
     rows = [{"premise": PREMISE * 2, "hypothesis": text} for text in HYPOTHESES]
     strategy = FineTuning(objective="head", steps=1)
+    warnings.filterwarnings("ignore", message="A class has a single example")
     clf = Classifier(language_model("bert"), template, strategy=strategy, random_state=0)
     with pytest.warns(ShortenedWarning, match="6 of 6 texts exceed the model's window"):
         clf.fit([*rows, *rows], ["n", "p", "n"] * 2)
