@@ -114,6 +114,15 @@ def test_the_depth_does_not_hang_on_the_limit_of_python():
         sys.setrecursionlimit(limit)
 
 
+@pytest.mark.parametrize("start", ["{{ ", "{% ", "---\n ", "{# ", "{{ 'x' ", "{ ", "{{ a }}", "\n", "{%- if "])
+def test_many_blanks_do_not_make_it_slow(start):
+    start_s = time.process_time()
+    for source in (start + " " * 60_000, start + " " * 60_000 + "x" + END):
+        with contextlib.suppress(TemplateError):
+            Template(source).lint()
+    assert time.process_time() - start_s < 4
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

@@ -157,8 +157,12 @@ def _sum(context: Context, value: Any, /, attribute: int | str | None = None) ->
 @pass_context
 def _format(context: Context, value: Any, /, *args: Any, **kwargs: Any) -> str:
     check_format(value)
-    given = kwargs or tuple(one if isinstance(one, int | float) else text_of(context, one) for one in args)
-    return text_of(context, str(value) % given)
+    named = {name: _filling(context, one) for name, one in kwargs.items()}
+    return text_of(context, str(value) % (named or tuple(_filling(context, one) for one in args)))
+
+
+def _filling(context: Context, value: Any) -> Any:
+    return value if isinstance(value, int | float) else text_of(context, value)
 
 
 @pass_context

@@ -36,7 +36,7 @@ _KEYS = (
     "words",
 )
 _KEY = re.compile(rf"[ \t]*(?:{'|'.join(_KEYS)})[ \t]*:")
-_LIKE_YAML = re.compile(r"\s*(?:\Z|#|- |[\w\"' ]+:)")
+_LIKE_YAML = re.compile(r"(?:\Z|#|- |[\w\"' ]+:)")
 _STRUCTURED = frozenset({"answers", "choice", "choices", "fields", "words"})  # no text: YAML's null is nothing there
 _NOTHING = ("", "~", "null", "Null", "NULL")
 _MOST_CHARACTERS = 100_000
@@ -76,7 +76,7 @@ def _check_that_none_is_meant(source: str) -> None:
     if opening is None:
         return
     after = re.split(LINE_BREAK, source[opening.end() : opening.end() + _MOST_CHARACTERS])
-    if not any(map(_KEY.match, itertools.takewhile(_LIKE_YAML.match, after))):
+    if not any(map(_KEY.match, itertools.takewhile(_LIKE_YAML.match, map(str.lstrip, after)))):
         return  # a text that begins with a line of dashes
     if not source.startswith("---"):
         raise TemplateError(

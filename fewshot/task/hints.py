@@ -10,7 +10,6 @@ from jinja2 import nodes
 
 __all__ = ["Mark", "cure_of_tag", "hyphenated", "marks", "translation"]
 
-_TAG = re.compile(r"\{\{[-+]?\s*(.*?)\s*[-+]?\}\}", re.DOTALL)
 _COLUMN = re.compile(r"\w[\w .,:;/#&?!'’$%°-]*")  # what a table calls a column, where that is more than one name
 _RESERVED = frozenset({"and", "else", "if", "in", "is", "not", "or"})
 _LONG = 80
@@ -27,20 +26,20 @@ class Mark(NamedTuple):
 _LABEL, _FIELD = "{{ label }}", "{{ text }}"
 _MARKS: tuple[tuple[str, str, bool], ...] = (
     # OpenPrompt
-    (r"\{\s*[\"']mask[\"'][^{}\n]{0,80}\}", _LABEL, True),
-    (r"\{\s*[\"'](?:placeholder|meta)[\"']\s*:\s*[\"'](?P<field>\w{1,80})[\"'][^{}\n]{0,200}\}", "", True),
-    (r"\{\s*[\"'](?:soft|special|sep|cls|eos)[\"'][^{}\n]{0,200}\}", "plain words", True),
+    (r"\{ {0,3}[\"']mask[\"'][^{}\n]{0,80}\}", _LABEL, True),
+    (r"\{ {0,3}[\"'](?:placeholder|meta)[\"'] {0,3}: {0,3}[\"'](?P<field>\w{1,80})[\"'][^{}\n]{0,200}\}", "", True),
+    (r"\{ {0,3}[\"'](?:soft|special|sep|cls|eos)[\"'][^{}\n]{0,200}\}", "plain words", True),
     # the mask tokens of models, PET, LM-BFF
     (r"\[MASK\]|<mask>|<extra_id_0>|\*mask\*", _LABEL, True),
     (r"\*(?:sent|sentl)[-+_]?[01]\*|\*\+?sentl?_?[01]\*", _FIELD, True),
     (r"\*cls\*|\*sep\+?\*|\*eos\*", "nothing", True),  # special tokens are the tokenizer's own
     # promptsource, lm-evaluation-harness
-    (r"answer_choices\s*\[\s*\w{1,80}\s*\]", _LABEL, True),
+    (r"answer_choices {0,3}\[ {0,3}\w{1,80} {0,3}\]", _LABEL, True),
     (r"\|\|\|", "a line break", True),
     (r"\bdoc_to_(?:text|target|choice)\b", "the text itself, and " + _LABEL + " after it,", False),
     # formatted strings
-    (r"\$\{\s*(?P<field>[^\W\d]\w{0,80})\s*\}", "", True),
-    (r"(?<![{$])\{\s*(?P<field>[^\W\d]\w{0,80})?\d?\s*(?:![rsa])?\}(?!\})", "", True),
+    (r"\$\{ {0,3}(?P<field>[^\W\d]\w{0,80}) {0,3}\}", "", True),
+    (r"(?<![{$])\{ {0,3}(?P<field>[^\W\d]\w{0,80})?\d? {0,3}(?:![rsa])?\}(?!\})", "", True),
     (r"%\((?P<field>\w{1,80})\)s|%s", "", False),
     (r"(?<!\w)\$(?P<field>[A-Za-z_]\w{0,80})", "", False),
     (r"<(?P<field>text|text_a|text_b|sentence|sentence1|sentence2|input|premise|hypothesis|review|label)>", "", False),
@@ -74,8 +73,8 @@ def translation(text: str) -> str:
 
 def cure_of_tag(tag: str) -> str:
     """What to do about a tag that does not parse because a column's name stands in it; empty where it is not that."""
-    match = _TAG.fullmatch(tag)
-    name = match.group(1) if match else ""
+    printed = tag.startswith("{{") and tag.endswith("}}")
+    name = tag[2:-2].strip(" \t+-") if printed else ""
     if len(name) > _LONG or not _COLUMN.fullmatch(name):
         return ""
     if name not in _RESERVED and name.isidentifier():
