@@ -7,6 +7,7 @@ import copy
 import hashlib
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Self, TypeVar
@@ -46,6 +47,9 @@ CHUNK_SIZE = 4_000_000
 _LIMITS = ("max_position_embeddings", "n_positions", "max_encoder_position_embeddings", "max_seq_len")
 
 T = TypeVar("T")
+
+if hasattr(os, "register_at_fork"):  # another thread may have held the bars' lock at that moment, and is no more
+    os.register_at_fork(after_in_child=lambda: tqdm.set_lock(threading.RLock()))
 
 
 def place(device: str | None) -> torch.device:

@@ -1,0 +1,247 @@
+"""Threads, forks and worker processes: everybody gets what a lone caller gets."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import os
+import pickle
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from fewshot import CachedLM, Classifier, Embedding, FakeLM, FineTuning, Prompting, load
+from fewshot.models.base import Query, Turn
+from fewshot.models.encoder import SentenceEncoder
+from fewshot.models.locks import lock_of
+from fewshot.models.trainable import Draws, seeded
+from fewshot.strategies.contrastive import Contrastive
+from tests.conftest import pair, sentence_model
+
+TEXTS = [f"I was charged {i} times this month{' and it is bad' * (i % 5)}." for i in range(24)]
+WORDS = ("good", "bad", "terrible news")
+LABELS = ["billing", "praise"] * 6
+KINDS = ["gpt2", "gpt2-chat", "bert", "t5", "nli"]
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+def together(calls, n_threads=8):
+    """What each call returns when so many threads share them."""
+    found, places = [None] * len(calls), itertools.count()
+    begin = threading.Barrier(n_threads)
+
+    def work():
+        begin.wait()
+        for i in iter(lambda: next(places), None):
+            if i >= len(calls):
+                return
+            try:
+                found[i] = calls[i]()
+            except BaseException as error:
+                found[i] = error
+
+    threads = [threading.Thread(target=work) for _ in range(n_threads)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def check(found, expected):
+    """Equal, up to the last digits: what was computed before in a call decides how a batch is cut."""
+    for one, other in zip(found, expected, strict=True):
+        if isinstance(one, BaseException):
+            raise one
+        if isinstance(other[0], str):
+            assert one == other
+            continue
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def queries(kind: str, i: int) -> list[Query]:
+    texts = [TEXTS[(i + j) % len(TEXTS)] for j in range(1 + i % 3)]
+    if kind == "entailment":
+        return [Query("It is about ", WORDS, ".", (Turn("premise", text),)) for text in texts]
+    return [Query(f"Review: {text} It was ", WORDS, ".", (Turn("user", "Be brief. " * (i % 4)),)) for text in texts]
+
+
+def calls_of(lm) -> list:
+    """Everything that a language model can be asked."""
+    calls = []
+    for i in range(24):
+        own = queries(lm.kind, i)
+        calls.append(lambda own=own: [one.logprobs for one in lm.loglikelihoods(own)])
+        calls.append(lambda own=own: [lm.lengths(own)])
+        calls.append(lambda own=own: lm.token_ends([query.prefix for query in own]))
+        if lm.kind != "entailment":
+            calls.append(lambda own=own: [lm.read(own, "hidden")])
+        if lm.kind in ("causal", "seq2seq"):
+            calls.append(lambda own=own: lm.generate(own, 4))
+    return calls
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_language_model_answers_every_thread_as_it_answers_one(name):
+    lm = load(pair(name))  # with nothing kept
+    calls = calls_of(lm)
+    found = together(calls)
+    check(found, [call() for call in calls])
+
+
+def test_an_encoder_answers_every_thread_as_it_answers_one():
+    encoder = SentenceEncoder(sentence_model(), cache_bytes=4000)  # some is kept, and some thrown away
+    calls = [lambda i=i: encoder.encode([TEXTS[i % 24], TEXTS[i * 7 % 24], "[SEP]"]) for i in range(120)]
+    check(
+        together(calls),
+        [SentenceEncoder(sentence_model()).encode([TEXTS[i % 24], TEXTS[i * 7 % 24], "[SEP]"]) for i in range(120)],
+    )
+    assert not encoder.model.tokenizer.split_special_tokens
+
+
+def test_two_wrappers_of_one_model_share_its_lock():
+    first, second = load(pair("gpt2")), load(pair("gpt2"))
+    assert first is not second
+    assert lock_of(first.model) is lock_of(second.model)
+    calls = [call for both in zip(calls_of(first), calls_of(second), strict=True) for call in both][:100]
+    check(together(calls), [call() for call in calls])
+
+
+def test_caches_and_functions_answer_every_thread(tmp_path):
+    fake = FakeLM(lambda query: [float(len(query.prefix) + len(word)) for word in query.candidates])
+    calls = calls_of(CachedLM(fake, tmp_path / "scores.sqlite"))
+    calls = [call for i, call in enumerate(calls) if i % 5 != 3]  # which has no hidden states
+    check(together(calls), [call() for call in calls])
+
+
+def test_predictions_previews_and_explanations_come_from_any_thread():
+    clf = Classifier(
+        load(pair("gpt2")), "{{ text }} It was {{ label }}.", strategy=Prompting(2, calibration="contextual")
+    )
+    clf.fit(TEXTS[:12], LABELS)
+    calls = []
+    for text in TEXTS:
+        calls.append(lambda text=text: [clf.predict_proba([text])])
+        calls.append(lambda text=text: [str(clf.preview([text]))])
+        calls.append(lambda text=text: [[line.probability for line in clf.explain(text).classes]])
+        calls.append(lambda text=text: [clf.label_mass([text])])
+    check(together(calls), [call() for call in calls])
+
+
+FITS = {
+    "head": (lambda: load(sentence_model()), FineTuning("head", steps=3)),
+    "prompt": (lambda: load(pair("bert")), FineTuning("prompt", steps=2)),
+    "contrastive": (lambda: load(sentence_model()), Embedding(tuning=Contrastive(2))),
+    "demonstrations": (lambda: load(pair("gpt2")), Prompting(4, selection="random", calibration="batch")),
+}
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_fits_in_threads_are_those_of_a_lone_caller(name):
+    make, strategy = FITS[name]
+    model, before = make(), torch.get_rng_state()
+
+    def fit(seed):
+        clf = Classifier(model, "{{ text }} It was {{ label }}.", strategy=strategy, random_state=seed)
+        return [clf.fit(TEXTS[:12], LABELS).predict_log_proba(TEXTS[12:])]
+
+    expected = [fit(seed) for seed in range(4)]
+    assert not np.allclose(expected[0][0], expected[1][0], atol=1e-5)  # the seed decides
+    check(together([lambda seed=seed: fit(seed) for seed in range(4)], 4), expected)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_seed_draws_the_same_in_turns_whatever_others_draw():
+    with seeded(3):
+        whole = torch.rand(4)
+
+    def draw():
+        draws, parts = Draws(3), []
+        for _ in range(4):
+            with draws.turn():
+                parts.append(torch.rand(1))
+            time.sleep(1e-4)
+        return [torch.cat(parts)]
+
+    for (found,) in together([draw] * 16):
+        assert torch.equal(found, whole)
+
+
+def test_what_is_kept_is_handed_out_while_another_model_loads(monkeypatch):
+    from fewshot.models import loading
+
+    inside, go_on, loads = threading.Event(), threading.Event(), []
+
+    def slow(recipe):
+        loads.append(recipe.name)
+        if recipe.name == "slow":
+            inside.set()
+            assert go_on.wait(20)
+        return recipe.name
+
+    monkeypatch.setattr(loading, "_from_name", slow)
+    own = loading._Loader()
+    assert own("quick") == "quick"
+    waiting = [threading.Thread(target=own, args=("slow",)) for _ in range(3)]
+    for thread in waiting:
+        thread.start()
+    assert inside.wait(20)
+    assert own("quick") == "quick"
+    go_on.set()
+    for thread in waiting:
+        thread.join()
+    assert loads == ["quick", "slow"]  # three threads wanted it, and one loaded it
+
+
+def test_a_failed_call_leaves_the_model_open():
+    lm = load(pair("gpt2"))
+    with pytest.raises(ValueError, match="the same tokens"):
+        lm.loglikelihoods([Query("a", ("b", "b"))])
+    check(
+        together([lambda: [lm.loglikelihoods(queries("causal", 0))[0].logprobs]] * 4),
+        [[lm.loglikelihoods(queries("causal", 0))[0].logprobs]] * 4,
+    )
+
+
+def test_models_are_copied_and_pickled_while_they_are_at_work():
+    lm, encoder = load(pair("bert")), SentenceEncoder(sentence_model(), cache_bytes=0)
+    asked = queries("masked", 1)
+    calls = []
+    for _ in range(6):
+        calls.append(lambda: [lm.loglikelihoods(asked)[0].logprobs])
+        calls.append(lambda: [pickle.loads(pickle.dumps(lm)).loglikelihoods(asked)[0].logprobs])
+        calls.append(lambda: [encoder.encode(TEXTS[:4])])
+        calls.append(lambda: [encoder.copied().encode(TEXTS[:4])])
+        calls.append(lambda: [copy.deepcopy(encoder).encode(TEXTS[:4])])
+    check(together(calls), [call() for call in calls])
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_process_finds_every_lock_open():
+    lm, encoder = load(pair("gpt2")), SentenceEncoder(sentence_model())
+    expected = lm.loglikelihoods(queries("causal", 1))[0].logprobs
+    held, let_go = threading.Event(), threading.Event()
+
+    def hold():
+        with lock_of(lm.model), lock_of(encoder), lock_of(encoder.model), lock_of(torch), lock_of(load):
+            held.set()
+            let_go.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(20)
+    child = os.fork()
+    if not child:
+        signal.alarm(60)  # a child that waits for ever is killed
+        with lock_of(torch), lock_of(load):
+            same = np.allclose(lm.loglikelihoods(queries("causal", 1))[0].logprobs, expected, atol=1e-4)
+            os._exit(0 if same and encoder.encode(TEXTS[:2]).shape[0] == 2 else 1)
+    let_go.set()
+    holder.join()
+    assert os.waitpid(child, 0)[1] == 0
