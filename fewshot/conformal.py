@@ -266,7 +266,7 @@ def fit_threshold(classifier: Any, X: Any, y: Any, precision: float = 0.95, *, n
     return float(thresholds[enough[-1]])
 
 
-def predict_or_none(classifier: Any, X: Any, threshold: float, *, none_label: Any = "none") -> NDArray[Any]:
+def predict_or_none(classifier: Any, X: Any, threshold: Any, *, none_label: Any = "none") -> NDArray[Any]:
     """Return the most probable class of each row, or ``none_label`` where its probability is below the threshold.
 
     Parameters
@@ -283,8 +283,10 @@ def predict_or_none(classifier: Any, X: Any, threshold: float, *, none_label: An
     Raises
     ------
     InputError
-        When ``none_label`` is a class, or of another type than the classes.
+        When ``none_label`` is a class, or of another type than the classes, or the threshold is no probability.
     """
+    if isinstance(threshold, bool) or not isinstance(threshold, float | int | np.number) or not 0 <= threshold <= 1:
+        raise InputError(f"threshold must be a probability from 0 to 1, such as 0.8. Got {threshold!r}.")
     proba = _probabilities(classifier, X)
     classes = np.asarray(classifier.classes_)
     _check_none_label(none_label, classes)

@@ -412,13 +412,13 @@ def test_an_object_that_is_no_model_is_refused(model):
 def test_scores_that_are_not_numbers_are_refused_with_their_row(score, read):
     lm = FakeLM(lambda query: [score if "broken" in query.prefix else 0.0] * len(query.candidates))
     clf = Classifier(lm, strategy=Prompting(read=read)).fit(None, NAMES)
-    with pytest.raises(UnsupportedError, match=r"FakeLM\(.*\) gave NaN or infinite scores for row 1"):
+    with pytest.raises(UnsupportedError, match=r"Row 1: FakeLM\(.*\) gave NaN or infinite scores"):
         clf.predict_proba(["fine", "broken"])
 
 
 def test_one_nan_among_the_candidates_is_refused():
     clf = Classifier(FakeLM(lambda query: [0.0, np.nan]), strategy=Prompting()).fit(None, ["a", "b"])
-    with pytest.raises(UnsupportedError, match="row 0"):
+    with pytest.raises(UnsupportedError, match="Row 0"):
         clf.predict(["x"])
 
 

@@ -143,7 +143,7 @@ def calibration_error(confidence: Any, right: Any, bins: int = 15) -> float:
     Raises
     ------
     InputError
-        When the arrays are empty or of two shapes, or there is no bin.
+        When the arrays are empty or of two shapes, a confidence is no probability, or there is no bin.
 
     References
     ----------
@@ -182,6 +182,11 @@ def _checked(confidence: Any, right: Any, bins: Any) -> tuple[FloatArray, FloatA
         raise InputError(
             f"confidence and right must be two arrays of one length. Got shapes {sure.shape} and {correct.shape}."
         )
+    if not ((sure >= 0) & (sure <= 1)).all():
+        odd = sure[~((sure >= 0) & (sure <= 1))][0]
+        raise InputError(f"confidence must be probabilities from 0 to 1. Got {odd}.")
+    if not np.isin(correct, (0, 1)).all():
+        raise InputError(f"right must be true or false for each. Got {correct[~np.isin(correct, (0, 1))][0]}.")
     if not isinstance(bins, int | np.integer) or bins < 1:
         raise InputError(f"bins must be an integer of at least 1. Got {bins!r}.")
     return sure, correct, int(bins)

@@ -25,6 +25,7 @@ __all__ = [
     "Scores",
     "Turn",
     "Window",
+    "fault_of",
     "is_encoder",
     "is_generator",
     "is_language_model",
@@ -209,6 +210,22 @@ def kind_of(model: object) -> Kind:
         return "encoder"
     kind: Kind = getattr(model, "kind", "causal")
     return kind
+
+
+def fault_of(query: Query, scores: Scores) -> str | None:
+    """What is wrong with a model's answer to a query; None where it can be used.
+
+    Single candidates may be impossible (-inf); where all are, or one is NaN, nothing can be normalised.
+    """
+    shapes = {np.shape(scores.logprobs), np.shape(scores.n_tokens)}
+    if shapes != {(len(query.candidates),)}:
+        return f"gave scores of shape {' and '.join(map(str, sorted(shapes)))} for {len(query.candidates)} candidates"
+    if not np.isfinite(np.max(scores.logprobs)):
+        return "gave NaN or infinite scores: its weights or its number type are broken"
+    if np.min(scores.n_tokens) < 1:
+        which = query.candidates[int(np.argmin(scores.n_tokens))]
+        return f"says that {which!r} has {np.min(scores.n_tokens)} tokens: a score is of one token at least"
+    return None
 
 
 def scored_once(score: Callable[[Sequence[Query]], list[Scores]], queries: Sequence[Query]) -> list[Scores]:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from fewshot.errors import ModelLoadError
 from fewshot.models.base import SCORING_VERSION, FloatArray, IntArray, Kind, Query
 from fewshot.models.local import digest, progress, shrinking
 from fewshot.models.locks import lock_of
@@ -133,6 +134,10 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         cache_bytes: int = 64 * 2**20,
         windows: Windows | None = None,
     ) -> None:
+        if isinstance(cache_bytes, bool) or not isinstance(cache_bytes, int | np.integer) or cache_bytes < 0:
+            raise ModelLoadError(f"cache_bytes must be a number of bytes, at least 0. Got {cache_bytes!r}.")
+        if not isinstance(windows, Windows | None):
+            raise ModelLoadError(f"windows must be Windows(...) or None. Got {windows!r}.")
         self.model = model
         self.recipe = recipe
         self.cache_bytes = cache_bytes

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from fewshot.errors import ModelLoadError
 from fewshot.extras import pip_line
 from fewshot.models.base import Kind, is_encoder, is_language_model
 from fewshot.models.locks import lock_of
-from fewshot.models.recipe import Recipe
+from fewshot.models.recipe import OWN, Recipe
 from fewshot.models.secrets import unsaid
 
 __all__ = ["DEFAULT_ENCODER", "default_encoder", "load", "load_folder"]
@@ -86,7 +88,8 @@ class _Loader:
         if model is None:
             model = default_encoder()
         if not isinstance(model, str | Path):
-            return _from_object(model, kwargs)
+            given = {"revision": revision, "device": device, "dtype": None if dtype == "auto" else dtype, **kwargs}
+            return _from_object(model, {key: value for key, value in given.items() if value is not None})
         recipe = Recipe(str(model), revision, device, dtype, kwargs)
         key = repr(recipe)
         found = self._look(key)
@@ -137,17 +140,37 @@ def load_folder(folder: Path, *, dtype: str, own: dict[str, Any]) -> Any:
     return model
 
 
-def _from_object(model: Any, kwargs: dict[str, Any]) -> Any:
+def _from_object(model: Any, given: dict[str, Any]) -> Any:
+    """Take a model that is there already: its place and type are what they are."""
     if is_language_model(model) or is_encoder(model):
+        _only((), given, f"{model!r} is a model already")
         return model
     if isinstance(model, tuple) and len(model) == 2:
-        return _wrap(*model, recipe=None, own=kwargs)
+        _only(OWN, given, "A pair (model, tokenizer) is loaded already")
+        return _wrap(*model, recipe=None, own=given)
     if any(base.__module__.startswith("sentence_transformers") for base in type(model).__mro__):
         from fewshot.models.encoder import SentenceEncoder
 
-        return SentenceEncoder(model, **kwargs)
+        _only(OWN, given, f"The {type(model).__name__} is loaded already")
+        return _made(SentenceEncoder, model, own=given)
     cure = "Pass (model, tokenizer)." if hasattr(model, "config") else "Pass a name, a folder, or a model object."
     raise ModelLoadError(f"An object of type {type(model).__name__} is not a model that can be used. {cure}")
+
+
+def _only(allowed: Collection[str], given: Mapping[str, Any], what: str) -> None:
+    odd = [name for name in given if name not in allowed]
+    if odd:
+        raise ModelLoadError(f"{what}, so that {', '.join(odd)} would change nothing: leave it out.")
+
+
+def _made(kind: Callable[..., Any], *parts: Any, own: dict[str, Any], **more: Any) -> Any:
+    """Make a model of our class, which takes only options of its own kind."""
+    known = inspect.signature(kind).parameters
+    odd = [name for name in own if name not in known]
+    if odd:
+        takes = ", ".join(name for name in known if name in OWN) or "none"
+        raise ModelLoadError(f"{kind.__name__} takes no option {odd[0]!r}; of its own it takes: {takes}.")
+    return kind(*parts, **own, **more)
 
 
 def _from_name(recipe: Recipe) -> Any:
@@ -342,7 +365,7 @@ def _sentence_encoder(recipe: Recipe) -> Any:
         **hub,
     )
     settle_dtype(model, recipe.dtype, device)
-    return SentenceEncoder(model, recipe=recipe, **recipe.own)
+    return _made(SentenceEncoder, model, own=recipe.own, recipe=recipe)
 
 
 def _wrap(model: Any, tokenizer: Any, *, recipe: Recipe | None, own: dict[str, Any]) -> Any:
@@ -365,4 +388,4 @@ def _wrap(model: Any, tokenizer: Any, *, recipe: Recipe | None, own: dict[str, A
         raise ModelLoadError(
             f"A bare {type(model).__name__} becomes an encoder through sentence-transformers: load its folder."
         )
-    return classes[kind](model, tokenizer, recipe=recipe, **own)
+    return _made(classes[kind], model, tokenizer, own=own, recipe=recipe)

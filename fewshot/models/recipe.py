@@ -8,9 +8,9 @@ from typing import Any
 from fewshot.errors import ModelLoadError
 from fewshot.models.secrets import revealed, sealed
 
-__all__ = ["Recipe", "reload"]
+__all__ = ["OWN", "Recipe", "reload"]
 
-_OWN = frozenset({"chat", "chat_template_kwargs", "variant", "hole", "cache_bytes", "windows"})  # for our classes
+OWN = frozenset({"chat", "chat_template_kwargs", "variant", "hole", "cache_bytes", "windows"})  # for our classes
 _HUB = frozenset({"token", "local_files_only", "trust_remote_code", "cache_dir"})  # for every file of a repository
 
 
@@ -30,12 +30,12 @@ class Recipe:
     @property
     def own(self) -> dict[str, Any]:
         """Keyword arguments for our class."""
-        return {key: value for key, value in self.kwargs.items() if key in _OWN}
+        return {key: value for key, value in self.kwargs.items() if key in OWN}
 
     @property
     def passed(self) -> dict[str, Any]:
         """Keyword arguments for ``from_pretrained`` that the user gave."""
-        return {key: value for key, value in revealed(self.kwargs).items() if key not in _OWN}
+        return {key: value for key, value in revealed(self.kwargs).items() if key not in OWN}
 
     @property
     def hub(self) -> dict[str, Any]:

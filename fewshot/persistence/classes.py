@@ -152,7 +152,7 @@ _TRIMMED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "Asking": _asking,
     "Distillation": _without("teachers_", "soft_labels_"),
     "Embedding": _without("examples_"),
-    "SequenceClassifier": _without("_reader"),
+    "SequenceClassifier": _without("_reader", "padding"),
     "_LabelFirst": _asking,
     **dict.fromkeys(("First", "MMR", "Nearest", "Random", "Stratified"), _selector),
 }

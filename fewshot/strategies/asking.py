@@ -14,7 +14,18 @@ from sklearn.base import clone
 from fewshot.calibration import Prior
 from fewshot.demonstrations import Selector
 from fewshot.errors import InputError, LabelMassWarning, ShortenedWarning, UnsupportedError, warn
-from fewshot.models.base import FloatArray, IntArray, Kind, Query, Scores, Turn, is_encoder, is_window, kind_of
+from fewshot.models.base import (
+    FloatArray,
+    IntArray,
+    Kind,
+    Query,
+    Scores,
+    Turn,
+    fault_of,
+    is_encoder,
+    is_window,
+    kind_of,
+)
 from fewshot.models.loading import load
 from fewshot.preview import Preview, PreviewRow, parts_of
 from fewshot.strategies.base import Task, at_row, log_softmax
@@ -170,13 +181,10 @@ class Asking:
         new = sorted(dict.fromkeys(q for q in queries if q not in known), key=lambda query: query.context)
         known.update(zip(new, self.model.loglikelihoods(new), strict=True))
         words = [known[query] for query in queries]
-        # the highest score is NaN where one is, and -inf where no candidate is possible: neither can be normalised
-        bad = [i for i, scores in enumerate(words) if not np.isfinite(scores.logprobs.max())]
-        if bad:
-            raise UnsupportedError(
-                f"{self.model!r} gave NaN or infinite scores for row {bad[0]}: its weights or its number type are "
-                "broken."
-            )
+        for i, (query, scores) in enumerate(zip(queries, words, strict=True)):
+            fault = fault_of(query, scores)
+            if fault:
+                raise UnsupportedError(f"Row {i}: {self.model!r} {fault}.")
         return words
 
     def calibrate(self, calibration: Prior, X: Sequence[Row] | None, y: Any, rng: Any) -> None:

@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from fewshot.demonstrations import as_selector
 from fewshot.errors import InputError, PromptTooLongError, TemplateError, UnsupportedError
 from fewshot.explain import Explanation, Question
-from fewshot.models.base import FloatArray, IntArray, Query, Turn, kind_of, scored_once
+from fewshot.models.base import FloatArray, IntArray, Query, Turn, fault_of, kind_of, scored_once
 from fewshot.preview import Preview
 from fewshot.strategies.asking import Asking, fitted_selector, shown_rows
 from fewshot.strategies.base import Task, at_row, fixed_words, log_softmax, no_weights, one_label, one_wording
@@ -130,15 +130,11 @@ class Channel(BaseEstimator):  # type: ignore[misc]
         answers = scored_once(self.model_.loglikelihoods, [queries[i] for i in order])
         logprobs, n_tokens = np.empty(len(queries)), np.empty(len(queries), dtype=np.int64)
         for i, scores in zip(order, answers, strict=True):
+            fault = fault_of(queries[i], scores)
+            if fault:
+                raise UnsupportedError(f"Row {i * len(X) // len(queries)}: {self.model_!r} {fault}.")
             logprobs[i], n_tokens[i] = scores.logprobs[0], scores.n_tokens[0]
-        table = logprobs.reshape(len(X), -1)
-        bad = np.flatnonzero(~np.isfinite(table.max(axis=1)))
-        if bad.size:
-            raise UnsupportedError(
-                f"{self.model_!r} gave NaN or infinite scores for row {bad[0]}: its weights or its number type are "
-                "broken."
-            )
-        return table, n_tokens.reshape(table.shape)
+        return logprobs.reshape(len(X), -1), n_tokens.reshape(len(X), -1)
 
     def _queries(self, X: Sequence[Row]) -> list[Query]:
         """The questions: every text after every label word, row by row."""

@@ -184,6 +184,9 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
     def _check(self, task: Task, model: Any) -> None:
         if not isinstance(self.shots, int | np.integer) or self.shots < 0:
             raise ValueError(f"shots must be an integer of at least 0. Got {self.shots!r}.")
+        most = self.max_shot_tokens
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int | np.integer) or most < 1):
+            raise ValueError(f"max_shot_tokens must be an integer of at least 1, or None. Got {most!r}.")
         if self.read not in ("score", "generate"):
             raise ValueError(f"read must be 'score' or 'generate'. Got {self.read!r}.")
         if self.order not in (None, "as is", "interleaved", "nearest last", "lowest bias"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -271,7 +271,8 @@ def texts_of(row: Row, names: str | tuple[str, ...]) -> tuple[str, ...]:
             )
     values = [row[name] for name in fields]
     if isinstance(names, str):
-        if isinstance(values[0], str | bytes) or not hasattr(values[0], "__iter__") or isinstance(values[0], Mapping):
+        no_list = isinstance(values[0], str | bytes | Mapping | Set) or not hasattr(values[0], "__len__")
+        if no_list or not hasattr(values[0], "__iter__"):  # a set has no order, and an iterator ends
             raise InputError(f"the field {names!r} must be a list of texts. Got {values[0]!r:.60}")
         values = list(values[0])
     while values and is_absent(values[-1]):
