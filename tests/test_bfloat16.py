@@ -216,6 +216,6 @@ class TestOtherMachines:
         clf.save(tmp_path / "kept")
         load.cache_clear()
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": there == "native"})
-        again = Classifier.load(tmp_path / "kept")
+        again = Classifier.load(tmp_path / "kept", follow_paths=True)
         assert own_dtype(again.model_.model) == own
         np.testing.assert_array_equal(again.predict_proba(TEXTS[24:40]), expected)
