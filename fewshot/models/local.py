@@ -48,8 +48,15 @@ _LIMITS = ("max_position_embeddings", "n_positions", "max_encoder_position_embed
 
 T = TypeVar("T")
 
-if hasattr(os, "register_at_fork"):  # another thread may have held the bars' lock at that moment, and is no more
-    os.register_at_fork(after_in_child=lambda: tqdm.set_lock(threading.RLock()))
+
+def _alone_again() -> None:
+    """In a forked process: a lost thread may hold the lock of the bars, and OpenMP's own threads are lost as well."""
+    tqdm.set_lock(threading.RLock())
+    torch.set_num_threads(1)  # as in torch's own workers: with more, the first product of matrices would wait for ever
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_alone_again)
 
 
 def place(device: str | None) -> torch.device:
