@@ -14,13 +14,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from fewshot.errors import InputError, UnsupportedError
 from fewshot.explain import Explanation
-from fewshot.models.base import FloatArray
+from fewshot.models.base import FloatArray, kind_of
 from fewshot.models.loading import load
 from fewshot.preview import Preview
 from fewshot.rows import as_indicator, as_row, as_rows
 from fewshot.settling import (
     class_counts,
+    column_names,
     column_order,
+    counting_rows,
     labels_of,
     learner_of,
     other_wording,
@@ -31,6 +33,7 @@ from fewshot.settling import (
 from fewshot.strategies.auto import Auto
 from fewshot.strategies.base import Task, as_strategy
 from fewshot.strategies.choice import Report
+from fewshot.task.labels import warn_of_lookalikes
 
 __all__ = ["Classifier"]
 
@@ -135,15 +138,21 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         n = None if rows is None else len(rows)
         strategy = as_strategy(Auto() if self.strategy is None else self.strategy)
         indicator = as_indicator(y, n)
-        labels = indicator[1] if indicator else None
+        labels = None
         if y is not None and indicator is None:
             labels = labels_of(y, n, strategy=strategy, verbalizer=self.verbalizer, template=self.template)
         model = load(self.model)
         several = indicator is not None or bool(getattr(self.verbalizer, "multi_label", False))
         templates = templates_of(self.template, model, several)
+        nameless = kind_of(model) == "encoder" and rows is not None and y is not None
+        if indicator:
+            labels = column_names(indicator, self.verbalizer, templates[0], nameless)
+            indicator = indicator[0], labels
         learners = [learner_of(self.verbalizer, one, model, rows, labels) for one in templates]
         named = labels if any(label is not None for label in labels or ()) else None
-        verbalizer, classes = words_of(self.verbalizer, templates[0], named, learner=learners[0], rows=rows)
+        verbalizer, classes = words_of(
+            self.verbalizer, templates[0], named, learner=learners[0], rows=rows, nameless=nameless
+        )
         multi_label = indicator is not None or verbalizer.multi_label
         targets: Any = None if rows is None else labels
         order = np.arange(len(classes))
@@ -157,18 +166,13 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         weights = weights_of(sample_weight, rows, targets)
         others = tuple(
-            other_wording(self.verbalizer, one, named, classes=classes, learner=learner, rows=rows)
+            other_wording(self.verbalizer, one, named, classes=classes, learner=learner, rows=rows, nameless=nameless)
             for one, learner in zip(templates[1:], learners[1:], strict=True)
         )
         task = Task(templates[0], verbalizer, classes, multi_label, others)
-        strategy.fit(
-            task,
-            model,
-            rows,
-            targets,
-            sample_weight=weights,
-            random_state=self.random_state,
-        )
+        warn_of_lookalikes(classes.tolist())
+        shown, answers, weights = counting_rows(rows, targets, weights)
+        strategy.fit(task, model, shown, answers, sample_weight=weights, random_state=self.random_state)
         self.model_, self.template_, self.verbalizer_ = model, templates[0], verbalizer
         self.classes_, self.strategy_ = classes[order], strategy
         self.multi_label_, self._order = multi_label, order

@@ -96,7 +96,7 @@ class NoAnswerWarning(FewshotWarning):
     """Generated answers that name no class were scored instead."""
 
 
-def warn(message: str, category: type[FewshotWarning]) -> None:
+def warn(message: str, category: type[Warning]) -> None:
     """Issue a warning that points at the caller's own line, outside this library and scikit-learn."""
     level, frame = 1, sys._getframe(0)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("fewshot", "sklearn"):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.exceptions import DataConversionWarning
 
-from fewshot.errors import InputError, UnsupportedError
+from fewshot.errors import InputError, UnsupportedError, warn
+from fewshot.task.labels import is_missing, plain_label
 from fewshot.task.template import Row
 
 __all__ = ["as_indicator", "as_labels", "as_row", "as_rows", "as_texts", "columns_of", "labelled"]
@@ -79,9 +81,11 @@ def _records(X: Any) -> list[Any]:
         return list(X.to_dicts())
     if hasattr(X, "columns") and hasattr(X, "to_dict"):  # pandas
         return list(X.to_dict("records"))
+    if isinstance(X, np.ndarray) and X.ndim == 2 and X.shape[1] == 1:  # as BaggingClassifier makes of a DataFrame
+        X = X[:, 0]
     if isinstance(X, np.ndarray) and X.ndim != 1:
         raise InputError(f"X must be one-dimensional, a text per row. Got shape {X.shape}: use X[:, 0] or a DataFrame.")
-    return [str(row) if isinstance(row, np.str_) else row for row in X]
+    return [str.__str__(row) if isinstance(row, str) else row for row in X]
 
 
 def as_labels(y: Any, n: int | None = None, *, unlabelled: Sequence[Any] = ()) -> list[Any]:
@@ -89,7 +93,8 @@ def as_labels(y: Any, n: int | None = None, *, unlabelled: Sequence[Any] = ()) -
 
     Parameters
     ----------
-    y : list, array or Series
+    y : list, array, tensor or Series
+        Of shape (n_rows,), or (n_rows, 1) with scikit-learn's warning.
     n : int, optional
         The number of rows.
     unlabelled : sequence
@@ -98,7 +103,8 @@ def as_labels(y: Any, n: int | None = None, *, unlabelled: Sequence[Any] = ()) -
     Raises
     ------
     InputError
-        When y is of another shape or length, or holds None or NaN; the message names the row.
+        When y is of another shape or length, or holds None, NaN or something that is no class; the message names the
+        row.
     """
     if isinstance(y, str | bytes) or not isinstance(y, Iterable):
         raise InputError(f"y must be a list of class labels. Got {type(y).__name__}: {y!r:.60}.")
@@ -106,25 +112,46 @@ def as_labels(y: Any, n: int | None = None, *, unlabelled: Sequence[Any] = ()) -
         raise InputError("y must be a list of class labels. Got a mapping: label words go into verbalizer={...}.")
     if n is not None and isinstance(y, Set):
         raise InputError(f"y must be a list, a class per row. Got a {type(y).__name__}, which has no order.")
-    shape = getattr(y, "shape", None)
-    if shape is not None and len(shape) != 1:
-        raise InputError(f"y must be one-dimensional, a class per row. Got shape {tuple(shape)}.")
-    labels = [value.item() if isinstance(value, np.generic) else value for value in y]
+    labels = [plain_label(value) for value in _column(y)]
     if n is not None and len(labels) != n:
         raise InputError(f"X has {n} rows and y has {len(labels)}: they must be of one length.")
     labels = [None if any(type(v) is type(m) and v == m for m in unlabelled) else v for v in labels]
     for i, value in enumerate(labels):
-        if value is None and unlabelled:
-            continue
-        if _is_missing(value):
-            cure = "None, not NaN, marks an unlabelled row." if unlabelled else _LABELLED_ONLY
-            raise InputError(f"y[{i}] is {value!r}: {cure}")
-        if isinstance(value, list | tuple | set | dict):
-            raise InputError(f"y[{i}] must be one class. Got {value!r}.")
+        if value is not None or not unlabelled:
+            _check_label(i, value, "None, not NaN, marks an unlabelled row." if unlabelled else _LABELLED_ONLY)
     kinds = {type(value) for value in labels if value is not None}
     if len(kinds) > 1:
         raise InputError(f"y mixes {', '.join(sorted(kind.__name__ for kind in kinds))}: make all classes of one type.")
     return labels
+
+
+def _column(y: Any) -> Any:
+    """What holds a label a row; of one column its values, with the warning that scikit-learn has for it."""
+    shape = getattr(y, "shape", None)
+    if shape is None or len(shape) == 1:
+        return y
+    if len(shape) != 2 or shape[1] != 1:
+        raise InputError(f"y must be one-dimensional, a class per row. Got shape {tuple(shape)}.")
+    warn(
+        f"y is one column, of shape {tuple(shape)}, and is taken for the class of each row: pass one dimension, such "
+        "as y.ravel() or the column itself.",
+        DataConversionWarning,
+    )
+    return y[y.columns[0]] if hasattr(y, "columns") else (y.toarray() if hasattr(y, "toarray") else y)[:, 0]
+
+
+def _check_label(i: int, value: Any, missing: str) -> None:
+    if is_missing(value):
+        raise InputError(f"y[{i}] is {value!r}: {missing}")
+    if isinstance(value, tuple | frozenset) or not isinstance(value, Hashable):
+        raise InputError(
+            f"y[{i}] must be one class. Got {value!r:.60}: for several labels a row pass an indicator matrix, as "
+            "MultiLabelBinarizer makes."
+        )
+    if isinstance(value, bytes):
+        raise InputError(f"y[{i}] is bytes: {value!r:.40}. Decode the labels first, label.decode().")
+    if isinstance(value, str) and "\0" in value:
+        raise InputError(f"y[{i}] is {value!r:.60}: arrays drop a NUL at the end. Remove it from the labels.")
 
 
 def as_indicator(y: Any, n: int | None) -> tuple[NDArray[np.int64], list[Any] | None] | None:
@@ -140,10 +167,12 @@ def as_indicator(y: Any, n: int | None) -> tuple[NDArray[np.int64], list[Any] | 
     InputError
         When a cell is neither 0 nor 1, or the length is not n; the message names the row.
     """
+    y = np.array(y) if _is_table(y) else y
     shape = getattr(y, "shape", None)
-    if shape is None or len(shape) != 2:
+    if shape is None or len(shape) != 2 or shape[1] == 1:
         return None
-    names = list(y.columns) if hasattr(y, "columns") else None
+    names = [plain_label(name) for name in y.columns] if hasattr(y, "columns") else None
+    y = y.cpu() if hasattr(y, "cpu") else y
     matrix = np.asarray(y.toarray() if hasattr(y, "toarray") else y.to_numpy() if names is not None else y)
     if n is not None and len(matrix) != n:
         raise InputError(f"X has {n} rows and y has {len(matrix)}: they must be of one length.")
@@ -155,6 +184,14 @@ def as_indicator(y: Any, n: int | None) -> tuple[NDArray[np.int64], list[Any] | 
             "has the label of the column and 0 elsewhere. For one class per row, pass one dimension."
         )
     return matrix.astype(np.int64), names
+
+
+def _is_table(y: Any) -> bool:
+    """Whether plain lists are an indicator matrix, as they are for scikit-learn."""
+    if not isinstance(y, list | tuple) or not y or not all(isinstance(row, list | tuple | np.ndarray) for row in y):
+        return False
+    alike = len({len(row) for row in y}) == 1 and len(y[0]) > 1
+    return alike and all(isinstance(cell, int | float | np.generic) and cell in (0, 1) for row in y for cell in row)
 
 
 def labelled(X: Any, y: Any) -> tuple[Any, list[Any]]:
@@ -191,15 +228,8 @@ def columns_of(labels: Iterable[Any], classes: Any) -> NDArray[np.int64]:
     return np.array([where[label] for label in labels], dtype=np.int64)
 
 
-def _is_missing(value: Any) -> bool:
-    """None, NaN, or pandas' NA and NaT, which are known by name so that pandas need not be there."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, float | np.floating) and bool(np.isnan(value))
-
-
 def _described(value: Any) -> str:
-    if _is_missing(value):
+    if is_missing(value):
         return f"{value!r}: a missing text. Drop the row, or fill it"
     if isinstance(value, bytes):
         return f"bytes: {value!r:.40}. Decode them first"

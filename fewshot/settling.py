@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,12 +20,15 @@ from fewshot.strategies.base import Task
 from fewshot.task import gallery
 from fewshot.task.choices import Choices, as_choices
 from fewshot.task.template import Template
+from fewshot.task.unnamed import Unnamed
 from fewshot.task.verbalizer import Verbalizer, as_verbalizer
 
 __all__ = [
     "as_template",
     "class_counts",
+    "column_names",
     "column_order",
+    "counting_rows",
     "labels_of",
     "learner_of",
     "other_wording",
@@ -31,6 +36,8 @@ __all__ = [
     "weights_of",
     "words_of",
 ]
+
+logger = logging.getLogger(__name__)
 
 _GENERIC = {"seq2seq": "generic/causal"}  # every other kind has a generic template of its own name
 _GENERIC_LABELS = {  # where a text may have several labels
@@ -83,9 +90,18 @@ def learner_of(verbalizer: Any, template: Template, model: Any, rows: Any, label
 
 
 def words_of(
-    verbalizer: Any, template: Template, labels: Sequence[Any] | None, *, learner: Any, rows: Any
+    verbalizer: Any,
+    template: Template,
+    labels: Sequence[Any] | None,
+    *,
+    learner: Any,
+    rows: Any,
+    nameless: bool = False,
 ) -> tuple[Verbalizer, NDArray[Any]]:
-    """The label words of a task, and its classes in their order."""
+    """The label words of a task, and its classes in their order.
+
+    ``nameless`` says that the classes may do without words: an encoder learns them from labelled rows alone.
+    """
     if template.choices is not None or isinstance(verbalizer, Choices):
         choices = as_choices(verbalizer, template, rows, labels)
         return choices, np.arange(choices.n_choices or 0)
@@ -109,9 +125,25 @@ def words_of(
         if given.classes is not None and seen is not None:
             given.bind(seen)  # every class that occurs must have words
         named = list(given.classes) if given.classes is not None else (seen or [])
+    if words is None and nameless and not all(isinstance(name, str) for name in named):
+        bound: Verbalizer = Unnamed(named)
+        _say_once(
+            f"The classes {named if len(named) < 9 else [*named[:8], '...']} have no names, so they are learnt from "
+            "the labelled rows alone, without the prior of label names. Where they have names, verbalizer={class: "
+            "name, ...}, or a list of names in sorted-class order, lets the encoder read them."
+        )
+    else:
+        bound = as_verbalizer(words, named)
+    named = list(bound.classes or ())
     if len(named) < 2:
         raise InputError(f"A classifier needs at least two classes. Got {named}.")
-    return as_verbalizer(words, named), np.array(named)
+    return bound, np.array(named)
+
+
+@functools.lru_cache(maxsize=64)
+def _say_once(message: str) -> None:
+    """Log what is worth saying once, and not for each of the hundred clones that a search fits."""
+    logger.warning(message)
 
 
 def other_wording(
@@ -122,10 +154,11 @@ def other_wording(
     classes: NDArray[Any],
     learner: Any,
     rows: Any,
+    nameless: bool = False,
 ) -> Task:
     """The same task in another wording, with that template's own label words where it brings some."""
-    named = template.words is None and template.choices is None
-    own, its = words_of(verbalizer, template, classes.tolist() if named else labels, learner=learner, rows=rows)
+    named = classes.tolist() if template.words is None and template.choices is None else labels
+    own, its = words_of(verbalizer, template, named, learner=learner, rows=rows, nameless=nameless)
     if its.tolist() != classes.tolist():
         raise InputError(
             f"The templates are for different classes: the first for {classes.tolist()}, {template} for {its.tolist()}."
@@ -139,6 +172,31 @@ def class_counts(targets: Any, classes: NDArray[Any], multi_label: bool) -> NDAr
         return np.asarray(targets.sum(axis=0), dtype=np.int64)
     found = Counter(targets or ())
     return np.array([found[name] for name in classes.tolist()], dtype=np.int64)
+
+
+def column_names(
+    indicator: tuple[NDArray[Any], list[Any] | None], verbalizer: Any, template: Template, nameless: bool
+) -> list[Any] | None:
+    """The names of an indicator's columns: its own, else those of a list of words; None where they are sorted classes.
+
+    Where nothing names them and they need no names, their numbers.
+    """
+    matrix, names = indicator
+    if names is not None:
+        return names
+    if verbalizer is None:
+        return list(range(matrix.shape[1])) if nameless and template.words is None else None
+    if isinstance(verbalizer, Choices | Mapping) or callable(getattr(verbalizer, "learn", None)):
+        return None
+    words = verbalizer if isinstance(verbalizer, Verbalizer) else Verbalizer(verbalizer)
+    if words.classes is not None:
+        return None
+    if len(words.labels) != matrix.shape[1]:
+        raise InputError(
+            f"y has {matrix.shape[1]} columns, and the list has words for {len(words.labels)}, {list(words.labels)}: "
+            "give the words of each column, in the order of the columns."
+        )
+    return list(words.labels)
 
 
 def column_order(indicator: tuple[NDArray[Any], list[Any] | None], classes: NDArray[Any]) -> NDArray[np.int64]:
@@ -206,3 +264,18 @@ def weights_of(sample_weight: Any, rows: Any, labels: Any) -> FloatArray | None:
     if not weights.any():
         raise InputError("sample_weight is 0 for every row: there is nothing to learn from. Give some row a weight.")
     return weights
+
+
+def counting_rows(rows: Any, targets: Any, weights: FloatArray | None) -> tuple[Any, Any, FloatArray | None]:
+    """The rows, labels and weights without those of weight 0; no weights where every other one is 1.
+
+    So a weight of 0 is the same as no row, for every strategy; its class stays a class.
+    """
+    if weights is None:
+        return rows, targets, None
+    kept = np.flatnonzero(weights)
+    if len(kept) < len(weights):
+        rows = [rows[i] for i in kept]
+        targets = targets[kept] if isinstance(targets, np.ndarray) else [targets[i] for i in kept]
+        weights = weights[kept]
+    return rows, targets, None if (weights == 1).all() else weights

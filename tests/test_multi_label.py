@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.model_selection import cross_val_predict, cross_val_score
+from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 
@@ -62,11 +63,15 @@ class TestFitted:
             assert np.allclose(clf.predict_proba(X)[:, [sorted(NAMES).index(n) for n in NAMES]], named.predict_proba(X))
 
     @pytest.mark.parametrize("value", [0, 1])
-    def test_a_label_without_a_contrast_is_still_answered(self, head, value):
+    def test_a_label_of_every_row_is_expected_of_every_text_and_one_of_none_of_none(self, head, value):
         clf = classifier(head).fit(X, Y.assign(praise=value))
         proba = clf.predict_proba(X)
-        assert np.isfinite(proba).all()
         assert np.isfinite(clf.decision_function(X)).all()
+        assert (clf.predict(X)[:, 0] == value).all()
+        share = (value * len(X) + 0.5) / (len(X) + 1)  # half a row more of either kind
+        assert proba[:, 0].mean() == pytest.approx(share)
+        other = classifier(head).fit(X, Y[NAMES[1:]]).predict_proba(X)
+        assert np.allclose(proba[:, 1:], other)
 
     def test_a_single_label_with_a_contrast(self, head):
         clf = classifier(head).fit(X, Y.assign(praise=0, billing=0))
@@ -138,7 +143,11 @@ class TestBadInput:
         with pytest.raises(InputError, match="y has 3 columns and there are 2 classes"):
             classifier().fit(X, Y.set_axis(["a", "a", "b"], axis=1))
         with pytest.raises(InputError, match="DataFrame whose columns are the classes"):
-            classifier().fit(X, Y.to_numpy())
+            Classifier(keyword_lm()).fit(X, Y.to_numpy())
+        with pytest.raises(
+            InputError, match=r"y has 3 columns, and the list has words for 2.*in the order of the columns"
+        ):
+            classifier(verbalizer=NAMES[:2]).fit(X, Y.to_numpy())
 
     def test_nothing_to_learn(self):
         with pytest.raises(InputError, match="nothing to learn"):
@@ -157,7 +166,42 @@ class TestBadInput:
             assert Classifier(keyword_lm(), template, strategy=strategy).fit(X, Y).predict_proba(X).shape == Y.shape
 
     def test_weights_for_a_head_a_label(self):
-        weights = np.ones(len(X))
+        weights = np.full(len(X), 2)
         assert classifier().fit(X, Y, sample_weight=weights).multi_label_
         with pytest.raises(UnsupportedError, match="no sample_weight a label"):
             classifier(LogisticRegression()).fit(X, Y, sample_weight=weights)
+
+
+class TestWithoutNames:
+    """An encoder learns the columns of a matrix that nobody named."""
+
+    def test_it_is_the_same_as_names_that_do_not_count(self):
+        clf = classifier().fit(X, Y.to_numpy())
+        assert clf.classes_.tolist() == [0, 1, 2]
+        named = Classifier(HashEncoder(), strategy=Embedding(label_prior=0.0)).fit(X, Y)
+        assert np.allclose(clf.predict_proba(X), named.predict_proba(X))
+
+    @pytest.mark.parametrize("words", [NAMES, np.array(NAMES), Verbalizer(NAMES)], ids=["list", "array", "Verbalizer"])
+    @pytest.mark.parametrize("matrix", [Y.to_numpy(), Y.to_numpy().tolist(), csr_matrix(Y.to_numpy())])
+    def test_a_list_of_words_names_the_columns_in_their_order(self, words, matrix):
+        clf = classifier(verbalizer=words).fit(X, matrix)
+        assert clf.classes_.tolist() == NAMES
+        assert np.allclose(clf.predict_proba(X), classifier().fit(X, Y).predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [MultiOutputClassifier(LogisticRegression(C=100)), ClassifierChain(LogisticRegression(C=100), order=[0, 1, 2])],
+)
+class TestHeadsOfSeveralLabels:
+    def test_they_are_fitted_as_they_are(self, head):
+        clf = classifier(head).fit(X, Y)
+        assert type(clf.strategy_.head_) is type(head)
+        alone = clone(head).fit(HashEncoder().encode(X), Y[sorted(NAMES)].to_numpy())
+        assert np.array_equal(
+            clf.predict(X)[:, [NAMES.index(name) for name in sorted(NAMES)]], alone.predict(HashEncoder().encode(X))
+        )
+
+    def test_one_class_a_row_is_not_for_them(self, head):
+        with pytest.raises(UnsupportedError, match=r"several labels a row.*give the classifier inside it, LogisticReg"):
+            classifier(head).fit(X[:8], ["praise", "billing"] * 4)

@@ -22,6 +22,7 @@ KEPT = {
     "FrozenEstimator": "sklearn.frozen._frozen",
     "AutomaticVerbalizer": "fewshot.automatic",
     "Choices": "fewshot.task.choices",
+    "Unnamed": "fewshot.task.unnamed",
     "Verbalizer": "fewshot.task.verbalizer",
     "Windows": "fewshot.models.encoder",
     "Turn": "fewshot.models.base",

@@ -15,7 +15,7 @@ from fewshot.explain import Explanation
 from fewshot.models.base import FloatArray, IntArray, is_language_model, is_reader, kind_of
 from fewshot.models.cached import RememberedLM
 from fewshot.preview import Preview
-from fewshot.strategies.base import Strategy, Task, no_weights
+from fewshot.strategies.base import Strategy, Task, distinct, no_weights
 from fewshot.strategies.budget import Budget
 from fewshot.strategies.choice import Candidate, Report, cross_validated, n_folds
 from fewshot.strategies.embedding import Embedding
@@ -191,6 +191,7 @@ def _finetuned(
     rows: IntArray,
     folds: int,
     seed: int,
+    sample_weight: FloatArray | None = None,
 ) -> tuple[Candidate, ...]:
     """Fine-tuning on the same folds, where the budget has room for them and for the final fit."""
     if budget.seconds is None:
@@ -217,7 +218,7 @@ def _finetuned(
     if not budget.allows("fine-tuning", run, fits=folds + 1, steps=steps):
         return ()
     tried = {"fine-tuning": FineTuning(objective)}
-    return _candidates(tried, task, model, X=X, y=y, rows=rows, folds=folds, seed=seed)
+    return _candidates(tried, task, model, X=X, y=y, rows=rows, folds=folds, seed=seed, sample_weight=sample_weight)
 
 
 def _calibration(task: Task, kind: str) -> str | None:
@@ -283,16 +284,20 @@ def _for_encoder(
     if task.multi_label:
         return names, Report(repr(names), ("a row may have several labels, which neither tuning nor folds can do yet",))
     # what would be chosen, and what the folds try for it
-    choices = {
-        "frozen encoder, label names": (names, names),
-        "frozen encoder, no label names": (no_names, no_names),
-    }
-    reasons: list[str] = []
+    choices = {"frozen encoder, label names": (names, names)} if task.verbalizer.named else {}
+    choices["frozen encoder, no label names"] = (no_names, no_names)
+    reasons = [] if task.verbalizer.named else ["the classes have no names"]
     chosen: Strategy
+    tuning = ""
     if not isinstance(model, SentenceEncoder):
         reasons.append("only a SentenceEncoder can be tuned")
     else:
-        choices["tuned encoder, label names"] = (tuned, Embedding(tuning=Contrastive(_FOLD_STEPS, layers=_FOLD_LAYERS)))
+        tuning = "tuned encoder, label names" if task.verbalizer.named else "tuned encoder, no label names"
+        choices[tuning] = (tuned, Embedding(tuning=Contrastive(_FOLD_STEPS, layers=_FOLD_LAYERS)))
+    # equal rows are one, of their weight: a fold must not be asked what it was taught
+    keys = [(row if isinstance(row, str) else repr(row), label) for row, label in zip(X, task.index(y), strict=True)]
+    first, sample_weight = distinct(keys, sample_weight)
+    X, y = [X[i] for i in first], [y[i] for i in first]
     targets = task.index(y)
     rows, folds, seed = _compared(targets, len(task.classes), random_state)
 
@@ -300,13 +305,12 @@ def _for_encoder(
         Embedding(tuning=Contrastive(steps)).fit(task, model, X, y, random_state=seed)
 
     steps = Contrastive().n_steps(len(X)) * (1 + folds / 4)  # those of the folds are shorter
-    if len(choices) > 2 and not budget.allows("tuning the encoder", run, fits=1 + folds, steps=steps):
-        del choices["tuned encoder, label names"]
-    if not folds:
-        chosen = tuned if len(choices) > 2 else names
-        return chosen, Report(
-            repr(chosen), (*reasons, *budget.reasons, "a class has a single row: nothing can be compared")
-        )
+    if tuning and not budget.allows("tuning the encoder", run, fits=1 + folds, steps=steps):
+        del choices[tuning]
+    if not folds or len(choices) == 1:
+        chosen = tuned if tuning in choices else next(iter(choices.values()))[0]
+        why = "there is no other way" if folds else "a class has a single row: nothing can be compared"
+        return chosen, Report(repr(chosen), (*reasons, *budget.reasons, why))
     tried = {name: tried for name, (_, tried) in choices.items()}
     candidates = _candidates(
         tried, task, model, X=X, y=y, rows=rows, folds=folds, seed=seed, sample_weight=sample_weight
@@ -314,26 +318,28 @@ def _for_encoder(
     best, why = _best(candidates, targets[rows])
     chosen = choices[best.name][0]
     reasons.append(f"{why} ({len(rows)} held-out examples, {folds} folds)")
-    if sample_weight is None:
-        more = _finetuned("head", budget, task, model, X=X, y=y, rows=rows, folds=folds, seed=seed)
-        candidates += more
-        for head in more:
-            gain, error = _gap(head, best, targets[rows])
-            if gain > error:
-                chosen = head.strategy
-            reasons.append(
-                f"held-out accuracy {head.accuracy:.3f} of a fine-tuned classification layer, which wins where it is "
-                f"ahead by more than a standard error ({error:.3f})"
-            )
+    more = _finetuned(
+        "head", budget, task, model, X=X, y=y, rows=rows, folds=folds, seed=seed, sample_weight=sample_weight
+    )
+    candidates += more
+    for head in more:
+        gain, error = _gap(head, best, targets[rows])
+        if gain > error:
+            chosen = head.strategy
+        reasons.append(
+            f"held-out accuracy {head.accuracy:.3f} of a fine-tuned classification layer, which wins where it is "
+            f"ahead by more than a standard error ({error:.3f})"
+        )
     return chosen, Report(repr(chosen), (*reasons, *budget.reasons), candidates, rows, folds)
 
 
 def _best(candidates: Sequence[Candidate], targets: IntArray) -> tuple[Candidate, str]:
     """Names or none by log loss, then frozen or tuned by accuracy."""
-    frozen, other = sorted(candidates[:2], key=lambda one: one.log_loss)
-    if len(candidates) == 2:
+    still = [one for one in candidates if one.name.startswith("frozen")]
+    frozen, other = min(still, key=lambda one: one.log_loss), max(still, key=lambda one: one.log_loss)
+    if len(candidates) == len(still):
         return frozen, f"the lower log loss, {frozen.log_loss:.3f} against {other.log_loss:.3f}: {frozen.name}"
-    tuned = candidates[2]
+    tuned = candidates[-1]
     gap, error = _gap(frozen, tuned, targets)
     both = f"held-out accuracy {tuned.accuracy:.3f} tuned and {frozen.accuracy:.3f} frozen"
     if gap > error:

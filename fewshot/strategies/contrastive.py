@@ -16,6 +16,7 @@ from fewshot.models.encoder import SentenceEncoder
 from fewshot.models.local import progress
 from fewshot.models.tail import Batch, Tail
 from fewshot.models.trainable import rate_share
+from fewshot.strategies.base import distinct
 
 __all__ = ["Contrastive", "pair_loss"]
 
@@ -99,7 +100,8 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
         prompt_classes : ndarray of shape (n_prompts,)
             The class of each.
         sample_weight : ndarray of shape (n_texts,), optional
-            How much each example counts, beside 1 of every other. A text with a soft label stands once for every class.
+            How much each example counts, beside 1 of every other: as many equal ones. A text with a soft label stands
+            once for every class.
         random_state : int, RandomState or None
             Draws the texts of each step where there are more than ``batch_size``.
 
@@ -113,8 +115,9 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
         self._check()
         if not isinstance(encoder, SentenceEncoder):
             raise UnsupportedError(f"Contrastive tunes sentence-transformers models. Got {encoder!r}.")
-        n = len(texts)
-        weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        rows, merged = distinct(list(zip(texts, np.asarray(classes).tolist(), strict=True)), sample_weight)
+        texts, classes, n = [texts[i] for i in rows], np.asarray(classes)[rows], len(rows)
+        weights = np.ones(n) if merged is None else merged
         if self.anchors and len(prompts):
             owners = np.asarray(prompt_classes, dtype=np.int64)
             texts, classes = [*texts, *prompts], np.concatenate([classes, owners])

@@ -15,7 +15,7 @@ from fewshot.models.base import FloatArray, Query, is_encoder, is_window
 from fewshot.preview import Part, Preview, PreviewRow, cut_after, premise_of
 from fewshot.strategies.base import Task, at_row, fixed_words, log_softmax, one_label
 from fewshot.strategies.explaining import class_lines
-from fewshot.strategies.foreign import FLOOR, fitted_head, head_log_scores, head_odds
+from fewshot.strategies.foreign import FLOOR, constant_odds, fitted_head, head_log_scores, head_odds
 from fewshot.strategies.head import LabelPriorLogisticRegression, fitted_to_all
 from fewshot.task.prompt import Fitted, fit_text
 from fewshot.task.template import Row
@@ -37,7 +37,8 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
 
     Without examples a text gets the class whose prompt (the template's frame, filled with the class's label words) is
     nearest in cosine similarity. With examples a classifier is fitted on the vectors: by default a logistic regression
-    around that same similarity, so that the label names go on counting for as long as examples are few.
+    around that same similarity, so that the label names go on counting for as long as examples are few. Classes without
+    names, such as 0 and 1, are learnt from the examples alone, as with ``label_prior=0``.
 
     When a text may have several labels (y is an indicator matrix), every label is a classifier of its own. Without
     examples a label's log-odds are how much nearer its prompt is than the nearest other one: the nearest label is
@@ -64,8 +65,8 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
         What encodes: the model, or its tuned copy, which `SentenceEncoder.save` writes as an ordinary folder.
     head_ : classifier or None
         The fitted head; None in zero-shot.
-    prototypes_ : ndarray of shape (n_classes, dim)
-        Unit vectors of the class prompts, averaged over a class's label words.
+    prototypes_ : ndarray of shape (n_classes, dim) or None
+        Unit vectors of the class prompts, averaged over a class's label words; None where the classes have no names.
     examples_ : list of (text, label)
         The labelled rows, which `explain` shows the nearest of; empty in zero-shot. A pickle holds them.
 
@@ -123,21 +124,26 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
                 sample_weight=sample_weight,
                 random_state=random_state,
             )
-        vectors = _unit(_encoded(self.encoder_, prompts))
-        bounds = np.cumsum([0, *map(len, frames)])
-        self.prototypes_ = _unit(np.stack([vectors[a:b].mean(0) for a, b in itertools.pairwise(bounds)]))
+        self.prototypes_: Any = self._prototypes(frames) if prompts else None
         self.head_: Any = None
         self.examples_: list[tuple[str, Any]] = []
         if X is not None and y is not None:
             self._fit_head(X, y, sample_weight, random_state)
+        elif not task.verbalizer.named:
+            raise InputError("Without labelled rows the classes need names: call fit(X, y), or give a verbalizer.")
         elif sample_weight is not None:
             raise InputError("sample_weight needs labelled rows: call fit(X, y, sample_weight=...).")
         return self
 
+    def _prototypes(self, frames: list[list[str]]) -> FloatArray:
+        vectors = _unit(_encoded(self.encoder_, [frame for group in frames for frame in group]))
+        bounds = np.cumsum([0, *map(len, frames)])
+        return _unit(np.stack([vectors[a:b].mean(0) for a, b in itertools.pairwise(bounds)]))
+
     def _frames(self) -> list[list[str]]:
-        """The prompts of each class: in every wording, one for each label word."""
+        """The prompts of each class: in every wording that names it, one for each label word."""
         frames: list[list[str]] = [[] for _ in self.task_.classes]
-        for one in self.task_.wordings:
+        for one in self.task_.wordings if self.task_.verbalizer.named else ():
             labels = one.verbalizer.labels
             for own, group in zip(frames, one.verbalizer.words, strict=True):
                 own += [one.template.frame(word, labels) for word in group]
@@ -161,9 +167,12 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
         self.examples_ = list(zip(self._texts(X), labels, strict=True))
         if self._knows_names:
             head = self._default() if self.head is None else clone(self.head)
-            self.head_ = fitted_to_all(head, _unit(vectors), targets, self.prototypes_, sample_weight)
+            none = np.zeros((len(task.classes), vectors.shape[1]))
+            prior = none if self.prototypes_ is None else self.prototypes_
+            self.head_ = fitted_to_all(head, _unit(vectors), targets, prior, sample_weight)
             return
         if task.multi_label:
+            self.constant_odds_ = constant_odds(targets)
             targets = targets[:, self.seen_]
             if len(self.seen_) == 1:  # one column would be read as two classes
                 targets = np.repeat(targets, 2, axis=1)
@@ -186,7 +195,7 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
         if self.tuning is not None:  # the examples can't be held out from the encoder any more
             tau = _TUNED_TAU if self.label_prior == "auto" else self.label_prior
             head.set_params(tau=tau, C=float(len(self.seen_)))
-        return head
+        return head if self.task_.verbalizer.named else head.set_params(tau=0.0)
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
         """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
@@ -202,16 +211,17 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
             return scores
         if not multi_label:
             return head_log_scores(self.head_, vectors, len(self.task_.classes))
-        odds = np.full((len(vectors), len(self.task_.classes)), FLOOR)
+        unseen = np.full(len(self.task_.classes), FLOOR)  # what is kept by an older version has no more
+        odds = np.tile(getattr(self, "constant_odds_", unseen), (len(vectors), 1))
         odds[:, self.seen_] = head_odds(self.head_, vectors)[:, : len(self.seen_)]
         return odds
 
     def explain(self, row: Row) -> Explanation:
         """How similar a text is to the prompt of each class, and to the labelled examples."""
         task, (vector,) = self.task_, _unit(self._encode([row]))
-        similar = self.prototypes_ @ vector
-        prompts = [" | ".join(group) for group in self._frames()]
-        lines = class_lines(task, self.log_scores([row]), similarities=similar.tolist(), prompts=prompts)
+        similar = None if self.prototypes_ is None else (self.prototypes_ @ vector).tolist()
+        prompts = None if similar is None else [" | ".join(group) for group in self._frames()]
+        lines = class_lines(task, self.log_scores([row]), similarities=similar, prompts=prompts)
         asked = Question(self.preview([row])[0], task.verbalizer.candidates)
         return Explanation(lines, (asked,), self._neighbors(vector), multi_label=task.multi_label)
 
@@ -227,7 +237,8 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
     def preview(self, X: Sequence[Row]) -> Preview:
         """The texts as the encoder would read them, and the frame of the class prompts."""
         before, _, after = self.task_.template.frame("___").partition("___")
-        frame = (Part("text", f"\n\n~ {before}"), Part("hole", ""), Part("text", after))
+        named = self.task_.verbalizer.named
+        frame = (Part("text", f"\n\n~ {before}"), Part("hole", ""), Part("text", after)) if named else ()
         fitted, room = self._fitted(X), self._room
         texts = [text for text, _ in fitted]
         ends: Any = self.encoder_.token_ends(texts) if is_window(self.encoder_) else [()] * len(texts)

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 from sklearn.utils.validation import has_fit_parameter
 
 from fewshot.errors import UnsupportedError
 from fewshot.models.base import FloatArray
 from fewshot.strategies.base import log_softmax
 
-__all__ = ["FLOOR", "fitted_head", "head_log_scores", "head_odds"]
+__all__ = ["FLOOR", "constant_odds", "fitted_head", "head_log_scores", "head_odds"]
 
 FLOOR = np.log(1e-9)  # a class that the examples lack is improbable, not impossible
 
@@ -37,6 +38,12 @@ def fitted_head(
     """
     head = clone(head)
     params = head.get_params()
+    whole = isinstance(head, MultiOutputClassifier | ClassifierChain)
+    if whole and not multi_label:
+        raise UnsupportedError(
+            f"{type(head).__name__} is a head for several labels a row, and y is one class a row: give the classifier "
+            f"inside it, {params['estimator']!r}, or an indicator matrix."
+        )
     if "random_state" in params and params["random_state"] is None:
         head.set_params(random_state=random_state)
     if params.get("decision_function_shape") == "ovo":  # its columns are pairs of classes
@@ -53,7 +60,7 @@ def fitted_head(
                 "or use another head."
             )
         weights["sample_weight"] = sample_weight
-    if multi_label:
+    if multi_label and not whole:
         head = OneVsRestClassifier(head)
     return head.fit(vectors, targets, **weights)
 
@@ -74,10 +81,27 @@ def head_log_scores(head: Any, vectors: FloatArray, n_classes: int) -> FloatArra
     return log_softmax(scores)
 
 
+def constant_odds(targets: FloatArray | NDArray[np.int64], weights: FloatArray | None = None) -> FloatArray:
+    """The log-odds of each label by its share of the rows alone, half a row more of either kind: never quite sure.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> np.exp(constant_odds(np.array([[1, 0], [1, 0], [1, 0]]))).round(3).tolist()
+    [7.0, 0.143]
+    """
+    weights = np.ones(len(targets)) if weights is None else weights
+    odds: FloatArray = np.log(weights @ targets + 0.5) - np.log(weights @ (1 - targets) + 0.5)
+    return odds
+
+
 def head_odds(head: Any, vectors: FloatArray) -> FloatArray:
-    """Log-odds of each label from a one-versus-rest classifier, its decision values taken as such where it has some."""
+    """Log-odds of each label from a classifier of several, its decision values taken as such where it has some."""
     if hasattr(head, "predict_proba"):
-        proba = np.clip(head.predict_proba(vectors), np.exp(FLOOR), 1 - np.exp(FLOOR))
+        proba = head.predict_proba(vectors)
+        if isinstance(proba, list):  # MultiOutputClassifier has an array of two columns for each label
+            proba = np.stack([own[:, 1] for own in proba], axis=1)
+        proba = np.clip(proba, np.exp(FLOOR), 1 - np.exp(FLOOR))
         odds: FloatArray = np.log(proba) - np.log1p(-proba)
         return odds
     return np.asarray(head.decision_function(vectors), dtype=np.float64)

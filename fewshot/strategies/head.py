@@ -7,13 +7,16 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_expit, log_softmax
+from scipy.optimize import brentq
+from scipy.special import expit, log_expit, log_softmax, logit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import assert_all_finite, check_random_state, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fewshot.models.base import FloatArray
+from fewshot.models.base import FloatArray, IntArray
+from fewshot.strategies.base import distinct
+from fewshot.strategies.foreign import FLOOR, constant_odds
 from fewshot.strategies.logistic import Choice, Problem, folds, held_out_losses, shares
 
 __all__ = ["LabelPriorLogisticRegression", "fitted_to_all"]
@@ -133,23 +136,40 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         X = validate_data(self, X, dtype=np.float64)
         y = _checked_targets(y)
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        targets = self._targets(y)
-        if self.class_weight is not None and not self.multilabel_:
-            per_class = compute_class_weight(self.class_weight, classes=self.classes_, y=np.asarray(y))
-            weights = weights * (targets @ per_class)
-        offsets, prior = self._prior(X, prior, targets.shape[1])
+        return self._fit(X, self._targets(y), prior, weights)
+
+    def _fit(self, X: FloatArray, targets: FloatArray, prior: Any, weights: FloatArray) -> Self:
+        """Fit to one column of targets a class, of which some may have no examples."""
+        given = prior is not None
+        prior = _checked_prior(prior, targets.shape[1], X.shape[1])
+        # the same row twice is one of twice the weight, in the folds as well
+        rows, merged = distinct([part.tobytes() for part in np.hstack([X + 0.0, targets])], weights)
+        X, targets, weights = X[rows], targets[rows], weights if merged is None else merged
+        seen = np.flatnonzero(targets.any(axis=0) & ~(self.multilabel_ & targets.all(axis=0)))
+        self._check_seen(seen)
+        weights = weights * self._class_weights(targets[:, seen], weights, seen)
         # the optimum lies in the span of the examples: with fewer of them than dimensions, work there
         basis = np.linalg.qr(X.T)[0] if len(X) < X.shape[1] else None
         Z = X if basis is None else X @ basis
-        problem = Problem(Z, offsets, targets, weights, self.multilabel_)
-        counted = self._counted(problem)
+        problem = Problem(Z, X @ prior[seen].T, targets[:, seen], weights, self.multilabel_)
+        counted = self._counted(problem, given)
         self.choices_, self.shares_ = np.array(list(counted)), np.array(list(counted.values()))
         optima = [problem.optimum(tau, C, max_iter=self.max_iter, tol=self.tol) for tau, C in counted]
         V = np.tensordot(self.shares_, [found.V for found in optima], 1)
         self.tau_ = float(self.shares_ @ self.choices_[:, 0])
         self.C_ = float(self.choices_[self.shares_.argmax(), 1])
-        self.coef_ = (V if basis is None else V @ basis.T) + self.tau_ * prior
-        self.intercept_ = self.shares_ @ np.array([found.b for found in optima])
+        self.coef_ = self.tau_ * prior
+        self.coef_[seen] += V if basis is None else V @ basis.T
+        own = self.shares_ @ np.array([found.b for found in optima])
+        self.intercept_ = np.empty(len(prior))
+        self.intercept_[seen] = own
+        unseen = np.setdiff1d(np.arange(len(prior)), seen)
+        if self.multilabel_:  # a label that all rows have, or none, is as frequent among them as they say
+            shares = expit(constant_odds(targets[:, unseen], weights))
+            logits = X @ self.coef_[unseen].T
+            self.intercept_[unseen] = [_intercept(*one, weights) for one in zip(logits.T, shares, strict=True)]
+        else:  # the names speak for a class without examples, at the mean intercept; without names nothing does
+            self.intercept_[unseen] = own.mean() + np.where(self.coef_[unseen].any(axis=1), 0.0, FLOOR)
         self.n_iter_ = max(found.n_iter for found in optima)
         return self
 
@@ -161,30 +181,36 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
             self.classes_ = np.arange(matrix.shape[1])
             return matrix
         self.classes_, index = np.unique(np.asarray(y), return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"A classifier needs samples of at least 2 classes in the data. Got one class: {self.classes_}."
-            )
         targets: FloatArray = np.eye(len(self.classes_))[index]
         return targets
 
-    def _prior(self, X: FloatArray, prior: Any, n_classes: int) -> tuple[FloatArray, FloatArray]:
-        """The prior's logits before tau, and the prior itself."""
-        if prior is None:
-            return np.zeros((len(X), n_classes)), np.zeros((n_classes, X.shape[1]))
-        prior = np.asarray(prior, dtype=np.float64)
-        if prior.shape != (n_classes, X.shape[1]):
+    def _check_seen(self, seen: IntArray) -> None:
+        if self.multilabel_ and not len(seen):
+            raise ValueError("No label is on some rows and off others: there is nothing to learn.")
+        if not self.multilabel_ and len(seen) < 2:
             raise ValueError(
-                f"prior must be of shape {(n_classes, X.shape[1])}, a row for each class. Got {prior.shape}."
+                "A classifier needs samples of at least 2 classes in the data. Got one class with any weight: "
+                f"{self.classes_[seen]}."
             )
-        return X @ prior.T, prior
 
-    def _counted(self, problem: Problem) -> dict[Choice, float]:
+    def _class_weights(self, targets: FloatArray, weights: FloatArray, seen: IntArray) -> FloatArray:
+        """The weight of each row by its class; "balanced" counts by the weights that rows have."""
+        if self.class_weight is None or self.multilabel_:
+            return np.ones(len(targets))
+        if self.class_weight == "balanced":
+            per_class = weights.sum() / (len(seen) * (weights @ targets))
+        else:
+            names = self.classes_[seen]
+            per_class = compute_class_weight(self.class_weight, classes=names, y=names)
+        found: FloatArray = targets @ per_class
+        return found
+
+    def _counted(self, problem: Problem, given: bool) -> dict[Choice, float]:
         """How much each tau and C counts, by cross-validation; the defaults where there are too few examples."""
         self.cv_log_loss_: dict[Choice, float] = {}
         has_prior = bool(problem.offsets.any())
         taus = [0.0] if not has_prior else sorted({0.0, *map(float, self.taus)})
-        Cs = [DEFAULT_C] if not has_prior else sorted(map(float, self.Cs))
+        Cs = sorted(map(float, self.Cs)) if given else [DEFAULT_C]
         taus, Cs = taus if self.tau == "auto" else [float(self.tau)], Cs if self.C == "auto" else [float(self.C)]
         if not Cs[0] >= 0 or (Cs[-1] == 0 and not (has_prior and taus[-1])):
             raise ValueError(f"C must be greater than 0, or 0 with a prior and a tau above 0. Got {Cs[0]}.")
@@ -248,6 +274,23 @@ def _checked_targets(y: Any) -> NDArray[Any]:
     return checked
 
 
+def _checked_prior(prior: Any, n_classes: int, dim: int) -> FloatArray:
+    """The prior; nothing where there is none."""
+    prior = np.zeros((n_classes, dim)) if prior is None else np.asarray(prior, dtype=np.float64)
+    if prior.shape != (n_classes, dim):
+        raise ValueError(f"prior must be of shape {(n_classes, dim)}, a row for each class. Got {prior.shape}.")
+    checked: FloatArray = prior
+    return checked
+
+
+def _intercept(logits: FloatArray, share: float, weights: FloatArray) -> float:
+    """The intercept at which the mean probability over the rows is a share."""
+    bounds = logit(share) - logits.max(), logit(share) - logits.min()
+    if bounds[0] == bounds[1]:
+        return float(bounds[0])
+    return float(brentq(lambda b: np.average(expit(logits + b), weights=weights) - share, *bounds))
+
+
 def fitted_to_all(
     head: LabelPriorLogisticRegression,
     X: FloatArray,
@@ -257,6 +300,8 @@ def fitted_to_all(
 ) -> LabelPriorLogisticRegression:
     """Fit a head that knows all classes, also those without examples: these keep their prior, at the mean intercept.
 
+    A label that every example has, or none, keeps its prior at the intercept that makes it as frequent among them.
+
     Parameters
     ----------
     head : LabelPriorLogisticRegression
@@ -265,17 +310,9 @@ def fitted_to_all(
         Numbers of the classes, or an indicator matrix.
     prior : ndarray of shape (n_classes, n_features)
     """
-    several = targets.ndim == 2
-    counts = targets.sum(axis=0) if several else np.bincount(targets, minlength=len(prior))
-    # a label that no example has, or every one, teaches nothing
-    seen = np.flatnonzero((counts > 0) & (counts < len(targets)))
-    if several:
-        targets = targets[:, seen]
-        if len(seen) == 1:  # one column would be read as two classes
-            targets = np.repeat(targets, 2, axis=1)
-    own = prior[np.resize(seen, targets.shape[1]) if several else seen]
-    head.fit(X, targets, prior=own, sample_weight=sample_weight)
-    coef, intercept = head.tau_ * prior, np.full(len(prior), head.intercept_.mean())
-    coef[seen], intercept[seen] = head.coef_[: len(seen)], head.intercept_[: len(seen)]
-    head.coef_, head.intercept_, head.classes_ = coef, intercept, np.arange(len(coef))
-    return head
+    head.multilabel_ = targets.ndim == 2
+    head.classes_ = np.arange(len(prior))
+    X = validate_data(head, X, dtype=np.float64)
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    matrix = targets.astype(np.float64) if head.multilabel_ else np.eye(len(prior))[targets]
+    return head._fit(X, matrix, prior, weights)

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fewshot.errors import VerbalizerError
 from fewshot.models.base import FloatArray, Query, Scores
 from fewshot.task.answers import named_in, plain
+from fewshot.task.labels import named_class
 
 if TYPE_CHECKING:
     from fewshot.task.template import Row
@@ -36,7 +38,9 @@ class Verbalizer:
     ----------
     words : mapping or sequence
         Class -> label word, or list of label words, of any number of tokens. A sequence gives the words in the sorted
-        order of the classes, whatever these are called; it survives wrappers that encode labels as integers.
+        order of the classes, whatever these are called; it survives wrappers that encode labels as integers. Where some
+        rows lack a class, as in a fold, integer classes are places in the sequence, and classes that are themselves
+        words of it are matched by name.
     word_aggregation : {"mean", "max", "logsumexp"}
         How the scores of a class's label words become the class's score. "mean" is the mean log-probability.
     token_aggregation : {"sum", "mean", "per-byte"}
@@ -73,10 +77,12 @@ class Verbalizer:
 
     #: Whether the words come from each row: see `Choices`.
     per_row: bool = False
+    #: Whether the classes have names at all: see `Unnamed`.
+    named: bool = True
 
     def __init__(
         self,
-        words: Mapping[Any, str | Sequence[str]] | Sequence[str | Sequence[str]],
+        words: Mapping[Any, str | Sequence[str]] | Sequence[str | Sequence[str]] | NDArray[Any],
         *,
         word_aggregation: WordAggregation = "mean",
         token_aggregation: TokenAggregation = "sum",
@@ -90,9 +96,10 @@ class Verbalizer:
         self.classes: tuple[Any, ...] | None = None
         values: list[Any]
         if isinstance(words, Mapping):
-            self.classes = tuple(_sorted(words))
-            values = [words[name] for name in self.classes]
-        elif isinstance(words, Sequence) and not isinstance(words, str):
+            named = {named_class(name): value for name, value in words.items()}
+            self.classes = tuple(_sorted(named))
+            values = [named[name] for name in self.classes]
+        elif isinstance(words, Sequence | np.ndarray) and not isinstance(words, str):
             values = list(words)
         else:
             raise VerbalizerError(
@@ -129,12 +136,7 @@ class Verbalizer:
         """
         classes = _sorted(classes)
         if self.classes is None:
-            if len(classes) != len(self.words):
-                raise VerbalizerError(
-                    f"There are label words for {len(self.words)} classes ({', '.join(self.labels)}), and "
-                    f"{len(classes)} classes: {classes}. A list needs one entry per class, in sorted order."
-                )
-            return self._with(dict(zip(classes, self.words, strict=True)))
+            return self._with(dict(zip(self._listed(classes), self.words, strict=True)))
         unknown = [name for name in classes if name not in self.classes]
         if unknown:
             raise VerbalizerError(
@@ -142,6 +144,24 @@ class Verbalizer:
                 "verbalizer that names every class."
             )
         return self
+
+    def _listed(self, classes: list[Any]) -> list[Any]:
+        """The class of each entry of a list of words: by name where the classes are words of it, else in sorted order.
+
+        Where some have no rows, as in a fold, integers are places in the list.
+        """
+        if all(name in self.labels for name in classes):
+            return list(self.labels)
+        if len(classes) == len(self.words):
+            return classes
+        for places in ([False, True], list(range(len(self.words)))):
+            if len(places) == len(self.words) and all(type(c) is type(places[0]) and c in places for c in classes):
+                return places
+        raise VerbalizerError(
+            f"There are label words for {len(self.words)} classes ({', '.join(self.labels)}), and "
+            f"{len(classes)} classes: {classes}. A list needs one entry per class, in sorted order; a mapping "
+            "{class: label word} also fits rows that lack a class."
+        )
 
     def _with(self, words: Mapping[Any, Sequence[str]]) -> Verbalizer:
         return Verbalizer(
@@ -235,7 +255,7 @@ def _words(name: Any, value: Any) -> tuple[str, ...]:
     for word in group:
         if not isinstance(word, str) or not plain(word):
             raise VerbalizerError(f"The label words of class {name!r} must be text that is not blank. Got {word!r}.")
-    return tuple(dict.fromkeys(group))
+    return tuple(dict.fromkeys(str.__str__(word) for word in group))
 
 
 def _sorted(classes: Any) -> list[Any]:
@@ -266,7 +286,8 @@ def as_verbalizer(words: Any, classes: Sequence[Any]) -> Verbalizer:
             raise VerbalizerError(
                 f"The class {odd[0]!r} ({type(odd[0]).__name__}) is not a name that a model could know. Pass "
                 "verbalizer={class: label word, ...}, or a list of label words in sorted-class order; the list also "
-                "works inside VotingClassifier, StackingClassifier and others that encode labels as integers."
+                "works inside VotingClassifier, StackingClassifier and others that encode labels as integers. An "
+                "encoder needs no names once there are labelled rows."
             )
         return Verbalizer(
             {name: name.replace("_", " ") if name.replace("_", " ").strip() else name for name in classes}
