@@ -17,7 +17,7 @@ from fewshot.explain import Explanation
 from fewshot.models.base import FloatArray, kind_of
 from fewshot.models.loading import load
 from fewshot.preview import Preview
-from fewshot.rows import as_indicator, as_row, as_rows
+from fewshot.rows import as_indicator, as_labels, as_row, as_rows
 from fewshot.settling import (
     class_counts,
     column_names,
@@ -123,11 +123,13 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             Texts, or rows of fields. None is zero-shot.
         y : list, array, Series, indicator matrix or None
             The class of each row; with X None, the names of the classes. None: the classes are those of the verbalizer
-            or of the template's label words. Where a text may have several labels, a matrix (array, sparse or
-            DataFrame) of shape (n_texts, n_classes), 1 where a row has the label. Its columns are named by the
-            DataFrame, or else are the sorted classes of the verbalizer.
+            or of the template's label words. With labelled rows an encoder needs no names: numbers and truth values are
+            learnt from the rows alone. Where a text may have several labels, a matrix (array, sparse or DataFrame) of
+            shape (n_texts, n_classes), 1 where a row has the label. Its columns are named by the DataFrame or by a list
+            of label words, or else are the sorted classes of the verbalizer.
         sample_weight : array of shape (n_texts,), optional
-            Weights of the labelled rows, for strategies that can use them.
+            Weights of the labelled rows, for strategies that can use them. A row of weight 2 is the row twice, and one
+            of weight 0 is left out; its class stays a class, such as no row has.
 
         Returns
         -------
@@ -206,6 +208,18 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         scores = self._log_scores(X)
         return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 and not self.multi_label_ else scores
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy, with the labels read as `fit` reads them; when multi-label, that of whole rows."""
+        rows = as_rows(X)
+        indicator = as_indicator(y, len(rows))
+        if indicator is not None:
+            return float(np.average((self.predict(rows) == indicator[0]).all(axis=1), weights=sample_weight))
+        labels, classes = as_labels(y, len(rows)), self.classes_.tolist()
+        if isinstance(labels[0], str) != isinstance(classes[0], str):
+            raise InputError(f"The classes are {classes[:9]}, and y[0] is {labels[0]!r}: they must be of one type.")
+        right = [label == found for label, found in zip(labels, self.predict(rows).tolist(), strict=True)]
+        return float(np.average(right, weights=sample_weight))
 
     def preview(self, X: Any) -> Preview:
         """Show the prompts, their token counts and what would be cut, before any compute is spent."""

@@ -246,7 +246,10 @@ def _distinct(labels: Sequence[Any]) -> list[Any]:
     try:
         return sorted({label for label in labels if label is not None})
     except TypeError as error:
-        raise InputError(f"The classes can't be sorted: {error}. Make them all of one type.") from error
+        raise InputError(
+            f"The classes can't be sorted: {error}. Make them all of one type that has an order; of an Enum pass the "
+            "values, label.value."
+        ) from error
 
 
 def weights_of(sample_weight: Any, rows: Any, labels: Any) -> FloatArray | None:
@@ -267,15 +270,9 @@ def weights_of(sample_weight: Any, rows: Any, labels: Any) -> FloatArray | None:
 
 
 def counting_rows(rows: Any, targets: Any, weights: FloatArray | None) -> tuple[Any, Any, FloatArray | None]:
-    """The rows, labels and weights without those of weight 0; no weights where every other one is 1.
-
-    So a weight of 0 is the same as no row, for every strategy; its class stays a class.
-    """
-    if weights is None:
-        return rows, targets, None
+    """The rows, labels and weights without those of weight 0, which is the same as no row; its class stays a class."""
+    if weights is None or weights.all():
+        return rows, targets, weights
     kept = np.flatnonzero(weights)
-    if len(kept) < len(weights):
-        rows = [rows[i] for i in kept]
-        targets = targets[kept] if isinstance(targets, np.ndarray) else [targets[i] for i in kept]
-        weights = weights[kept]
-    return rows, targets, None if (weights == 1).all() else weights
+    targets = targets[kept] if isinstance(targets, np.ndarray) else [targets[i] for i in kept]
+    return [rows[i] for i in kept], targets, weights[kept]

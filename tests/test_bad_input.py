@@ -73,7 +73,11 @@ def prompting(*args, **params):
         ("bytes inside", ["a", b"b"], r"X\[1\] must be text\. Got bytes: b'b'\. Decode them first"),
         ("number inside", ["a", "b", 3], r"X\[2\] must be text\. Got int: 3"),
         ("list inside", [["a"], ["b"]], r"X\[0\] must be text\. Got list: \['a'\]"),
-        ("two dimensions", np.array([["a"], ["b"]]), r"one-dimensional.*shape \(2, 1\): use X\[:, 0\] or a DataFrame"),
+        (
+            "two dimensions",
+            np.array([["a", "b"]] * 2),
+            r"one-dimensional.*shape \(2, 2\): use X\[:, 0\] or a DataFrame",
+        ),
         ("texts and mappings", ["a", {"text": "b"}], r"X mixes plain texts and mappings"),
     ),
 )
@@ -147,8 +151,8 @@ def test_a_bad_demonstration_is_named_with_its_row():
         ("NA among integers", pd.Series([0, 1, None], dtype="Int64"), r"y\[2\] is <NA>"),
         ("missing in a Series", pd.Series(["a", np.nan, "b"]), r"y\[1\] is nan"),
         ("null in polars", pl.Series(["a", "b", None]), r"y\[2\] is None"),
-        ("column", np.array([["a"], ["b"], ["a"]]), r"y\[0, 0\] is .*'a'.*: a two-dimensional y is an indicator"),
-        ("frame", pd.DataFrame({"y": ["a", "b", "a"]}), r"y\[0, 0\] is 'a': a two-dimensional y is an indicator"),
+        ("columns", np.array([["a", "c"]] * 3), r"y\[0, 0\] is .*'a'.*: a two-dimensional y is an indicator"),
+        ("frame", pd.DataFrame({"y": ["a"] * 3, "z": 0}), r"y\[0, 0\] is 'a': a two-dimensional y is an indicator"),
         ("lists", [["a"], ["b"], ["a"]], r"y\[0\] must be one class\. Got \['a'\]"),
         ("string", "abc", r"list of class labels\. Got str: 'abc'"),
         ("number", 1, r"list of class labels\. Got int: 1"),

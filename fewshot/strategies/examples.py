@@ -59,14 +59,21 @@ def grouped(
     return inputs, examples
 
 
-def class_weights(class_weight: Any, targets: IntArray, classes: NDArray[Any]) -> FloatArray:
-    """The weight of each example by its class; see `FineTuning`."""
+def class_weights(
+    class_weight: Any, targets: IntArray, classes: NDArray[Any], weights: FloatArray | None = None
+) -> FloatArray:
+    """The weight of each example by its class; see `FineTuning`. Where examples have weights, these are counted."""
     if class_weight is None:
         return np.ones(len(targets))
-    if not isinstance(class_weight, str):
-        class_weight = {i: class_weight[name] for i, name in enumerate(classes.tolist()) if name in class_weight}
     whole = np.ones(len(classes))
-    whole[np.unique(targets)] = compute_class_weight(class_weight, classes=np.unique(targets), y=targets)
+    seen = np.unique(targets)
+    if class_weight == "balanced":
+        counts = np.bincount(targets, weights)[seen]
+        whole[seen] = counts.sum() / (len(seen) * counts)
+    else:
+        if not isinstance(class_weight, str):
+            class_weight = {i: class_weight[name] for i, name in enumerate(classes.tolist()) if name in class_weight}
+        whole[seen] = compute_class_weight(class_weight, classes=seen, y=targets)
     found: FloatArray = whole[targets]
     return found
 

@@ -154,7 +154,7 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
                 f"those of {sorted({str(y[i]) for i in rows})}."
             )
         weights = np.ones(len(rows)) if sample_weight is None else sample_weight[rows]
-        weights = weights * class_weights(self.class_weight, targets, task.classes)
+        weights = weights * class_weights(self.class_weight, targets, task.classes, weights)
         texts = [X[i] for i in rows]
         if self.objective == "head":
             self._fit_head(model, texts, targets, weights, rng=rng)

@@ -18,7 +18,7 @@ from fewshot.models.base import FloatArray, is_language_model, is_reader, kind_o
 from fewshot.models.loading import load
 from fewshot.preview import Preview
 from fewshot.strategies.asking import Asking, fitted_selector, shown_rows
-from fewshot.strategies.base import Task, fixed_words, log_softmax, one_label
+from fewshot.strategies.base import Task, distinct, fixed_words, log_softmax, one_label
 from fewshot.strategies.explaining import class_lines, question, raw_scores
 from fewshot.strategies.foreign import fitted_head, head_log_scores
 from fewshot.strategies.head import LabelPriorLogisticRegression, fitted_to_all
@@ -202,17 +202,20 @@ class Readout(BaseEstimator):  # type: ignore[misc]
         self, X: Sequence[Row], targets: NDArray[np.int64], sample_weight: FloatArray | None
     ) -> LabelPriorLogisticRegression:
         labels = self._label_scores(X)
-        self._offset = labels.mean(axis=0)  # batch calibration
+        self._offset = np.average(labels, axis=0, weights=sample_weight)  # batch calibration
         features = self._features(X)
-        self._mean = features.mean(axis=0)
+        self._mean = np.average(features, axis=0, weights=sample_weight)
         spread = features.std(axis=0)
+        if sample_weight is not None:
+            spread = np.sqrt(np.average((features - self._mean) ** 2, axis=0, weights=sample_weight))
         self._scale = 1 / (np.where(spread > 0, spread, 1.0) * np.sqrt(features.shape[1]))
         inputs = self._inputs(X, labels)
         k = labels.shape[2]
         alone = inputs.shape[1] == k
         prior = np.eye(k, inputs.shape[1]) / (1.0 if alone else _FAINT)
         head = LabelPriorLogisticRegression(taus=_TAUS, Cs=_LABEL_CS if alone else _CS, average=False, max_iter=500)
-        counts = np.bincount(targets)
+        rows, _ = distinct([(repr(row), target) for row, target in zip(X, targets.tolist(), strict=True)])
+        counts = np.bincount(targets[rows])
         if counts[counts > 0].min() < 2:  # nothing can be held out
             head.set_params(tau=_TAUS[1], C=_CS[0])
         return fitted_to_all(head, inputs, targets, prior, sample_weight)
