@@ -9,6 +9,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 
 from fewshot import Classifier, Contrastive, Embedding, InputError, UnsupportedError, load
 from fewshot.datasets import load_tickets
@@ -238,6 +239,33 @@ class TestTuning:
         assert [one["sum"].item() for one in seen] == pytest.approx([8 + 2 * 4.0] * 3)
         assert all((one[0], one[1]) == (4 + 2, 4 + 1) for one in seen)
 
+    def test_gradients_are_clipped_to_length_one(self, encoder, monkeypatch):
+        lengths = []
+        step = torch.optim.AdamW.step
+
+        def watched(self, *args, **kwargs):
+            gradients = [p.grad.flatten() for group in self.param_groups for p in group["params"] if p.grad is not None]
+            lengths.append(float(torch.cat(gradients).norm()))
+            return step(self, *args, **kwargs)
+
+        monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+        real = module.pair_loss
+        for scale in (1e3, 1e-3):
+            monkeypatch.setattr(module, "pair_loss", lambda *args, scale=scale: scale * real(*args))
+            Contrastive(steps=2).tune(encoder, TEXTS[:12], CLASSES[:12])
+        assert lengths[:2] == pytest.approx([1.0, 1.0], rel=1e-4)
+        assert all(0 < length < 0.5 for length in lengths[2:])  # and never made longer
+
+    def test_weights_decay_by_a_hundredth_of_the_learning_rate(self, encoder, monkeypatch):
+        real = module.pair_loss
+        monkeypatch.setattr(module, "pair_loss", lambda *args: 0.0 * real(*args))  # so that nothing else moves them
+        tuned = Contrastive(steps=3, learning_rate=2.0, layers=1).tune(encoder, TEXTS[:12], CLASSES[:12])
+        shrunk = np.prod([1 - 0.01 * 2.0 * module.rate_share(step, 3) for step in range(3)])
+        assert shrunk < 0.98
+        for (name, a), b in zip(encoder.model.named_parameters(), tuned.model.parameters(), strict=True):
+            expected = a * shrunk if ".layer.1." in name else a
+            assert torch.allclose(b, expected, rtol=1e-5, atol=0), name
+
     @pytest.mark.parametrize(("given", "n", "steps"), [(None, 20, 7), (None, 64, 7), (None, 65, 8), (3, 20, 3)])
     def test_more_texts_are_tuned_for_more_steps(self, encoder, monkeypatch, given, n, steps):
         seen = []
@@ -299,12 +327,16 @@ class TestClassifier:
             clf.set_params(verbalizer={name: name for name in NAMES}).fit(TEXTS[:20], indicators)
 
     def test_on_the_real_encoder_it_beats_the_frozen_one(self, mini):
-        few = [i for c in range(len(NAMES)) for i in np.flatnonzero(c == CLASSES)[:4]]
-        rest = [i for i in range(len(TEXTS)) if i not in few][:60]
-        scores = []
-        for strategy in (Embedding(), Embedding(tuning=Contrastive(steps=6))):
-            clf = Classifier(mini, strategy=strategy, random_state=0)
+        few = [i for c in range(len(NAMES)) for i in np.flatnonzero(c == CLASSES)[:2]]
+        rest = [i for i in range(len(TEXTS)) if i not in few][:160]
+        scores, losses = [], []
+        for tuning in (None, Contrastive(steps=6), Contrastive(steps=6, learning_rate=1e-9)):
+            clf = Classifier(mini, strategy=Embedding(tuning=tuning), random_state=0)
             clf.fit([TEXTS[i] for i in few], [LABELS[i] for i in few])
             scores.append(clf.score([TEXTS[i] for i in rest], [LABELS[i] for i in rest]))
-        assert scores[1] >= scores[0] - 0.02
+            losses.append(
+                log_loss([LABELS[i] for i in rest], clf.predict_proba([TEXTS[i] for i in rest]), labels=NAMES)
+            )
+        assert scores[1] > max(scores[0], scores[2])
+        assert losses[1] < min(losses[0], losses[2]) - 0.1
         assert scores[1] > 0.6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import pickle
 
@@ -46,6 +47,18 @@ def test_the_cache_is_bounded_in_bytes(encoder):
     none = load(sentence_model(), cache_bytes=0)
     np.testing.assert_allclose(none.encode(["a"]), encoder.encode(["a"]), atol=1e-6)
     assert not none._cache
+
+
+def test_the_fingerprint_knows_what_is_put_before_every_text():
+    prints = {SentenceEncoder(sentence_model()).fingerprint}
+    for prompts in ({"query": "query: "}, {"query": "a query: "}, {"query": "query: ", "other": "x"}):
+        model = copy.deepcopy(sentence_model())
+        model.prompts, model.default_prompt_name = prompts, "query"
+        encoder = SentenceEncoder(model)
+        prints.add(encoder.fingerprint)
+        plain = SentenceEncoder(sentence_model()).encode([prompts["query"] + "late"])
+        np.testing.assert_allclose(encoder.encode(["late"]), plain, atol=1e-5)
+    assert len(prints) == 3  # a prompt that is not the default one says nothing
 
 
 def test_special_tokens_in_a_text_are_text(encoder):
