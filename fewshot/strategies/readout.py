@@ -214,7 +214,7 @@ class Readout(BaseEstimator):  # type: ignore[misc]
         alone = inputs.shape[1] == k
         prior = np.eye(k, inputs.shape[1]) / (1.0 if alone else _FAINT)
         head = LabelPriorLogisticRegression(taus=_TAUS, Cs=_LABEL_CS if alone else _CS, average=False, max_iter=500)
-        rows, _ = distinct([(repr(row), target) for row, target in zip(X, targets.tolist(), strict=True)])
+        rows, _ = distinct([(own.tobytes(), target) for own, target in zip(inputs, targets.tolist(), strict=True)])
         counts = np.bincount(targets[rows])
         if counts[counts > 0].min() < 2:  # nothing can be held out
             head.set_params(tau=_TAUS[1], C=_CS[0])
