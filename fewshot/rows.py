@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import DataConversionWarning
 
+from fewshot.checks import is_missing
 from fewshot.errors import InputError, UnsupportedError, warn
-from fewshot.task.labels import is_missing, plain_label
+from fewshot.task.labels import plain_label
 from fewshot.task.template import Row
 
 __all__ = ["as_indicator", "as_labels", "as_row", "as_rows", "as_texts", "columns_of", "labelled"]

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from fewshot.checks import is_missing
 from fewshot.errors import FewshotWarning, VerbalizerError, warn
 
-__all__ = ["is_missing", "named_class", "plain_label", "warn_of_lookalikes"]
+__all__ = ["named_class", "plain_label", "warn_of_lookalikes"]
 
 
 def plain_label(value: Any) -> Any:
@@ -28,6 +29,8 @@ def plain_label(value: Any) -> Any:
         return str.__str__(value)
     if value is np.ma.masked:
         return None
+    if hasattr(value, "as_py"):  # a scalar of pyarrow
+        return plain_label(value.as_py())
     if isinstance(value, np.datetime64 | np.timedelta64):  # in nanoseconds they would become integers
         value = value.astype(f"{value.dtype.kind}8[us]")
     if isinstance(value, np.generic):
@@ -37,13 +40,6 @@ def plain_label(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         return int(value)
     return value
-
-
-def is_missing(value: Any) -> bool:
-    """None, NaN, or pandas' NA and NaT, which are known by name so that pandas need not be there."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, float | np.floating) and bool(np.isnan(value))
 
 
 def named_class(value: Any) -> Any:
