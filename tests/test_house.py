@@ -87,7 +87,7 @@ LAYERS = [
         "datasets",
         "task.gallery",
     },
-    {"strategies.head", "strategies.logistic"},
+    {"strategies.counting", "strategies.head", "strategies.logistic"},
     {"models", "embedded"},
     {"blocks"},
     {"task"},

@@ -18,7 +18,7 @@ from fewshot import (
     Readout,
     load,
 )
-from fewshot.strategies.base import distinct
+from fewshot.strategies.counting import distinct
 from fewshot.strategies.head import fitted_to_all
 from tests.conftest import language_model, sentence_model
 from tests.contract import NEW, TEXTS, HashEncoder, data, keyword_lm, letters

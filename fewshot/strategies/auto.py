@@ -15,9 +15,10 @@ from fewshot.explain import Explanation
 from fewshot.models.base import FloatArray, IntArray, is_language_model, is_reader, kind_of
 from fewshot.models.cached import RememberedLM
 from fewshot.preview import Preview
-from fewshot.strategies.base import Strategy, Task, distinct, no_weights
+from fewshot.strategies.base import Strategy, Task, no_weights
 from fewshot.strategies.budget import Budget
 from fewshot.strategies.choice import Candidate, Report, cross_validated, n_folds
+from fewshot.strategies.counting import distinct
 from fewshot.strategies.embedding import Embedding
 from fewshot.strategies.examples import n_steps
 from fewshot.strategies.prompting import Prompting

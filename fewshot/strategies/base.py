@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
@@ -21,7 +21,6 @@ __all__ = [
     "Task",
     "as_strategy",
     "at_row",
-    "distinct",
     "fixed_words",
     "log_softmax",
     "no_weights",
@@ -94,33 +93,6 @@ def as_strategy(given: Any, name: str = "strategy") -> Any:
     if isinstance(given, type) or not callable(getattr(given, "log_scores", None)):
         raise InputError(f"{name} must be a strategy such as Prompting() or Embedding(). Got {given!r}.")
     return clone(given)
-
-
-def distinct(
-    keys: Sequence[Hashable], weights: FloatArray | None = None
-) -> tuple[NDArray[np.int64], FloatArray | None]:
-    """The first of equal examples, in their order, and their summed weights: twice is a weight of 2.
-
-    Examples of weight 0 are left out. No weights come back where none were given and none are equal.
-
-    Examples
-    --------
-    >>> distinct(["a", "b", "a"])
-    (array([0, 1]), array([2., 1.]))
-    """
-    first: dict[Hashable, int] = {}
-    places = np.empty(len(keys), dtype=np.int64)
-    for i, key in enumerate(keys):
-        if weights is None or weights[i] > 0:
-            first.setdefault(key, i)
-        places[i] = first.get(key, -1)
-    rows = np.array(list(first.values()), dtype=np.int64)
-    if weights is None and len(rows) == len(keys):
-        return rows, None
-    own = np.ones(len(keys)) if weights is None else weights
-    sums = np.zeros(len(keys))
-    np.add.at(sums, places[places >= 0], own[places >= 0])
-    return rows, sums[rows]
 
 
 def no_weights(strategy: object, sample_weight: object) -> None:

@@ -16,7 +16,7 @@ from fewshot.models.encoder import SentenceEncoder
 from fewshot.models.local import progress
 from fewshot.models.tail import Batch, Tail
 from fewshot.models.trainable import rate_share
-from fewshot.strategies.base import distinct
+from fewshot.strategies.counting import distinct
 
 __all__ = ["Contrastive", "pair_loss"]
 

@@ -14,10 +14,9 @@ from sklearn.utils.validation import has_fit_parameter
 from fewshot.errors import UnsupportedError
 from fewshot.models.base import FloatArray
 from fewshot.strategies.base import log_softmax
+from fewshot.strategies.counting import FLOOR
 
-__all__ = ["FLOOR", "constant_odds", "fitted_head", "head_log_scores", "head_odds"]
-
-FLOOR = np.log(1e-9)  # a class that the examples lack is improbable, not impossible
+__all__ = ["fitted_head", "head_log_scores", "head_odds"]
 
 
 def fitted_head(
@@ -79,20 +78,6 @@ def head_log_scores(head: Any, vectors: FloatArray, n_classes: int) -> FloatArra
         own = log_softmax(np.stack([-own / 2, own / 2], axis=1) if own.ndim == 1 else own)
     scores[:, head.classes_] = own
     return log_softmax(scores)
-
-
-def constant_odds(targets: FloatArray | NDArray[np.int64], weights: FloatArray | None = None) -> FloatArray:
-    """The log-odds of each label by its share of the rows alone, half a row more of either kind: never quite sure.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> np.exp(constant_odds(np.array([[1, 0], [1, 0], [1, 0]]))).round(3).tolist()
-    [7.0, 0.143]
-    """
-    weights = np.ones(len(targets)) if weights is None else weights
-    odds: FloatArray = np.log(weights @ targets + 0.5) - np.log(weights @ (1 - targets) + 0.5)
-    return odds
 
 
 def head_odds(head: Any, vectors: FloatArray) -> FloatArray:

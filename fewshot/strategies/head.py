@@ -15,8 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fewshot.models.base import FloatArray, IntArray
-from fewshot.strategies.base import distinct
-from fewshot.strategies.foreign import FLOOR, constant_odds
+from fewshot.strategies.counting import FLOOR, constant_odds, distinct
 from fewshot.strategies.logistic import Choice, Problem, folds, held_out_losses, shares
 
 __all__ = ["LabelPriorLogisticRegression", "fitted_to_all"]

@@ -18,7 +18,8 @@ from fewshot.models.base import FloatArray, is_language_model, is_reader, kind_o
 from fewshot.models.loading import load
 from fewshot.preview import Preview
 from fewshot.strategies.asking import Asking, fitted_selector, shown_rows
-from fewshot.strategies.base import Task, distinct, fixed_words, log_softmax, one_label
+from fewshot.strategies.base import Task, fixed_words, log_softmax, one_label
+from fewshot.strategies.counting import distinct
 from fewshot.strategies.explaining import class_lines, question, raw_scores
 from fewshot.strategies.foreign import fitted_head, head_log_scores
 from fewshot.strategies.head import LabelPriorLogisticRegression, fitted_to_all

@@ -1,0 +1,55 @@
+"""What examples count: equal ones together, and a label that all of them have, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewshot.models.base import FloatArray
+
+__all__ = ["FLOOR", "constant_odds", "distinct"]
+
+FLOOR = np.log(1e-9)  # a class that the examples lack is improbable, not impossible
+
+
+def distinct(
+    keys: Sequence[Hashable], weights: FloatArray | None = None
+) -> tuple[NDArray[np.int64], FloatArray | None]:
+    """The first of equal examples, in their order, and their summed weights: twice is a weight of 2.
+
+    Examples of weight 0 are left out. No weights come back where none were given and none are equal.
+
+    Examples
+    --------
+    >>> distinct(["a", "b", "a"])
+    (array([0, 1]), array([2., 1.]))
+    """
+    first: dict[Hashable, int] = {}
+    places = np.empty(len(keys), dtype=np.int64)
+    for i, key in enumerate(keys):
+        if weights is None or weights[i] > 0:
+            first.setdefault(key, i)
+        places[i] = first.get(key, -1)
+    rows = np.array(list(first.values()), dtype=np.int64)
+    if weights is None and len(rows) == len(keys):
+        return rows, None
+    own = np.ones(len(keys)) if weights is None else weights
+    sums = np.zeros(len(keys))
+    np.add.at(sums, places[places >= 0], own[places >= 0])
+    return rows, sums[rows]
+
+
+def constant_odds(targets: FloatArray | NDArray[np.int64], weights: FloatArray | None = None) -> FloatArray:
+    """The log-odds of each label by its share of the rows alone, half a row more of either kind: never quite sure.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> np.exp(constant_odds(np.array([[1, 0], [1, 0], [1, 0]]))).round(3).tolist()
+    [7.0, 0.143]
+    """
+    weights = np.ones(len(targets)) if weights is None else weights
+    odds: FloatArray = np.log(weights @ targets + 0.5) - np.log(weights @ (1 - targets) + 0.5)
+    return odds
