@@ -156,7 +156,7 @@ def _special_tokens(values: dict[str, Any], tokens: Any) -> dict[str, Any]:
     known |= {"bos_token_id": tokens.bos_token_id, "cls_token_id": tokens.cls_token_id}
     known |= {"sep_token_id": tokens.sep_token_id, "mask_token_id": tokens.mask_token_id}
     found = {key: value for key, value in known.items() if key in values and value is not None}
-    if values.get("is_encoder_decoder"):
+    if values.get("is_encoder_decoder") and tokens.pad_token_id is not None:
         found["decoder_start_token_id"] = tokens.pad_token_id
     return found
 
@@ -273,10 +273,14 @@ def queries(lm: Any) -> dict[str, list[Query]]:
     return {"short": short, "long": long, "mixed": [*short[:2], *long[:3], *short[2:]]}
 
 
-def largest_difference(lm: Any) -> float:
-    """The largest difference, in nats a candidate, between a model's scores and those of one sequence at a time."""
-    worst = 0.0
-    for asked in queries(lm).values():
+def largest_difference(lm: Any, *, brief: bool = False) -> float:
+    """The largest difference, in nats a candidate, between a model's scores and those of one sequence at a time.
+
+    ``brief``: of a few prompts in one call alone.
+    """
+    worst, calls = 0.0, queries(lm)
+    few = [Query(q.prefix, q.candidates[1:3], q.suffix, q.context) for q in (*calls["short"][:2], calls["long"][2])]
+    for asked in [few] if brief else calls.values():
         for query, scores in zip(asked, lm.loglikelihoods(asked), strict=True):
             difference = np.abs(scores.logprobs - brute_force(lm, query)).max()
             worst = max(worst, float("inf") if np.isnan(difference) else float(difference))
