@@ -106,6 +106,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "reformer": {"axial_pos_shape": [16, 16], "axial_pos_embds_dim": [8, 24], "hash_seed": 0}
     | {"local_attn_chunk_length": 16, "lsh_attn_chunk_length": 16, "attn_layers": ["local", "lsh", "local", "lsh"]},
     "blenderbot": {"encoder_layers": 4},
+    "gpt2": {"pad_token_id": None},  # as it is published
     "longcat_flash": {"zero_expert_num": 2},
     "big_bird": {"block_size": 4, "num_random_blocks": 2},
     "bigbird_pegasus": {"block_size": 4, "num_random_blocks": 2},

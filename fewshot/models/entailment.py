@@ -71,9 +71,11 @@ class EntailmentLM(LocalModel):
             )
         self._entails = index
         self._has_types = self._takes_types()
-        ids, types = samples(self.model, tokenizer)[:1], self._frame[2]
-        first = len(ids[0]) // 2
-        halves = torch.tensor([[types[0]] * first + [types[1]] * (len(ids[0]) - first)], device=self.device)
+        special, between, (first, second) = self._frame
+        premise, hypothesis = samples(self.model, tokenizer).tolist()
+        a, b = (*special.before, *premise, *between), (*hypothesis, *special.after)
+        ids = torch.tensor([(*a, *b)], device=self.device)
+        halves = torch.tensor([[first] * len(a) + [second] * len(b)], device=self.device)
         given = {"token_type_ids": halves} if self._has_types else {}
         logits = try_forward(
             repr(self), partial(self.model, input_ids=ids, attention_mask=torch.ones_like(ids), **given)

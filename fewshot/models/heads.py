@@ -20,7 +20,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 from fewshot.errors import UnsupportedError
 from fewshot.models.padding import same_logprobs
 
-__all__ = ["BLOCK_BYTES", "Split", "Whole", "block_rows", "normaliser", "take_apart"]
+__all__ = ["BLOCK_BYTES", "Split", "Whole", "block_rows", "encoded", "normaliser", "take_apart"]
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +72,13 @@ class _PassThrough(torch.nn.Module):
         return output
 
 
+def encoded(states: torch.Tensor) -> BaseModelOutput:
+    """What an encoder said, in an output that has every field a decoder may ask for."""
+    output = BaseModelOutput(last_hidden_state=states)
+    output.router_logits = output.router_probs = None
+    return output
+
+
 class Split:
     """A model taken apart into its body and everything that it does after its body.
 
@@ -120,7 +127,7 @@ class Split:
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """Apply the head to hidden states of shape (n, dim)."""
         # a head that is called without its body asks for the encoder's output, and does nothing with it
-        given = {"encoder_outputs": BaseModelOutput(last_hidden_state=states[None, :1])} if self._two else {}
+        given = {"encoder_outputs": encoded(states[None, :1])} if self._two else {}
         out: torch.Tensor = self._rest(**{self._embeds: states[None]}, **given).logits[0]
         return out
 

@@ -8,11 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from transformers.modeling_outputs import BaseModelOutput
 
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import Float32Array, IntArray, Kind, Query, Reading, Scores
-from fewshot.models.heads import Split, Whole, take_apart
+from fewshot.models.heads import Split, Whole, encoded, take_apart
 from fewshot.models.local import asked_of, progress
 from fewshot.models.locks import alone
 from fewshot.models.padding import Padding
@@ -220,7 +219,7 @@ class Seq2SeqLM(ReadingModel):
                 computed = self._states(reads)(
                     np.repeat(np.arange(len(batch)), sizes).tolist(),
                     at.tolist(),
-                    encoder_outputs=BaseModelOutput(last_hidden_state=states[which]),
+                    encoder_outputs=encoded(states[which]),
                     attention_mask=attended[which],
                     decoder_input_ids=self._pad([reads.rows[n][1:] for n in batch])[0],
                     use_cache=False,
@@ -262,8 +261,7 @@ class Seq2SeqLM(ReadingModel):
         with torch.no_grad():
             states = self.model.get_encoder()(**self._sample).last_hidden_state
         given = {"attention_mask": self._sample["attention_mask"], "decoder_input_ids": self._sample["input_ids"]}
-        encoded = BaseModelOutput(last_hidden_state=states)
-        return take_apart(self.model, {**given, "encoder_outputs": encoded, "use_cache": False})
+        return take_apart(self.model, {**given, "encoder_outputs": encoded(states), "use_cache": False})
 
     def lengths(self, queries: Sequence[Query]) -> IntArray:
         """Tokens that the encoder reads, or the decoder writes with the longest candidate, whichever are more."""
