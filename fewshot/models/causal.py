@@ -23,7 +23,7 @@ from fewshot.models.reading import ReadingModel
 from fewshot.models.reads import Look, Reads
 from fewshot.models.recipe import Recipe
 from fewshot.models.tokens import Head, Joined, join
-from fewshot.models.trial import samples, try_forward, try_later_tokens
+from fewshot.models.trial import samples, try_later_tokens
 
 __all__ = ["CausalLM"]
 
@@ -86,8 +86,7 @@ class CausalLM(ReadingModel):
     ) -> None:
         super().__init__(model, tokenizer, recipe=recipe)
         rows = samples(self.model, tokenizer)
-        logits = [try_forward(repr(self), partial(self.model, input_ids=row[None])) for row in rows]
-        try_later_tokens(repr(self), torch.cat(logits), _LOOKS_AHEAD)
+        try_later_tokens(repr(self), lambda row: self.model(input_ids=row), rows, _LOOKS_AHEAD)
         has_template = bool(tokenizer.chat_template)
         if chat and not has_template:
             raise ModelLoadError(f"{self!r} was asked to chat, and its tokenizer has no chat template.")

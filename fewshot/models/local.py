@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 CHUNK_SIZE = 4_000_000
 
 #: What configs call the number of their positions.
-_LIMITS = ("max_position_embeddings", "n_positions", "max_encoder_position_embeddings", "max_seq_len")
+_LIMITS: tuple[str, ...] = ("max_position_embeddings", "n_positions", "max_encoder_position_embeddings", "max_seq_len")
 # attention to the best of an index (DeepSeek 3.2) looks ahead in transformers, on rows longer than it picks
 _LIMITS += ("index_topk",)
 

@@ -19,7 +19,7 @@ from fewshot.models.reading import ReadingModel
 from fewshot.models.reads import Look, Reads
 from fewshot.models.recipe import Recipe
 from fewshot.models.tokens import Special, check_tokens, open_ended
-from fewshot.models.trial import samples, try_forward, try_later_tokens
+from fewshot.models.trial import samples, try_later_tokens
 
 __all__ = ["Seq2SeqLM"]
 
@@ -82,11 +82,12 @@ class Seq2SeqLM(ReadingModel):
             )
         if self._end is None:
             raise ModelLoadError(f"{self!r} names no token that ends a text: set tokenizer.eos_token.")
-        first, *others = [
-            try_forward(repr(self), partial(self.model, **self._sample | {"decoder_input_ids": row[None]}))
-            for row in samples(self.model, self.tokenizer)
-        ]
-        try_later_tokens(repr(self), torch.cat([first, *others]), "So its decoder gives no probability of a text.")
+        try_later_tokens(
+            repr(self),
+            lambda row: self.model(**self._sample, decoder_input_ids=row),
+            samples(self.model, self.tokenizer),
+            "So its decoder gives no probability of a text.",
+        )
 
     def _named(self, name: str) -> int | None:
         """A token that the model's config names, or that for generating."""
