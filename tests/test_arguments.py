@@ -18,7 +18,9 @@ CLASSES = ["billing", "praise"]
 
 class TestLoad:
     @pytest.mark.parametrize("option", [{"device": "cpu"}, {"dtype": "float32"}, {"revision": "x"}, {"windows": 5}])
-    @pytest.mark.parametrize("model", [FakeLM(lambda query: [0.0] * len(query.candidates)), HashEncoder()], ids=repr)
+    @pytest.mark.parametrize(
+        "model", [FakeLM(lambda query: [0.0] * len(query.candidates)), HashEncoder()], ids=["lm", "encoder"]
+    )
     def test_a_model_that_is_there_takes_no_options(self, model, option):
         with pytest.raises(ModelLoadError, match=f"is a model already, so that {next(iter(option))} would change no"):
             load(model, **option)
@@ -59,7 +61,7 @@ def test_a_confidence_is_a_probability(odd):
         calibration_error([0.5, 0.5], [1, 0.5])
 
 
-@pytest.mark.parametrize("options", [{"a", "b"}, frozenset("ab"), iter(["a", "b"]), {"a": 1, "b": 2}, "ab"], ids=repr)
+@pytest.mark.parametrize("options", [{"a", "b"}, frozenset("ab"), iter(["a", "b"]), {"a": 1, "b": 2}, "ab"], ids=type)
 def test_choices_have_an_order(options):
     clf = Classifier(keyword_lm(), "---\nchoices: options\n---\n{{ q }} {{ label }}", Choices(n_choices=2))
     with pytest.raises(InputError, match="the field 'options' must be a list of texts"):
@@ -75,7 +77,7 @@ class OwnLM:
         self.scores = scores
 
     def loglikelihoods(self, queries):
-        return [self.scores for _ in queries]
+        return self.scores * len(queries)
 
 
 @pytest.mark.parametrize(
@@ -90,4 +92,9 @@ class OwnLM:
 )
 def test_an_own_model_says_what_a_score_is(scores, message):
     with pytest.raises(UnsupportedError, match=message):
-        Classifier(OwnLM(scores), "{{ text }} {{ label }}").fit(None, CLASSES).predict(["a"])
+        Classifier(OwnLM([scores]), "{{ text }} {{ label }}").fit(None, CLASSES).predict(["a"])
+
+
+def test_an_own_model_answers_every_query():
+    with pytest.raises(UnsupportedError, match="gave 0 scores for 3 queries"):
+        Classifier(OwnLM([]), "{{ text }} {{ label }}").fit(None, CLASSES).predict(["a"])

@@ -7,13 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fewshot import Auto, Classifier, Contrastive, FakeLM, Prompting
+from fewshot import Auto, Classifier, Contrastive, FakeLM, Prompting, SentenceEncoder
 from fewshot.calibration import Batch
 from fewshot.errors import InputError
 from fewshot.models.base import Query
 from fewshot.models.local import chunks
 from fewshot.rows import as_labels
 from fewshot.strategies.logistic import folds
+from tests.conftest import sentence_model
 
 
 @pytest.mark.parametrize(("n_classes", "expected"), [(2, 5), (20, 5), (21, 3)])
@@ -24,10 +25,10 @@ def test_many_classes_are_folded_three_times(n_classes, expected):
     assert len(folds(problem, 0)) == expected
 
 
-def test_the_folds_of_auto_tune_less_than_the_final_fit(tiny_encoder):
+def test_the_folds_of_auto_tune_less_than_the_final_fit():
     X = [f"{word} number {i}" for i in range(6) for word in ("refund", "thanks")]
     y = ["billing", "praise"] * 6
-    clf = Classifier(tiny_encoder, strategy=Auto(), random_state=0).fit(X, y)
+    clf = Classifier(SentenceEncoder(sentence_model()), strategy=Auto(), random_state=0).fit(X, y)
     tried = {one.name: one.strategy for one in clf.strategy_.report_.candidates}
     assert tried["tuned encoder, label names"].tuning.get_params() == Contrastive(4, layers=2).get_params()
     assert Contrastive().get_params() != Contrastive(4, layers=2).get_params()
@@ -44,7 +45,7 @@ def test_a_calibration_learns_from_rows_that_are_drawn():
             return [0.0, -1.0]
 
         strategy = Prompting(calibration=Batch(max_texts=10))
-        Classifier(FakeLM(score), "{{ text }} {{ label }}", ["a", "b"], strategy, random_state=seed).fit(X)
+        Classifier(FakeLM(score), "{{ text }} {{ label }}", {"a": "a", "b": "b"}, strategy, random_state=seed).fit(X)
         return sorted({int(prefix.split()[1]) for prefix in seen})
 
     first, second = asked(0), asked(1)

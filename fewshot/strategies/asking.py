@@ -179,7 +179,10 @@ class Asking:
         """Score the label words; questions that begin alike are asked together, so that the model can share them."""
         known = (_REMEMBERED.get() or {}).get(id(self), {})
         new = sorted(dict.fromkeys(q for q in queries if q not in known), key=lambda query: query.context)
-        known.update(zip(new, self.model.loglikelihoods(new), strict=True))
+        answers = self.model.loglikelihoods(new)
+        if len(answers) != len(new):
+            raise UnsupportedError(f"{self.model!r} gave {len(answers)} scores for {len(new)} queries: one is of each.")
+        known.update(zip(new, answers, strict=True))
         words = [known[query] for query in queries]
         for i, (query, scores) in enumerate(zip(queries, words, strict=True)):
             fault = fault_of(query, scores)
