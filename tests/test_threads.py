@@ -26,6 +26,7 @@ TEXTS = [f"I was charged {i} times this month{' and it is bad' * (i % 5)}." for 
 WORDS = ("good", "bad", "terrible news")
 LABELS = ["billing", "praise"] * 6
 KINDS = ["gpt2", "gpt2-chat", "bert", "t5", "nli"]
+no_mass = pytest.mark.filterwarnings("ignore::fewshot.errors.LabelMassWarning")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 
@@ -119,6 +120,7 @@ def test_caches_and_functions_answer_every_thread(tmp_path):
     check(together(calls), [call() for call in calls])
 
 
+@no_mass
 def test_predictions_previews_and_explanations_come_from_any_thread():
     clf = Classifier(
         load(pair("gpt2")), "{{ text }} It was {{ label }}.", strategy=Prompting(2, calibration="contextual")
@@ -135,12 +137,13 @@ def test_predictions_previews_and_explanations_come_from_any_thread():
 
 FITS = {
     "head": (lambda: load(sentence_model()), FineTuning("head", steps=3)),
-    "prompt": (lambda: load(pair("bert")), FineTuning("prompt", steps=2)),
-    "contrastive": (lambda: load(sentence_model()), Embedding(tuning=Contrastive(2))),
+    "prompt": (lambda: load(pair("bert")), FineTuning("prompt", steps=3, batch_size=4, learning_rate=1e-3)),
+    "contrastive": (lambda: load(sentence_model()), Embedding(tuning=Contrastive(2, 1e-2, batch_size=6))),
     "demonstrations": (lambda: load(pair("gpt2")), Prompting(4, selection="random", calibration="batch")),
 }
 
 
+@no_mass
 @pytest.mark.parametrize("name", FITS)
 def test_fits_in_threads_are_those_of_a_lone_caller(name):
     make, strategy = FITS[name]

@@ -199,7 +199,10 @@ class PlainTokenizer:
 
 
 class _Reader:
-    """A backend that is asked for its vocabulary, while another one encodes."""
+    """A backend that is asked for its vocabulary, while another one encodes.
+
+    A copy or a pickle that is made meanwhile is of the tokenizer's own backend: nobody would ever put it back there.
+    """
 
     _ENCODING = frozenset(
         {
@@ -213,6 +216,13 @@ class _Reader:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._encoding if name in self._ENCODING else self._own, name)
+
+    def __reduce__(self) -> Any:
+        return _itself, (self._own,)
+
+
+def _itself(backend: Any) -> Any:
+    return backend
 
 
 def join(plain: PlainTokenizer, asked: Sequence[tuple[Head, Query]]) -> list[Joined]:
