@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import os
 import pickle
 import signal
@@ -15,67 +14,21 @@ import pytest
 import torch
 
 from fewshot import CachedLM, Classifier, Embedding, FakeLM, FineTuning, Prompting, load
-from fewshot.models.base import Query, Turn
+from fewshot.models.base import Query
 from fewshot.models.encoder import SentenceEncoder
 from fewshot.models.locks import lock_of
 from fewshot.models.trainable import Draws, seeded
 from fewshot.strategies.contrastive import Contrastive
 from tests.conftest import pair, sentence_model
+from tests.together import LABELS, TEXTS, check, needs_fork, no_mass, queries, together
 
-TEXTS = [f"I was charged {i} times this month{' and it is bad' * (i % 5)}." for i in range(24)]
-WORDS = ("good", "bad", "terrible news")
-LABELS = ["billing", "praise"] * 6
 KINDS = ["gpt2", "gpt2-chat", "bert", "t5", "nli"]
-no_mass = pytest.mark.filterwarnings("ignore::fewshot.errors.LabelMassWarning")
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-
-
-def together(calls, n_threads=8):
-    """What each call returns when so many threads share them."""
-    found, places = [None] * len(calls), itertools.count()
-    begin = threading.Barrier(n_threads)
-
-    def work():
-        begin.wait()
-        for i in iter(lambda: next(places), None):
-            if i >= len(calls):
-                return
-            try:
-                found[i] = calls[i]()
-            except BaseException as error:
-                found[i] = error
-
-    threads = [threading.Thread(target=work) for _ in range(n_threads)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return found
-
-
-def check(found, expected):
-    """Equal, up to the last digits: what was computed before in a call decides how a batch is cut."""
-    for one, other in zip(found, expected, strict=True):
-        if isinstance(one, BaseException):
-            raise one
-        if isinstance(other[0], str):
-            assert one == other
-            continue
-        for a, b in zip(one, other, strict=True):
-            np.testing.assert_allclose(a, b, atol=1e-4)
-
-
-def queries(kind: str, i: int) -> list[Query]:
-    texts = [TEXTS[(i + j) % len(TEXTS)] for j in range(1 + i % 3)]
-    if kind == "entailment":
-        return [Query("It is about ", WORDS, ".", (Turn("premise", text),)) for text in texts]
-    return [Query(f"Review: {text} It was ", WORDS, ".", (Turn("user", "Be brief. " * (i % 4)),)) for text in texts]
 
 
 def calls_of(lm) -> list:
     """Everything that a language model can be asked."""
     calls = []
-    for i in range(24):
+    for i in range(12):
         own = queries(lm.kind, i)
         calls.append(lambda own=own: [one.logprobs for one in lm.loglikelihoods(own)])
         calls.append(lambda own=own: [lm.lengths(own)])
@@ -96,12 +49,10 @@ def test_a_language_model_answers_every_thread_as_it_answers_one(name):
 
 
 def test_an_encoder_answers_every_thread_as_it_answers_one():
-    encoder = SentenceEncoder(sentence_model(), cache_bytes=4000)  # some is kept, and some thrown away
-    calls = [lambda i=i: encoder.encode([TEXTS[i % 24], TEXTS[i * 7 % 24], "[SEP]"]) for i in range(120)]
-    check(
-        together(calls),
-        [SentenceEncoder(sentence_model()).encode([TEXTS[i % 24], TEXTS[i * 7 % 24], "[SEP]"]) for i in range(120)],
-    )
+    encoder, other = (SentenceEncoder(sentence_model(), cache_bytes=n) for n in (4000, 0))  # 4000: some is thrown away
+    parts = [[TEXTS[i % 24], TEXTS[i * 7 % 24], "[SEP]"] for i in range(60)]
+    found = together([lambda part=part: encoder.encode(part) for part in parts])
+    check(found, [other.encode(part) for part in parts])
     assert not encoder.model.tokenizer.split_special_tokens
 
 

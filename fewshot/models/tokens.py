@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -139,11 +140,13 @@ class PlainTokenizer:
         """
         with lock_of(tokenizer), lock_of(self):
             own = tokenizer._tokenizer
+            _READING[id(tokenizer)] = tokenizer, own, self
             tokenizer._tokenizer = _Reader(own, self._framing)
             try:
                 yield
             finally:
                 tokenizer._tokenizer = own
+                _READING.pop(id(tokenizer), None)
 
     @cached_property
     def _framing(self) -> Any:
@@ -223,6 +226,25 @@ class _Reader:
 
 def _itself(backend: Any) -> Any:
     return backend
+
+
+#: Tokenizers that read text as text at the moment, with their own backends.
+_READING: dict[int, tuple[Any, Any, PlainTokenizer]] = {}
+
+
+def _read_no_more() -> None:
+    """In a forked process: end what other threads read, who are not there any more.
+
+    The backend that they were inside is locked for ever, and is made again.
+    """
+    for tokenizer, own, plain in _READING.values():
+        tokenizer._tokenizer = own
+        plain.__dict__.pop("_framing", None)
+    _READING.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_read_no_more)
 
 
 def join(plain: PlainTokenizer, asked: Sequence[tuple[Head, Query]]) -> list[Joined]:
