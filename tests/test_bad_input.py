@@ -122,6 +122,23 @@ def test_a_bad_field_is_named_with_its_row(model, row, error, message):
         clf.predict([{"premise": "a", "claim": "b"}, row])
 
 
+@pytest.mark.parametrize("missing", [None, np.float32("nan"), np.datetime64("NaT"), pd.NA, np.ma.masked], ids=repr)
+@pytest.mark.parametrize(
+    ("source", "row"),
+    [
+        ("{{ tags | join(', ') }} {{ label }}", lambda missing: {"tags": ["a", missing]}),
+        ("{% for tag in tags %}{{ tag }} {% endfor %}{{ label }}", lambda missing: {"tags": ["a", missing]}),
+        ("{{ meta.place }} {{ label }}", lambda missing: {"meta": {"place": missing}}),
+        ("{{ 'at ' ~ meta.place }} {{ label }}", lambda missing: {"meta": {"place": missing}}),
+    ],
+    ids=["joined", "looped", "inside", "with text"],
+)
+def test_nothing_missing_inside_a_field_is_printed(source, row, missing):
+    clf = Classifier(keyword_lm(), source, strategy=Prompting()).fit(None, ["no", "yes"])
+    with pytest.raises(TemplateError, match="says that a value is missing"):
+        clf.predict([row(missing)])
+
+
 def test_one_text_can_not_fill_two_fields():
     clf = Classifier(keyword_lm(), template=PAIR).fit(None, ["no", "yes"])
     with pytest.raises(TemplateError, match=r"Row 0: .*2 fields \['premise', 'claim'\].*one text: pass a DataFrame"):

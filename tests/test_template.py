@@ -38,7 +38,7 @@ ONE_FIELD = {
     "methods": "{{ text.strip('a').upper() }}{{ text.replace('a', 'bc') }}{{ ' '.join(text.split('a')) }} {{ label }}",
     "lists": "{{ text | map('upper') | join('-') }}{{ [text, 'x'] | list }}{{ range(3) | join }} {{ label }}",
     "comparisons": "{{ text == 'a' }}{{ text in ['a', 'b'] }}{{ text is defined and text != '' }} {{ label }}",
-    "constants": "{{ 7 * 7 }}{{ none }}{{ 1.0 }}{{ [1, 'a'] }}{{ true }} {{ text }} {{ label }}",
+    "constants": "{{ 7 * 7 }}{{ 1.0 }}{{ [1, 'a'] }}{{ true }} {{ text }} {{ label }}",
     "raw and comment": "{% raw %}{{ label }}{% endraw %}{# {{ label }} #} {{ text }} {{ label }}",
     "whitespace control": "  {{- text -}}  \n {%- if true -%} x {%- endif %}\n{{ label -}} \n.\n\n",
     "line breaks": "a\r\nb\rc {{ text }}\n{{ label }}\r\n",

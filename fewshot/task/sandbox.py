@@ -20,6 +20,7 @@ from jinja2.nativetypes import NativeEnvironment
 from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from fewshot.checks import is_missing
 from fewshot.errors import TemplateError
 
 __all__ = ["LOOP", "METER", "MOST_RANGE", "Environment", "Meter", "text_of", "weight"]
@@ -157,6 +158,10 @@ def text_of(context: Context, value: Any) -> str:
     if isinstance(value, Undefined):
         return str(value)  # says which
     if not isinstance(value, str):
+        if is_missing(value):
+            raise TemplateError(
+                f"{value!r} says that a value is missing: fill it, drop the row, or ask with {{% if %}}"
+            )
         meter.take(weight(value, meter.left, shown=True))
         kind = type(value)
         bare = all(getattr(kind, name) is getattr(object, name) for name in ("__str__", "__repr__"))
