@@ -12,8 +12,21 @@ import time
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 
-from fewshot import CachedLM, Classifier, Embedding, FakeLM, FineTuning, Prompting, load
+from fewshot import (
+    Auto,
+    CachedLM,
+    Classifier,
+    ConformalClassifier,
+    Distillation,
+    Embedding,
+    FakeLM,
+    FineTuning,
+    Prompting,
+    adapt,
+    load,
+)
 from fewshot.models.base import Query
 from fewshot.models.encoder import SentenceEncoder
 from fewshot.models.locks import lock_of
@@ -22,6 +35,7 @@ from fewshot.strategies.contrastive import Contrastive
 from tests.conftest import pair, sentence_model
 from tests.together import LABELS, TEXTS, check, needs_fork, no_mass, queries, together
 
+TEMPLATE = "{{ text }} It was {{ label }}."
 KINDS = ["gpt2", "gpt2-chat", "bert", "t5", "nli"]
 
 
@@ -73,9 +87,7 @@ def test_caches_and_functions_answer_every_thread(tmp_path):
 
 @no_mass
 def test_predictions_previews_and_explanations_come_from_any_thread():
-    clf = Classifier(
-        load(pair("gpt2")), "{{ text }} It was {{ label }}.", strategy=Prompting(2, calibration="contextual")
-    )
+    clf = Classifier(load(pair("gpt2")), TEMPLATE, strategy=Prompting(2, calibration="contextual"))
     clf.fit(TEXTS[:12], LABELS)
     calls = []
     for text in TEXTS:
@@ -86,10 +98,13 @@ def test_predictions_previews_and_explanations_come_from_any_thread():
     check(together(calls), [call() for call in calls])
 
 
+SHORT = FineTuning("prompt", steps=3, batch_size=4, learning_rate=1e-3)
 FITS = {
     "head": (lambda: load(sentence_model()), FineTuning("head", steps=3)),
-    "prompt": (lambda: load(pair("bert")), FineTuning("prompt", steps=3, batch_size=4, learning_rate=1e-3)),
+    "prompt": (lambda: load(pair("bert")), SHORT),
     "contrastive": (lambda: load(sentence_model()), Embedding(tuning=Contrastive(2, 1e-2, batch_size=6))),
+    "distilled": (lambda: load(pair("bert")), Distillation(SHORT, SHORT)),
+    "chosen": (lambda: load(sentence_model()), Auto()),
     "demonstrations": (lambda: load(pair("gpt2")), Prompting(4, selection="random", calibration="batch")),
 }
 
@@ -98,16 +113,53 @@ FITS = {
 @pytest.mark.parametrize("name", FITS)
 def test_fits_in_threads_are_those_of_a_lone_caller(name):
     make, strategy = FITS[name]
-    model, before = make(), torch.get_rng_state()
+    model, before, seeds = make(), torch.get_rng_state(), range(2 if name in ("chosen", "distilled") else 4)
+    given = (TEXTS, [*LABELS, *[None] * 12]) if name == "distilled" else (TEXTS[:12], LABELS)
 
     def fit(seed):
-        clf = Classifier(model, "{{ text }} It was {{ label }}.", strategy=strategy, random_state=seed)
-        return [clf.fit(TEXTS[:12], LABELS).predict_log_proba(TEXTS[12:])]
+        clf = Classifier(model, TEMPLATE, strategy=strategy, random_state=seed)
+        return [clf.fit(*given).predict_log_proba(TEXTS[12:])]
 
-    expected = [fit(seed) for seed in range(4)]
-    assert not np.allclose(expected[0][0], expected[1][0], atol=1e-5)  # the seed decides
-    check(together([lambda seed=seed: fit(seed) for seed in range(4)], 4), expected)
+    expected = [fit(seed) for seed in seeds]
+    assert name == "chosen" or not np.allclose(expected[0][0], expected[1][0], atol=1e-5)  # the seed decides
+    check(together([lambda seed=seed: fit(seed) for seed in seeds], 4), expected)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@no_mass
+def test_one_classifier_answers_every_thread_while_others_are_fitted_on_its_model():
+    lm = load(pair("bert"))
+    texts, clf = TEXTS[12:], Classifier(lm, TEMPLATE, strategy=Prompting(2), random_state=0)
+    sets = ConformalClassifier(clf.fit(TEXTS[:12], LABELS), alpha=0.4, random_state=0)
+
+    def tuned(seed):
+        other = Classifier(lm, TEMPLATE, strategy=SHORT, random_state=seed).fit(TEXTS[:12], LABELS)
+        return [other.predict_log_proba(texts)]
+
+    calls = []
+    for i, text in enumerate(texts):
+        calls.append(lambda text=text: [clf.predict_proba([text])])
+        calls.append((lambda i=i: tuned(i)) if i < 2 else lambda: [clone(clf).fit(texts, LABELS).predict_proba(texts)])
+        if i % 4 == 0:
+            calls.append(lambda: [clone(sets).fit(TEXTS[:12], LABELS).predict_set(texts)])
+    check(together(calls), [call() for call in calls])
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bert"])
+def test_models_are_adapted_in_threads_while_they_are_asked(name):
+    lm = load(pair(name))
+    small = {"tokens_per_step": 128, "block_size": 32, "held_out": 0.1, "learning_rate": 3e-3}
+    asked = queries(lm.kind, 2)
+
+    def adapted(seed):
+        run = adapt(lm, TEXTS, random_state=seed, **small)
+        return [run.history[-1].held_out_loss, run.model.loglikelihoods(asked)[0].logprobs]
+
+    calls = [lambda seed=seed: adapted(seed) for seed in range(3)]
+    calls += [lambda: [lm.loglikelihoods(asked)[0].logprobs]] * 12
+    expected = [call() for call in calls]
+    assert not np.allclose(expected[0][0], expected[1][0], atol=1e-4)  # the seed decides
+    check(together(calls), expected)
 
 
 def test_a_seed_draws_the_same_in_turns_whatever_others_draw():
