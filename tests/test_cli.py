@@ -329,7 +329,7 @@ def test_what_is_no_parquet_or_can_not_be_read(monkeypatch, capsys, tmp_path):
     assert code == 1
     assert "is not Parquet" in err
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    assert "pip install pyarrow" in run(monkeypatch, capsys, "classify", file, "--labels", "a,b")[2]
+    assert "pip install 'fewshot[parquet]'" in run(monkeypatch, capsys, "classify", file, "--labels", "a,b")[2]
 
 
 def test_only_line_breaks_break_lines(monkeypatch, capsys, tmp_path):

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -134,10 +135,6 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         cache_bytes: int = 64 * 2**20,
         windows: Windows | None = None,
     ) -> None:
-        if isinstance(cache_bytes, bool) or not isinstance(cache_bytes, int | np.integer) or cache_bytes < 0:
-            raise ModelLoadError(f"cache_bytes must be a number of bytes, at least 0. Got {cache_bytes!r}.")
-        if not isinstance(windows, Windows | None):
-            raise ModelLoadError(f"windows must be Windows(...) or None. Got {windows!r}.")
         self.model = model
         self.recipe = recipe
         self.cache_bytes = cache_bytes
@@ -149,7 +146,26 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self._cached = 0  # bytes in the cache
         self._budget = TOKEN_BUDGET  # tokens of a batch; it halves when memory runs out
         self._plain: PlainTokenizer | None = None
-        self.padding = Padding()
+
+    @cached_property
+    def padding(self) -> Padding:
+        """How rows share a forward pass, as far as it is known."""
+        return Padding()
+
+    def check_options(self) -> Self:
+        """Refuse options that make no sense.
+
+        Raises
+        ------
+        ModelLoadError
+            When one is of another type or below 0.
+        """
+        size, windows = self.cache_bytes, self.windows
+        if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 0:
+            raise ModelLoadError(f"cache_bytes must be a number of bytes, at least 0. Got {size!r}.")
+        if not isinstance(windows, Windows | None):
+            raise ModelLoadError(f"windows must be Windows(...) or None. Got {windows!r}.")
+        return self
 
     @property
     def name(self) -> str:
@@ -177,6 +193,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ndarray of shape (n_texts, dim)
             Float64, as the model gives them: normalised only if the model normalises.
         """
+        self.check_options()
         if not len(texts):
             return np.empty((0, int(self.model.get_embedding_dimension() or 0)), dtype=np.float64)
         distinct = list(dict.fromkeys(texts))

@@ -152,7 +152,7 @@ def _from_object(model: Any, given: dict[str, Any]) -> Any:
         from fewshot.models.encoder import SentenceEncoder
 
         _only(OWN, given, f"The {type(model).__name__} is loaded already")
-        return _made(SentenceEncoder, model, own=given)
+        return _made(SentenceEncoder, model, own=given).check_options()
     cure = "Pass (model, tokenizer)." if hasattr(model, "config") else "Pass a name, a folder, or a model object."
     raise ModelLoadError(f"An object of type {type(model).__name__} is not a model that can be used. {cure}")
 
@@ -365,7 +365,7 @@ def _sentence_encoder(recipe: Recipe) -> Any:
         **hub,
     )
     settle_dtype(model, recipe.dtype, device)
-    return _made(SentenceEncoder, model, own=recipe.own, recipe=recipe)
+    return _made(SentenceEncoder, model, own=recipe.own, recipe=recipe).check_options()
 
 
 def _wrap(model: Any, tokenizer: Any, *, recipe: Recipe | None, own: dict[str, Any]) -> Any:

@@ -217,7 +217,8 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
             problem = problem.rows(check_random_state(self.random_state).permutation(len(problem.Z))[:_SEARCH_ROWS])
         splits = folds(problem, self.random_state)
         if len(taus) * len(Cs) == 1 or not splits:
-            return {(taus[0] if len(taus) == 1 else DEFAULT_TAU, Cs[0] if len(Cs) == 1 else DEFAULT_C): 1.0}
+            # nothing tells them apart: those of the given that are nearest to what is usual
+            return {(min(taus, key=lambda tau: abs(tau - DEFAULT_TAU)), min(Cs, key=lambda C: abs(C - DEFAULT_C))): 1.0}
         losses = held_out_losses(problem, taus, Cs, splits, max_iter=self.max_iter, tol=self.tol)
         self.cv_log_loss_ = {choice: loss / float(problem.weights.sum()) for choice, loss in losses.items()}
         return shares(losses, _ALONE) if self.average else {min(losses, key=losses.__getitem__): 1.0}
