@@ -73,7 +73,7 @@ SMALL: dict[str, int] = {
     **dict.fromkeys(["chunk_size", "mamba_chunk_size"], 8),
     **dict.fromkeys(["time_step_rank", "mamba_dt_rank"], 4),
     "query_pre_attn_scalar": 8,
-    "index_topk": 16,
+    "index_topk": 64,  # the limit of what is read, too: beyond it keys tie
     "hidden_size_per_layer_input": 8,
     "rotary_dim": 4,
 }
@@ -95,6 +95,8 @@ UNSET |= {"indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 8, "i
 UNSET |= {"indexer_compress_ratio": 2}
 #: What a name can't tell.
 ROPE = {"rope_theta": 10000.0, "rope_type": "default"}
+_DOTS = {"num_attention_heads": 4, "num_key_value_heads": 4, "q_lora_rank": 8, "kv_lora_rank": 8, "head_dim": 16}
+_DOTS |= {"qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8}
 SPECIAL: dict[str, dict[str, Any]] = {
     "cohere_compass_text": {"rope_parameters": {"full_attention": ROPE, "sliding_attention": ROPE}},
     "dory": {"n_input_layers": 2, "n_recurrent_layers": 2, "n_output_layers": 2, "num_hidden_layers": 6}
@@ -120,10 +122,22 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "luke": {"entity_vocab_size": 40, "entity_emb_size": 8},
     "perceiver": {"num_latents": 16, "d_latents": 32, "num_self_attends_per_block": 2}
     | {"num_self_attention_heads": 2, "num_cross_attention_heads": 2},
-    "nystromformer": {"num_landmarks": 16, "segment_means_seq_len": LIMIT},
-    "esm": {"vocab_size": None},
+    "nystromformer": {"num_landmarks": 64, "segment_means_seq_len": 64},  # as it is published
+    "bamba": {"attn_layer_indices": [1, 3]},
+    "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"] * 2},
+    "deberta": {"pooler_hidden_size": 32},
+    "deberta-v2": {"pooler_hidden_size": 32},
+    "layoutlmv3": {"coordinate_size": 6, "shape_size": 4},
+    "lilt": {"hidden_size": 48},
+    "xmod": {"default_language": "en_XX"},
+    "t5gemma": {"decoder_start_token_id": 1},  # hides padding from itself
+    "fsmt": {"decoder_start_token_id": 1},
+    "mistral4": {"head_dim": 16},
+    "dbrx": {"attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 10000.0}},
+    "hrm_text": {"num_layers_per_stack": None},
     "esmc": {"num_key_value_heads": 4},
-    "dots3_note_text": {"num_key_value_heads": 4, "per_layer_config": None},
+    "dots3_note_text": {"num_key_value_heads": 4}
+    | {"per_layer_config": dict.fromkeys(["1", "3"], _DOTS)},
     "neomme": {"rope_parameters": {"full_attention": {**ROPE, "partial_rotary_factor": 0.5}}},
     "nemo_speechlm": {},
     "gemma3n_text": {"intermediate_size": 64, "activation_sparsity_pattern": [0.0] * 4, "num_kv_shared_layers": 0},
@@ -173,7 +187,7 @@ def shrunk(values: dict[str, Any], vocabulary: int) -> dict[str, Any]:
             small |= {key: {"3": shrunk(next(iter(value.values())), vocabulary)}} if value else {}
         elif isinstance(value, dict) and key not in ("id2label", "label2id"):
             small[key] = shrunk(value, vocabulary)
-        elif key in _VOCABULARIES and value:
+        elif key == "vocab_size" or (key in _VOCABULARIES and value):
             small[key] = vocabulary
         elif isinstance(value, list) and (key in _KINDS_OF_LAYERS or len(value) == deep > 0):
             kinds = list(dict.fromkeys(value)) if all(isinstance(one, str) for one in value) else value[:1]
@@ -293,6 +307,7 @@ def brute_force(lm: Any, query: Query) -> FloatArray:
     with torch.inference_mode():
         if lm.kind == "entailment":
             has_types = "token_type_ids" in inspect.signature(lm.model.forward).parameters
+            has_types &= getattr(lm.model.config, "type_vocab_size", 2) > 1
             (pairs,) = lm._pairs([query])
             return np.array([_entails(lm, ids, types if has_types else None) for ids, types in pairs])
         reads = Reads()

@@ -82,12 +82,21 @@ class Seq2SeqLM(ReadingModel):
             )
         if self._end is None:
             raise ModelLoadError(f"{self!r} names no token that ends a text: set tokenizer.eos_token.")
+        rows = samples(self.model, self.tokenizer)
+        rows[:, : len(self._opening)] = torch.tensor(self._opening)  # a decoder that hides its own start looks ahead
         try_later_tokens(
             repr(self),
-            lambda row: self.model(**self._sample, decoder_input_ids=row),
-            samples(self.model, self.tokenizer),
-            "So its decoder gives no probability of a text.",
+            lambda row: self.model(**self._sample_given(row)),
+            rows,
+            "So its decoder gives no probability of a text. Where its start is the padding token, which some decoders "
+            "(T5Gemma) hide from themselves, set model.config.decoder_start_token_id to the token it was trained with.",
         )
+
+    def _sample_given(self, written: torch.Tensor) -> dict[str, Any]:
+        """What the decoder is given with a sample of what the encoder reads."""
+        with torch.no_grad():
+            states = self.model.get_encoder()(**self._sample).last_hidden_state
+        return _given(self._sample["input_ids"], self._sample["attention_mask"], states, written)
 
     def _named(self, name: str) -> int | None:
         """A token that the model's config names, or that for generating."""
@@ -220,10 +229,12 @@ class Seq2SeqLM(ReadingModel):
                 computed = self._states(reads)(
                     np.repeat(np.arange(len(batch)), sizes).tolist(),
                     at.tolist(),
-                    encoder_outputs=encoded(states[which]),
-                    attention_mask=attended[which],
-                    decoder_input_ids=self._pad([reads.rows[n][1:] for n in batch])[0],
-                    use_cache=False,
+                    **_given(
+                        ids[which],
+                        attended[which],
+                        states[which],
+                        self._pad([reads.rows[n][1:] for n in batch])[0],
+                    ),
                 )
                 return list(torch.split(computed, sizes))
 
@@ -259,10 +270,7 @@ class Seq2SeqLM(ReadingModel):
     @cached_property
     def _taken(self) -> Split | Whole:
         """The decoder taken apart into body and head where that gives the model's own numbers."""
-        with torch.no_grad():
-            states = self.model.get_encoder()(**self._sample).last_hidden_state
-        given = {"attention_mask": self._sample["attention_mask"], "decoder_input_ids": self._sample["input_ids"]}
-        return take_apart(self.model, {**given, "encoder_outputs": encoded(states), "use_cache": False})
+        return take_apart(self.model, self._sample_given(self._sample["input_ids"]))
 
     def lengths(self, queries: Sequence[Query]) -> IntArray:
         """Tokens that the encoder reads, or the decoder writes with the longest candidate, whichever are more."""
@@ -300,3 +308,10 @@ class Seq2SeqLM(ReadingModel):
     def _generated(self) -> Padding:
         """Which texts may be answered together."""
         return Padding()
+
+
+def _given(ids: torch.Tensor, attended: torch.Tensor, states: torch.Tensor, written: torch.Tensor) -> dict[str, Any]:
+    """What a decoder is given: what was read, what the encoder made of it, and what is written."""
+    # the tokens are not read again, but FSMT hides later tokens from earlier ones only where it is given them
+    read = {"input_ids": ids, "attention_mask": attended, "encoder_outputs": encoded(states)}
+    return {**read, "decoder_input_ids": written, "use_cache": False}
