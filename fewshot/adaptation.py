@@ -25,8 +25,9 @@ from fewshot.checkpoints import RunFolder, check_run_folder
 from fewshot.errors import InputError, UnsupportedError
 from fewshot.models.base import IntArray, kind_of
 from fewshot.models.loading import load
-from fewshot.models.local import LocalModel, own_dtype, progress
+from fewshot.models.local import own_dtype, progress
 from fewshot.models.locks import lock_of
+from fewshot.models.reading import ReadingModel
 from fewshot.models.recipe import Recipe
 from fewshot.models.trainable import as_for_training, rate_share
 from fewshot.objective import Objective
@@ -197,10 +198,16 @@ def pretraining_loss(model: Any, texts: Sequence[str], *, block_size: int = 128,
         return objective.mean_loss(objective.blocks(as_texts(texts), block_size), [random_state, 3])
 
 
-def _language_model(model: Any) -> LocalModel:
+def _language_model(model: Any) -> ReadingModel:
     lm = load(model)
-    if not isinstance(lm, LocalModel) or kind_of(lm) not in ("masked", "causal"):
+    if not isinstance(lm, ReadingModel) or kind_of(lm) not in ("masked", "causal"):
         raise UnsupportedError(f"Only masked and causal language models learn from unlabelled text. Got {lm!r}.")
+    with lock_of(lm.model):
+        if not lm.comes_apart:
+            raise UnsupportedError(
+                f"{lm!r} can't learn from unlabelled text: the head of its {type(lm.model).__name__} can't be told "
+                "from its body. It still serves in Prompting(), Readout() and FineTuning()."
+            )
     return lm
 
 
@@ -220,7 +227,7 @@ def _check_numbers(settings: dict[str, Any]) -> None:
 class _Run:
     """The text as blocks, an own copy of the model, and the loop."""
 
-    def __init__(self, lm: LocalModel, texts: Sequence[str], settings: dict[str, Any]) -> None:
+    def __init__(self, lm: ReadingModel, texts: Sequence[str], settings: dict[str, Any]) -> None:
         self.lm, self.settings = lm, settings
         self.seed = int(settings["random_state"])
         with lock_of(lm.model):

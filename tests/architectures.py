@@ -136,8 +136,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "dbrx": {"attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 10000.0}},
     "hrm_text": {"num_layers_per_stack": None},
     "esmc": {"num_key_value_heads": 4},
-    "dots3_note_text": {"num_key_value_heads": 4}
-    | {"per_layer_config": dict.fromkeys(["1", "3"], _DOTS)},
+    "dots3_note_text": {"num_key_value_heads": 4} | {"per_layer_config": dict.fromkeys(["1", "3"], _DOTS)},
     "neomme": {"rope_parameters": {"full_attention": {**ROPE, "partial_rotary_factor": 0.5}}},
     "nemo_speechlm": {},
     "gemma3n_text": {"intermediate_size": 64, "activation_sparsity_pattern": [0.0] * 4, "num_kv_shared_layers": 0},

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from fewshot import FewshotWarning, ModelLoadError, load
+from fewshot import (
+    Classifier,
+    FewshotWarning,
+    FineTuning,
+    ModelLoadError,
+    Prompting,
+    Readout,
+    UnsupportedError,
+    adapt,
+    load,
+)
 from fewshot.models.base import Query, Turn
 from fewshot.models.padding import Padding
 from tests import architectures
@@ -39,6 +49,7 @@ EXACT = [
     ("seq2seq", "switch_transformers"),
     ("seq2seq", "bart"),
     ("seq2seq", "marian"),
+    ("seq2seq", "fsmt"),  # hides later tokens only where it is given what was read
     ("entailment", "bert"),
     ("entailment", "gpt2"),  # no padding token
     ("entailment", "xlnet"),  # reads the last position
@@ -72,6 +83,46 @@ def test_a_decoder_that_does_not_say_how_it_begins_is_refused():
     model.generation_config.decoder_start_token_id = None
     with pytest.raises(ModelLoadError, match=r"set model.config.decoder_start_token_id"):
         load((model, tokenizer))
+
+
+def test_a_decoder_that_hides_its_own_start_is_refused():
+    model, tokenizer = architectures.build("seq2seq", "t5gemma")
+    assert load((model, tokenizer)).kind == "seq2seq"
+    model.config.decoder_start_token_id = tokenizer.pad_token_id
+    with pytest.raises(ModelLoadError, match=r"looks ahead.* set model.config.decoder_start_token_id"):
+        load((model, tokenizer))
+
+
+TEXTS = ["a fun day", "so dull", "what fun", "it rained", "quite dull and grey", "fun to see"]
+MOODS = ["good", "bad", "good", "bad", "bad", "good"]
+
+
+@pytest.mark.parametrize(("kind", "name"), [("causal", "gpt_neo"), ("seq2seq", "bart")])
+@pytest.mark.filterwarnings("ignore::fewshot.FewshotWarning")
+def test_every_strategy_serves(kind, name):
+    lm = load(architectures.build(kind, name))
+    source, words = "{{ text }} Mood: {{ label }}", {"bad": "bad", "good": "good"}
+    before = Classifier(lm, source, words, Prompting(calibration=None)).fit(TEXTS, MOODS).predict_proba(TEXTS)
+    still = FineTuning(steps=1, learning_rate=1e-12, calibration=None)
+    np.testing.assert_allclose(
+        Classifier(lm, source, words, still, random_state=0).fit(TEXTS, MOODS).predict_proba(TEXTS), before, atol=1e-4
+    )
+    true = np.array(MOODS)[:, None] == ["bad", "good"]
+    for strategy in (FineTuning(steps=8, learning_rate=1e-3, calibration=None), Readout()):
+        learned = Classifier(lm, source, words, strategy, random_state=0).fit(TEXTS, MOODS)
+        assert np.log(learned.predict_proba(TEXTS)[true]).mean() > np.log(before[true]).mean() + 0.1
+
+
+def test_a_classifier_that_needs_a_token_which_ends_a_text_is_refused():
+    lm = load(architectures.build("causal", "bart"))  # its tokenizer writes none
+    with pytest.raises(ModelLoadError, match="at least one <eos> token"):
+        Classifier(lm, "{{ text }} {{ label }}", None, FineTuning("head")).fit(TEXTS, MOODS)
+
+
+def test_a_model_whose_head_is_not_told_from_its_body_is_not_adapted():
+    lm = load(architectures.build("masked", "longformer"))
+    with pytest.raises(UnsupportedError, match=r"can't learn from unlabelled text: the head of its LongformerFor"):
+        adapt(lm, TEXTS)
 
 
 def test_a_model_without_positive_limit_has_that_of_its_tokenizer():

@@ -140,6 +140,11 @@ class ReadingModel(LocalModel):
         return take_apart(self.model, self._sample)
 
     @property
+    def comes_apart(self) -> bool:
+        """Whether body and head, one after the other, give the model's own numbers."""
+        return isinstance(self._taken, Split)
+
+    @property
     def _sample(self) -> dict[str, Any]:
         """A short input such as scoring gives the model, to try it with."""
         return {"input_ids": samples(self.model, self.tokenizer)[:1]}

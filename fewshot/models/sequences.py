@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from fewshot.models.local import progress
 from fewshot.models.locks import lock_of
 from fewshot.models.padding import Padding
 from fewshot.models.tokens import PlainTokenizer, Special
+from fewshot.models.trial import try_forward
 
 __all__ = ["SequenceClassifier"]
 
@@ -40,6 +41,8 @@ class SequenceClassifier:
     ------
     UnsupportedError
         When transformers has no such class for this architecture.
+    ModelLoadError
+        When that class can't read what the tokenizer makes (BART's wants a token that ends the text).
     """
 
     def __init__(self, lm: Any, n_classes: int) -> None:
@@ -64,6 +67,8 @@ class SequenceClassifier:
         self.fresh = tuple(name for name, _ in self.model.named_parameters() if name not in known)
         self.model.to(body.device).eval()
         self.name, self.limit, self.tokenizer = lm.name, int(lm.limit), tokenizer
+        ids = torch.tensor(self.rows(["a few words"])[0], device=body.device)
+        try_forward(repr(self), partial(self.model, input_ids=ids, attention_mask=torch.ones_like(ids)))
 
     def rows(self, texts: Sequence[str]) -> tuple[list[tuple[int, ...]], IntArray]:
         """The tokens of each text, cut to the window, and how many were cut."""
