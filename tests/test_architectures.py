@@ -77,6 +77,21 @@ def test_a_model_that_looks_ahead_is_refused(kind, name):
         load(architectures.build(kind, name))
 
 
+def test_a_model_that_draws_at_random_is_refused():
+    model, tokenizer = architectures.build("masked", "bert")
+    model.bert.embeddings.LayerNorm.register_forward_hook(lambda layer, given, out: out + torch.rand_like(out))
+    with pytest.raises(ModelLoadError, match=r"the same forward pass, repeated, gives other numbers"):
+        load((model, tokenizer))
+    model, tokenizer = architectures.build("masked", "reformer")  # draws only for rows longer than a chunk
+    model.config.hash_seed = None
+    for layer in model.modules():
+        if hasattr(layer, "hash_seed"):
+            layer.hash_seed = None
+    lm = load((model, tokenizer))
+    with pytest.raises(UnsupportedError, match="hash_seed of a Reformer"):
+        architectures.largest_difference(lm)
+
+
 def test_a_decoder_that_does_not_say_how_it_begins_is_refused():
     model, tokenizer = architectures.build("seq2seq", "t5")
     model.config.decoder_start_token_id = None

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from fewshot.errors import UnsupportedError
 from fewshot.models.base import IntArray
 
 __all__ = ["Padding", "Way", "batches", "ran_out", "same_logprobs", "scaled"]
@@ -152,6 +153,11 @@ class Padding:
         with torch.no_grad():
             (alone,) = compute(batch[-1:])  # batches are sorted: the shortest row
             same = same_logprobs(logprobs(found[-1].detach()), logprobs(alone), alone.dtype)
+            if not same and not same_logprobs(logprobs(compute(batch[-1:])[0]), logprobs(alone), alone.dtype):
+                raise UnsupportedError(
+                    "This model gives other numbers when the same forward pass is repeated. It draws at random: look "
+                    "for a seed in its config (hash_seed of a Reformer), or for a layer that does not heed eval()."
+                )
         if not same:
             self._go_on(way)
             return None

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fewshot.errors import ModelLoadError
+from fewshot.models.padding import same_logprobs
 
 __all__ = ["samples", "try_forward", "try_later_tokens"]
 
@@ -36,15 +37,25 @@ def _n_embeddings(model: Any, tokenizer: Any) -> int:
         return int(getattr(model.config.get_text_config(), "vocab_size", 0) or len(tokenizer))
 
 
-@torch.no_grad()
 def try_forward(who: str, forward: Callable[[], Any]) -> torch.Tensor:
     """The logits of a forward pass.
 
     Raises
     ------
     ModelLoadError
-        When there are none, or it raises.
+        When there are none, it raises, or the same pass gives others when it is repeated.
     """
+    first, again = _logits(who, forward), _logits(who, forward)
+    if not same_logprobs(first.float().log_softmax(-1), again.float().log_softmax(-1), first.dtype):
+        raise ModelLoadError(
+            f"{who} can't be used: the same forward pass, repeated, gives other numbers. It draws at random: look for "
+            "a seed in its config (hash_seed of a Reformer), or for a layer that does not heed model.eval()."
+        )
+    return first
+
+
+@torch.no_grad()
+def _logits(who: str, forward: Callable[[], Any]) -> torch.Tensor:
     try:
         logits = forward().logits
         if not isinstance(logits, torch.Tensor):
@@ -74,7 +85,7 @@ def try_later_tokens(who: str, forward: Callable[[torch.Tensor], Any], rows: tor
     ------
     ModelLoadError
     """
-    logits = torch.cat([try_forward(who, partial(forward, row[None])) for row in rows])
+    logits = torch.cat([try_forward(who, partial(forward, rows[:1])), _logits(who, partial(forward, rows[1:]))])
     if logits.ndim != 3 or logits.shape[:2] != (2, _LENGTH):
         raise ModelLoadError(
             f"{who} can't be used: it gives logits of shape {tuple(logits.shape)} for 2 rows of {_LENGTH} tokens, and "
@@ -84,7 +95,7 @@ def try_later_tokens(who: str, forward: Callable[[torch.Tensor], Any], rows: tor
     early, late = float(moved[:-_LATER].max()), float(moved[-_LATER:].max())
     share = _SHARES.get(logits.dtype, _SHARE_OF_OTHERS)
     # nor may their number (ProphetNet); rows of two lengths are rounded differently
-    shorter = try_forward(who, partial(forward, rows[:1, :-_LATER]))[0]
+    shorter = _logits(who, partial(forward, rows[:1, :-_LATER]))[0]
     counted = float((logits[0, :-_LATER].float() - shorter.float()).abs().max())
     if early > share * late or counted > 10 * share * late:
         raise ModelLoadError(f"{who} looks ahead: a later token moves the logits of earlier ones. {cure}")
