@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from importlib.metadata import version
 
 import numpy as np
 import pytest
 import torch
+from packaging.version import Version
 
 from fewshot import (
     Classifier,
@@ -65,6 +67,8 @@ WAYS = {
 @pytest.mark.parametrize(("kind", "name"), EXACT)
 @pytest.mark.filterwarnings("ignore::fewshot.FewshotWarning")
 def test_scores_are_those_of_one_sequence_at_a_time(kind, name):
+    if name == "recurrent_gemma" and Version(version("transformers")) < Version("5.10"):
+        pytest.skip("in older transformers its own forward pass moves earlier logits, and others with its cache")
     lm = load(architectures.build(kind, name))
     assert lm.kind == kind
     assert architectures.largest_difference(lm, brief=True) < 1e-3

@@ -41,7 +41,7 @@ def fitted_head(
     if whole and not multi_label:
         raise UnsupportedError(
             f"{type(head).__name__} is a head for several labels a row, and y is one class a row: give the classifier "
-            f"inside it, {params['estimator']!r}, or an indicator matrix."
+            f"inside it, {params.get('estimator', params.get('base_estimator'))!r}, or an indicator matrix."
         )
     if "random_state" in params and params["random_state"] is None:
         head.set_params(random_state=random_state)
