@@ -7,7 +7,7 @@ import pickle
 
 import jinja2
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 
@@ -18,8 +18,6 @@ NASTY = ["{{ label }}", "{% raw %}", "[MASK]", "</s>", "<|im_end|>", "<think>", 
 texts = st.text(st.characters(), max_size=12) | st.lists(st.sampled_from([*NASTY, " ", "a", "\n"]), max_size=4).map(
     "".join
 )
-quick = settings(deadline=None, derandomize=True, max_examples=100)
-each = settings(quick, max_examples=60)  # of many sources
 
 FRONT_MATTER = "---\ntask: demo\nseparator: ' '\n---\n"
 ONE_FIELD = {
@@ -70,7 +68,6 @@ def test_one_field_renders_as_plain_jinja(body):
     template, with_front_matter, reference = Template(body), Template(FRONT_MATTER + body), plainly(body)
 
     @given(texts, texts)
-    @each
     def check(text, word):
         check_bytes(template, reference, text, {"text": text}, word)
         check_bytes(with_front_matter, reference, {"text": text, "other": 1}, {"text": text}, word)
@@ -83,7 +80,6 @@ def test_two_fields_render_as_plain_jinja(body):
     template, reference = Template(body), plainly(body)
 
     @given(texts, texts, texts)
-    @each
     def check(a, b, word):
         check_bytes(template, reference, {"a": a, "b": b}, {"a": a, "b": b}, word)
 
@@ -91,7 +87,6 @@ def test_two_fields_render_as_plain_jinja(body):
 
 
 @given(st.lists(texts, max_size=3), texts)
-@quick
 def test_label_words_are_text_too(labels, word):
     body = "One of {{ labels | join(', ') }}. {{ text }} {{ label }}"
     expected = plainly(body).render(labels=labels, text="x", label=word)
@@ -317,7 +312,6 @@ def test_system_text_and_separator():
 
 
 @given(st.lists(st.tuples(texts, texts), max_size=3), texts)
-@quick
 def test_a_demonstration_is_the_template_rendered(demonstrations, text):
     template = Template("{{ text | shorten }}\nIt was {{ label }}, I think.", instruction="Say it.")
     head, *turns = template.context(demonstrations)

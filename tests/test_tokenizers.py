@@ -82,6 +82,7 @@ def own(tokenizer, text: str) -> list[int]:
 @pytest.mark.parametrize("name", FAMILIES)
 @given(text=ordinary)
 def test_a_text_without_control_tokens_has_the_tokenizers_own_tokens(name, text):
+    assume(not any(token in text for token in family(name).all_special_tokens))  # letters may spell one by chance
     assert plain(name).ids([text])[0] == own(family(name), text)
     end = next(iter(family(name).all_special_tokens))
     assert plain(name).inner_ids([text])[0] == own(family(name), end + text)[1:]
