@@ -17,6 +17,8 @@ from fewshot.blocks import corrupt, hold_out, to_blocks
 from fewshot.datasets import load_tickets
 from tests.conftest import language_model, pair
 
+pytestmark = pytest.mark.long
+
 TEXTS, _ = load_tickets()
 SMALL = {"tokens_per_step": 256, "block_size": 32, "held_out": 0.1, "learning_rate": 3e-3}
 

@@ -26,6 +26,8 @@ from fewshot.models.padding import Padding
 from tests import architectures
 from tests.conftest import pair
 
+pytestmark = pytest.mark.long
+
 EXACT = [
     ("causal", "gpt2"),  # learned positions
     ("causal", "llama"),

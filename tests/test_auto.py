@@ -19,6 +19,8 @@ from fewshot.strategies.choice import Candidate, n_folds
 from tests.conftest import language_model, sentence_model
 from tests.contract import HashEncoder, keyword_lm, keyword_scores
 
+pytestmark = pytest.mark.long
+
 TEXTS, LABELS = load_tickets()
 NAMES = ["frozen encoder, label names", "frozen encoder, no label names", "tuned encoder, label names"]
 

@@ -23,6 +23,8 @@ from fewshot.models.trainable import own_copy
 from fewshot.strategies import contrastive
 from tests.conftest import pair, sentence_model
 
+pytestmark = pytest.mark.long
+
 ROUNDING = 2.0**-8 / math.sqrt(3)
 #: Every matrix product rounds its two factors and its result; of those that follow one another a layer has six
 #: (queries, scores, values, output, and the two of the wide layer), a tiny model has two layers, and the head is one.

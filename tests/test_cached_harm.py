@@ -19,6 +19,8 @@ from fewshot import CachedLM, InputError, UnsupportedError
 from fewshot.errors import FewshotWarning
 from fewshot.models.base import Query, Scores
 
+pytestmark = pytest.mark.long
+
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 

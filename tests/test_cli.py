@@ -20,6 +20,8 @@ from fewshot.cli.options import as_shots, as_words
 from fewshot.cli.setups import as_strategy
 from tests.contract import HashEncoder
 
+pytestmark = pytest.mark.long
+
 ROWS = [{"id": "1", "text": "so good, a joy"}, {"id": "2", "text": "bad, it broke"}]
 
 

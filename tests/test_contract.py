@@ -53,6 +53,8 @@ from tests.contract import (
     keyword_lm,
 )
 
+pytestmark = pytest.mark.long
+
 
 def since(version):
     """Skip where scikit-learn is older than the version that brought what is tested."""

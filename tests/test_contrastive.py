@@ -19,6 +19,8 @@ from fewshot.strategies.contrastive import pair_loss
 from tests.conftest import sentence_model
 from tests.contract import HashEncoder
 
+pytestmark = pytest.mark.long
+
 TEXTS, LABELS = load_tickets()
 CLASSES = np.unique(LABELS, return_inverse=True)[1].astype(np.int64)
 NAMES = sorted(set(LABELS))

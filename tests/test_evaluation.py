@@ -38,6 +38,8 @@ from fewshot.evaluation import (
 from fewshot.evaluation import metrics as metrics_module
 from tests.contract import HashEncoder, keyword_lm, keyword_scores
 
+pytestmark = pytest.mark.long
+
 TEXTS, LABELS = load_tickets()
 METRICS = ["accuracy", "macro-F1", "log loss", "Brier", "ECE"]
 

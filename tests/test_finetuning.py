@@ -34,6 +34,8 @@ from fewshot.strategies.examples import Examples, n_steps, set_apart
 from tests.conftest import language_model, pair, sentence_model
 from tests.contract import HashEncoder, keyword_lm
 
+pytestmark = pytest.mark.long
+
 SOURCE = "{{ text }} It was {{ label }}."
 WORDS = {"bad": "bad", "good": "good"}
 X = [

@@ -45,7 +45,10 @@ from tests.kept import EVERY, LIGHT, REVIEW, TORCH, asked, edited, probabilities
 
 ROOT = Path(__file__).resolve().parent.parent
 
-pytestmark = pytest.mark.filterwarnings("ignore::fewshot.errors.LabelMassWarning", "ignore::fewshot.NoAnswerWarning")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore::fewshot.errors.LabelMassWarning", "ignore::fewshot.NoAnswerWarning"),
+]
 
 
 @pytest.fixture(scope="module")

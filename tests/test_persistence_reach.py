@@ -18,6 +18,8 @@ from fewshot.models.secrets import unsaid
 from tests.contract import NEW, TEXTS, keyword_lm
 from tests.kept import REVIEW, edited, zero_shot
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parent.parent
 TOKEN = "hf_veryverysecret"
 

@@ -22,6 +22,8 @@ from fewshot.persistence.classes import rebuilt
 from tests.contract import NEW, HashEncoder, data, keyword_lm
 from tests.kept import EVERY, edited, zero_shot
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):

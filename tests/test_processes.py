@@ -19,7 +19,7 @@ from fewshot.models.tokens import PlainTokenizer
 from tests.conftest import language_model, pair, sentence_model, tokenizer
 from tests.together import LABELS, TEXTS, needs_fork, no_mass, queries
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")]
 TEMPLATE = "{{ text }} It was {{ label }}."
 
 

@@ -35,6 +35,8 @@ from fewshot.strategies.contrastive import Contrastive
 from tests.conftest import pair, sentence_model
 from tests.together import LABELS, TEXTS, check, needs_fork, no_mass, queries, together
 
+pytestmark = pytest.mark.long
+
 TEMPLATE = "{{ text }} It was {{ label }}."
 KINDS = ["gpt2", "gpt2-chat", "bert", "t5", "nli"]
 

@@ -15,6 +15,8 @@ from fewshot.models.chat import Chat
 from fewshot.models.tokens import Head, PlainTokenizer, join
 from tests.tokenizers import FAMILIES, family, twin
 
+pytestmark = pytest.mark.long
+
 ORDINARY = [
     *(
         "parcel",

@@ -24,6 +24,8 @@ from tests.conftest import language_model, sentence_model
 from tests.contract import NEW, TEXTS, HashEncoder, data, keyword_lm, letters
 from tests.test_head import blobs
 
+pytestmark = pytest.mark.long
+
 X, Y = data(3)
 X, Y = [*X, *(f"{text} today" for text in X)], [*Y, *Y]
 COUNTS = np.random.RandomState(3).randint(0, 4, size=len(X))

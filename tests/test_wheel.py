@@ -13,6 +13,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parent.parent
 EXTRAS = ("offline", "plot", "lora", "eval", "skops")
 #: What each extra is for, and the error that names the extra where it is missing.
