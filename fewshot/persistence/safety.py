@@ -129,6 +129,8 @@ def _check_names(found: Any, name: str, files: Sequence[str]) -> None:
             if not is_known_module(module["type"]):
                 raise InputError(f"{name} names the class {module['type']!r}, which is not loaded from a kept model.")
             inside = module["path"]
+            if module["type"].endswith(".Normalize") and re.fullmatch(r"\w+", str(inside)):
+                continue  # it has nothing to keep, and no folder by older versions of sentence-transformers
             if inside and not any(one.startswith(f"{inside}/") for one in files):
                 raise InputError(f"{name} names the folder {inside!r}, which is not in the model's folder.")
     elif name.endswith(".index.json"):
