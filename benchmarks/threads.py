@@ -10,10 +10,8 @@ letter.
 from __future__ import annotations
 
 import argparse
-import itertools
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +25,7 @@ from fewshot import CachedLM, FakeLM, load
 from fewshot.models.base import Query, Turn
 from fewshot.models.encoder import SentenceEncoder
 from tests.conftest import pair, sentence_model
+from tests.together import together
 
 TEXTS = [f"I was charged {i} times this month{' and it is bad' * (i % 5)}." for i in range(24)]
 WORDS = ("good", "bad", "terrible news")
@@ -69,28 +68,6 @@ def models(folder: str, n: int) -> dict[str, list[Call]]:
     made["FakeLM"] = calls_of(fake, n)
     made["CachedLM"] = calls_of(CachedLM(load(pair("gpt2")), f"{folder}/scores.sqlite"), n)
     return made
-
-
-def together(calls: list[Call], n_threads: int) -> list[Any]:
-    """What each call returns, or raises, when so many threads share them."""
-    found: list[Any] = [None] * len(calls)
-    places = itertools.count()
-
-    def work() -> None:
-        for i in iter(lambda: next(places), None):
-            if i >= len(calls):
-                return
-            try:
-                found[i] = calls[i]()
-            except Exception as error:
-                found[i] = error
-
-    threads = [threading.Thread(target=work) for _ in range(n_threads)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return found
 
 
 def same(one: list[Any], other: list[Any]) -> bool:

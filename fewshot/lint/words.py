@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from fewshot.errors import UnsupportedError
 from fewshot.lint.look import Look, listed
 from fewshot.lint.report import NEUTRAL, WordLine
-from fewshot.models.base import Query, is_language_model, is_window
+from fewshot.models.base import Query, fault_of, is_language_model, is_window
 from fewshot.task.prompt import Prompt
 
 __all__ = ["frames", "scored"]
@@ -29,8 +30,9 @@ def scored(look: Look, blank: Prompt) -> tuple[list[WordLine], float | None]:
         return lines, None
     query = blank.query(look.asked.candidates, look.context, look.kind)
     scores = look.model.loglikelihoods([query])[0]
-    if not np.isfinite(scores.logprobs.max()):
-        raise ValueError(f"{look.model!r} gave NaN or infinite scores: its weights or number type are broken.")
+    fault = fault_of(query, scores)
+    if fault:
+        raise UnsupportedError(f"{look.model!r} {fault}.")
     shares = np.exp(scores.logprobs - np.logaddexp.reduce(scores.logprobs))
     entails = look.kind == "entailment"  # it reads whole sentences, and its words have no tokens of their own
     firsts = [None] * len(lines) if entails else _firsts(look, query)
