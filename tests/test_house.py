@@ -252,3 +252,9 @@ def test_the_wheel_carries_gallery_data_and_types(tmp_path):
     assert typed
     assert data
     assert embedded == sorted(path.name for path in (PACKAGE / "embedded/masked").iterdir())
+
+
+def test_no_module_of_the_tests_hides_one_of_the_standard_library():
+    """A script that is started in tests/ finds its neighbours first."""
+    names = {path.stem for path in (ROOT / "tests").rglob("*.py")}
+    assert not names & set(sys.stdlib_module_names)

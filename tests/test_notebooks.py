@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.numbers import says_the_same
+from tests.printed import says_the_same
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
 

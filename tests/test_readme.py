@@ -14,7 +14,7 @@ import pytest
 
 from fewshot.cli import main
 from tests.conftest import pair
-from tests.numbers import says_the_same
+from tests.printed import says_the_same
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
