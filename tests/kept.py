@@ -77,11 +77,15 @@ class Case:
 
     def given(self) -> list[Any]:
         """The models that are not kept."""
-        clf = self.make()
-        clf = clf.classifier if isinstance(clf, ConformalClassifier) else clf
-        clf = clf.estimator if isinstance(clf, FrozenEstimator) else clf
-        found = (clf.model, getattr(clf.strategy, "encoder", None))
-        return [one for one in found if isinstance(one, FakeLM | HashEncoder)]
+        return given_to(self.make())
+
+
+def given_to(clf: Any) -> list[Any]:
+    """The models of a classifier that it is not kept with."""
+    clf = clf.classifier if isinstance(clf, ConformalClassifier) else clf
+    clf = clf.estimator if isinstance(clf, FrozenEstimator) else clf
+    found = (clf.model, getattr(clf.strategy, "encoder", None))
+    return [one for one in found if isinstance(one, FakeLM | HashEncoder)]
 
 
 def asked(strategy: Any, model: Any = None, **params: Any) -> Callable[[], Classifier]:
@@ -166,6 +170,10 @@ LIGHT: dict[str, Case] = {
             lambda: Prompting(2, calibration="batch"), verbalizer={7: "billing", -1: ["bug report", "bug"], 3: "praise"}
         ),
         lambda: (data(3)[0], [{"billing": 7, "bug report": -1, "praise": 3}[name] for name in data(3)[1]]),
+    ),
+    "classes without names": Case(
+        lambda: Classifier(HashEncoder(), strategy=Embedding(), random_state=0),
+        lambda: (data(3)[0], [list(TEXTS).index(name) for name in data(3)[1]]),
     ),
     "true and false": Case(
         asked(lambda: Readout("labels"), verbalizer=Verbalizer({True: "billing", False: "bug report"})),

@@ -48,6 +48,7 @@ ROOT = Path(__file__).resolve().parent.parent
 pytestmark = [
     pytest.mark.long,
     pytest.mark.filterwarnings("ignore::fewshot.errors.LabelMassWarning", "ignore::fewshot.NoAnswerWarning"),
+    pytest.mark.filterwarnings("ignore:The classes .0, 1, 2. have no names:fewshot.FewshotWarning"),
 ]
 
 
