@@ -23,7 +23,7 @@ from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from fewshot import Auto, Classifier, LabelMassWarning, Prompting, Readout, calibration_error, load
 from fewshot.calibration import PMI
-from fewshot.models.cached import RememberedLM
+from fewshot.models.wrappers import RememberedLM
 
 SETS = {  # template, and what stands before a label word when there is no text
     "sst2": ("sst2/it_was", "It was "),

@@ -48,7 +48,7 @@ from fewshot import (
     embedded,
     load,
 )
-from fewshot.strategies.examples import n_steps
+from fewshot.training.examples import n_steps
 
 HEAD_RATE = 3e-4  # the default, said here so that the peer has the same
 SETS = {

@@ -30,8 +30,8 @@ import transformers
 
 from fewshot.models.base import Query, Turn
 from fewshot.models.causal import CausalLM
+from fewshot.models.engine.packed import PackedForward
 from fewshot.models.masked import MaskedLM
-from fewshot.models.packed import PackedForward
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

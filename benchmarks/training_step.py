@@ -18,7 +18,7 @@ from fewshot import load
 from fewshot.datasets import load_tickets
 from fewshot.models.base import Query
 from fewshot.models.local import batches
-from fewshot.models.trainable import own_copy
+from fewshot.training.copies import own_copy
 
 ROUNDS = 5
 

@@ -15,10 +15,10 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOME = {
-    "Adaptation": "fewshot.adaptation",
+    "Adaptation": "fewshot.training.adapt",
     "Auto": "fewshot.strategies.auto",
-    "AutomaticVerbalizer": "fewshot.automatic",
-    "CachedLM": "fewshot.models.cached",
+    "AutomaticVerbalizer": "fewshot.task.automatic",
+    "CachedLM": "fewshot.models.wrappers",
     "CausalLM": "fewshot.models.causal",
     "Channel": "fewshot.strategies.channel",
     "Choices": "fewshot.task.choices",
@@ -34,8 +34,8 @@ _HOME = {
     "FineTuning": "fewshot.strategies.finetuning",
     "InputError": "fewshot.errors",
     "LabelMassWarning": "fewshot.errors",
-    "LabelPriorLogisticRegression": "fewshot.strategies.head",
-    "LoRA": "fewshot.models.trainable",
+    "LabelPriorLogisticRegression": "fewshot.heads.label_prior",
+    "LoRA": "fewshot.training.copies",
     "MaskedLM": "fewshot.models.masked",
     "ModelLoadError": "fewshot.errors",
     "NoAnswerWarning": "fewshot.errors",
@@ -51,7 +51,7 @@ _HOME = {
     "Verbalizer": "fewshot.task.verbalizer",
     "VerbalizerError": "fewshot.errors",
     "Windows": "fewshot.models.encoder",
-    "adapt": "fewshot.adaptation",
+    "adapt": "fewshot.training.adapt",
     "calibration_error": "fewshot.evaluation",
     "compare": "fewshot.evaluation",
     "evaluate": "fewshot.evaluation",
@@ -60,7 +60,7 @@ _HOME = {
     "load": "fewshot.models.loading",
     "predict_or_none": "fewshot.conformal",
     "push_to_hub": "fewshot.persistence",
-    "select_template": "fewshot.selection",
+    "select_template": "fewshot.evaluation.templates",
 }
 _MODULES = {
     "calibration": "fewshot.calibration",

@@ -3,9 +3,6 @@ from fewshot import datasets as datasets
 from fewshot import demonstrations as demonstrations
 from fewshot import embedded as embedded
 from fewshot import plotting as plotting
-from fewshot.adaptation import Adaptation as Adaptation
-from fewshot.adaptation import adapt as adapt
-from fewshot.automatic import AutomaticVerbalizer as AutomaticVerbalizer
 from fewshot.classifier import Classifier as Classifier
 from fewshot.conformal import ConformalClassifier as ConformalClassifier
 from fewshot.conformal import fit_threshold as fit_threshold
@@ -25,7 +22,8 @@ from fewshot.evaluation import calibration_error as calibration_error
 from fewshot.evaluation import compare as compare
 from fewshot.evaluation import evaluate as evaluate
 from fewshot.evaluation import learning_curve as learning_curve
-from fewshot.models.cached import CachedLM as CachedLM
+from fewshot.evaluation.templates import select_template as select_template
+from fewshot.heads.label_prior import LabelPriorLogisticRegression as LabelPriorLogisticRegression
 from fewshot.models.causal import CausalLM as CausalLM
 from fewshot.models.encoder import SentenceEncoder as SentenceEncoder
 from fewshot.models.encoder import Windows as Windows
@@ -34,21 +32,23 @@ from fewshot.models.fake import FakeLM as FakeLM
 from fewshot.models.loading import load as load
 from fewshot.models.masked import MaskedLM as MaskedLM
 from fewshot.models.seq2seq import Seq2SeqLM as Seq2SeqLM
-from fewshot.models.trainable import LoRA as LoRA
+from fewshot.models.wrappers import CachedLM as CachedLM
 from fewshot.persistence import push_to_hub as push_to_hub
-from fewshot.selection import select_template as select_template
 from fewshot.strategies.auto import Auto as Auto
 from fewshot.strategies.channel import Channel as Channel
 from fewshot.strategies.contrastive import Contrastive as Contrastive
 from fewshot.strategies.distillation import Distillation as Distillation
 from fewshot.strategies.embedding import Embedding as Embedding
 from fewshot.strategies.finetuning import FineTuning as FineTuning
-from fewshot.strategies.head import LabelPriorLogisticRegression as LabelPriorLogisticRegression
 from fewshot.strategies.prompting import Prompting as Prompting
 from fewshot.strategies.readout import Readout as Readout
 from fewshot.task import gallery as gallery
+from fewshot.task.automatic import AutomaticVerbalizer as AutomaticVerbalizer
 from fewshot.task.choices import Choices as Choices
 from fewshot.task.template import Template as Template
 from fewshot.task.verbalizer import Verbalizer as Verbalizer
+from fewshot.training.adapt import Adaptation as Adaptation
+from fewshot.training.adapt import adapt as adapt
+from fewshot.training.copies import LoRA as LoRA
 
 __version__: str

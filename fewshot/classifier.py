@@ -12,13 +12,17 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from fewshot.display.explanation import Explanation
+from fewshot.display.preview import Preview
 from fewshot.errors import InputError, UnsupportedError
-from fewshot.explain import Explanation
+from fewshot.inputs import as_indicator, as_labels, as_row, as_rows
+from fewshot.labels import warn_of_lookalikes
 from fewshot.models.base import FloatArray, kind_of
 from fewshot.models.loading import load
-from fewshot.preview import Preview
-from fewshot.rows import as_indicator, as_labels, as_row, as_rows
-from fewshot.settling import (
+from fewshot.strategies.auto import Auto
+from fewshot.strategies.base import Task, as_strategy
+from fewshot.strategies.comparison import Report
+from fewshot.task.resolve import (
     class_counts,
     column_names,
     column_order,
@@ -30,10 +34,6 @@ from fewshot.settling import (
     weights_of,
     words_of,
 )
-from fewshot.strategies.auto import Auto
-from fewshot.strategies.base import Task, as_strategy
-from fewshot.strategies.choice import Report
-from fewshot.task.labels import warn_of_lookalikes
 
 __all__ = ["Classifier"]
 

@@ -19,8 +19,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted
 
 from fewshot.errors import InputError, UnsupportedError
+from fewshot.inputs import columns_of, labelled
 from fewshot.models.base import FloatArray
-from fewshot.rows import columns_of, labelled
 
 __all__ = ["ConformalClassifier", "fit_threshold", "predict_or_none"]
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from fewshot.models.base import FloatArray, Query, Turn
-from fewshot.models.reads import Reads
+from fewshot.models.engine.reads import Reads
 from tests.conftest import tokenizer
 
 MAPPINGS = {

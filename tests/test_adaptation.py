@@ -12,9 +12,9 @@ from torch.nn import functional
 
 from fewshot import FakeLM, InputError, UnsupportedError, adapt, load
 from fewshot import adaptation as module
-from fewshot.adaptation import pretraining_loss
-from fewshot.blocks import corrupt, hold_out, to_blocks
 from fewshot.datasets import load_tickets
+from fewshot.training.adapt import pretraining_loss
+from fewshot.training.blocks import corrupt, hold_out, to_blocks
 from tests.conftest import language_model, pair
 
 pytestmark = pytest.mark.long

@@ -22,7 +22,7 @@ from fewshot import (
     load,
 )
 from fewshot.models.base import Query, Turn
-from fewshot.models.padding import Padding
+from fewshot.models.engine.padding import Padding
 from tests import architectures
 from tests.conftest import pair
 

@@ -15,7 +15,7 @@ from fewshot import Auto, Classifier, Contrastive, Embedding, FakeLM, FineTuning
 from fewshot.datasets import load_tickets
 from fewshot.strategies import auto as module
 from fewshot.strategies.budget import Budget
-from fewshot.strategies.choice import Candidate, n_folds
+from fewshot.strategies.comparison import Candidate, n_folds
 from tests.conftest import language_model, sentence_model
 from tests.contract import HashEncoder, keyword_lm, keyword_scores
 

@@ -9,8 +9,9 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from fewshot import Classifier, FakeLM, InputError, Prompting, Template, UnsupportedError, VerbalizerError, automatic
-from fewshot.automatic import AutomaticVerbalizer
+from fewshot import Classifier, FakeLM, InputError, Prompting, Template, UnsupportedError, VerbalizerError
+from fewshot.task import automatic
+from fewshot.task.automatic import AutomaticVerbalizer
 from tests.conftest import language_model
 from tests.contract import HashEncoder
 

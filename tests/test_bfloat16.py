@@ -18,9 +18,9 @@ from fewshot import Classifier, Contrastive, Embedding, FineTuning, LoRA, adapt,
 from fewshot.datasets import load_tickets
 from fewshot.models.base import Query, Turn
 from fewshot.models.local import autocast, own_dtype
-from fewshot.models.tail import Tail
-from fewshot.models.trainable import own_copy
 from fewshot.strategies import contrastive
+from fewshot.training.copies import own_copy
+from fewshot.training.upper_layers import Tail
 from tests.conftest import pair, sentence_model
 
 pytestmark = pytest.mark.long

@@ -74,7 +74,7 @@ def test_another_model_or_any_part_of_the_query_is_another_key(path):
 
 
 def test_a_killed_run_resumes_where_it_was(path, monkeypatch):
-    monkeypatch.setattr("fewshot.models.cached._CHUNK", 2)
+    monkeypatch.setattr("fewshot.models.wrappers._CHUNK", 2)
     with pytest.raises(KeyboardInterrupt):
         CachedLM(Counting(dies_after=2), path).loglikelihoods(QUERIES)
     lm = Counting()

@@ -236,10 +236,10 @@ def test_templates_as_json(monkeypatch, capsys):
 @pytest.mark.long
 def test_the_demo_runs_offline_and_saves_its_picture(mini, monkeypatch, tmp_path, capsys):
     import fewshot.classifier
-    import fewshot.demo
+    import fewshot.cli.demo
 
     monkeypatch.setattr(fewshot.classifier, "load", lambda model: mini)
-    monkeypatch.setattr(fewshot.demo, "SHOTS", 2)  # a third of the time, and every line is the same
+    monkeypatch.setattr(fewshot.cli.demo, "SHOTS", 2)  # a third of the time, and every line is the same
     code, out, _ = run(monkeypatch, capsys, "demo", "--picture", tmp_path / "matrix.png")
     assert code == 0
     assert out.count("95 % interval") == 2
@@ -248,14 +248,14 @@ def test_the_demo_runs_offline_and_saves_its_picture(mini, monkeypatch, tmp_path
 
 
 def test_the_demo_as_json(monkeypatch, tmp_path, capsys):
-    import fewshot.demo
+    import fewshot.cli.demo
 
     def short(picture, replaced):
         yield "Hello", {"messages": 2}
         yield "\nTen predictions:", {}
         yield "Done", {"picture": str(picture)}
 
-    monkeypatch.setattr(fewshot.demo, "run", short)
+    monkeypatch.setattr(fewshot.cli.demo, "run", short)
     _, out, _ = run(monkeypatch, capsys, "demo", "--picture", "x.png", "--json")
     assert json.loads(out) == {"messages": 2, "picture": "x.png"}
     assert run(monkeypatch, capsys, "demo")[1] == "Hello\n\nTen predictions:\nDone\n"
@@ -285,9 +285,9 @@ def test_lint_names_what_is_wrong_and_exits_with_1(monkeypatch, capsys, mail, tm
 
 
 def test_lint_asks_a_model_and_reads_the_gallery(monkeypatch, capsys, mail, tmp_path):
-    import fewshot.lint
+    import fewshot.linting
 
-    monkeypatch.setattr(fewshot.lint, "load", lambda model: FakeLM(lambda query: [-1.0 for _ in query.candidates]))
+    monkeypatch.setattr(fewshot.linting, "load", lambda model: FakeLM(lambda query: [-1.0 for _ in query.candidates]))
     code, out, _ = run(monkeypatch, capsys, "lint", "sst2/it_was", "--model", "some/model", "--data", mail, "--json")
     assert code == 0
     report = json.loads(out)

@@ -158,9 +158,9 @@ def test_what_parquet_can_not_hold_is_found_out_first(monkeypatch, capsys, tmp_p
 
 
 def test_the_picture_of_the_demo_is_checked_first(monkeypatch, capsys, tmp_path):
-    import fewshot.demo
+    import fewshot.cli.demo
 
-    monkeypatch.setattr(fewshot.demo, "run", lambda *rest: pytest.fail("computed"))
+    monkeypatch.setattr(fewshot.cli.demo, "run", lambda *rest: pytest.fail("computed"))
     assert run(monkeypatch, capsys, "demo", "--picture", tmp_path / "x.csv")[0] == 2
     assert run(monkeypatch, capsys, "demo", "--picture", tmp_path / "no" / "x.png")[0] == 1
 

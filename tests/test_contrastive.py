@@ -13,9 +13,9 @@ from sklearn.metrics import log_loss
 
 from fewshot import Classifier, Contrastive, Embedding, InputError, UnsupportedError, load
 from fewshot.datasets import load_tickets
-from fewshot.models.tail import Tail
 from fewshot.strategies import contrastive as module
 from fewshot.strategies.contrastive import pair_loss
+from fewshot.training.upper_layers import Tail
 from tests.conftest import sentence_model
 from tests.contract import HashEncoder
 
@@ -110,7 +110,9 @@ class TestTail:
         assert next(encoder.model.parameters()).dtype == torch.float32
 
     def test_an_encoder_whose_layers_can_not_be_replayed_is_run_whole(self, encoder, monkeypatch):
-        monkeypatch.setattr("fewshot.models.tail._Replay.forward", lambda self, *args, **kwargs: self._said + 1)
+        monkeypatch.setattr(
+            "fewshot.training.upper_layers._Replay.forward", lambda self, *args, **kwargs: self._said + 1
+        )
         tail = Tail(encoder, 1)
         batches = tail.prepare(TEXTS[:10], budget=200)
         assert tail.frozen == 0

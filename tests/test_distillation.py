@@ -21,8 +21,8 @@ from fewshot import (
     UnsupportedError,
     load,
 )
+from fewshot.heads.logistic import Problem, folds
 from fewshot.strategies.distillation import _surest
-from fewshot.strategies.logistic import Problem, folds
 from tests.conftest import language_model, sentence_model
 from tests.contract import HashEncoder
 

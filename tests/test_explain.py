@@ -26,11 +26,11 @@ from fewshot import (
     Template,
     UnsupportedError,
 )
+from fewshot.display.explanation import ClassLine, Explanation, Neighbor
+from fewshot.display.preview import _STYLES, Part, Preview, PreviewRow, cut_after, visible
 from fewshot.errors import NoAnswerWarning
 from fewshot.evaluation import compare, evaluate, learning_curve
-from fewshot.explain import ClassLine, Explanation, Neighbor
 from fewshot.models.base import Query, Scores
-from fewshot.preview import _STYLES, Part, Preview, PreviewRow, cut_after, visible
 from tests.contract import CASES, NEW, HashEncoder, data, keyword_lm
 
 every_case = pytest.mark.parametrize("make", [make for _, make in CASES], ids=[name for name, _ in CASES])

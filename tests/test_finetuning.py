@@ -26,11 +26,11 @@ from fewshot import (
     load,
 )
 from fewshot.models.base import Query
-from fewshot.models.sequences import SequenceClassifier
-from fewshot.models.trainable import own_copy, seeded
 from fewshot.strategies import finetuning as module
-from fewshot.strategies import training
-from fewshot.strategies.examples import Examples, n_steps, set_apart
+from fewshot.training import loop as training
+from fewshot.training.copies import own_copy, seeded
+from fewshot.training.examples import Examples, n_steps, set_apart
+from fewshot.training.new_layer import SequenceClassifier
 from tests.conftest import language_model, pair, sentence_model
 from tests.contract import HashEncoder, keyword_lm
 
@@ -341,7 +341,7 @@ class TestBadInput:
         assert "Training ran out of memory: going on with batches of 32 tokens" in caplog.text
 
     def test_without_peft_lora_names_the_pip_line(self, monkeypatch):
-        monkeypatch.setattr("fewshot.models.trainable.find_spec", lambda name: None)
+        monkeypatch.setattr("fewshot.training.copies.find_spec", lambda name: None)
         with pytest.raises(UnsupportedError, match=r"pip install 'fewshot\[lora\]'"):
             tuned(parameters=LoRA()).fit(X, Y)
 
@@ -451,7 +451,7 @@ class TestSequenceClassifier:
         from types import SimpleNamespace
 
         from fewshot import ModelLoadError
-        from fewshot.models.sequences import _padding
+        from fewshot.training.new_layer import _padding
 
         tokenizer = SimpleNamespace(pad_token_id=None, eos_token_id=None, bos_token_id=None)
         with pytest.raises(ModelLoadError, match=r"set tokenizer\.pad_token"):

@@ -57,9 +57,7 @@ def test_the_optimum_is_that_of_the_stated_objective():
 def test_the_gradient_is_that_of_the_loss(multilabel, monkeypatch):
     X, y, prior = blobs(n=12)
     seen = []
-    monkeypatch.setattr(
-        "fewshot.strategies.logistic.minimize", lambda f, x, **kw: seen.append(f) or minimize(f, x, **kw)
-    )
+    monkeypatch.setattr("fewshot.heads.logistic.minimize", lambda f, x, **kw: seen.append(f) or minimize(f, x, **kw))
     target = np.eye(3)[y].astype(int) if multilabel else y
     LabelPriorLogisticRegression(tau=2.0, C=1.0).fit(X, target, prior=prior, sample_weight=RNG.rand(12))
     at = RNG.randn(3 * 6)

@@ -27,7 +27,7 @@ from fewshot import (
     Verbalizer,
     VerbalizerError,
 )
-from fewshot.settling import _say_once
+from fewshot.task.resolve import _say_once
 from tests.contract import EXPECTED, NEW, HashEncoder, data, keyword_lm
 
 X, Y = data(3)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fewshot import FakeLM, InputError, Template, TemplateError, Verbalizer, Windows, gallery, load
-from fewshot.lint import Finding, LintReport, lint, unparsed
+from fewshot.linting import Finding, LintReport, lint, unparsed
 from fewshot.models.base import Scores
 from tests.conftest import language_model, sentence_model
 

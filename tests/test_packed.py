@@ -12,9 +12,9 @@ import transformers as t
 from fewshot import FewshotWarning
 from fewshot.models.base import Query, Turn
 from fewshot.models.causal import CausalLM
-from fewshot.models.heads import Split
-from fewshot.models.packed import PackedForward, self_check
-from fewshot.models.plan import build_trie, make_plan
+from fewshot.models.engine.packed import PackedForward, self_check
+from fewshot.models.engine.split import Split
+from fewshot.models.engine.trie import build_trie, make_plan
 from tests.conftest import pair, tokenizer
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
@@ -156,7 +156,7 @@ def test_the_path_is_kept_between_plans():
 
 
 def test_blocks_of_logits_are_bounded(monkeypatch):
-    import fewshot.models.heads as heads
+    import fewshot.models.engine.split as heads
 
     lm, split = model("Llama"), Split(model("Llama"))
     hidden = torch.randn(10, 32)

@@ -10,7 +10,7 @@ from sklearn.utils import estimator_checks
 
 import fewshot
 from fewshot import calibration, demonstrations
-from fewshot.strategies import neighbors
+from fewshot.heads import neighbors
 from tests.conftest import sentence_model
 from tests.contract import HashEncoder
 

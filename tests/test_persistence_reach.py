@@ -156,7 +156,7 @@ def test_what_kills_have_left_is_taken_away(tmp_path):
 
 
 def test_a_folder_that_another_process_writes_is_left_alone(tmp_path):
-    from fewshot.writing import CAN_LOCK, locked
+    from fewshot.files import CAN_LOCK, locked
 
     if not CAN_LOCK:
         pytest.skip("this system has no locks of folders")
@@ -208,7 +208,7 @@ def test_a_full_disk_leaves_what_was_whole(tmp_path):
 def test_adapt_refuses_what_it_would_mix_with(tmp_path, monkeypatch):
     from tests.conftest import pair
 
-    monkeypatch.setattr("fewshot.adaptation.load", lambda model: pytest.fail("refused before anything is loaded"))
+    monkeypatch.setattr("fewshot.training.adapt.load", lambda model: pytest.fail("refused before anything is loaded"))
     (tmp_path / "notes.md").write_text("mine")
     with pytest.raises(InputError, match=r"already holds 'notes\.md', which is not of a run that was interrupted"):
         adapt(pair("bert"), ["one", "two"], folder=tmp_path)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewshot.models.plan import build_trie, make_plan
+from fewshot.models.engine.trie import build_trie, make_plan
 
 sequences = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=12).map(tuple), min_size=1, max_size=25)
 

@@ -15,6 +15,7 @@ from sklearn.metrics import ConfusionMatrixDisplay
 from fewshot import Classifier, FakeLM, InputError, Prompting, Template, UnsupportedError
 from fewshot.evaluation import calibration_error, compare, evaluate, learning_curve
 from fewshot.evaluation.metrics import binned
+from fewshot.evaluation.templates import TemplateRanking
 from fewshot.plotting import (
     CoverageDisplay,
     LearningCurveDisplay,
@@ -23,7 +24,6 @@ from fewshot.plotting import (
     TemplateDisplay,
 )
 from fewshot.plotting.axes import shown, wilson
-from fewshot.selection import TemplateRanking
 from tests.contract import EXPECTED, NEW, data, keyword_lm
 
 mpl.use("Agg")

@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from fewshot import CachedLM, Classifier, Prompting, load
 from fewshot.models.encoder import SentenceEncoder
-from fewshot.models.tokens import PlainTokenizer
+from fewshot.models.text.tokens import PlainTokenizer
 from tests.conftest import language_model, pair, sentence_model, tokenizer
 from tests.together import LABELS, TEXTS, needs_fork, no_mass, queries
 

@@ -8,8 +8,8 @@ import torch
 
 from fewshot import FakeLM, UnsupportedError
 from fewshot.models.base import Query, Turn, is_reader
-from fewshot.models.cached import RememberedLM
 from fewshot.models.causal import CausalLM
+from fewshot.models.wrappers import RememberedLM
 from tests.conftest import language_model, pair
 
 CONTEXT = (Turn("system", "Say how it was.\n\n"), Turn("user", "Fine. It was "), Turn("assistant", "good.\n\n"))

@@ -10,7 +10,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
 from fewshot import Classifier, FakeLM, InputError, Prompting, Readout, Template, UnsupportedError
-from fewshot.strategies.neighbors import KLNeighbors
+from fewshot.heads.neighbors import KLNeighbors
 from tests.conftest import language_model
 from tests.contract import HashEncoder
 

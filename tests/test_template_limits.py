@@ -11,8 +11,8 @@ import types
 import pytest
 
 from fewshot import Classifier, InputError, Template, TemplateError
-from fewshot.settling import as_template, words_of
 from fewshot.task.front_matter import split_front_matter
+from fewshot.task.resolve import as_template, words_of
 from tests.contract import keyword_lm
 
 END = " {{ text }} {{ label }}"

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import Query, Turn
-from fewshot.models.chat import Chat
-from fewshot.models.tokens import Head, PlainTokenizer, join
+from fewshot.models.text.chat import Chat
+from fewshot.models.text.tokens import Head, PlainTokenizer, join
 from tests.tokenizers import FAMILIES, family, twin
 
 pytestmark = pytest.mark.long

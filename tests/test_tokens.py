@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewshot.models.base import Query, Turn
-from fewshot.models.chat import Chat
-from fewshot.models.tokens import Head, PlainTokenizer, join
+from fewshot.models.text.chat import Chat
+from fewshot.models.text.tokens import Head, PlainTokenizer, join
 from tests.conftest import TOKENIZERS, corpus, tokenizer
 
 NASTY = [

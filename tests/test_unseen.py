@@ -10,10 +10,10 @@ import pytest
 from fewshot import Auto, Classifier, Contrastive, FakeLM, Prompting, SentenceEncoder
 from fewshot.calibration import Batch
 from fewshot.errors import InputError
+from fewshot.heads.logistic import folds
+from fewshot.inputs import as_labels
 from fewshot.models.base import Query
 from fewshot.models.local import chunks
-from fewshot.rows import as_labels
-from fewshot.strategies.logistic import folds
 from tests.conftest import sentence_model
 
 

@@ -18,8 +18,8 @@ from fewshot import (
     Readout,
     load,
 )
-from fewshot.strategies.counting import distinct
-from fewshot.strategies.head import fitted_to_all
+from fewshot.heads.counting import distinct
+from fewshot.heads.label_prior import fitted_to_all
 from tests.conftest import language_model, sentence_model
 from tests.contract import NEW, TEXTS, HashEncoder, data, keyword_lm, letters
 from tests.test_head import blobs

@@ -43,7 +43,7 @@ USES = {
         import torch
         from transformers import GPT2Config, GPT2LMHeadModel
         from fewshot import LoRA, UnsupportedError
-        from fewshot.models.trainable import own_copy
+        from fewshot.training.copies import own_copy
         model = GPT2LMHeadModel(GPT2Config(vocab_size=16, n_embd=8, n_layer=1, n_head=1))
         try:
             own_copy(model, LoRA(rank=1))

@@ -6,7 +6,7 @@ log-scores minus a log-prior, with the prior from four sources (`Contextual`, `D
 ``fit``.
 """
 
-from fewshot.calibration.choice import BestOf, as_prior
+from fewshot.calibration.best_of import BestOf, as_prior
 from fewshot.calibration.learned import Learned
 from fewshot.calibration.priors import PMI, Batch, Contextual, DomainContext, Prior
 

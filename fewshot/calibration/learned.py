@@ -9,8 +9,8 @@ import numpy as np
 
 from fewshot.calibration.priors import Aggregate, Ask, Batch, Prior
 from fewshot.errors import InputError
+from fewshot.heads.label_prior import LabelPriorLogisticRegression
 from fewshot.models.base import FloatArray, IntArray, Query
-from fewshot.strategies.head import LabelPriorLogisticRegression
 from fewshot.task.template import Row, Template
 
 __all__ = ["Learned"]

@@ -54,7 +54,7 @@ def demo(
 
     They are classified from the names of the six classes alone, then from 8 examples per class. No network is needed.
     """
-    from fewshot.demo import run
+    from fewshot.cli.demo import run
 
     check_picture(picture)
     found: dict[str, Any] = {}

@@ -45,8 +45,8 @@ def lint(
     with its cure. The exit code is 1 when there are errors; warnings and hints leave it at 0.
     """
     from fewshot.errors import TemplateError
-    from fewshot.lint import lint as check
-    from fewshot.lint import unparsed
+    from fewshot.linting import lint as check
+    from fewshot.linting import unparsed
     from fewshot.task.verbalizer import as_verbalizer
 
     own = opt.as_words(words)

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fewshot.adaptation import adapt, pretraining_loss
-from fewshot.blocks import hold_out
 from fewshot.embedded import write
 from fewshot.models.loading import load
-from fewshot.models.tokens import PlainTokenizer
+from fewshot.models.text.tokens import PlainTokenizer
+from fewshot.training.adapt import adapt, pretraining_loss
+from fewshot.training.blocks import hold_out
 
 __all__ = ["build", "held_out_loss", "with_head"]
 

@@ -13,7 +13,7 @@ from fewshot.errors import InputError, UnsupportedError
 from fewshot.evaluation.metrics import HIGHER_IS_BETTER, METRICS, WITHOUT_PROBABILITIES, bootstrap, metrics, percentiles
 from fewshot.evaluation.predictions import check_named, check_resampling, predict
 from fewshot.evaluation.tables import Result, frame, html, need_pandas
-from fewshot.rows import labelled
+from fewshot.inputs import labelled
 
 if TYPE_CHECKING:
     import pandas as pd

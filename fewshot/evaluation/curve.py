@@ -18,10 +18,10 @@ from fewshot.errors import InputError, UnsupportedError
 from fewshot.evaluation.metrics import METRICS, metrics
 from fewshot.evaluation.predictions import check_named, predict
 from fewshot.evaluation.tables import Result, frame, html, need_pandas, printed
+from fewshot.inputs import labelled
 from fewshot.models.base import IntArray, is_language_model
-from fewshot.models.cached import RememberedLM
 from fewshot.models.loading import load
-from fewshot.rows import labelled
+from fewshot.models.wrappers import RememberedLM
 
 if TYPE_CHECKING:
     import pandas as pd

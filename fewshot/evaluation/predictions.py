@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from fewshot.classifier import Classifier
 from fewshot.errors import InputError, UnsupportedError
+from fewshot.inputs import as_labels, columns_of
 from fewshot.models.base import FloatArray, IntArray
-from fewshot.rows import as_labels, columns_of
 
 __all__ = ["Predictions", "check_classifier", "check_named", "check_resampling", "predict", "recorded"]
 

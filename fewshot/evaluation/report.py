@@ -10,7 +10,7 @@ import numpy as np
 from fewshot.evaluation.metrics import intervals, metrics
 from fewshot.evaluation.predictions import Predictions, check_classifier, check_resampling, predict
 from fewshot.evaluation.tables import Result, frame, html, need_pandas, printed
-from fewshot.rows import labelled
+from fewshot.inputs import labelled
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,19 +11,19 @@ import torch
 
 from fewshot.errors import FewshotWarning, ModelLoadError, warn
 from fewshot.models.base import Float32Array, IntArray, Kind, Query, Reading, Scores
-from fewshot.models.chat import Chat
-from fewshot.models.decoding import decode
+from fewshot.models.engine.greedy import decode
+from fewshot.models.engine.packed import PackedForward, self_check
+from fewshot.models.engine.padding import Padding
+from fewshot.models.engine.proof import Proof
+from fewshot.models.engine.reads import Look, Reads
+from fewshot.models.engine.trial import samples, try_later_tokens
+from fewshot.models.engine.trie import build_trie, make_plan
 from fewshot.models.local import asked_of, chunks, progress
 from fewshot.models.locks import alone
-from fewshot.models.packed import PackedForward, self_check
-from fewshot.models.padding import Padding
-from fewshot.models.plan import build_trie, make_plan
-from fewshot.models.proof import Proof
 from fewshot.models.reading import ReadingModel
-from fewshot.models.reads import Look, Reads
 from fewshot.models.recipe import Recipe
-from fewshot.models.tokens import Head, Joined, join
-from fewshot.models.trial import samples, try_later_tokens
+from fewshot.models.text.chat import Chat
+from fewshot.models.text.tokens import Head, Joined, join
 
 __all__ = ["CausalLM"]
 

@@ -19,12 +19,12 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import SCORING_VERSION, FloatArray, IntArray, Kind, Query
+from fewshot.models.engine.padding import TOKEN_BUDGET, Padding, scaled
 from fewshot.models.local import digest, progress, shrinking
 from fewshot.models.locks import lock_of
-from fewshot.models.padding import TOKEN_BUDGET, Padding, scaled
 from fewshot.models.recipe import Recipe, reload
-from fewshot.models.tokens import PlainTokenizer, as_text
-from fewshot.models.trainable import sharing_copy
+from fewshot.models.text.tokens import PlainTokenizer, as_text
+from fewshot.training.copies import sharing_copy
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -317,7 +317,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def transform(self, X: Iterable[str]) -> FloatArray:
         """Return one vector per text, of shape (n_texts, dim)."""
-        from fewshot.rows import as_texts
+        from fewshot.inputs import as_texts
 
         return self.encode(as_texts(X))
 

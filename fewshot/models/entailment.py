@@ -13,10 +13,10 @@ import torch
 
 from fewshot.errors import ModelLoadError, UnsupportedError
 from fewshot.models.base import FloatArray, IntArray, Kind, Query, Scores
+from fewshot.models.engine.trial import samples, try_forward
 from fewshot.models.local import LocalModel
 from fewshot.models.recipe import Recipe
-from fewshot.models.tokens import Special
-from fewshot.models.trial import samples, try_forward
+from fewshot.models.text.tokens import Special
 
 __all__ = ["EntailmentLM", "entailment_index"]
 

@@ -178,7 +178,7 @@ def _from_name(recipe: Recipe) -> Any:
 
     Weights that are not in the files are drawn from one seed: a model is the same whenever it is loaded.
     """
-    from fewshot.models.trainable import seeded
+    from fewshot.training.copies import seeded
 
     with seeded(0):
         return _read(recipe)

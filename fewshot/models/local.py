@@ -18,10 +18,10 @@ from tqdm.auto import tqdm
 
 from fewshot.errors import FewshotError, UnsupportedError
 from fewshot.models.base import SCORING_VERSION, IntArray, Query, Scores, scored_once
+from fewshot.models.engine.padding import TOKEN_BUDGET, Padding, batches, ran_out
 from fewshot.models.locks import alone
-from fewshot.models.padding import TOKEN_BUDGET, Padding, batches, ran_out
 from fewshot.models.recipe import Recipe, reload
-from fewshot.models.tokens import PlainTokenizer, as_text
+from fewshot.models.text.tokens import PlainTokenizer, as_text
 
 __all__ = [
     "LocalModel",

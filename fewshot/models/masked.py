@@ -11,12 +11,12 @@ import torch
 
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import Float32Array, IntArray, Kind, Query, Reading, Scores
+from fewshot.models.engine.reads import Look, Reads
+from fewshot.models.engine.trial import samples, try_forward
 from fewshot.models.local import asked_of, chunks
 from fewshot.models.reading import ReadingModel
-from fewshot.models.reads import Look, Reads
 from fewshot.models.recipe import Recipe
-from fewshot.models.tokens import Special, check_tokens
-from fewshot.models.trial import samples, try_forward
+from fewshot.models.text.tokens import Special, check_tokens
 
 __all__ = ["MaskedLM"]
 

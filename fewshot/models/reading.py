@@ -11,12 +11,12 @@ import torch
 
 from fewshot.errors import UnsupportedError
 from fewshot.models.base import Float32Array, IntArray, Query, Reading
-from fewshot.models.heads import Split, Whole, take_apart
+from fewshot.models.engine.padding import scaled
+from fewshot.models.engine.reads import Look, Reads
+from fewshot.models.engine.split import Split, Whole, take_apart
+from fewshot.models.engine.trial import samples
 from fewshot.models.local import LocalModel, asked_of, chunks
 from fewshot.models.locks import alone
-from fewshot.models.padding import scaled
-from fewshot.models.reads import Look, Reads
-from fewshot.models.trial import samples
 
 __all__ = ["ReadingModel"]
 

@@ -11,15 +11,15 @@ import torch
 
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import Float32Array, IntArray, Kind, Query, Reading, Scores
-from fewshot.models.heads import Split, Whole, encoded, take_apart
+from fewshot.models.engine.padding import Padding
+from fewshot.models.engine.reads import Look, Reads
+from fewshot.models.engine.split import Split, Whole, encoded, take_apart
+from fewshot.models.engine.trial import samples, try_later_tokens
 from fewshot.models.local import asked_of, progress
 from fewshot.models.locks import alone
-from fewshot.models.padding import Padding
 from fewshot.models.reading import ReadingModel
-from fewshot.models.reads import Look, Reads
 from fewshot.models.recipe import Recipe
-from fewshot.models.tokens import Special, check_tokens, open_ended
-from fewshot.models.trial import samples, try_later_tokens
+from fewshot.models.text.tokens import Special, check_tokens, open_ended
 
 __all__ = ["Seq2SeqLM"]
 

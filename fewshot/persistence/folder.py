@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.errors import FewshotError, InputError
+from fewshot.files import CAN_LOCK, locked, sync
 from fewshot.persistence.limits import MAX_TEXT, read_json
-from fewshot.writing import CAN_LOCK, locked, sync
 
 __all__ = ["ARRAYS", "CARD", "CONFIG", "HEADS", "MODELS", "Kept", "interrupted", "written"]
 

@@ -13,9 +13,9 @@ from typing import Any
 from fewshot import embedded
 from fewshot.errors import FewshotWarning, InputError, ModelLoadError, UnsupportedError, warn
 from fewshot.models.base import is_encoder, is_language_model
-from fewshot.models.cached import CachedLM, RememberedLM
 from fewshot.models.loading import DEFAULT_ENCODER, default_encoder, load, load_folder
 from fewshot.models.recipe import Recipe
+from fewshot.models.wrappers import CachedLM, RememberedLM
 from fewshot.persistence.folder import Kept
 from fewshot.persistence.weights import Weights, dtype_of, foreign_part, known_dtype, reading, try_out
 

@@ -12,8 +12,8 @@ from scipy.special import ndtri
 from fewshot.errors import UnsupportedError
 from fewshot.evaluation.predictions import Predictions, check_classifier, predict
 from fewshot.evaluation.tables import need
+from fewshot.inputs import labelled
 from fewshot.models.base import FloatArray
-from fewshot.rows import labelled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,9 +10,9 @@ import numpy as np
 from fewshot.errors import InputError
 from fewshot.evaluation.comparison import Comparison
 from fewshot.evaluation.metrics import HIGHER_IS_BETTER
+from fewshot.evaluation.templates import TemplateRanking
 from fewshot.models.base import FloatArray
 from fewshot.plotting.axes import axes_of, ink, legend, look, need_matplotlib, shown
-from fewshot.selection import TemplateRanking
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,20 +10,20 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from fewshot.demonstrations import select
+from fewshot.display.explanation import Explanation
+from fewshot.display.preview import Preview
 from fewshot.errors import UnsupportedError
-from fewshot.explain import Explanation
+from fewshot.heads.counting import distinct
 from fewshot.models.base import FloatArray, IntArray, is_language_model, is_reader, kind_of
-from fewshot.models.cached import RememberedLM
-from fewshot.preview import Preview
+from fewshot.models.wrappers import RememberedLM
 from fewshot.strategies.base import Strategy, Task, no_weights
 from fewshot.strategies.budget import Budget
-from fewshot.strategies.choice import Candidate, Report, cross_validated, n_folds
-from fewshot.strategies.counting import distinct
+from fewshot.strategies.comparison import Candidate, Report, cross_validated, n_folds
 from fewshot.strategies.embedding import Embedding
-from fewshot.strategies.examples import n_steps
 from fewshot.strategies.prompting import Prompting
 from fewshot.strategies.readout import Readout
 from fewshot.task.template import Row
+from fewshot.training.examples import n_steps
 
 __all__ = ["Auto"]
 

@@ -10,13 +10,13 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from fewshot.demonstrations import as_selector
+from fewshot.display.explanation import Explanation, Question
+from fewshot.display.preview import Preview
 from fewshot.errors import InputError, PromptTooLongError, TemplateError, UnsupportedError
-from fewshot.explain import Explanation, Question
 from fewshot.models.base import FloatArray, IntArray, Query, Turn, fault_of, kind_of, scored_once
-from fewshot.preview import Preview
-from fewshot.strategies.asking import Asking, fitted_selector, shown_rows
+from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
+from fewshot.prompts.explaining import class_lines, word_lines
 from fewshot.strategies.base import Task, at_row, fixed_words, log_softmax, no_weights, one_label, one_wording
-from fewshot.strategies.explaining import class_lines, word_lines
 from fewshot.task.prompt import Prompt
 from fewshot.task.template import Row
 

@@ -11,12 +11,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from fewshot.errors import InputError, UnsupportedError
+from fewshot.heads.counting import distinct
 from fewshot.models.base import FloatArray, IntArray
 from fewshot.models.encoder import SentenceEncoder
 from fewshot.models.local import progress
-from fewshot.models.tail import Batch, Tail
-from fewshot.models.trainable import rate_share
-from fewshot.strategies.counting import distinct
+from fewshot.training.copies import rate_share
+from fewshot.training.upper_layers import Batch, Tail
 
 __all__ = ["Contrastive", "pair_loss"]
 

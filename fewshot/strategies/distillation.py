@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 
+from fewshot.display.explanation import Explanation
+from fewshot.display.preview import Preview
 from fewshot.errors import InputError, UnsupportedError
-from fewshot.explain import Explanation
+from fewshot.heads.label_prior import LabelPriorLogisticRegression
 from fewshot.models.base import FloatArray, IntArray, is_encoder
 from fewshot.models.loading import load
-from fewshot.preview import Preview
 from fewshot.strategies.auto import Auto
 from fewshot.strategies.base import Strategy, Task, as_strategy, fixed_words, log_softmax, one_label
-from fewshot.strategies.choice import cross_validated, n_folds
+from fewshot.strategies.comparison import cross_validated, n_folds
 from fewshot.strategies.embedding import Embedding
-from fewshot.strategies.head import LabelPriorLogisticRegression
 from fewshot.task.template import Row
 
 __all__ = ["Distillation"]

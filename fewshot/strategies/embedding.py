@@ -9,15 +9,15 @@ from typing import Any, Literal, Self
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
+from fewshot.display.explanation import Explanation, Neighbor, Question
+from fewshot.display.preview import Part, Preview, PreviewRow, cut_after, premise_of
 from fewshot.errors import InputError, ShortenedWarning, UnsupportedError, warn
-from fewshot.explain import Explanation, Neighbor, Question
+from fewshot.heads.any import fitted_head, head_log_scores, head_odds
+from fewshot.heads.counting import FLOOR, constant_odds
+from fewshot.heads.label_prior import LabelPriorLogisticRegression, fitted_to_all
 from fewshot.models.base import FloatArray, Query, is_encoder, is_window
-from fewshot.preview import Part, Preview, PreviewRow, cut_after, premise_of
+from fewshot.prompts.explaining import class_lines
 from fewshot.strategies.base import Task, at_row, fixed_words, log_softmax, one_label
-from fewshot.strategies.counting import FLOOR, constant_odds
-from fewshot.strategies.explaining import class_lines
-from fewshot.strategies.foreign import fitted_head, head_log_scores, head_odds
-from fewshot.strategies.head import LabelPriorLogisticRegression, fitted_to_all
 from fewshot.task.prompt import Fitted, fit_text
 from fewshot.task.template import Row
 

@@ -11,21 +11,21 @@ from sklearn.utils import check_random_state
 
 from fewshot.calibration import as_prior
 from fewshot.demonstrations import as_selector
+from fewshot.display.explanation import Explanation
+from fewshot.display.preview import Preview
 from fewshot.errors import InputError, ShortenedWarning, UnsupportedError, warn
-from fewshot.explain import Explanation
 from fewshot.models.base import FloatArray, IntArray, is_encoder, is_language_model, kind_of
 from fewshot.models.local import available_memory, own_dtype
 from fewshot.models.reading import ReadingModel
-from fewshot.models.sequences import SequenceClassifier
-from fewshot.models.trainable import Draws, LoRA, Parameters, own_copy, seeded
-from fewshot.preview import Preview
-from fewshot.strategies.asking import Asking, fitted_selector, shown_rows
+from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
+from fewshot.prompts.explaining import class_lines, question, raw_scores
 from fewshot.strategies.base import Task, at_row, fixed_words, log_softmax, one_label, one_wording
-from fewshot.strategies.examples import BATCH_SIZE, Examples, class_weights, grouped, n_steps, set_apart
-from fewshot.strategies.explaining import class_lines, question, raw_scores
-from fewshot.strategies.training import Pace, train
 from fewshot.task.prompt import fit_text
 from fewshot.task.template import Row
+from fewshot.training.copies import Draws, LoRA, Parameters, own_copy, seeded
+from fewshot.training.examples import BATCH_SIZE, Examples, class_weights, grouped, n_steps, set_apart
+from fewshot.training.loop import Pace, train
+from fewshot.training.new_layer import SequenceClassifier
 
 __all__ = ["FineTuning"]
 

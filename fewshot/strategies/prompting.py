@@ -14,14 +14,14 @@ from sklearn.utils import check_random_state
 
 from fewshot.calibration import as_prior
 from fewshot.demonstrations import as_selector, least_biased, orders
+from fewshot.display.explanation import Explanation
+from fewshot.display.preview import Preview
 from fewshot.errors import InputError, NoAnswerWarning, UnsupportedError, warn
-from fewshot.explain import Explanation
 from fewshot.models.base import FloatArray, Query, is_generator, is_language_model, is_window, kind_of
-from fewshot.preview import Preview
-from fewshot.strategies.asking import Asking, fitted_selector, shown_rows
+from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
+from fewshot.prompts.each_label import EachLabel
+from fewshot.prompts.explaining import class_lines, question, raw_scores
 from fewshot.strategies.base import Task, at_row, log_softmax, no_weights, one_wording
-from fewshot.strategies.each_label import EachLabel
-from fewshot.strategies.explaining import class_lines, question, raw_scores
 from fewshot.task.template import Row
 
 __all__ = ["Prompting"]

@@ -12,18 +12,18 @@ from sklearn.utils import check_random_state
 
 from fewshot.calibration.learned import centred
 from fewshot.demonstrations import as_selector
+from fewshot.display.explanation import Explanation
+from fewshot.display.preview import Preview
 from fewshot.errors import InputError, UnsupportedError
-from fewshot.explain import Explanation
+from fewshot.heads.any import fitted_head, head_log_scores
+from fewshot.heads.counting import distinct
+from fewshot.heads.label_prior import LabelPriorLogisticRegression, fitted_to_all
+from fewshot.heads.neighbors import KLNeighbors, Prototypes
 from fewshot.models.base import FloatArray, is_language_model, is_reader, kind_of
 from fewshot.models.loading import load
-from fewshot.preview import Preview
-from fewshot.strategies.asking import Asking, fitted_selector, shown_rows
+from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
+from fewshot.prompts.explaining import class_lines, question, raw_scores
 from fewshot.strategies.base import Task, fixed_words, log_softmax, one_label
-from fewshot.strategies.counting import distinct
-from fewshot.strategies.explaining import class_lines, question, raw_scores
-from fewshot.strategies.foreign import fitted_head, head_log_scores
-from fewshot.strategies.head import LabelPriorLogisticRegression, fitted_to_all
-from fewshot.strategies.neighbors import KLNeighbors, Prototypes
 from fewshot.task.prompt import fit_text
 from fewshot.task.template import Row
 

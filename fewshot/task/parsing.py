@@ -17,10 +17,10 @@ from jinja2 import Template as JinjaTemplate
 from jinja2 import TemplateSyntaxError, meta, nodes, pass_context
 
 from fewshot.errors import TemplateError
-from fewshot.task.allowed import SHORTEN, checked, parsed
-from fewshot.task.filters import AS_TEXT, equip
 from fewshot.task.hints import translation
-from fewshot.task.sandbox import METER, Environment, Meter, text_of
+from fewshot.task.sandbox.allowed import SHORTEN, checked, parsed
+from fewshot.task.sandbox.environment import METER, Environment, Meter, text_of
+from fewshot.task.sandbox.filters import AS_TEXT, equip
 from fewshot.task.source import Source, cut
 
 __all__ = [

@@ -20,7 +20,7 @@ from fewshot.task.prompt import Prompt
 from fewshot.task.source import LINE_BREAK, Source, cut
 
 if TYPE_CHECKING:
-    from fewshot.lint import LintReport
+    from fewshot.linting import LintReport
 
 __all__ = ["Row", "Template"]
 
@@ -318,8 +318,8 @@ class Template:
         return Prompt(pieces).fill(word).strip()
 
     def lint(self, model: Any = None, X: Any = None, verbalizer: Any = None) -> LintReport:
-        """Say what the template does to fields, tokens and label words, as `fewshot.lint.lint` describes."""
-        from fewshot.lint import lint  # it lies above the task
+        """Say what the template does to fields, tokens and label words, as `fewshot.linting.lint` describes."""
+        from fewshot.linting import lint  # it lies above the task
 
         return lint(self, model, X, verbalizer)
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewshot.errors import VerbalizerError
+from fewshot.labels import named_class
 from fewshot.models.base import FloatArray, Query, Scores
 from fewshot.task.answers import named_in, plain
-from fewshot.task.labels import named_class
 
 if TYPE_CHECKING:
     from fewshot.task.template import Row

@@ -1,0 +1,1 @@
+"""What a person looks at: previews, explanations, tables, as text and as HTML."""

@@ -1,0 +1,1 @@
+"""Classifiers on vectors and on what a model says: label-name priors, neighbours, any of scikit-learn's."""

@@ -1,0 +1,318 @@
+"""Logistic regression whose prior mean is the label names: from zero-shot to the plain thing, with all between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import expit, log_expit, log_softmax, logit
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import assert_all_finite, check_random_state, column_or_1d, compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from fewshot.heads.counting import FLOOR, constant_odds, distinct
+from fewshot.heads.logistic import Choice, Problem, folds, held_out_losses, shares
+from fewshot.models.base import FloatArray, IntArray
+
+__all__ = ["LabelPriorLogisticRegression", "fitted_to_all"]
+
+#: What is used where there are too few examples to choose by cross-validation.
+DEFAULT_TAU, DEFAULT_C = 10.0, 10.0
+#: How many others a choice of the label names alone (C 0) counts for in the average, before any example: on training
+#: rows, of 1, 3, 6, 10, 15, 20 and 30 a mean as good as any, and with 8 a class on no set a point below the names.
+_ALONE = 10.0
+#: Fits on folds see this many rows at the most.
+_SEARCH_ROWS = 1500
+
+
+class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    r"""Logistic regression around a classifier that needs no examples.
+
+    The class logits of a vector z are :math:`\tau\, z \cdot p_k + z \cdot v_k + b_k`, where :math:`p_k` is the vector
+    of class k's prompt and the penalty :math:`\lVert V \rVert^2 / 2C` is on V alone. So the label names are the mean of
+    the prior: without examples the nearest class prompt wins, with many the data decide, with few both count.
+
+    Parameters
+    ----------
+    tau : float or "auto"
+        Weight of the label names. "auto" settles it on ``taus`` by cross-validation on the examples.
+    C : float or "auto"
+        Inverse strength of the penalty; 0 leaves the label names alone, without intercepts. "auto" settles it on ``Cs``
+        in the same way.
+    taus, Cs : sequence of float
+        The choices. Tau 0, plain logistic regression, is always among them.
+    average : bool
+        Average the logits over the choices, each by its likelihood on held-out examples (Yao et al. 2018, "Using
+        Stacking to Average Bayesian Predictive Distributions", pseudo-BMA), since with few examples the best one is
+        often luck. A choice of the label names alone (C 0) counts for ten others before any example. False: take the
+        one with the lowest log loss.
+    class_weight : dict, "balanced" or None
+        Weights of classes, as in scikit-learn.
+    max_iter : int
+        Most iterations of L-BFGS.
+    tol : float
+        Its tolerance on the gradient; fits on folds stop earlier.
+    random_state : int, RandomState or None
+        Shuffles the folds.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    coef_ : ndarray of shape (n_classes, n_features)
+        What multiplies a vector: tau times the prior, plus V.
+    intercept_ : ndarray of shape (n_classes,)
+    choices_ : ndarray of shape (n_choices, 2)
+        Each tau and C of the average.
+    shares_ : ndarray of shape (n_choices,)
+        How much each counts.
+    tau_, C_ : float
+        The average tau; the C that counts most.
+    n_iter_ : int
+        Iterations of the longest fit.
+    cv_log_loss_ : dict
+        Mean log loss on held-out examples of each (tau, C) that was tried; empty where nothing was.
+
+    Notes
+    -----
+    With an indicator matrix y every column is a logistic regression of its own, with the same tau and C (one versus
+    rest). The optimum lies in the span of the examples, so with fewer examples than dimensions it is found there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fewshot import LabelPriorLogisticRegression
+    >>> prior = np.eye(2)
+    >>> X = np.array([[1.0, 0.2], [0.9, 0.0], [0.1, 1.0], [0.0, 0.8]])
+    >>> head = LabelPriorLogisticRegression(tau=10.0, C=1.0).fit(X, ["a", "a", "b", "b"], prior=prior)
+    >>> head.predict([[0.7, 0.1]]).tolist()
+    ['a']
+    """
+
+    def __init__(
+        self,
+        tau: float | Literal["auto"] = "auto",
+        C: float | Literal["auto"] = "auto",
+        *,
+        taus: Sequence[float] = (0.0, 5.0, 10.0, 20.0),
+        Cs: Sequence[float] = (0.0, 1.0, 10.0, 100.0),
+        average: bool = True,
+        class_weight: Any = None,
+        max_iter: int = 200,
+        tol: float = 1e-9,
+        random_state: Any = 0,
+    ) -> None:
+        self.tau = tau
+        self.C = C
+        self.taus = taus
+        self.Cs = Cs
+        self.average = average
+        self.class_weight = class_weight
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, prior: Any = None, sample_weight: Any = None) -> Self:
+        """Fit the weights, and choose tau and C where they are "auto".
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+        y : array of shape (n_samples,), or an indicator matrix of shape (n_samples, n_classes)
+        prior : array of shape (n_classes, n_features), optional
+            Vectors of the class prompts, in the order of the sorted classes. None: plain logistic regression.
+        sample_weight : array of shape (n_samples,), optional
+
+        Raises
+        ------
+        ValueError
+            When there is one class only, the prior's shape is not (n_classes, n_features), C is below 0, or it is 0 and
+            there are no label names that it could leave.
+        """
+        X = validate_data(self, X, dtype=np.float64)
+        y = _checked_targets(y)
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        return self._fit(X, self._targets(y), prior, weights)
+
+    def _fit(self, X: FloatArray, targets: FloatArray, prior: Any, weights: FloatArray) -> Self:
+        """Fit to one column of targets a class, of which some may have no examples."""
+        given = prior is not None
+        prior = _checked_prior(prior, targets.shape[1], X.shape[1])
+        # the same row twice is one of twice the weight, in the folds as well
+        rows, merged = distinct([part.tobytes() for part in np.hstack([X + 0.0, targets])], weights)
+        X, targets, weights = X[rows], targets[rows], weights if merged is None else merged
+        seen = np.flatnonzero(targets.any(axis=0) & ~(self.multilabel_ & targets.all(axis=0)))
+        self._check_seen(seen)
+        weights = weights * self._class_weights(targets[:, seen], weights, seen)
+        # the optimum lies in the span of the examples: with fewer of them than dimensions, work there
+        basis = np.linalg.qr(X.T)[0] if len(X) < X.shape[1] else None
+        Z = X if basis is None else X @ basis
+        problem = Problem(Z, X @ prior[seen].T, targets[:, seen], weights, self.multilabel_)
+        counted = self._counted(problem, given)
+        self.choices_, self.shares_ = np.array(list(counted)), np.array(list(counted.values()))
+        optima = [problem.optimum(tau, C, max_iter=self.max_iter, tol=self.tol) for tau, C in counted]
+        V = np.tensordot(self.shares_, [found.V for found in optima], 1)
+        self.tau_ = float(self.shares_ @ self.choices_[:, 0])
+        self.C_ = float(self.choices_[self.shares_.argmax(), 1])
+        self.coef_ = self.tau_ * prior
+        self.coef_[seen] += V if basis is None else V @ basis.T
+        own = self.shares_ @ np.array([found.b for found in optima])
+        self.intercept_ = np.empty(len(prior))
+        self.intercept_[seen] = own
+        unseen = np.setdiff1d(np.arange(len(prior)), seen)
+        if self.multilabel_:  # a label that all rows have, or none, is as frequent among them as they say
+            shares = expit(constant_odds(targets[:, unseen], weights))
+            logits = X @ self.coef_[unseen].T
+            self.intercept_[unseen] = [_intercept(*one, weights) for one in zip(logits.T, shares, strict=True)]
+        else:  # the names speak for a class without examples, at the mean intercept; without names nothing does
+            self.intercept_[unseen] = own.mean() + np.where(self.coef_[unseen].any(axis=1), 0.0, FLOOR)
+        self.n_iter_ = max(found.n_iter for found in optima)
+        return self
+
+    def _targets(self, y: Any) -> FloatArray:
+        """One column a class: 1 where a row is of it."""
+        self.multilabel_ = type_of_target(y) == "multilabel-indicator"
+        if self.multilabel_:
+            matrix = np.asarray(y, dtype=np.float64)
+            self.classes_ = np.arange(matrix.shape[1])
+            return matrix
+        self.classes_, index = np.unique(np.asarray(y), return_inverse=True)
+        targets: FloatArray = np.eye(len(self.classes_))[index]
+        return targets
+
+    def _check_seen(self, seen: IntArray) -> None:
+        if self.multilabel_ and not len(seen):
+            raise ValueError("No label is on some rows and off others: there is nothing to learn.")
+        if not self.multilabel_ and len(seen) < 2:
+            raise ValueError(
+                "A classifier needs samples of at least 2 classes in the data. Got one class with any weight: "
+                f"{self.classes_[seen]}."
+            )
+
+    def _class_weights(self, targets: FloatArray, weights: FloatArray, seen: IntArray) -> FloatArray:
+        """The weight of each row by its class; "balanced" counts by the weights that rows have."""
+        if self.class_weight is None or self.multilabel_:
+            return np.ones(len(targets))
+        if self.class_weight == "balanced":
+            per_class = weights.sum() / (len(seen) * (weights @ targets))
+        else:
+            names = self.classes_[seen]
+            per_class = compute_class_weight(self.class_weight, classes=names, y=names)
+        found: FloatArray = targets @ per_class
+        return found
+
+    def _counted(self, problem: Problem, given: bool) -> dict[Choice, float]:
+        """How much each tau and C counts, by cross-validation; the defaults where there are too few examples."""
+        self.cv_log_loss_: dict[Choice, float] = {}
+        has_prior = bool(problem.offsets.any())
+        taus = [0.0] if not has_prior else sorted({0.0, *map(float, self.taus)})
+        Cs = sorted(map(float, self.Cs)) if given else [DEFAULT_C]
+        taus, Cs = taus if self.tau == "auto" else [float(self.tau)], Cs if self.C == "auto" else [float(self.C)]
+        if not Cs[0] >= 0 or (Cs[-1] == 0 and not (has_prior and taus[-1])):
+            raise ValueError(f"C must be greater than 0, or 0 with a prior and a tau above 0. Got {Cs[0]}.")
+        if len(problem.Z) > _SEARCH_ROWS:
+            problem = problem.rows(check_random_state(self.random_state).permutation(len(problem.Z))[:_SEARCH_ROWS])
+        splits = folds(problem, self.random_state)
+        if len(taus) * len(Cs) == 1 or not splits:
+            # nothing tells them apart: those of the given that are nearest to what is usual
+            return {(min(taus, key=lambda tau: abs(tau - DEFAULT_TAU)), min(Cs, key=lambda C: abs(C - DEFAULT_C))): 1.0}
+        losses = held_out_losses(problem, taus, Cs, splits, max_iter=self.max_iter, tol=self.tol)
+        self.cv_log_loss_ = {choice: loss / float(problem.weights.sum()) for choice, loss in losses.items()}
+        return shares(losses, _ALONE) if self.average else {min(losses, key=losses.__getitem__): 1.0}
+
+    def _logits(self, X: Any) -> FloatArray:
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        logits: FloatArray = X @ self.coef_.T + self.intercept_
+        return logits
+
+    def decision_function(self, X: Any) -> FloatArray:
+        """Return class logits; for two classes their difference, of shape (n_samples,)."""
+        logits = self._logits(X)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 and not self.multilabel_ else logits
+
+    def predict_log_proba(self, X: Any) -> FloatArray:
+        """Return log-probabilities, of shape (n_samples, n_classes)."""
+        logits = self._logits(X)
+        logs: FloatArray = log_expit(logits) if self.multilabel_ else log_softmax(logits, axis=1)
+        return logs
+
+    def predict_proba(self, X: Any) -> FloatArray:
+        """Return probabilities, of shape (n_samples, n_classes); of each label by itself when multi-label."""
+        return np.exp(self.predict_log_proba(X))
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the most probable class, or the indicator matrix of labels above one half."""
+        logits = self._logits(X)
+        predicted: NDArray[Any] = (
+            (logits > 0).astype(np.int64) if self.multilabel_ else self.classes_[logits.argmax(axis=1)]
+        )
+        return predicted
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+def _checked_targets(y: Any) -> NDArray[Any]:
+    """Labels, or an indicator matrix, without missing or infinite values."""
+    if y is None:
+        raise ValueError(
+            "This LabelPriorLogisticRegression estimator requires y to be passed, but the target y is None."
+        )
+    y = np.asarray(y)
+    if y.dtype.kind == "f":
+        assert_all_finite(y, input_name="y")
+    if type_of_target(y, input_name="y") != "multilabel-indicator":
+        y = column_or_1d(y, warn=True)
+    check_classification_targets(y)
+    checked: NDArray[Any] = y
+    return checked
+
+
+def _checked_prior(prior: Any, n_classes: int, dim: int) -> FloatArray:
+    """The prior; nothing where there is none."""
+    prior = np.zeros((n_classes, dim)) if prior is None else np.asarray(prior, dtype=np.float64)
+    if prior.shape != (n_classes, dim):
+        raise ValueError(f"prior must be of shape {(n_classes, dim)}, a row for each class. Got {prior.shape}.")
+    checked: FloatArray = prior
+    return checked
+
+
+def _intercept(logits: FloatArray, share: float, weights: FloatArray) -> float:
+    """The intercept at which the mean probability over the rows is a share."""
+    bounds = logit(share) - logits.max(), logit(share) - logits.min()
+    if bounds[0] == bounds[1]:
+        return float(bounds[0])
+    return float(brentq(lambda b: np.average(expit(logits + b), weights=weights) - share, *bounds))
+
+
+def fitted_to_all(
+    head: LabelPriorLogisticRegression,
+    X: FloatArray,
+    targets: NDArray[np.int64],
+    prior: FloatArray,
+    sample_weight: FloatArray | None = None,
+) -> LabelPriorLogisticRegression:
+    """Fit a head that knows all classes, also those without examples: these keep their prior, at the mean intercept.
+
+    A label that every example has, or none, keeps its prior at the intercept that makes it as frequent among them.
+
+    Parameters
+    ----------
+    head : LabelPriorLogisticRegression
+    X : ndarray of shape (n_examples, n_features)
+    targets : ndarray of shape (n_examples,) or (n_examples, n_classes)
+        Numbers of the classes, or an indicator matrix.
+    prior : ndarray of shape (n_classes, n_features)
+    """
+    head.multilabel_ = targets.ndim == 2
+    head.classes_ = np.arange(len(prior))
+    X = validate_data(head, X, dtype=np.float64)
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    matrix = targets.astype(np.float64) if head.multilabel_ else np.eye(len(prior))[targets]
+    return head._fit(X, matrix, prior, weights)

@@ -1,0 +1,66 @@
+"""Lint: what a template does to fields, tokens and label words, before compute is spent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fewshot.inputs import as_rows
+from fewshot.linting.checks import checked
+from fewshot.linting.look import Look
+from fewshot.linting.report import Finding, LintReport, TokenCounts, WordLine, unparsed
+from fewshot.models.loading import load
+from fewshot.task.template import Template
+
+__all__ = ["Finding", "LintReport", "TokenCounts", "WordLine", "lint", "unparsed"]
+
+
+def lint(template: Template, model: Any = None, X: Any = None, verbalizer: Any = None) -> LintReport:
+    r"""Say what a template does to fields, tokens and label words.
+
+    Parameters
+    ----------
+    template : Template
+    model : LanguageModel, Encoder or str, optional
+        A string is loaded. None: only the text is looked at.
+    X : list of str, DataFrame or list of mappings, optional
+        The rows that the template will be filled with. With a model all of them are tokenised; none is scored.
+    verbalizer : Verbalizer, mapping or list, optional
+        The label words; the template's own by default.
+
+    Returns
+    -------
+    LintReport
+
+    Notes
+    -----
+    What is measured, through the optional protocols only:
+
+    - Tokens are `Window.lengths` of each prompt without demonstrations, which would be the first thing to go. How much
+      is cut is what `fit_to_window` cuts. An encoder itself drops what exceeds its window, ``shorten`` or not.
+    - The words are scored once, after "N/A" in every field. ``n_tokens`` is what their score sums over; under a causal
+      model that includes the template's text after the hole.
+    - First tokens are compared by the characters of a word that they hold (`Window.token_ends` of the plain text up to
+      and with the word), since token ids are no part of a protocol. In a chat format the word begins a turn, and its
+      tokens may differ.
+
+    A blank before the hole is right, and never a token of its own by accident: a model reads the text before the hole
+    together with each word, and the blank goes where its tokenizer puts it.
+
+    Examples
+    --------
+    >>> from fewshot import FakeLM, Template
+    >>> lm = FakeLM(lambda query: [-1.0, -2.0])
+    >>> template = Template("Review: {{ txt }}\nIt was {{ label }}", words={"neg": "not good", "pos": "not bad"})
+    >>> report = template.lint(lm, [{"text": "Great fun."}])
+    >>> report.ok
+    False
+    >>> for finding in report.findings:
+    ...     print(finding.level, "|", finding.cure)
+    error | Write {{ text }}, or use template.rename(txt="text").
+    warning | Give each class a word that begins differently: verbalizer={class: word}.
+    """
+    if isinstance(model, str | Path):
+        model = load(model)
+    rows = [] if X is None else as_rows(X)
+    return checked(Look(template, model, rows, verbalizer))

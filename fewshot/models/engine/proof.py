@@ -1,0 +1,104 @@
+"""Compares the packed path with the model's own forward pass on the rows that strain it most.
+
+A window, a chunk or a scale of positions shows on rows that are longer than it, and one that is counted by where a key
+lies in the cache (GPT-Neo) shows on rows that lie far behind their own beginning. No config names them all, and long
+rows of a large model are dear: so real rows are compared, one or two whenever they are longer, or lie further behind,
+than any before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from fewshot.models.engine.padding import same_logprobs
+from fewshot.models.engine.split import Split, Whole
+from fewshot.models.engine.trie import Plan
+
+__all__ = ["Proof", "Watched"]
+
+Row = tuple[int, ...]
+
+
+@dataclass
+class Watched:
+    """A row, and the hidden state of its last token by the packed path."""
+
+    row: int
+    state: torch.Tensor | None = None
+
+
+class Proof:
+    """What the packed path has been compared on.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+    split : Split
+        The same model taken apart.
+    """
+
+    def __init__(self, model: Any, split: Split) -> None:
+        self.model, self.split = model, split
+        self._whole = Whole(model)
+        self._longest = self._furthest = self._answered = 0
+
+    def strained(self, plan: Plan) -> dict[int, Watched]:
+        """The rows of a plan that are longer, or lie further behind their beginning, than any that was compared.
+
+        Returns
+        -------
+        dict of Watched
+            By the node of the row's last token.
+        """
+        behind = np.zeros(len(plan.trie), dtype=np.int64)
+        for step in plan.steps:
+            behind[step.nodes] = len(step.cached) + np.arange(len(step.nodes)) - plan.trie.depth[step.nodes]
+        last = np.array([path[-1] for path in plan.trie.paths])
+        lengths, behind = plan.trie.depth[last] + 1, behind[last]
+        watched: dict[int, Watched] = {}
+        if lengths.max() > self._longest:
+            watched[int(last[lengths.argmax()])] = Watched(int(lengths.argmax()))
+        if behind.max() > self._furthest:
+            watched[int(last[behind.argmax()])] = Watched(int(behind.argmax()))
+        self._longest = max(self._longest, int(lengths.max()))
+        self._furthest = max(self._furthest, int(behind.max()))
+        return watched
+
+    def error(self, rows: Sequence[Row], watched: Sequence[Watched]) -> str | None:
+        """What is wrong with these rows, or None."""
+        for one in watched:
+            assert one.state is not None
+            row = rows[one.row]
+            found = self.split.logits(one.state)[0].float().log_softmax(-1)
+            expected = self._logits(row, [len(row) - 1])[0].float().log_softmax(-1)
+            if not same_logprobs(found, expected, self.model.dtype):
+                return (
+                    f"on {len(row)} tokens its log-probabilities differ by {float((found - expected).abs().max()):.2g}"
+                )
+        return None
+
+    def answer_error(self, prompts: Sequence[Row], answers: Sequence[list[int]], capacity: int) -> str | None:
+        """What is wrong with the greedy answers to the longest prompt and the last one, or None."""
+        if capacity <= self._answered or not prompts:
+            return None
+        self._answered = capacity
+        lengths = [len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)]
+        for i in {int(np.argmax(lengths)), int(np.argmin(lengths))}:  # the shortest lies last in the cache
+            prompt, answer = prompts[i], answers[i]
+            if not answer:
+                continue
+            row = (*prompt, *answer[:-1])
+            logits = self._logits(row, list(range(len(prompt) - 1, len(row)))).float().log_softmax(-1)
+            chosen = logits[range(len(answer)), answer]
+            if not same_logprobs(chosen, logits.amax(-1), self.model.dtype):
+                return f"on {len(row)} tokens its greedy answer is another"
+        return None
+
+    def _logits(self, row: Row, positions: list[int]) -> torch.Tensor:
+        ids = torch.tensor([row], device=self.model.device)
+        return self._whole.states([0] * len(positions), positions, input_ids=ids)

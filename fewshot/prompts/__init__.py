@@ -1,0 +1,1 @@
+"""A task put to a language model: the prompts, what it answers, and why."""

@@ -1,0 +1,67 @@
+"""What strategies share when they explain one row: the questions with their label words, and the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, softmax
+
+from fewshot.display.explanation import ClassLine, Question, WordLine
+from fewshot.models.base import FloatArray
+from fewshot.prompts.asking import Asking
+from fewshot.strategies.base import Task, log_softmax
+from fewshot.task.template import Row
+
+__all__ = ["class_lines", "question", "raw_scores", "word_lines"]
+
+
+def question(asking: Asking, row: Row) -> Question:
+    """What one wording asks about a row, and what the model says of its label words."""
+    queries = asking.queries([row], warn=False)
+    (scores,) = asking.word_scores(queries)
+    verbalizer, logprobs = asking.task.verbalizer, scores.logprobs
+    if verbalizer.per_row:  # a calibration has a prior for each row's choices, and it is in the scores of the classes
+        own = verbalizer.of(row).labels
+        logprobs = logprobs[[queries[0].candidates.index(text) for text in own]]
+        words = _lines(list(range(len(own))), own, logprobs, None)
+    else:
+        calibrated = None if asking.calibration is None else asking.calibration.transform(logprobs[None])[0]
+        words = word_lines(asking.task, logprobs, calibrated)
+    mass = None if np.isnan(scores.mass) else float(scores.mass)
+    return Question(asking.preview([row])[0], queries[0].candidates, words, mass)
+
+
+def raw_scores(asking: Asking, row: Row) -> FloatArray:
+    """Log-probabilities of the classes before any calibration, of shape (1, n_classes)."""
+    queries, verbalizer = asking.queries([row], warn=False), asking.task.verbalizer
+    return log_softmax(verbalizer.aggregate(*verbalizer.table(asking.word_scores(queries), queries, [row])))
+
+
+def word_lines(task: Task, logprobs: FloatArray, calibrated: FloatArray | None = None) -> tuple[WordLine, ...]:
+    """A line for each label word, with its share among all of them."""
+    owners = [label for label, group in zip(task.classes.tolist(), task.verbalizer.words, strict=True) for _ in group]
+    return _lines(owners, task.verbalizer.candidates, logprobs, calibrated)
+
+
+def _lines(
+    owners: Sequence[Any], words: Sequence[str], logprobs: FloatArray, calibrated: FloatArray | None
+) -> tuple[WordLine, ...]:
+    after: Any = [None] * len(owners) if calibrated is None else softmax(calibrated).tolist()
+    lines = zip(owners, words, logprobs.tolist(), softmax(logprobs).tolist(), after, strict=True)
+    return tuple(WordLine(*line) for line in lines)
+
+
+def class_lines(
+    task: Task,
+    scores: FloatArray,
+    before: FloatArray | None = None,
+    similarities: Sequence[float] | None = None,
+    prompts: Sequence[str] | None = None,
+) -> tuple[ClassLine, ...]:
+    """A line for each class, from the log-scores of one row, of shape (1, n_classes)."""
+    probabilities = (expit(scores) if task.multi_label else np.exp(scores))[0].tolist()
+    none: list[Any] = [None] * len(probabilities)
+    columns = [none if before is None else np.exp(before[0]).tolist(), similarities or none, prompts or none]
+    return tuple(ClassLine(*line) for line in zip(task.classes.tolist(), probabilities, *columns, strict=True))

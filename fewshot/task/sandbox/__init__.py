@@ -1,0 +1,1 @@
+"""What a template may do: a list of what is allowed, and a meter for what it costs."""

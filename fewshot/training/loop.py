@@ -1,0 +1,209 @@
+"""The training loop of fine-tuning.
+
+A plain loop rather than transformers' Trainer: the loss is on class scores that a template and a verbalizer make, a
+step is cut into parts by tokens, and the result must not depend on anything but the seed; with the Trainer each of
+these is a subclass or a callback, and together they are longer than this.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from fewshot.errors import UnsupportedError
+from fewshot.models.base import IntArray
+from fewshot.models.local import autocast, batches, progress, shrinking
+from fewshot.training.copies import as_for_training, rate_share
+from fewshot.training.examples import Examples
+
+__all__ = ["Pace", "TrainingStep", "train"]
+
+#: Tokens of the parts of a step that follow one another, texts of like length together. Smaller parts hold less padding
+#: and need less memory; each adds up the gradient of all word embeddings once more.
+PART_TOKENS, GPU_PART_TOKENS = 1024, 4096
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long and how fast.
+
+    Parameters
+    ----------
+    steps : int
+        At the most.
+    batch_size : int
+        Examples of a step.
+    learning_rate : float
+        The highest; it rises over the first tenth of the steps and falls linearly to 0.
+    patience : int
+        Measurements without a lower held-out loss after which training stops.
+    measurements : int
+        How often the held-out loss is measured, evenly over the steps.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    patience: int = 3
+    measurements: int = 10
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        return self.learning_rate * rate_share(step, self.steps)
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """What was measured after some step: mean losses in nats a text."""
+
+    step: int
+    loss: float  # on the examples trained on, since the measurement before
+    held_out_loss: float  # NaN where nothing is held out
+
+
+def train(
+    model: Any,
+    scores: Callable[[IntArray], torch.Tensor],
+    examples: Examples,
+    pace: Pace,
+    *,
+    rng: np.random.RandomState,
+    held_out: IntArray,
+    dtype: torch.dtype,
+    dropout: bool = False,
+) -> list[TrainingStep]:
+    """Train the parameters of a model that ask for gradients, on cross-entropy.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        Changed in place. With held-out examples it ends as it was when their loss was lowest.
+    scores : callable
+        Class scores of some examples, of shape (n, n_classes), with gradients.
+    examples : Examples
+    pace : Pace
+    rng : RandomState
+        Draws the order of the examples, anew in every pass.
+    held_out : ndarray of int
+        Examples that are not trained on and say when to stop.
+    dtype : torch.dtype
+        The type of the model that was given: 16 bits are trained in bfloat16, with the weights in float32.
+    dropout : bool
+        Whether the model drops units, as torch's generator says.
+
+    Raises
+    ------
+    UnsupportedError
+        When the loss is not a number any more.
+    """
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": 0.01},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=pace.learning_rate, fused=True)
+    seen = np.setdiff1d(np.arange(len(examples.sizes)), held_out)
+    order = _endless(seen, rng)
+    every = max(1, math.ceil(pace.steps / pace.measurements))
+    history: list[TrainingStep] = []
+    best, best_loss, worse, losses = None, math.inf, 0, []
+    computed = _computed(scores, model.device, dtype)
+    part_tokens = PART_TOKENS if model.device.type == "cpu" else GPU_PART_TOKENS
+
+    def loss_of(rows: IntArray, *, backward: bool) -> float:
+        nonlocal part_tokens
+
+        def whole(tokens: int) -> float:
+            model.train(dropout and backward)
+            optimizer.zero_grad()  # of what an attempt that ran out of memory has left
+            return _loss(computed, examples, rows, tokens, backward=backward)
+
+        loss, part_tokens = shrinking(whole, part_tokens, "Training", model.device)
+        return loss
+
+    with as_for_training(model, dtype), progress(pace.steps, "Fine-tuning") as bar:
+        for step in range(pace.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = pace.rate(step)
+            rows = np.array([next(order) for _ in range(min(pace.batch_size, len(seen)))], dtype=np.int64)
+            loss = loss_of(rows, backward=True)
+            if not math.isfinite(loss):
+                cure = "" if dtype == torch.float32 else ", or load the model with dtype='float32'"
+                raise UnsupportedError(
+                    f"The loss became {loss} in step {step + 1} of {pace.steps}, at the learning rate "
+                    f"{pace.rate(step):.2g}. Lower learning_rate{cure}."
+                )
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            losses.append(loss)
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            bar.update()
+            done = step + 1
+            if done % every and done < pace.steps:
+                continue
+            held = math.nan
+            if len(held_out):
+                with torch.no_grad():
+                    held = loss_of(held_out, backward=False)
+                if held < best_loss:
+                    best, best_loss, worse = _state(model), held, 0
+                else:
+                    worse += 1
+            history.append(TrainingStep(done, float(np.mean(losses)), held))
+            losses = []
+            if worse >= pace.patience:
+                break
+    model.eval()
+    if best is not None:
+        model.load_state_dict(best, strict=False)
+    return history
+
+
+def _computed(
+    scores: Callable[[IntArray], torch.Tensor], device: torch.device, dtype: torch.dtype
+) -> Callable[[IntArray], torch.Tensor]:
+    """The scores, computed as a model of this type is trained."""
+
+    def compute(rows: IntArray) -> torch.Tensor:
+        with autocast(device, dtype):
+            return scores(rows).float()
+
+    return compute
+
+
+def _loss(
+    scores: Callable[[IntArray], torch.Tensor],
+    examples: Examples,
+    rows: IntArray,
+    part_tokens: int,
+    *,
+    backward: bool,
+) -> float:
+    """Weighted mean cross-entropy of some examples, part by part, and its gradients."""
+    total, whole = 0.0, float(examples.weights[rows].sum())
+    for part in batches(examples.sizes[rows].tolist(), part_tokens):
+        own = rows[part]
+        logs = functional.log_softmax(scores(own), dim=-1)
+        wanted = torch.from_numpy(examples.targets[own] * examples.weights[own, None] / whole)
+        loss = -(wanted.to(logs) * logs).sum()
+        if backward:
+            loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.item()
+    return total
+
+
+def _endless(rows: IntArray, rng: np.random.RandomState) -> Iterator[int]:
+    """The rows in a new random order in every pass, for ever."""
+    while True:
+        yield from rng.permutation(rows)
+
+
+def _state(model: Any) -> dict[str, torch.Tensor]:
+    """A copy of what is trained."""
+    return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
