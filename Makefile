@@ -34,6 +34,7 @@ check: $(STAMP)
 	@$(RUN)/ruff check
 	@$(RUN)/ruff format --check
 	@$(RUN)/mypy
+	@$(RUN)/lint-imports
 
 # torch first and by its exact version, so that an index that has a CPU build of it is used
 $(STAMP): pyproject.toml constraints.txt

@@ -57,6 +57,7 @@ _HOME = {
     "evaluate": "fewshot.evaluation",
     "fit_threshold": "fewshot.conformal",
     "learning_curve": "fewshot.evaluation",
+    "lint": "fewshot.linting",
     "load": "fewshot.models.loading",
     "predict_or_none": "fewshot.conformal",
     "push_to_hub": "fewshot.persistence",

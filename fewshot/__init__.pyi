@@ -24,6 +24,7 @@ from fewshot.evaluation import evaluate as evaluate
 from fewshot.evaluation import learning_curve as learning_curve
 from fewshot.evaluation.templates import select_template as select_template
 from fewshot.heads.label_prior import LabelPriorLogisticRegression as LabelPriorLogisticRegression
+from fewshot.linting import lint as lint
 from fewshot.models.causal import CausalLM as CausalLM
 from fewshot.models.encoder import SentenceEncoder as SentenceEncoder
 from fewshot.models.encoder import Windows as Windows

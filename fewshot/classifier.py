@@ -20,7 +20,7 @@ from fewshot.labels import warn_of_lookalikes
 from fewshot.models.base import FloatArray, kind_of
 from fewshot.models.loading import load
 from fewshot.strategies.auto import Auto
-from fewshot.strategies.base import Task, as_strategy
+from fewshot.strategies.base import as_strategy
 from fewshot.strategies.comparison import Report
 from fewshot.task.resolve import (
     class_counts,
@@ -34,6 +34,7 @@ from fewshot.task.resolve import (
     weights_of,
     words_of,
 )
+from fewshot.task.task import Task
 
 __all__ = ["Classifier"]
 
@@ -187,7 +188,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         scores = self._log_scores(X)
         if self.multi_label_:
             return (scores > 0).astype(np.int64)
-        return self.classes_[scores.argmax(axis=1)]  # type: ignore[no-any-return]
+        return self.classes_[scores.argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> FloatArray:
         """Return class probabilities in the order of ``classes_``, of shape (n_texts, n_classes).
@@ -223,7 +224,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def preview(self, X: Any) -> Preview:
         """Show the prompts, their token counts and what would be cut, before any compute is spent."""
-        return self._asked("preview")(as_rows(X))  # type: ignore[no-any-return]
+        return self._asked("preview")(as_rows(X))
 
     def explain(self, x: Any) -> Explanation:
         """Show how one row is read, and what speaks for each class.
@@ -274,7 +275,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Near 0, the scores compare events that the model thinks hardly possible: choose other words or another template.
         """
-        return self._asked("label_mass")(as_rows(X))  # type: ignore[no-any-return]
+        return self._asked("label_mass")(as_rows(X))
 
     @property
     def report_(self) -> Report | None:

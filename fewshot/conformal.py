@@ -155,12 +155,12 @@ class ConformalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the classifier's own prediction for each row, of shape (n_texts,)."""
         check_is_fitted(self)
-        return self.classifier_.predict(X)  # type: ignore[no-any-return]
+        return self.classifier_.predict(X)
 
     def predict_proba(self, X: Any) -> FloatArray:
         """Return the classifier's own probabilities, of shape (n_texts, n_classes)."""
         check_is_fitted(self)
-        return self.classifier_.predict_proba(X)  # type: ignore[no-any-return]
+        return self.classifier_.predict_proba(X)
 
     def save(self, folder: str | Path, *, overwrite: bool = False, metrics: Any = None) -> Path:
         """Keep it in a folder, as `Classifier.save` does, where the classifier inside is a `Classifier`."""

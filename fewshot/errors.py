@@ -19,6 +19,8 @@ from __future__ import annotations
 import re
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 __all__ = [
     "FewshotError",
@@ -102,3 +104,12 @@ def warn(message: str, category: type[Warning]) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("fewshot", "sklearn"):
         level, frame = level + 1, frame.f_back
     warnings.warn(printable(message), category, stacklevel=level)
+
+
+@contextmanager
+def at_row(i: int) -> Iterator[None]:
+    """Add the row's index to an error on its way out."""
+    try:
+        yield
+    except FewshotError as error:
+        raise type(error)(f"Row {i}: {error}") from error.__cause__

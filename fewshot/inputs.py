@@ -12,10 +12,10 @@ from sklearn.exceptions import DataConversionWarning
 from fewshot.checks import is_missing
 from fewshot.errors import InputError, UnsupportedError, warn
 from fewshot.labels import plain_label
-from fewshot.task.template import Row
 
-__all__ = ["as_indicator", "as_labels", "as_row", "as_rows", "as_texts", "columns_of", "labelled"]
+__all__ = ["Row", "as_indicator", "as_labels", "as_row", "as_rows", "as_texts", "columns_of", "labelled"]
 
+Row = str | Mapping[str, Any]  # a text, or fields by name
 
 _LABELLED_ONLY = "this strategy uses labelled rows only. Drop the row, label it, or use Distillation()."
 

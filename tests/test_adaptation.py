@@ -11,8 +11,8 @@ import torch
 from torch.nn import functional
 
 from fewshot import FakeLM, InputError, UnsupportedError, adapt, load
-from fewshot import adaptation as module
 from fewshot.datasets import load_tickets
+from fewshot.training import adapt as module
 from fewshot.training.adapt import pretraining_loss
 from fewshot.training.blocks import corrupt, hold_out, to_blocks
 from tests.conftest import language_model, pair

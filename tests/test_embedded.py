@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, BertForMaskedLM
 from fewshot import Classifier, MaskedLM, ModelLoadError, embedded, load
 from fewshot.embedded import build
 from fewshot.models.base import Query
+from fewshot.models.embedded import FILES
 from tests.conftest import language_model, pair, sentence_model
 
 MOST_BYTES = 25 * 10**6
@@ -26,18 +27,18 @@ def lm():
 
 @pytest.fixture
 def copied(tmp_path):
-    return shutil.copytree(embedded._FILES, tmp_path / "masked")
+    return shutil.copytree(FILES, tmp_path / "masked")
 
 
 def test_it_is_a_masked_language_model_under_its_name(lm):
     assert isinstance(lm, MaskedLM)
     assert lm is load("embedded:masked")
     assert lm.limit == 512
-    assert sum(path.stat().st_size for path in embedded._FILES.iterdir()) <= MOST_BYTES
+    assert sum(path.stat().st_size for path in FILES.iterdir()) <= MOST_BYTES
 
 
 def test_its_card_says_what_a_user_must_know():
-    card = (embedded._FILES / "README.md").read_text(encoding="utf-8")
+    card = (FILES / "README.md").read_text(encoding="utf-8")
     for heading in ("## Trained on", "## How", "## Measured", "## Not for"):
         assert heading in card
 

@@ -26,9 +26,10 @@ from fewshot import (
     load,
 )
 from fewshot.models.base import Query
+from fewshot.models.randomness import seeded
 from fewshot.strategies import finetuning as module
 from fewshot.training import loop as training
-from fewshot.training.copies import own_copy, seeded
+from fewshot.training.copies import own_copy
 from fewshot.training.examples import Examples, n_steps, set_apart
 from fewshot.training.new_layer import SequenceClassifier
 from tests.conftest import language_model, pair, sentence_model

@@ -30,8 +30,8 @@ from fewshot import (
 from fewshot.models.base import Query
 from fewshot.models.encoder import SentenceEncoder
 from fewshot.models.locks import lock_of
+from fewshot.models.randomness import Draws, seeded
 from fewshot.strategies.contrastive import Contrastive
-from fewshot.training.copies import Draws, seeded
 from tests.conftest import pair, sentence_model
 from tests.together import LABELS, TEXTS, check, needs_fork, no_mass, queries, together
 

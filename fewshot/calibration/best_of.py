@@ -12,8 +12,9 @@ from sklearn.model_selection import StratifiedKFold
 from fewshot.calibration.learned import Learned
 from fewshot.calibration.priors import PMI, Aggregate, Ask, Batch, Contextual, DomainContext, Prior, log_loss
 from fewshot.errors import InputError
+from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, Query
-from fewshot.task.template import Row, Template
+from fewshot.task.template import Template
 
 __all__ = ["BestOf", "as_prior"]
 

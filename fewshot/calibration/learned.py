@@ -10,8 +10,9 @@ import numpy as np
 from fewshot.calibration.priors import Aggregate, Ask, Batch, Prior
 from fewshot.errors import InputError
 from fewshot.heads.label_prior import LabelPriorLogisticRegression
+from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, Query
-from fewshot.task.template import Row, Template
+from fewshot.task.template import Template
 
 __all__ = ["Learned"]
 

@@ -12,8 +12,9 @@ from scipy.special import logsumexp
 from sklearn.base import BaseEstimator
 
 from fewshot.errors import InputError, UnsupportedError
+from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, Query
-from fewshot.task.template import Row, Template
+from fewshot.task.template import Template
 
 __all__ = ["PMI", "Aggregate", "Ask", "Batch", "Contextual", "DomainContext", "Prior", "log_loss"]
 

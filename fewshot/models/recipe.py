@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
-from fewshot.errors import ModelLoadError
 from fewshot.models.secrets import revealed, sealed
 
-__all__ = ["OWN", "Recipe", "reload"]
+__all__ = ["OWN", "Recipe"]
 
 OWN = frozenset({"chat", "chat_template_kwargs", "variant", "hole", "cache_bytes", "windows"})  # for our classes
 _HUB = frozenset({"token", "local_files_only", "trust_remote_code", "cache_dir"})  # for every file of a repository
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(ABC):
     """How a model was loaded, which is what a pickle of it keeps instead of its weights, and never a token."""
 
     name: str
@@ -42,21 +42,6 @@ class Recipe:
         """Those of them that every file of the repository needs; its code is not run, nor asked about, by itself."""
         return {"trust_remote_code": False} | {k: value for k, value in revealed(self.kwargs).items() if k in _HUB}
 
-
-def reload(recipe: Recipe, fingerprint: str) -> Any:
-    """Load a pickled model again, and refuse one that is not the same.
-
-    Raises
-    ------
-    ModelLoadError
-        When weights, type, tokenizer or the library's version differ from what was pickled.
-    """
-    from fewshot.models.loading import load
-
-    model = load(recipe.name, revision=recipe.revision, device=recipe.device, dtype=recipe.dtype, **recipe.kwargs)
-    if model.fingerprint != fingerprint:
-        raise ModelLoadError(
-            f"The model {recipe.name!r} is not the one that was saved: its weights, type, tokenizer or the library's "
-            f"version differ. Saved {fingerprint}, found {model.fingerprint}. Fit again, or restore that revision."
-        )
-    return model
+    @abstractmethod
+    def again(self, fingerprint: str) -> Any:
+        """Load the model again, and refuse one whose fingerprint is another."""

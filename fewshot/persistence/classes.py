@@ -43,7 +43,7 @@ KEPT = {
     "TrainingStep": "fewshot.training.loop",
     "EachLabel": "fewshot.prompts.each_label",
     "Report": "fewshot.strategies.comparison",
-    "Task": "fewshot.strategies.base",
+    "Task": "fewshot.task.task",
     "_LabelFirst": "fewshot.strategies.channel",
     # heads
     "KLNeighbors": "fewshot.heads.neighbors",

@@ -10,8 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fewshot import embedded
 from fewshot.errors import FewshotWarning, InputError, ModelLoadError, UnsupportedError, warn
+from fewshot.models import embedded
 from fewshot.models.base import is_encoder, is_language_model
 from fewshot.models.loading import DEFAULT_ENCODER, default_encoder, load, load_folder
 from fewshot.models.recipe import Recipe

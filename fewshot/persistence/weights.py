@@ -84,7 +84,7 @@ def _read(folder: Path, node: dict[str, Any]) -> Any:
     import transformers
 
     from fewshot.models.local import place
-    from fewshot.training.copies import seeded
+    from fewshot.models.randomness import seeded
 
     if "tokenizer" in node:
         return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)

@@ -9,12 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy.special import log_softmax
 from sklearn.base import clone
 
 from fewshot.calibration import Prior
 from fewshot.demonstrations import Selector
 from fewshot.display.preview import Preview, PreviewRow, parts_of
-from fewshot.errors import InputError, LabelMassWarning, ShortenedWarning, UnsupportedError, warn
+from fewshot.errors import InputError, LabelMassWarning, ShortenedWarning, UnsupportedError, at_row, warn
+from fewshot.inputs import Row
 from fewshot.models.base import (
     FloatArray,
     IntArray,
@@ -28,9 +30,8 @@ from fewshot.models.base import (
     kind_of,
 )
 from fewshot.models.loading import load
-from fewshot.strategies.base import Task, at_row, log_softmax
 from fewshot.task.prompt import Fitted, fit_to_window
-from fewshot.task.template import Row
+from fewshot.task.task import Task
 from fewshot.task.verbalizer import RowWords
 
 __all__ = ["Asking", "fitted_selector", "shown_rows"]
@@ -147,7 +148,7 @@ class Asking:
     def _lengths(self, queries: Sequence[Query]) -> IntArray:
         """Their tokens; where rows bring their own choices, the row is named whose choices are one to the model."""
         try:
-            return self.model.lengths(queries)  # type: ignore[no-any-return]
+            return self.model.lengths(queries)
         except ValueError:
             for i, query in enumerate(queries if self.task.verbalizer.per_row else ()):
                 try:
@@ -205,7 +206,7 @@ class Asking:
         logprobs, n_tokens = self.task.verbalizer.table(self.word_scores(probes), probes)
 
         def aggregate(scores: FloatArray, which: IntArray) -> FloatArray:
-            return self.task.verbalizer.aggregate(scores, n_tokens[which])  # type: ignore[no-any-return]
+            return self.task.verbalizer.aggregate(scores, n_tokens[which])
 
         self.calibration = calibration.fit(logprobs, targets, aggregate)
 
@@ -234,9 +235,9 @@ class Asking:
                 words[i] = replace(words[i], logprobs=prior.transform(words[i].logprobs[None])[0])
         logprobs, n_tokens = verbalizer.table(words, queries, X)
         if calibration is None or verbalizer.per_row:
-            return log_softmax(verbalizer.aggregate(logprobs, n_tokens))
+            return log_softmax(verbalizer.aggregate(logprobs, n_tokens), axis=1)
         scores = verbalizer.aggregate(calibration.transform(logprobs), n_tokens)
-        return log_softmax(calibration.transform_classes(scores))
+        return log_softmax(calibration.transform_classes(scores), axis=1)
 
     def label_mass(self, X: Sequence[Row]) -> FloatArray:
         """The model's total probability of the label words' distinct first tokens, of shape (n_texts,).

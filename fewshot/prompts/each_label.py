@@ -13,11 +13,11 @@ from scipy.special import expit, log_expit
 from fewshot.display.explanation import Explanation, Question
 from fewshot.display.preview import Preview
 from fewshot.errors import TemplateError
+from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, kind_of
 from fewshot.prompts.asking import Asking
 from fewshot.prompts.explaining import class_lines, word_lines
-from fewshot.strategies.base import Task
-from fewshot.task.template import Row
+from fewshot.task.task import Task
 from fewshot.task.verbalizer import Verbalizer
 
 __all__ = ["CANDIDATE", "EachLabel"]

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, softmax
+from scipy.special import expit, log_softmax, softmax
 
 from fewshot.display.explanation import ClassLine, Question, WordLine
+from fewshot.inputs import Row
 from fewshot.models.base import FloatArray
 from fewshot.prompts.asking import Asking
-from fewshot.strategies.base import Task, log_softmax
-from fewshot.task.template import Row
+from fewshot.task.task import Task
 
 __all__ = ["class_lines", "question", "raw_scores", "word_lines"]
 
@@ -36,7 +36,7 @@ def question(asking: Asking, row: Row) -> Question:
 def raw_scores(asking: Asking, row: Row) -> FloatArray:
     """Log-probabilities of the classes before any calibration, of shape (1, n_classes)."""
     queries, verbalizer = asking.queries([row], warn=False), asking.task.verbalizer
-    return log_softmax(verbalizer.aggregate(*verbalizer.table(asking.word_scores(queries), queries, [row])))
+    return log_softmax(verbalizer.aggregate(*verbalizer.table(asking.word_scores(queries), queries, [row])), axis=1)
 
 
 def word_lines(task: Task, logprobs: FloatArray, calibrated: FloatArray | None = None) -> tuple[WordLine, ...]:

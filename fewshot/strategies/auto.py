@@ -14,15 +14,16 @@ from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
 from fewshot.errors import UnsupportedError
 from fewshot.heads.counting import distinct
+from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, is_language_model, is_reader, kind_of
 from fewshot.models.wrappers import RememberedLM
-from fewshot.strategies.base import Strategy, Task, no_weights
+from fewshot.strategies.base import Strategy, no_weights
 from fewshot.strategies.budget import Budget
 from fewshot.strategies.comparison import Candidate, Report, cross_validated, n_folds
 from fewshot.strategies.embedding import Embedding
 from fewshot.strategies.prompting import Prompting
 from fewshot.strategies.readout import Readout
-from fewshot.task.template import Row
+from fewshot.task.task import Task
 from fewshot.training.examples import n_steps
 
 __all__ = ["Auto"]

@@ -1,57 +1,25 @@
-"""Task and the Strategy protocol: how labelled texts are used."""
+"""The Strategy protocol, and what strategies refuse: how labelled texts are used."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Protocol, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import clone
 
-from fewshot.errors import FewshotError, InputError, UnsupportedError
+from fewshot.errors import InputError, UnsupportedError
+from fewshot.inputs import Row
 from fewshot.models.base import FloatArray
-from fewshot.task.template import Row, Template
-from fewshot.task.verbalizer import Verbalizer
+from fewshot.task.task import Task
 
 __all__ = [
     "Strategy",
-    "Task",
     "as_strategy",
-    "at_row",
     "fixed_words",
-    "log_softmax",
     "no_weights",
     "one_label",
     "one_wording",
 ]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is asked: the resolved template, verbalizer and classes of a classifier.
-
-    When ``multi_label``, y is an indicator matrix of shape (n_texts, n_classes), and log-scores are log-odds. Where a
-    classifier has several templates, ``others`` are the same task in the other wordings.
-    """
-
-    template: Template
-    verbalizer: Verbalizer
-    classes: NDArray[Any]
-    multi_label: bool = False
-    others: tuple[Task, ...] = ()
-
-    @property
-    def wordings(self) -> tuple[Task, ...]:
-        """The task in each of its wordings."""
-        return (self, *self.others)
-
-    def index(self, labels: Sequence[Any]) -> NDArray[np.int64]:
-        """Column of each label in ``classes``."""
-        where = {name: i for i, name in enumerate(self.classes.tolist())}
-        return np.array([where[label] for label in labels], dtype=np.int64)
 
 
 class Strategy(Protocol):
@@ -73,13 +41,6 @@ class Strategy(Protocol):
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
         """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
         ...
-
-
-def log_softmax(scores: FloatArray) -> FloatArray:
-    """Normalise class scores to log-probabilities, row by row."""
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    normalised: FloatArray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return normalised
 
 
 def as_strategy(given: Any, name: str = "strategy") -> Any:
@@ -126,12 +87,3 @@ def fixed_words(strategy: object, task: Task) -> None:
             f"{type(strategy).__name__} compares all texts by the same label words, and here each row brings its own "
             "choices: use Prompting() with a language model, such as Classifier('embedded:masked', ...)."
         )
-
-
-@contextmanager
-def at_row(i: int) -> Iterator[None]:
-    """Add the row's index to an error on its way out."""
-    try:
-        yield
-    except FewshotError as error:
-        raise type(error)(f"Row {i}: {error}") from error.__cause__

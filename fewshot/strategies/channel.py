@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
+from scipy.special import log_softmax
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from fewshot.demonstrations import as_selector
 from fewshot.display.explanation import Explanation, Question
 from fewshot.display.preview import Preview
-from fewshot.errors import InputError, PromptTooLongError, TemplateError, UnsupportedError
+from fewshot.errors import InputError, PromptTooLongError, TemplateError, UnsupportedError, at_row
+from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, Query, Turn, fault_of, kind_of, scored_once
 from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
 from fewshot.prompts.explaining import class_lines, word_lines
-from fewshot.strategies.base import Task, at_row, fixed_words, log_softmax, no_weights, one_label, one_wording
+from fewshot.strategies.base import fixed_words, no_weights, one_label, one_wording
 from fewshot.task.prompt import Prompt
-from fewshot.task.template import Row
+from fewshot.task.task import Task
 
 __all__ = ["Channel"]
 
@@ -120,7 +122,7 @@ class Channel(BaseEstimator):  # type: ignore[misc]
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
         """Log-probabilities of the classes, of shape (n_texts, n_classes)."""
-        return log_softmax(self.task_.verbalizer.aggregate(*self._word_scores(X)))
+        return log_softmax(self.task_.verbalizer.aggregate(*self._word_scores(X)), axis=1)
 
     def _word_scores(self, X: Sequence[Row]) -> tuple[FloatArray, IntArray]:
         """Log-probability and number of tokens of each text after each label word, both (n_texts, n_words)."""
@@ -150,7 +152,7 @@ class Channel(BaseEstimator):  # type: ignore[misc]
     def explain(self, row: Row) -> Explanation:
         """The prompt, and how probable the text is after each label word."""
         logprobs, n_tokens = self._word_scores([row])
-        scores = log_softmax(self.task_.verbalizer.aggregate(logprobs, n_tokens))
+        scores = log_softmax(self.task_.verbalizer.aggregate(logprobs, n_tokens), axis=1)
         asked = Question(
             self.preview([row])[0],
             self.task_.verbalizer.candidates,

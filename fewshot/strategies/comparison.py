@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold
 
+from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray
-from fewshot.strategies.base import Strategy, Task
-from fewshot.task.template import Row
+from fewshot.strategies.base import Strategy
+from fewshot.task.task import Task
 
 __all__ = ["Candidate", "Report", "cross_validated", "n_folds"]
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 
@@ -15,13 +16,14 @@ from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
 from fewshot.errors import InputError, UnsupportedError
 from fewshot.heads.label_prior import LabelPriorLogisticRegression
+from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, is_encoder
 from fewshot.models.loading import load
 from fewshot.strategies.auto import Auto
-from fewshot.strategies.base import Strategy, Task, as_strategy, fixed_words, log_softmax, one_label
+from fewshot.strategies.base import Strategy, as_strategy, fixed_words, one_label
 from fewshot.strategies.comparison import cross_validated, n_folds
 from fewshot.strategies.embedding import Embedding
-from fewshot.task.template import Row
+from fewshot.task.task import Task
 
 __all__ = ["Distillation"]
 
@@ -235,7 +237,7 @@ def _defaults(encoder: Any, n_rows: float) -> dict[str, Any]:
 
 def _soft_labels(teachers: Sequence[Strategy], weights: FloatArray, X: Sequence[Row], temperature: float) -> FloatArray:
     scores = np.stack([teacher.log_scores(X) for teacher in teachers])
-    soft: FloatArray = np.exp(log_softmax(np.tensordot(weights, scores, 1) / temperature))
+    soft: FloatArray = np.exp(log_softmax(np.tensordot(weights, scores, 1) / temperature, axis=1))
     return soft
 
 

@@ -7,19 +7,21 @@ from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
+from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, clone
 
 from fewshot.display.explanation import Explanation, Neighbor, Question
 from fewshot.display.preview import Part, Preview, PreviewRow, cut_after, premise_of
-from fewshot.errors import InputError, ShortenedWarning, UnsupportedError, warn
+from fewshot.errors import InputError, ShortenedWarning, UnsupportedError, at_row, warn
 from fewshot.heads.any import fitted_head, head_log_scores, head_odds
 from fewshot.heads.counting import FLOOR, constant_odds
 from fewshot.heads.label_prior import LabelPriorLogisticRegression, fitted_to_all
+from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, Query, is_encoder, is_window
 from fewshot.prompts.explaining import class_lines
-from fewshot.strategies.base import Task, at_row, fixed_words, log_softmax, one_label
+from fewshot.strategies.base import fixed_words, one_label
 from fewshot.task.prompt import Fitted, fit_text
-from fewshot.task.template import Row
+from fewshot.task.task import Task
 
 __all__ = ["Embedding"]
 
@@ -203,7 +205,7 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
         vectors, multi_label = self._encode(X), self.task_.multi_label
         if self.head_ is None:
             similar = _SCALE * _unit(vectors) @ self.prototypes_.T
-            return similar - _best_other(similar) if multi_label else log_softmax(similar)
+            return similar - _best_other(similar) if multi_label else log_softmax(similar, axis=1)
         if self._knows_names:
             unit = _unit(vectors)
             scores: FloatArray = (

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
+from scipy.special import log_softmax
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
@@ -13,16 +14,18 @@ from fewshot.calibration import as_prior
 from fewshot.demonstrations import as_selector
 from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
-from fewshot.errors import InputError, ShortenedWarning, UnsupportedError, warn
+from fewshot.errors import InputError, ShortenedWarning, UnsupportedError, at_row, warn
+from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, is_encoder, is_language_model, kind_of
 from fewshot.models.local import available_memory, own_dtype
+from fewshot.models.randomness import Draws, seeded
 from fewshot.models.reading import ReadingModel
 from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
 from fewshot.prompts.explaining import class_lines, question, raw_scores
-from fewshot.strategies.base import Task, at_row, fixed_words, log_softmax, one_label, one_wording
+from fewshot.strategies.base import fixed_words, one_label, one_wording
 from fewshot.task.prompt import fit_text
-from fewshot.task.template import Row
-from fewshot.training.copies import Draws, LoRA, Parameters, own_copy, seeded
+from fewshot.task.task import Task
+from fewshot.training.copies import LoRA, Parameters, own_copy
 from fewshot.training.examples import BATCH_SIZE, Examples, class_weights, grouped, n_steps, set_apart
 from fewshot.training.loop import Pace, train
 from fewshot.training.new_layer import SequenceClassifier
@@ -299,7 +302,7 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
         """Log-probabilities of the classes, of shape (n_texts, n_classes)."""
         if self.asking_ is None:
-            return log_softmax(self.model_.scores(self._rows(self.model_, X)))
+            return log_softmax(self.model_.scores(self._rows(self.model_, X)), axis=1)
         # the loss compares the label words with one another, so that their own mass says nothing any more
         return self.asking_.class_scores(self.asking_.queries(X), warn=False)
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 
@@ -16,13 +16,14 @@ from fewshot.calibration import as_prior
 from fewshot.demonstrations import as_selector, least_biased, orders
 from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
-from fewshot.errors import InputError, NoAnswerWarning, UnsupportedError, warn
+from fewshot.errors import InputError, NoAnswerWarning, UnsupportedError, at_row, warn
+from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, Query, is_generator, is_language_model, is_window, kind_of
 from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
 from fewshot.prompts.each_label import EachLabel
 from fewshot.prompts.explaining import class_lines, question, raw_scores
-from fewshot.strategies.base import Task, at_row, log_softmax, no_weights, one_wording
-from fewshot.task.template import Row
+from fewshot.strategies.base import no_weights, one_wording
+from fewshot.task.task import Task
 
 __all__ = ["Prompting"]
 
@@ -246,7 +247,7 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
         scores = np.stack([one.class_scores(q, False, texts) for one, q in zip(self.askings_, queries, strict=True)])
 
         def loss(free: FloatArray) -> float:
-            pooled = log_softmax(np.tensordot(softmax(free), scores, 1))
+            pooled = log_softmax(np.tensordot(softmax(free), scores, 1), axis=1)
             return float(free @ free / 2 - pooled[np.arange(len(targets)), targets].sum())
 
         found: FloatArray = softmax(minimize(loss, np.zeros(len(scores)), method="L-BFGS-B").x)
@@ -266,7 +267,7 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
         return self._pooled([one.class_scores(own, warn, X) for one, own in zip(self.askings_, queries, strict=True)])
 
     def _pooled(self, each: Sequence[FloatArray]) -> FloatArray:
-        return each[0] if len(each) == 1 else log_softmax(np.tensordot(self.weights_, np.stack(each), 1))
+        return each[0] if len(each) == 1 else log_softmax(np.tensordot(self.weights_, np.stack(each), 1), axis=1)
 
     def label_mass(self, X: Sequence[Row]) -> FloatArray:
         """The model's total probability of the label words' distinct first tokens, of shape (n_texts,).
@@ -308,7 +309,7 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
             if name is not None:
                 column = columns[name]
                 rest = np.delete(np.arange(len(columns)), column)
-                out[i, rest] = np.log(_EPSILON) + log_softmax(scores[i : i + 1, rest])[0]
+                out[i, rest] = np.log(_EPSILON) + log_softmax(scores[i : i + 1, rest], axis=1)[0]
                 out[i, column] = np.log1p(-_EPSILON)
         unnamed = [answer for answer, name in zip(answers, named, strict=True) if name is None]
         if unnamed:

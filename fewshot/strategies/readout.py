@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
@@ -19,13 +20,14 @@ from fewshot.heads.any import fitted_head, head_log_scores
 from fewshot.heads.counting import distinct
 from fewshot.heads.label_prior import LabelPriorLogisticRegression, fitted_to_all
 from fewshot.heads.neighbors import KLNeighbors, Prototypes
+from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, is_language_model, is_reader, kind_of
 from fewshot.models.loading import load
 from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
 from fewshot.prompts.explaining import class_lines, question, raw_scores
-from fewshot.strategies.base import Task, fixed_words, log_softmax, one_label
+from fewshot.strategies.base import fixed_words, one_label
 from fewshot.task.prompt import fit_text
-from fewshot.task.template import Row
+from fewshot.task.task import Task
 
 __all__ = ["Readout"]
 

@@ -11,9 +11,10 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from fewshot.errors import FewshotError, InputError, UnsupportedError
+from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, Query, is_reader, is_window, kind_of
 from fewshot.task.prompt import fit_to_window
-from fewshot.task.template import Row, Template
+from fewshot.task.template import Template
 from fewshot.task.verbalizer import Verbalizer, as_verbalizer
 
 __all__ = ["AutomaticVerbalizer"]

@@ -16,9 +16,9 @@ from sklearn.base import clone
 from fewshot.errors import InputError, UnsupportedError, VerbalizerError
 from fewshot.inputs import as_labels
 from fewshot.models.base import FloatArray, kind_of
-from fewshot.strategies.base import Task
 from fewshot.task import gallery
 from fewshot.task.choices import Choices, as_choices
+from fewshot.task.task import Task
 from fewshot.task.template import Template
 from fewshot.task.unnamed import Unnamed
 from fewshot.task.verbalizer import Verbalizer, as_verbalizer

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import UndefinedError
 
 from fewshot.errors import InputError, TemplateError
+from fewshot.inputs import Row
 from fewshot.models.base import Kind, Query, Turn
-from fewshot.task.choices import check_choices, is_absent, listed, texts_of
 from fewshot.task.front_matter import split_front_matter
 from fewshot.task.hints import translation
 from fewshot.task.parsing import CHOICE, LABELS, Compiled, compile_source, joined, plain
 from fewshot.task.prompt import Prompt
+from fewshot.task.row_choices import check_choices, is_absent, listed, texts_of
 from fewshot.task.source import LINE_BREAK, Source, cut
 
 if TYPE_CHECKING:
     from fewshot.linting import LintReport
 
-__all__ = ["Row", "Template"]
+__all__ = ["Template"]
 
-Row = str | Mapping[str, Any]
 _MOST_CHARACTERS = 1_000_000  # of a file, before anything is looked at
 _SMALL = {  # what else is Jinja2, without a hole, and what messages call it
     "instruction": "The instruction",
@@ -318,10 +318,10 @@ class Template:
         return Prompt(pieces).fill(word).strip()
 
     def lint(self, model: Any = None, X: Any = None, verbalizer: Any = None) -> LintReport:
-        """Say what the template does to fields, tokens and label words, as `fewshot.linting.lint` describes."""
-        from fewshot.linting import lint  # it lies above the task
+        """Say what the template does to fields, tokens and label words: a shortcut for `fewshot.lint`."""
+        import fewshot  # the public door: what it opens lies above the task
 
-        return lint(self, model, X, verbalizer)
+        return fewshot.lint(self, model, X, verbalizer)
 
     def _variables(self, row: Row) -> dict[str, Any]:
         names = self._names

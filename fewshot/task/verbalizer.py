@@ -16,7 +16,7 @@ from fewshot.models.base import FloatArray, Query, Scores
 from fewshot.task.answers import named_in, plain
 
 if TYPE_CHECKING:
-    from fewshot.task.template import Row
+    from fewshot.inputs import Row
 
 __all__ = ["RowWords", "Verbalizer"]
 

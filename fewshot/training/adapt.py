@@ -23,11 +23,10 @@ import torch
 from fewshot.errors import InputError, UnsupportedError
 from fewshot.inputs import as_texts
 from fewshot.models.base import IntArray, kind_of
-from fewshot.models.loading import load
+from fewshot.models.loading import Loaded, load
 from fewshot.models.local import own_dtype, progress
 from fewshot.models.locks import lock_of
 from fewshot.models.reading import ReadingModel
-from fewshot.models.recipe import Recipe
 from fewshot.training.blocks import hold_out
 from fewshot.training.checkpoints import RunFolder, check_run_folder
 from fewshot.training.copies import as_for_training, rate_share
@@ -158,7 +157,7 @@ def adapt(
         place.finish(run.model, lm.tokenizer)
     recipe = None
     if place.folder is not None:
-        recipe = Recipe(str(place.folder), device=str(lm.device), kwargs=lm.recipe.own if lm.recipe else {})
+        recipe = Loaded(str(place.folder), device=str(lm.device), kwargs=lm.recipe.own if lm.recipe else {})
     return Adaptation(lm.around(run.model, recipe), tuple(history))
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -13,10 +12,9 @@ import torch
 
 from fewshot.errors import UnsupportedError
 from fewshot.extras import pip_line
-from fewshot.models.local import own_dtype
-from fewshot.models.locks import lock_of
+from fewshot.models.local import own_dtype, sharing_copy
 
-__all__ = ["Draws", "LoRA", "Parameters", "as_for_training", "own_copy", "rate_share", "seeded", "sharing_copy"]
+__all__ = ["LoRA", "Parameters", "as_for_training", "own_copy", "rate_share"]
 
 
 @dataclass(frozen=True)
@@ -54,13 +52,6 @@ class LoRA:
 
 
 Parameters = Literal["all", "bias"] | LoRA
-
-
-def sharing_copy(model: Any, fixed: Iterable[Any]) -> Any:
-    """A copy of a module that shares the numbers of these parameters with it: nobody may change them."""
-    shared: dict[int, Any] = {id(p): type(p)(p.detach(), requires_grad=False) for p in fixed}
-    with lock_of(model):  # what it does for another thread, such as a flag of its tokenizer, is not copied
-        return copy.deepcopy(model, shared)
 
 
 def rate_share(step: int, steps: int, warm: float = 0.1) -> float:
@@ -137,39 +128,6 @@ def _adapted(body: Any, lora: LoRA) -> Any:
         return get_peft_model(body, config)
     except ValueError as error:  # peft found none of the targets
         raise UnsupportedError(f"{type(body).__name__} has no modules {lora.targets!r} for LoRA: {error}") from error
-
-
-class Draws:
-    """What torch draws from one seed, in as many turns as it takes; its own generator is left as it was.
-
-    torch has one generator for the whole process, so that only one thread at a time has a turn.
-
-    Parameters
-    ----------
-    seed : int
-    """
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._states: tuple[torch.Tensor, list[torch.Tensor]] | None = None
-
-    @contextlib.contextmanager
-    def turn(self) -> Iterator[None]:
-        """Go on where the last turn stopped."""
-        with lock_of(torch), torch.random.fork_rng():
-            torch.manual_seed(self._seed)
-            if self._states is not None:
-                torch.set_rng_state(self._states[0])
-                torch.cuda.set_rng_state_all(self._states[1])
-            try:
-                yield
-            finally:
-                self._states = torch.get_rng_state(), torch.cuda.get_rng_state_all()
-
-
-def seeded(seed: int) -> contextlib.AbstractContextManager[None]:
-    """Draw what torch draws from this seed, and leave its own generator as it was."""
-    return Draws(seed).turn()
 
 
 @contextlib.contextmanager
