@@ -39,6 +39,7 @@ _HOME = {
     "MaskedLM": "fewshot.models.masked",
     "ModelLoadError": "fewshot.errors",
     "NoAnswerWarning": "fewshot.errors",
+    "ParameterError": "fewshot.errors",
     "PromptTooLongError": "fewshot.errors",
     "Prompting": "fewshot.strategies.prompting",
     "Readout": "fewshot.strategies.readout",

@@ -13,6 +13,7 @@ from fewshot.errors import InputError as InputError
 from fewshot.errors import LabelMassWarning as LabelMassWarning
 from fewshot.errors import ModelLoadError as ModelLoadError
 from fewshot.errors import NoAnswerWarning as NoAnswerWarning
+from fewshot.errors import ParameterError as ParameterError
 from fewshot.errors import PromptTooLongError as PromptTooLongError
 from fewshot.errors import ShortenedWarning as ShortenedWarning
 from fewshot.errors import TemplateError as TemplateError

@@ -2,6 +2,7 @@
 
 FewshotError
 ├── InputError (ValueError)          X, y or a file is not what was promised
+│   └── ParameterError               a parameter of a class or function is not what it may be
 ├── TemplateError (ValueError)       a template does not parse, or a row does not fill it
 ├── VerbalizerError (ValueError)     classes and label words do not fit together
 ├── PromptTooLongError (ValueError)  a prompt exceeds the model's window even when shortened
@@ -29,11 +30,14 @@ __all__ = [
     "LabelMassWarning",
     "ModelLoadError",
     "NoAnswerWarning",
+    "ParameterError",
     "PromptTooLongError",
     "ShortenedWarning",
     "TemplateError",
     "UnsupportedError",
     "VerbalizerError",
+    "at_row",
+    "broken",
     "printable",
     "warn",
 ]
@@ -60,6 +64,13 @@ class FewshotError(Exception):
 
 class InputError(FewshotError, ValueError):
     """X, y or a file is not what was promised."""
+
+
+class ParameterError(InputError):
+    """A parameter of a class or function is not what it may be.
+
+    It is an `InputError`, which such faults were before they had a class of their own, and so a ValueError.
+    """
 
 
 class TemplateError(FewshotError, ValueError):
@@ -113,3 +124,8 @@ def at_row(i: int) -> Iterator[None]:
         yield
     except FewshotError as error:
         raise type(error)(f"Row {i}: {error}") from error.__cause__
+
+
+def broken(model: object, what: str) -> UnsupportedError:
+    """The error of a model whose numbers are no numbers."""
+    return UnsupportedError(f"{model!r} gave NaN or infinite {what}: its weights or its number type are broken.")

@@ -40,6 +40,7 @@ PUBLIC = [
     "MaskedLM",
     "ModelLoadError",
     "NoAnswerWarning",
+    "ParameterError",
     "PromptTooLongError",
     "Prompting",
     "Readout",
