@@ -42,7 +42,8 @@ IMPORTED = {
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.filterwarnings(
-    "ignore:The classifier was kept with:fewshot.FewshotWarning",  # another version of transformers
+    "ignore:The classifier was kept with:fewshot.FewshotWarning",  # another version of transformers, scikit-learn
+    "ignore::sklearn.exceptions.InconsistentVersionWarning",
     "ignore::fewshot.LabelMassWarning",
 )
 def test_a_classifier_kept_before_says_what_it_said(name, tmp_path):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from collections.abc import Iterable
+from io import BytesIO
 from types import ModuleType
 from typing import Any
 
@@ -12,8 +15,11 @@ from fewshot.persistence.classes import KEPT
 
 __all__ = ["dumped", "is_head", "loaded", "type_names", "untrusted"]
 
-#: This library's own heads may be parts of a foreign one, as of a pipeline.
-_OWN = tuple(f"{KEPT[name]}.{name}" for name in ("KLNeighbors", "LabelPriorLogisticRegression", "Prototypes"))
+#: This library's own heads may be parts of a foreign one, as of a pipeline, where skops writes their modules.
+_NAMES = ("KLNeighbors", "LabelPriorLogisticRegression", "Prototypes")
+_OWN = tuple(f"{KEPT[name]}.{name}" for name in _NAMES)
+_FORMER_MODULES = ("fewshot.strategies.head", "fewshot.strategies.neighbors")
+_SCHEMA = "schema.json"
 
 
 def is_head(value: object) -> bool:
@@ -61,6 +67,7 @@ def loaded(data: bytes, trusted: Iterable[str], name: str) -> Any:
     """
     io, trusted = _skops(), list(trusted)
     try:
+        data = _updated(data)
         unknown = [one for one in untrusted(data) if one not in trusted]
         if not unknown:
             return io.loads(data, trusted=[*trusted, *_OWN])
@@ -72,6 +79,25 @@ def loaded(data: bytes, trusted: Iterable[str], name: str) -> Any:
         f"{name} holds types that are not known to be safe: {', '.join(unknown)}. If you trust whoever made this "
         f"folder, name them: Classifier.load(folder, trusted={unknown!r})."
     )
+
+
+def _updated(data: bytes) -> bytes:
+    """A skops file with this library's own heads where they are now; one that names no former module as it is."""
+
+    def update(node: dict[str, Any]) -> dict[str, Any]:
+        own = node.get("__module__") in _FORMER_MODULES and node.get("__class__") in _NAMES
+        return {**node, "__module__": KEPT[node["__class__"]]} if own else node
+
+    with zipfile.ZipFile(BytesIO(data)) as before:
+        schema = before.read(_SCHEMA).decode()
+        if not any(module in schema for module in _FORMER_MODULES):
+            return data
+        out = BytesIO()
+        with zipfile.ZipFile(out, "w") as after:
+            for name in set(before.namelist()) - {_SCHEMA}:
+                after.writestr(name, before.read(name))
+            after.writestr(_SCHEMA, json.dumps(json.loads(schema, object_hook=update)))
+    return out.getvalue()
 
 
 def type_names(trusted: Any) -> list[str]:
