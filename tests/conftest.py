@@ -1,4 +1,7 @@
-"""Tiny models of every kind, built in memory under a seed, with real tokenizers trained on the embedded messages."""
+"""Tiny models of every kind, built in memory under a seed, with real tokenizers trained on the embedded messages.
+
+And fixtures that several files share: the default encoder, and kept classifiers.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import functools
 import json
 import math
 import os
+import shutil
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -281,3 +285,62 @@ def mini():
     from fewshot import load
 
     return load()
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory):
+    """Fits and keeps a case of `tests.kept` when it is first asked for."""
+    import numpy as np
+
+    from tests.kept import EVERY, probabilities
+
+    root = tmp_path_factory.mktemp("kept")
+    made = {}
+
+    def get(name):
+        if name not in made:
+            case = EVERY[name]
+            clf = case.fitted()
+            folder = clf.save(root / name)
+            found = probabilities(clf, case)
+            np.save(root / f"{name}.npy", found)
+            made[name] = case, clf, folder, found
+        return made[name]
+
+    get.root = root
+    return get
+
+
+@pytest.fixture(scope="session")
+def original(tmp_path_factory):
+    """A kept classifier with a file of every kind: a template, arrays, a foreign head, and a model's weights."""
+    from sklearn.linear_model import LogisticRegression
+
+    from fewshot import Classifier, Embedding
+    from tests.contract import data
+
+    clf = Classifier(sentence_model(), strategy=Embedding(LogisticRegression()), random_state=0).fit(*data(3))
+    folder = clf.save(tmp_path_factory.mktemp("original") / "kept")
+    (folder / "LICENSE").write_text("whatever a hub puts beside it")
+    return folder
+
+
+@pytest.fixture
+def folder(original, tmp_path):
+    """A copy of `original` that a test may change."""
+    return shutil.copytree(original, tmp_path / "kept")
+
+
+@pytest.fixture
+def light(tmp_path):
+    """A kept classifier without a head or a model's weights."""
+    from tests.kept import zero_shot
+
+    return zero_shot().save(tmp_path / "light")
+
+
+@pytest.fixture
+def marker(tmp_path):
+    """A file that malicious code would write."""
+    yield tmp_path / "executed"
+    assert not (tmp_path / "executed").exists()

@@ -18,7 +18,7 @@ from fewshot.persistence.patterns import check_tokenizer, is_linear
 from fewshot.persistence.safety import check_model_folder
 from fewshot.persistence.typed import check_types
 from tests.contract import data, keyword_lm
-from tests.kept import EVERY, edited, zero_shot
+from tests.kept import EVERY, edited
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +32,6 @@ def encoder_folder(tmp_path_factory):
 @pytest.fixture
 def folder(encoder_folder, tmp_path):
     return shutil.copytree(encoder_folder, tmp_path / "kept")
-
-
-@pytest.fixture
-def light(tmp_path):
-    return zero_shot().save(tmp_path / "light")
 
 
 def rewritten(path, change):
