@@ -13,7 +13,7 @@ from fewshot.cli.delimited import sniff
 from fewshot.cli.formats import Format
 from fewshot.cli.reading import read
 from fewshot.errors import FewshotError, InputError
-from tests.test_cli import _keyword_model, run  # noqa: F401 - a fixture
+from tests.command import _keyword_model, run  # noqa: F401 - a fixture
 
 NAMES = ("--labels", "good,bad")
 

@@ -17,7 +17,7 @@ import fewshot.cli as cli
 from fewshot import Classifier
 from fewshot.cli import reading
 from fewshot.cli.writing import save_rows
-from tests.test_cli import _keyword_model, run  # noqa: F401 - a fixture
+from tests.command import _keyword_model, run  # noqa: F401 - a fixture
 
 NAMES = ("--labels", "good,bad", "--strategy", "prompting")
 

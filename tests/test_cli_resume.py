@@ -19,7 +19,7 @@ from fewshot.cli import classify as classifying
 from fewshot.cli.part import Part, kept_part
 from fewshot.cli.writing import save_text
 from fewshot.errors import InputError
-from tests.test_cli import run
+from tests.command import run
 
 FINGERPRINT = {"now": "slow"}
 RUN = {"input": "x", "labels": ["a", "b"]}
