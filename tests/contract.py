@@ -123,3 +123,7 @@ NEEDS_LABELS = {  # can't be fitted zero-shot
 }
 CALIBRATES = {"calibrated", "auto-lm"}  # learns from unlabelled texts
 TAKES_WEIGHTS = {"readout", "readout-hidden", "embedding", "embedding-svm", "default-encoder"}
+
+
+def prompting(*args, **params):
+    return Classifier(keyword_lm(), strategy=Prompting(*args, **params), random_state=0)
