@@ -278,6 +278,15 @@ def bfloat16(request, monkeypatch):
     return request.param
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """One thread for matrices that are tiny: more would only wait for each other."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        yield
+
+
 @pytest.fixture(scope="session")
 def mini():
     """The real all-MiniLM-L6-v2, for tests in which meaning matters."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
@@ -123,7 +124,14 @@ NEEDS_LABELS = {  # can't be fitted zero-shot
 }
 CALIBRATES = {"calibrated", "auto-lm"}  # learns from unlabelled texts
 TAKES_WEIGHTS = {"readout", "readout-hidden", "embedding", "embedding-svm", "default-encoder"}
+MAKE = dict(CASES)
+TEMPLATE = "{{ text_a }} {{ text_b }}\nTopic: {{ label }}"
+every_case = pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in CASES])
 
 
 def prompting(*args, **params):
     return Classifier(keyword_lm(), strategy=Prompting(*args, **params), random_state=0)
+
+
+def fitted(make, n_classes=3, **params):
+    return make(**params).fit(*data(n_classes))

@@ -6,79 +6,33 @@ import copy
 import pickle
 
 import numpy as np
-import pandas as pd
-import polars as pl
 import pytest
-import sklearn
 from joblib import Parallel, delayed
-from packaging.version import Version
-from sklearn import config_context
-from sklearn.base import clone, is_classifier
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import StackingClassifier, VotingClassifier
-from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError
-from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score, cross_validate
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer
-from sklearn.utils import estimator_checks, get_tags
-from threadpoolctl import threadpool_limits
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import cross_val_predict
 
-from fewshot import (
-    Auto,
-    Classifier,
-    Embedding,
-    FakeLM,
-    FewshotError,
-    InputError,
-    Prompting,
-    Readout,
-    Template,
-    UnsupportedError,
-    Verbalizer,
-)
+from fewshot import Auto, Classifier, Embedding, FakeLM, FewshotError, InputError, Prompting, Readout, Verbalizer
 from fewshot.models.base import is_language_model
 from tests.contract import (
     CALIBRATES,
     CASES,
     EXPECTED,
+    MAKE,
     NEEDS_LABELS,
     NEW,
-    TAKES_WEIGHTS,
     TEXTS,
     HashEncoder,
     data,
+    every_case,
+    fitted,
     keyword_lm,
 )
 
-pytestmark = pytest.mark.long
-
-
-def since(version):
-    """Skip where scikit-learn is older than the version that brought what is tested."""
-    old = Version(sklearn.__version__) < Version(version)
-    return pytest.mark.skipif(old, reason=f"scikit-learn has it since {version}")
-
-
-every_case = pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in CASES])
-every_named_case = pytest.mark.parametrize(("name", "make"), [pytest.param(*case, id=case[0]) for case in CASES])
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("one_thread")]
 two_or_three = pytest.mark.parametrize("n_classes", [2, 3])
-MAKE = dict(CASES)
 LM_CASES = [name for name, make in CASES if is_language_model(make().model)]
 METHODS = ["predict", "predict_proba", "predict_log_proba", "decision_function", "preview", "label_mass"]
-TEMPLATE = "{{ text_a }} {{ text_b }}\nTopic: {{ label }}"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    with threadpool_limits(1):  # the matrices are tiny: threads would only wait for each other
-        yield
-
-
-def fitted(make, n_classes=3, **params):
-    return make(**params).fit(*data(n_classes))
 
 
 # --- parameters, cloning, fitting ---------------------------------------------------------------
@@ -280,107 +234,6 @@ def test_the_html_repr_names_the_classifier(make, state):
     assert "Classifier" in clf._repr_html_()
 
 
-# --- containers ---------------------------------------------------------------------------------
-
-
-def _dataset(rows):
-    from datasets import Dataset
-
-    return Dataset.from_list(rows)
-
-
-def _datasets_column(texts):
-    return _dataset([{"text": text} for text in texts])["text"]
-
-
-CONTAINERS = {
-    "tuple": tuple,
-    "object array": lambda texts: np.array(texts, dtype=object),
-    "str array": np.array,
-    "Series, odd index": lambda texts: pd.Series(list(texts), index=[3] * len(texts)),
-    "Series, string dtype": lambda texts: pd.Series(list(texts), dtype="string"),
-    "Series, object dtype": lambda texts: pd.Series(list(texts), dtype=object),
-    "polars": lambda texts: pl.Series("text", list(texts)),
-    "datasets column": _datasets_column,
-}
-
-
-@every_case
-def test_every_container_of_texts_gives_the_same_result(make):
-    (X, y), expected = data(3), fitted(make).predict_proba(NEW)
-    for name, container in CONTAINERS.items():
-        proba = make().fit(container(X), y).predict_proba(container(NEW))
-        np.testing.assert_array_equal(proba, expected, err_msg=name)
-
-
-@pytest.mark.parametrize("name", ["shots", "embedding"])
-@pytest.mark.parametrize(
-    "container",
-    [*CONTAINERS.values(), lambda y: pd.Series(y, dtype="category")],
-    ids=[*CONTAINERS, "Series, category dtype"],
-)
-def test_every_container_of_labels_gives_the_same_result(name, container):
-    X, y = data(3)
-    clf = MAKE[name]().fit(X, container(y))
-    np.testing.assert_array_equal(clf.classes_, sorted(TEXTS))
-    np.testing.assert_array_equal(clf.predict_proba(NEW), fitted(MAKE[name]).predict_proba(NEW))
-
-
-@every_case
-def test_integer_classes_with_words_come_back_as_integers(make):
-    X, y = data(3)
-    words, expected = sorted(TEXTS), fitted(make).predict_proba(NEW)
-    for container in (list, np.array, pd.Series, pl.Series):
-        clf = make(verbalizer=dict(enumerate(words))).fit(X, container([words.index(name) for name in y]))
-        assert clf.classes_.tolist() == [0, 1, 2]
-        assert np.issubdtype(clf.predict(NEW).dtype, np.integer)
-        np.testing.assert_array_equal(clf.predict_proba(NEW), expected)
-
-
-@every_case
-def test_labels_may_hold_blanks_marks_and_any_script(make):
-    names = {"billing": "  two  words ", "bug report": "größer, “als”?", "praise": "好评 👍"}
-    X, y = data(3)
-    clf = make(verbalizer={names[name]: name for name in names}).fit(X, [names[name] for name in y])
-    assert clf.classes_.tolist() == sorted(names.values())
-    assert clf.score(NEW, [names[name] for name in EXPECTED]) > 0.8
-    assert set(make().fit(X, [names[name] for name in y]).predict(NEW)) <= set(names.values())
-
-
-FRAMES = {
-    "pandas": pd.DataFrame,
-    "pandas, odd index": lambda rows: pd.DataFrame(rows, index=["i"] * len(rows)),
-    "polars": pl.DataFrame,
-    "datasets": _dataset,
-}
-
-
-def _fields(texts, a="text_a", b="text_b"):
-    return [{"number": i, a: "A customer writes:", b: text} for i, text in enumerate(texts)]
-
-
-@every_case
-def test_every_container_of_fields_gives_the_same_result(make):
-    X, y = data(3)
-    plain = make(template=TEMPLATE).fit(_fields(X), y)
-    assert plain.score(_fields(NEW), EXPECTED) > 0.6
-    for name, frame in FRAMES.items():
-        proba = make(template=TEMPLATE).fit(frame(_fields(X)), y).predict_proba(frame(_fields(NEW)))
-        np.testing.assert_array_equal(proba, plain.predict_proba(_fields(NEW)), err_msg=name)
-
-
-@every_case
-def test_a_template_with_renamed_fields_reads_other_columns(make):
-    X, y = data(3)
-    renamed = Template(TEMPLATE).rename(text_a="subject", text_b="body")
-    clf = make(template=renamed).fit(pd.DataFrame(_fields(X, "subject", "body")), y)
-    plain = make(template=TEMPLATE).fit(pd.DataFrame(_fields(X)), y)
-    np.testing.assert_array_equal(
-        clf.predict_proba(pd.DataFrame(_fields(NEW, "subject", "body"))),
-        plain.predict_proba(pd.DataFrame(_fields(NEW))),
-    )
-
-
 # --- persistence and processes ------------------------------------------------------------------
 
 
@@ -487,153 +340,3 @@ def test_auto_fits_the_strategy_to_the_model():
     assert repr(chosen(keyword_lm("entailment"), None, y)) == "Prompting()"
     assert repr(chosen(HashEncoder(), None, y)) == "Embedding()"
     assert isinstance(chosen(HashEncoder(), X, y), Embedding)
-
-
-# --- inside scikit-learn ------------------------------------------------------------------------
-
-
-def _stripped(texts):
-    return [text.strip() for text in texts]
-
-
-@every_case
-def test_it_works_in_a_pipeline(make):
-    X, y = data(3)
-    pipe = make_pipeline(FunctionTransformer(_stripped), make()).fit([f" {text}\n" for text in X], y)
-    np.testing.assert_array_equal(pipe.predict_proba([f"\t{text} " for text in NEW]), fitted(make).predict_proba(NEW))
-
-
-@every_case
-def test_it_cross_validates(make):
-    X, y = data(3)
-    assert cross_val_score(make(), X, y, cv=3, error_score="raise").mean() > 0.5
-    assert set(cross_val_predict(make(), X, y, cv=3)) <= set(y)
-    proba = cross_val_predict(make(verbalizer=sorted(TEXTS)), X, y, cv=3, method="predict_proba")  # encodes labels
-    assert proba.shape == (len(X), 3)
-    np.testing.assert_allclose(proba.sum(axis=1), 1)
-
-
-@pytest.mark.parametrize("container", [np.array, pd.Series, pl.Series])
-def test_containers_of_texts_cross_validate(container):
-    X, y = data(3)
-    assert cross_val_score(MAKE["zero-shot"](), container(X), container(y), cv=3).tolist() == [1, 1, 1]
-
-
-@pytest.mark.parametrize("frame", [list, pd.DataFrame, pl.DataFrame])
-def test_containers_of_fields_cross_validate(frame):
-    X, y = data(3)
-    assert cross_val_score(MAKE["zero-shot"](template=TEMPLATE), frame(_fields(X)), y, cv=3).tolist() == [1, 1, 1]
-
-
-@pytest.mark.parametrize(
-    ("name", "grid"),
-    [
-        ("zero-shot", {"template": ["generic/causal", "{{ text }} It was {{ label }}."], "strategy__shots": [0, 2]}),
-        ("auto-lm", {"strategy": [None, Prompting(), Prompting(shots=2), Prompting(read="generate")]}),
-        ("default-encoder", {"strategy": [Embedding(), Embedding(KNeighborsClassifier(2))]}),
-        ("embedding-knn", {"strategy__head__n_neighbors": [1, 2]}),
-    ],
-)
-def test_it_can_be_searched_by_a_grid(name, grid):
-    search = GridSearchCV(MAKE[name](), grid, cv=3, error_score="raise").fit(*data(3))
-    assert len(search.cv_results_["params"]) == np.prod([len(values) for values in grid.values()])
-    assert search.best_estimator_.model_ is search.estimator.model
-    assert set(search.predict(NEW)) <= set(TEXTS)
-    assert search.best_score_ > 0.6
-
-
-@every_case
-@pytest.mark.parametrize("voting", ["soft", "hard"])
-def test_a_vote_of_twins_is_the_twins_own(make, voting):
-    twins = [(name, make(verbalizer=sorted(TEXTS))) for name in "ab"]  # a list of words survives encoded labels
-    vote = VotingClassifier(twins, voting=voting).fit(*data(3))
-    assert vote.estimators_[0].classes_.tolist() == [0, 1, 2]
-    np.testing.assert_array_equal(vote.predict(NEW), fitted(make).predict(NEW))
-
-
-@every_case
-def test_it_can_be_stacked(make):
-    stack = StackingClassifier([("a", make(verbalizer=sorted(TEXTS)))], cv=3).fit(*data(3))
-    inner = stack.classes_[stack.named_estimators_["a"].predict(NEW)]  # it was fitted on encoded labels
-    np.testing.assert_array_equal(inner, fitted(make).predict(NEW))
-    assert set(stack.predict(NEW)) <= set(TEXTS)
-    np.testing.assert_allclose(stack.predict_proba(NEW).sum(axis=1), 1)
-
-
-@every_case
-@pytest.mark.parametrize("method", ["sigmoid", pytest.param("temperature", marks=since("1.8"))])
-def test_it_can_be_calibrated(make, method):
-    calibrated = CalibratedClassifierCV(make(verbalizer=sorted(TEXTS)), method=method, cv=3).fit(*data(3))
-    np.testing.assert_allclose(calibrated.predict_proba(NEW).sum(axis=1), 1)
-    assert calibrated.score(NEW, EXPECTED) > 0.6
-
-
-def test_a_frozen_classifier_needs_no_list_of_words_to_be_calibrated():
-    X, y = data(3)
-    calibrated = CalibratedClassifierCV(FrozenEstimator(fitted(MAKE["zero-shot"])), cv=3).fit(X, y)
-    assert calibrated.predict(NEW).tolist() == EXPECTED
-
-
-@every_named_case
-def test_weights_count_or_are_refused(name, make):
-    X, y = data(3)
-    weight = np.where(np.array(y) == "praise", 3, 1)
-    if name not in TAKES_WEIGHTS:
-        with pytest.raises(UnsupportedError, match="sample_weight"):
-            make().fit(X, y, sample_weight=weight)
-        return
-    weighted = make().fit(X, y, sample_weight=weight).predict_proba(NEW)
-    repeated = make().fit(np.repeat(X, weight), np.repeat(y, weight)).predict_proba(NEW)
-    if name == "embedding-svm":  # the default head chooses its penalty on folds, which repetition changes
-        np.testing.assert_allclose(weighted, repeated, atol=2e-3)  # solvers stop at a tolerance
-    assert np.abs(weighted - fitted(make).predict_proba(NEW)).max() > 0.02
-
-
-@since("1.7")
-def test_a_pipeline_routes_requested_weights():
-    X, y = data(3)
-    weight = np.where(np.array(y) == "praise", 3.0, 1.0)
-    make = MAKE["embedding"]
-    with config_context(enable_metadata_routing=True):
-        pipe = Pipeline([("clf", make().set_fit_request(sample_weight=True).set_score_request(sample_weight=True))])
-        proba = pipe.fit(X, y, sample_weight=weight).predict_proba(NEW)
-        scores = cross_validate(pipe, X, y, cv=3, params={"sample_weight": weight}, error_score="raise")["test_score"]
-        with pytest.raises(UnsetMetadataPassedError, match="sample_weight"):
-            Pipeline([("clf", make())]).fit(X, y, sample_weight=weight)
-    assert scores.shape == (3,)
-    np.testing.assert_array_equal(proba, make().fit(X, y, sample_weight=weight).predict_proba(NEW))
-
-
-SKLEARN_CHECKS = [
-    "check_do_not_raise_errors_in_init_or_set_params",
-    "check_estimator_cloneable",
-    "check_estimator_repr",
-    "check_estimator_tags_renamed",
-    "check_get_params_invariance",
-    "check_mixin_order",
-    "check_no_attributes_set_in_init",
-    "check_parameters_default_constructible",
-    "check_set_params",
-    "check_valid_tag_types",
-]
-ESTIMATORS = [
-    Classifier(),
-    Classifier(keyword_lm(), "sst2/it_was", {"a": "b", "c": "d"}, Prompting(shots=2), random_state=0),
-    Classifier(HashEncoder(), Template(TEMPLATE), Verbalizer(["b", "d"]), Embedding(LogisticRegression())),
-    Auto(),
-    Embedding(),
-    Prompting(),
-]
-
-
-@pytest.mark.parametrize("check", SKLEARN_CHECKS)
-@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda estimator: repr(estimator)[:24])
-def test_scikit_learns_own_checks_that_need_no_numbers(check, estimator):
-    getattr(estimator_checks, check)(type(estimator).__name__, estimator)
-
-
-def test_tags_ask_for_texts():
-    clf = Classifier()
-    tags = get_tags(clf).input_tags
-    assert is_classifier(clf)
-    assert (tags.string, tags.one_d_array, tags.two_d_array) == (True, True, False)

@@ -30,10 +30,11 @@ from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.semi_supervised import SelfTrainingClassifier
-from threadpoolctl import threadpool_limits
 
 from fewshot import Classifier, Embedding, LabelPriorLogisticRegression, Prompting
 from tests.contract import EXPECTED, NEW, HashEncoder, data, keyword_lm
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 X, Y = data(3)
 X, Y = [*X, *(f"{text} today" for text in X)], [*Y, *Y]
@@ -58,12 +59,6 @@ CONTAINERS = {
     "frame": lambda texts: pd.DataFrame({"text": texts}),
     "polars": lambda texts: pl.Series("text", texts),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    with threadpool_limits(1):  # the matrices are tiny: threads would only wait for each other
-        yield
 
 
 @pytest.fixture(params=MODELS)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import check_sample_weight_equivalence_on_dense_data
-from threadpoolctl import threadpool_limits
 
 from fewshot import (
     Auto,
@@ -24,18 +23,12 @@ from tests.conftest import language_model, sentence_model
 from tests.contract import NEW, TEXTS, HashEncoder, data, keyword_lm, letters
 from tests.test_head import blobs
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("one_thread")]
 
 X, Y = data(3)
 X, Y = [*X, *(f"{text} today" for text in X)], [*Y, *Y]
 COUNTS = np.random.RandomState(3).randint(0, 4, size=len(X))
 NAMES = {name: name for name in TEXTS}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    with threadpool_limits(1):  # the matrices are tiny: threads would only wait for each other
-        yield
 
 
 def repeated(counts, *columns):
