@@ -158,3 +158,8 @@ def test_no_module_of_the_tests_hides_one_of_the_standard_library():
     """A script that is started in tests/ finds its neighbours first."""
     names = {path.stem for path in (ROOT / "tests").rglob("*.py")}
     assert not names & set(sys.stdlib_module_names)
+
+
+def test_no_file_of_the_tests_has_more_than_500_lines():
+    lines = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "tests").rglob("*.py")}
+    assert {name: n for name, n in lines.items() if n > 500} == {}, "split them by what their tests are about"
