@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from fewshot.demonstrations import select
@@ -17,7 +16,7 @@ from fewshot.heads.counting import distinct
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, is_language_model, is_reader, kind_of
 from fewshot.models.wrappers import RememberedLM
-from fewshot.strategies.base import Strategy, no_weights
+from fewshot.strategies.base import Rows, Strategy, no_weights
 from fewshot.strategies.budget import Budget
 from fewshot.strategies.comparison import Candidate, Report, cross_validated, n_folds
 from fewshot.strategies.embedding import Embedding
@@ -36,7 +35,7 @@ _COMPARED = 128
 _FOLD_LAYERS, _FOLD_STEPS = 2, 4
 
 
-class Auto(BaseEstimator):  # type: ignore[misc]
+class Auto(Strategy):
     """Choose the strategy from the kind of model and the labels at hand.
 
     An encoder gets `Embedding`. With labelled rows, three ways are compared by cross-validation (as many folds as the
@@ -81,19 +80,14 @@ class Auto(BaseEstimator):  # type: ignore[misc]
     - a class has a single row: nothing can be compared
     """
 
+    takes_multi_label = takes_wordings = takes_choices = takes_weights = True
+
     def __init__(self, budget: float | None = None) -> None:
         self.budget = budget
 
-    def fit(
-        self,
-        task: Task,
-        model: Any,
-        X: Sequence[Row] | None = None,
-        y: Any = None,
-        *,
-        sample_weight: FloatArray | None = None,
-        random_state: Any = None,
-    ) -> Self:
+    def _fit(
+        self, task: Task, model: Any, X: Rows | None, y: Any, *, sample_weight: FloatArray | None, random_state: Any
+    ) -> None:
         """Choose, and fit the chosen strategy."""
         if self.budget is not None and not self.budget > 0:
             raise ValueError(f"budget must be a number of seconds greater than 0, or None. Got {self.budget!r}.")
@@ -110,7 +104,6 @@ class Auto(BaseEstimator):  # type: ignore[misc]
             )
         self.chosen_: Any = chosen.fit(task, model, X, y, sample_weight=sample_weight, random_state=random_state)
         self.report_ = report
-        return self
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
         """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""

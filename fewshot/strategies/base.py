@@ -1,18 +1,20 @@
-"""The Strategy protocol, and what strategies refuse: how labelled texts are used."""
+"""Strategy: how labelled texts are used, and what strategies refuse."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 
 from fewshot.errors import InputError, UnsupportedError
 from fewshot.inputs import Row
-from fewshot.models.base import FloatArray
+from fewshot.models.base import FloatArray, is_encoder, is_language_model
 from fewshot.task.task import Task
 
 __all__ = [
+    "Rows",
     "Strategy",
     "as_strategy",
     "fixed_words",
@@ -21,26 +23,107 @@ __all__ = [
     "one_wording",
 ]
 
+Rows = Sequence[Row]
 
-class Strategy(Protocol):
-    """A way to use labelled texts. A scikit-learn estimator in its parameters, so that grids can reach them."""
+
+class Strategy(BaseEstimator, ABC):  # type: ignore[misc]
+    """A way to use labelled texts: what ``Classifier(strategy=...)`` takes.
+
+    A subclass says by class attributes what it can do, and writes `_fit` and `log_scores`; `fit` refuses the rest in
+    its name. It may also have ``preview(X)``, ``explain(row)`` and ``label_mass(X)``. What is no subclass and has
+    ``fit`` and ``log_scores`` is a strategy as well: it refuses for itself, and has the defaults of the attributes.
+
+    Attributes
+    ----------
+    takes_multi_label : bool
+        Whether a text may have several labels.
+    takes_wordings : bool
+        Whether there may be several templates.
+    takes_choices : bool
+        Whether each row may bring its own choices.
+    takes_weights : bool
+        Whether the labelled rows may have weights.
+    takes_unlabelled : bool
+        Whether rows without a label may stand among labelled ones.
+    needs_encoder, needs_language_model : bool
+        Which models it refuses.
+    only_shows : bool
+        Whether labelled rows are demonstrations in the prompt, ``shots`` of them, and nothing else.
+    """
+
+    takes_multi_label: bool = False
+    takes_wordings: bool = False
+    takes_choices: bool = False
+    takes_weights: bool = False
+    takes_unlabelled: bool = False
+    needs_encoder: bool = False
+    needs_language_model: bool = False
+    only_shows: bool = False
 
     def fit(
         self,
         task: Task,
         model: Any,
-        X: Sequence[Row] | None = None,
+        X: Rows | None = None,
         y: Any = None,
         *,
         sample_weight: FloatArray | None = None,
         random_state: Any = None,
     ) -> Self:
-        """Learn from labelled rows; X None is zero-shot, y None is unlabelled text."""
-        ...
+        """Learn from labelled rows, or get ready to predict without them.
 
-    def log_scores(self, X: Sequence[Row]) -> FloatArray:
+        Parameters
+        ----------
+        task : Task
+            What is asked.
+        model : LanguageModel or Encoder
+        X : sequence of rows, optional
+            None is zero-shot.
+        y : sequence or indicator matrix, optional
+            The class of each row; when ``task.multi_label``, a matrix of shape (n_texts, n_classes). None: the rows are
+            unlabelled.
+        sample_weight : ndarray of shape (n_texts,), optional
+        random_state : int, RandomState or None
+
+        Raises
+        ------
+        UnsupportedError
+            When the strategy can't do what the task, the model or the weights ask of it.
+        InputError
+            When the rows are not those that it learns from, as when they are too few.
+        """
+        self._refuse(task, model, sample_weight)
+        self._fit(task, model, X, y, sample_weight=sample_weight, random_state=random_state)
+        return self
+
+    def _refuse(self, task: Task, model: Any, sample_weight: FloatArray | None) -> None:
+        if not self.takes_weights:
+            no_weights(self, sample_weight)
+        if not self.takes_multi_label:
+            one_label(self, task)
+        if not self.takes_wordings:
+            one_wording(self, task)
+        if not self.takes_choices:
+            fixed_words(self, task)
+        name = type(self).__name__
+        if self.needs_encoder and not is_encoder(model):
+            raise UnsupportedError(
+                f"{name} needs an encoder. {model!r} is a language model: use Prompting(), or Auto()."
+            )
+        if self.needs_language_model and not is_language_model(model):
+            raise UnsupportedError(
+                f"{name} needs a language model. {model!r} is an encoder: use Embedding(), or Auto()."
+            )
+
+    @abstractmethod
+    def _fit(
+        self, task: Task, model: Any, X: Rows | None, y: Any, *, sample_weight: FloatArray | None, random_state: Any
+    ) -> None:
+        """What `fit` does where nothing is refused."""
+
+    @abstractmethod
+    def log_scores(self, X: Rows) -> FloatArray:
         """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
-        ...
 
 
 def as_strategy(given: Any, name: str = "strategy") -> Any:

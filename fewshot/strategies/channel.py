@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from scipy.special import log_softmax
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from fewshot.demonstrations import as_selector
@@ -18,14 +17,14 @@ from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, Query, Turn, fault_of, kind_of, scored_once
 from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
 from fewshot.prompts.explaining import class_lines, word_lines
-from fewshot.strategies.base import fixed_words, no_weights, one_label, one_wording
+from fewshot.strategies.base import Rows, Strategy
 from fewshot.task.prompt import Prompt
 from fewshot.task.task import Task
 
 __all__ = ["Channel"]
 
 
-class Channel(BaseEstimator):  # type: ignore[misc]
+class Channel(Strategy):
     r"""Classify by the probability of the text given the label, instead of that of the label given the text.
 
     The template puts the label first. With :math:`x` the text from the template's first field to its end, and
@@ -69,35 +68,16 @@ class Channel(BaseEstimator):  # type: ignore[misc]
     ['good']
     """
 
+    only_shows = True
+
     def __init__(self, shots: int = 0, selection: Any = "stratified") -> None:
         self.shots = shots
         self.selection = selection
 
-    def fit(
-        self,
-        task: Task,
-        model: Any,
-        X: Sequence[Row] | None = None,
-        y: Any = None,
-        *,
-        sample_weight: FloatArray | None = None,
-        random_state: Any = None,
-    ) -> Self:
-        """Choose the demonstrations; no model call is made.
-
-        Raises
-        ------
-        UnsupportedError
-            When the model is not a causal language model.
-        TemplateError
-            When the template has a field before the hole.
-        InputError
-            When there are fewer labelled rows than shots.
-        """
-        no_weights(self, sample_weight)
-        one_label(self, task)
-        one_wording(self, task)
-        fixed_words(self, task)
+    def _fit(
+        self, task: Task, model: Any, X: Rows | None, y: Any, *, sample_weight: FloatArray | None, random_state: Any
+    ) -> None:
+        """Choose the demonstrations; no model call is made."""
         if kind_of(model) != "causal":
             raise UnsupportedError(
                 f"Channel scores the words of a text one after the other, which takes a causal language model. Got "
@@ -118,7 +98,6 @@ class Channel(BaseEstimator):  # type: ignore[misc]
             with at_row(i):
                 _halves(task.template.prompt((X or [])[i], task.verbalizer.labels), "")
         self.task_, self.model_ = task, model
-        return self
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
         """Log-probabilities of the classes, of shape (n_texts, n_classes)."""

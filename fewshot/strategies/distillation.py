@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from fewshot.display.explanation import Explanation
@@ -20,7 +20,7 @@ from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, is_encoder
 from fewshot.models.loading import load
 from fewshot.strategies.auto import Auto
-from fewshot.strategies.base import Strategy, as_strategy, fixed_words, one_label
+from fewshot.strategies.base import Rows, Strategy, as_strategy
 from fewshot.strategies.comparison import cross_validated, n_folds
 from fewshot.strategies.embedding import Embedding
 from fewshot.task.task import Task
@@ -37,7 +37,7 @@ _TUNING = 16, 1e-4
 _GROWTH = 5  # every generation learns from so many times the rows of the one before (iPET)
 
 
-class Distillation(BaseEstimator):  # type: ignore[misc]
+class Distillation(Strategy):
     """Let teachers label unlabelled texts, and a student learn from these and from the labelled ones.
 
     Rows whose y is None (or -1, where that is no class) are unlabelled. The teachers learn from the labelled rows, or
@@ -87,7 +87,7 @@ class Distillation(BaseEstimator):  # type: ignore[misc]
     ['positive']
     """
 
-    takes_unlabelled = True
+    takes_wordings = takes_weights = takes_unlabelled = True
 
     def __init__(
         self,
@@ -108,27 +108,10 @@ class Distillation(BaseEstimator):  # type: ignore[misc]
         self.temperature = temperature
         self.labelled_weight = labelled_weight
 
-    def fit(
-        self,
-        task: Task,
-        model: Any,
-        X: Sequence[Row] | None = None,
-        y: Any = None,
-        *,
-        sample_weight: FloatArray | None = None,
-        random_state: Any = None,
-    ) -> Self:
-        """Fit the teachers, label, and fit the student.
-
-        Raises
-        ------
-        InputError
-            When there are no unlabelled rows.
-        UnsupportedError
-            When the student can't use sample weights.
-        """
-        one_label(self, task)
-        fixed_words(self, task)
+    def _fit(
+        self, task: Task, model: Any, X: Rows | None, y: Any, *, sample_weight: FloatArray | None, random_state: Any
+    ) -> None:
+        """Fit the teachers, label, and fit the student."""
         self._check()
         labels = [None] * len(X or []) if y is None else list(y)
         known = np.flatnonzero([label is not None for label in labels])
@@ -178,7 +161,6 @@ class Distillation(BaseEstimator):  # type: ignore[misc]
                 raise UnsupportedError(f"A student learns from rows with weights, its soft labels: {error}") from error
             teachers, weights = [pupil], np.ones(1)
         self.student_, self.soft_labels_ = pupil, soft
-        return self
 
     def _check(self) -> None:
         if not isinstance(self.generations, int) or self.generations < 1:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from scipy.special import log_softmax
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 
 from fewshot.display.explanation import Explanation, Neighbor, Question
 from fewshot.display.preview import Part, Preview, PreviewRow, cut_after, premise_of
@@ -17,9 +17,9 @@ from fewshot.heads.any import fitted_head, head_log_scores, head_odds
 from fewshot.heads.counting import FLOOR, constant_odds
 from fewshot.heads.label_prior import LabelPriorLogisticRegression, fitted_to_all
 from fewshot.inputs import Row
-from fewshot.models.base import FloatArray, Query, is_encoder, is_window
+from fewshot.models.base import FloatArray, Query, is_window
 from fewshot.prompts.explaining import class_lines
-from fewshot.strategies.base import fixed_words, one_label
+from fewshot.strategies.base import Rows, Strategy, one_label
 from fewshot.task.prompt import Fitted, fit_text
 from fewshot.task.task import Task
 
@@ -35,7 +35,7 @@ _TUNED_TAU = 3.5
 _NEIGHBORS = 5  # examples that an explanation shows
 
 
-class Embedding(BaseEstimator):  # type: ignore[misc]
+class Embedding(Strategy):
     """Classify sentence vectors.
 
     Without examples a text gets the class whose prompt (the template's frame, filled with the class's label words) is
@@ -81,6 +81,7 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
     ['billing']
     """
 
+    takes_multi_label = takes_wordings = takes_weights = True
     needs_encoder = True
 
     def __init__(self, head: Any = None, label_prior: float | Literal["auto"] = "auto", *, tuning: Any = None) -> None:
@@ -88,30 +89,10 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
         self.label_prior = label_prior
         self.tuning = tuning
 
-    def fit(
-        self,
-        task: Task,
-        model: Any,
-        X: Sequence[Row] | None = None,
-        y: Any = None,
-        *,
-        sample_weight: FloatArray | None = None,
-        random_state: Any = None,
-    ) -> Self:
-        """Encode the class prompts, and fit the head when there are labelled rows.
-
-        Raises
-        ------
-        UnsupportedError
-            When the model is not an encoder, or the head can't use sample weights.
-        InputError
-            When the labelled rows are all of one class.
-        """
-        fixed_words(self, task)
-        if not is_encoder(model):
-            raise UnsupportedError(
-                f"Embedding needs an encoder. {model!r} is a language model: use Prompting(), or Auto()."
-            )
+    def _fit(
+        self, task: Task, model: Any, X: Rows | None, y: Any, *, sample_weight: FloatArray | None, random_state: Any
+    ) -> None:
+        """Encode the class prompts, and fit the head when there are labelled rows."""
         self.task_, self.encoder_ = task, model
         frames = self._frames()
         prompts = [frame for group in frames for frame in group]
@@ -136,7 +117,6 @@ class Embedding(BaseEstimator):  # type: ignore[misc]
             raise InputError("Without labelled rows the classes need names: call fit(X, y), or give a verbalizer.")
         elif sample_weight is not None:
             raise InputError("sample_weight needs labelled rows: call fit(X, y, sample_weight=...).")
-        return self
 
     def _prototypes(self, frames: list[list[str]]) -> FloatArray:
         vectors = _unit(_encoded(self.encoder_, [frame for group in frames for frame in group]))

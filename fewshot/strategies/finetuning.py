@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from scipy.special import log_softmax
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from fewshot.calibration import as_prior
@@ -22,7 +21,7 @@ from fewshot.models.randomness import Draws, seeded
 from fewshot.models.reading import ReadingModel
 from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
 from fewshot.prompts.explaining import class_lines, question, raw_scores
-from fewshot.strategies.base import fixed_words, one_label, one_wording
+from fewshot.strategies.base import Rows, Strategy
 from fewshot.task.prompt import fit_text
 from fewshot.task.task import Task
 from fewshot.training.copies import LoRA, Parameters, own_copy
@@ -37,7 +36,7 @@ _LEARNING_RATES = {"prompt": 5e-5, "head": 3e-4, "bias": 4e-3, "lora": 1e-3}
 _WIDTH = 384
 
 
-class FineTuning(BaseEstimator):  # type: ignore[misc]
+class FineTuning(Strategy):
     """Train an own copy of the model on the labelled rows.
 
     A float32 model is trained in float32 on every machine. One that was loaded in 16 bits (``load(dtype="bfloat16")``,
@@ -94,6 +93,8 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
     ['positive']
     """
 
+    takes_weights = True
+
     def __init__(
         self,
         objective: Literal["prompt", "head"] = "prompt",
@@ -121,28 +122,10 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
         self.shots = shots
         self.selection = selection
 
-    def fit(
-        self,
-        task: Task,
-        model: Any,
-        X: Sequence[Row] | None = None,
-        y: Any = None,
-        *,
-        sample_weight: FloatArray | None = None,
-        random_state: Any = None,
-    ) -> Self:
-        """Train a copy of the model; the given one stays as it is.
-
-        Raises
-        ------
-        UnsupportedError
-            When the model can't be trained in that way, or the loss is not a number any more.
-        InputError
-            When there are no labelled rows, or only of one class.
-        """
-        one_label(self, task)
-        one_wording(self, task)
-        fixed_words(self, task)
+    def _fit(
+        self, task: Task, model: Any, X: Rows | None, y: Any, *, sample_weight: FloatArray | None, random_state: Any
+    ) -> None:
+        """Train a copy of the model; the given one stays as it is."""
         self._check(model)
         if X is None or y is None:
             raise InputError("FineTuning learns from labelled rows: call fit(X, y), or use Prompting().")
@@ -164,7 +147,6 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
         else:
             asking = Asking(task, model, selector, rows=X, labels=y)
             self._fit_prompt(asking, texts, targets, weights, rng=rng)
-        return self
 
     def _check(self, model: Any) -> None:
         if self.objective not in ("prompt", "head"):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from fewshot.calibration import as_prior
@@ -18,11 +18,11 @@ from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
 from fewshot.errors import InputError, NoAnswerWarning, UnsupportedError, at_row, warn
 from fewshot.inputs import Row
-from fewshot.models.base import FloatArray, Query, is_generator, is_language_model, is_window, kind_of
+from fewshot.models.base import FloatArray, Query, is_generator, is_window, kind_of
 from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
 from fewshot.prompts.each_label import EachLabel
 from fewshot.prompts.explaining import class_lines, question, raw_scores
-from fewshot.strategies.base import no_weights, one_wording
+from fewshot.strategies.base import Rows, Strategy, one_wording
 from fewshot.task.task import Task
 
 __all__ = ["Prompting"]
@@ -32,7 +32,7 @@ _EPSILON = 1e-6  # what a generated answer leaves to the other classes together
 _ORDERS, _ORDER_TEXTS = 12, 32
 
 
-class Prompting(BaseEstimator):  # type: ignore[misc]
+class Prompting(Strategy):
     """Ask a language model which label word fills the hole.
 
     Parameters
@@ -89,6 +89,10 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
     ['good']
     """
 
+    takes_multi_label = takes_wordings = takes_choices = True
+    needs_language_model = True
+    only_shows = True
+
     def __init__(
         self,
         shots: int = 0,
@@ -112,29 +116,14 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
         self.max_shot_tokens = max_shot_tokens
         self.encoder = encoder
 
-    def fit(
-        self,
-        task: Task,
-        model: Any,
-        X: Sequence[Row] | None = None,
-        y: Any = None,
-        *,
-        sample_weight: FloatArray | None = None,
-        random_state: Any = None,
-    ) -> Self:
-        """Choose the demonstrations, and score the probes of a calibration; without one, no model call is made.
-
-        Raises
-        ------
-        UnsupportedError
-            When the model is not a language model, or can't generate and ``read`` asks it to.
-        InputError
-            When there are fewer labelled rows than shots, or a calibration lacks what it learns from.
-        """
-        no_weights(self, sample_weight)
+    def _fit(
+        self, task: Task, model: Any, X: Rows | None, y: Any, *, sample_weight: FloatArray | None, random_state: Any
+    ) -> None:
+        """Choose the demonstrations, and score the probes of a calibration; without one, no model call is made."""
         self._check(task, model)
         if task.multi_label:
-            return self._fit_labels(task, model)
+            self._fit_labels(task, model)
+            return
         calibration = None if self.calibration is None else as_prior(self.calibration)
         rng = check_random_state(random_state)
         self.task_, self.model_ = task, model
@@ -167,9 +156,8 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
             if self.ensemble == "learned" and task.others:
                 self.weights_ = self._learned_weights(X, y)
         self.calibration_ = calibrations if task.others else calibrations[0]
-        return self
 
-    def _fit_labels(self, task: Task, model: Any) -> Self:
+    def _fit_labels(self, task: Task, model: Any) -> None:
         """Get ready to ask about each label by itself."""
         if self.shots or self.calibration is not None or self.read == "generate":
             raise UnsupportedError(
@@ -180,7 +168,6 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
         self.each_label_ = EachLabel(task, model)
         self.askings_, self.calibration_ = [self.each_label_.asking], None
         self.task_, self.model_, self.demonstrations_ = task, model, shown_rows(None)
-        return self
 
     def _check(self, task: Task, model: Any) -> None:
         if not isinstance(self.shots, int | np.integer) or self.shots < 0:
@@ -197,10 +184,6 @@ class Prompting(BaseEstimator):  # type: ignore[misc]
             )
         if self.ensemble not in ("mean", "learned"):
             raise ValueError(f"ensemble must be 'mean' or 'learned'. Got {self.ensemble!r}.")
-        if not is_language_model(model):
-            raise UnsupportedError(
-                f"Prompting needs a language model. {model!r} is an encoder: use Embedding(), or Auto()."
-            )
         if self.read == "generate" and not is_generator(model):
             raise UnsupportedError(f"{model!r} can't generate text: use read='score'.")
         if self.shots and kind_of(model) == "entailment":

@@ -8,7 +8,6 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from fewshot.calibration.learned import centred
@@ -21,11 +20,11 @@ from fewshot.heads.counting import distinct
 from fewshot.heads.label_prior import LabelPriorLogisticRegression, fitted_to_all
 from fewshot.heads.neighbors import KLNeighbors, Prototypes
 from fewshot.inputs import Row
-from fewshot.models.base import FloatArray, is_language_model, is_reader, kind_of
+from fewshot.models.base import FloatArray, is_reader, kind_of
 from fewshot.models.loading import load
 from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
 from fewshot.prompts.explaining import class_lines, question, raw_scores
-from fewshot.strategies.base import fixed_words, one_label
+from fewshot.strategies.base import Rows, Strategy
 from fewshot.task.prompt import fit_text
 from fewshot.task.task import Task
 
@@ -39,7 +38,7 @@ _FAINT = 0.1
 _BLOCK = 64 * 2**20  # bytes of vocabulary log-probabilities that are read at once
 
 
-class Readout(BaseEstimator):  # type: ignore[misc]
+class Readout(Strategy):
     """Learn from what a language model says at the hole, without a gradient and with any number of examples.
 
     Parameters
@@ -76,6 +75,9 @@ class Readout(BaseEstimator):  # type: ignore[misc]
     >>> clf.predict(["A lovely film."]).tolist()
     ['positive']
     """
+
+    takes_wordings = takes_weights = True
+    needs_language_model = True
 
     def __init__(
         self,
@@ -115,27 +117,10 @@ class Readout(BaseEstimator):  # type: ignore[misc]
         """
         return cls("hidden", Prototypes(), **params)
 
-    def fit(
-        self,
-        task: Task,
-        model: Any,
-        X: Sequence[Row] | None = None,
-        y: Any = None,
-        *,
-        sample_weight: FloatArray | None = None,
-        random_state: Any = None,
-    ) -> Self:
-        """Read what the model says of the labelled rows, and fit the head on it.
-
-        Raises
-        ------
-        UnsupportedError
-            When the model can't be read in that way, or the head can't use sample weights.
-        InputError
-            When there are no labelled rows, or only of one class.
-        """
-        one_label(self, task)
-        fixed_words(self, task)
+    def _fit(
+        self, task: Task, model: Any, X: Rows | None, y: Any, *, sample_weight: FloatArray | None, random_state: Any
+    ) -> None:
+        """Read what the model says of the labelled rows, and fit the head on it."""
         self._check(model)
         if X is None or y is None:
             raise InputError("Readout learns from labelled rows: call fit(X, y), or use Prompting().")
@@ -158,13 +143,10 @@ class Readout(BaseEstimator):  # type: ignore[misc]
         else:
             features = self._features(texts)
             self.head_ = fitted_head(self.head, features, targets, sample_weight=weights, random_state=seed)
-        return self
 
     def _check(self, model: Any) -> None:
         if self.features not in ("labels", "vocabulary", "hidden"):
             raise ValueError(f"features must be 'labels', 'vocabulary' or 'hidden'. Got {self.features!r}.")
-        if not is_language_model(model):
-            raise UnsupportedError(f"Readout needs a language model. {model!r} is an encoder: use Embedding().")
         if self.features != "labels" and not is_reader(model):
             raise UnsupportedError(
                 f"{model!r} ({kind_of(model)}) does not show its {self.features} at the hole: use Readout('labels')."
