@@ -18,7 +18,7 @@ from fewshot import Classifier, Contrastive, Embedding, FineTuning, LoRA, adapt,
 from fewshot.datasets import load_tickets
 from fewshot.models.base import Query, Turn
 from fewshot.models.local import autocast, own_dtype
-from fewshot.strategies import contrastive
+from fewshot.training import pairs
 from fewshot.training.copies import own_copy
 from fewshot.training.upper_layers import Tail
 from tests.conftest import pair, sentence_model
@@ -158,7 +158,7 @@ class TestTheNumbers:
         losses = []
         for dtype in (torch.float32, torch.bfloat16):
             tail = Tail(encoder_in(dtype), 2)
-            losses.append(contrastive._gradients(tail, *contrastive._prepared(tail, TEXTS[:24]), CLASSES, np.ones(24)))
+            losses.append(pairs._gradients(tail, *pairs._prepared(tail, TEXTS[:24]), CLASSES, np.ones(24)))
         # squares of differences of cosines, whose derivative is at most 2 times 2; of two vectors each
         assert losses[1] == pytest.approx(losses[0], abs=4 * tolerance(math.sqrt(2)))
         assert losses[1] != losses[0]

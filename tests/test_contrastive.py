@@ -13,8 +13,9 @@ from sklearn.metrics import log_loss
 
 from fewshot import Classifier, Contrastive, Embedding, InputError, UnsupportedError, load
 from fewshot.datasets import load_tickets
-from fewshot.strategies import contrastive as module
-from fewshot.strategies.contrastive import pair_loss
+from fewshot.training import descent
+from fewshot.training import pairs as module
+from fewshot.training.pairs import pair_loss
 from fewshot.training.upper_layers import Tail
 from tests.conftest import sentence_model
 from tests.contract import HashEncoder
@@ -264,7 +265,7 @@ class TestTuning:
         real = module.pair_loss
         monkeypatch.setattr(module, "pair_loss", lambda *args: 0.0 * real(*args))  # so that nothing else moves them
         tuned = Contrastive(steps=3, learning_rate=2.0, layers=1).tune(encoder, TEXTS[:12], CLASSES[:12])
-        shrunk = np.prod([1 - 0.01 * 2.0 * module.rate_share(step, 3) for step in range(3)])
+        shrunk = np.prod([1 - 0.01 * 2.0 * descent.rate_share(step, 3) for step in range(3)])
         assert shrunk < 0.98
         for (name, a), b in zip(encoder.model.named_parameters(), tuned.model.parameters(), strict=True):
             expected = a * shrunk if ".layer.1." in name else a
@@ -273,7 +274,7 @@ class TestTuning:
     @pytest.mark.parametrize(("given", "n", "steps"), [(None, 20, 7), (None, 64, 7), (None, 65, 8), (3, 20, 3)])
     def test_more_texts_are_tuned_for_more_steps(self, encoder, monkeypatch, given, n, steps):
         seen = []
-        monkeypatch.setattr(module, "rate_share", lambda step, steps: seen.append(steps) or 1.0)
+        monkeypatch.setattr(descent, "rate_share", lambda step, steps, warm: seen.append(steps) or 1.0)
         Contrastive(given).tune(encoder, TEXTS[:n], CLASSES[:n])
         assert seen == [steps] * steps
 

@@ -18,18 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from fewshot.errors import InputError, UnsupportedError
 from fewshot.inputs import as_texts
 from fewshot.models.base import IntArray, kind_of
 from fewshot.models.loading import Loaded, load
-from fewshot.models.local import own_dtype, progress
+from fewshot.models.local import own_dtype
 from fewshot.models.locks import lock_of
 from fewshot.models.reading import ReadingModel
 from fewshot.training.blocks import hold_out
 from fewshot.training.checkpoints import RunFolder, check_run_folder
-from fewshot.training.copies import as_for_training, rate_share
+from fewshot.training.copies import as_for_training
+from fewshot.training.descent import Descent
 from fewshot.training.objective import Objective
 
 __all__ = ["Adaptation", "Measurement", "adapt", "pretraining_loss"]
@@ -237,11 +237,14 @@ class _Run:
         self.blocks = self.objective.blocks([texts[i] for i in seen], settings["block_size"])
         self.per_step: int = max(1, settings["tokens_per_step"] // self.blocks.shape[1])
         self.steps: int = max(1, math.ceil(settings["epochs"] * len(self.blocks) / self.per_step))
-        groups = [
-            {"params": [p for p in self.model.parameters() if p.ndim > 1], "weight_decay": 0.01},
-            {"params": [p for p in self.model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=settings["learning_rate"], betas=(0.9, 0.98), fused=True)
+        self.descent = Descent(
+            self.model.parameters(),
+            self.steps,
+            settings["learning_rate"],
+            title="Adapting",
+            warm=0.06,
+            betas=(0.9, 0.98),
+        )
 
     def train(self, place: RunFolder, state: dict[str, Any] | None) -> list[Measurement]:
         """Take every step that is left after a state that was kept, and return what was measured."""
@@ -250,18 +253,13 @@ class _Run:
         else:
             start, history = state["step"], [Measurement(**m) for m in state["history"]]
             self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            self.descent.load_state_dict(state["optimizer"])
         recent: list[float] = []
-        with progress(self.steps, "Adapting") as bar:
-            bar.update(start)
+        with self.descent.shown(start):
             for step in range(start, self.steps):
-                for group in self.optimizer.param_groups:
-                    group["lr"] = self.settings["learning_rate"] * rate_share(step, self.steps, warm=0.06)
-                recent.append(self.lm.within_memory(partial(self.gradients, step)))
-                torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-                self.optimizer.step()
-                bar.set_postfix(loss=f"{recent[-1]:.3f}", refresh=False)
-                bar.update()
+                recent.append(
+                    self.descent.take(step, lambda step: self.lm.within_memory(partial(self.gradients, step)))
+                )
                 done = step + 1
                 if done % self.settings["save_steps"] == 0 or done == self.steps:
                     tokens = done * self.per_step * self.blocks.shape[1]
@@ -272,7 +270,7 @@ class _Run:
                         step=done,
                         history=[asdict(m) for m in history],
                         model=self.model.state_dict(),
-                        optimizer=self.optimizer.state_dict(),
+                        optimizer=self.descent.state_dict(),
                     )
         return history
 
@@ -283,12 +281,15 @@ class _Run:
         orders = {e: np.random.default_rng([self.seed, 1, e]).permutation(len(self.blocks)) for e in np.unique(epochs)}
         return self.blocks[[orders[e][i] for e, i in zip(epochs, places, strict=True)]]
 
+    def _within_memory(self, step: int) -> float:
+        return self.lm.within_memory(partial(self.gradients, step))
+
     def gradients(self, step: int, budget: int) -> float:
         """Compute the gradients of one step, in parts that memory has room for, and return its loss."""
         rng = np.random.default_rng([self.seed, 2, step])
         blocks = self.step_blocks(step)
         inputs, chosen = self.objective.asked(blocks, rng, self.settings["mask_rate"])
-        self.optimizer.zero_grad()
+        self.descent.clear()
         total = 0.0
         for part in self.objective.parts(blocks, budget):
             loss = self.objective.loss(inputs[part], blocks[part], chosen[part], rng) / chosen.sum()

@@ -14,7 +14,7 @@ from fewshot.errors import UnsupportedError
 from fewshot.extras import pip_line
 from fewshot.models.local import own_dtype, sharing_copy
 
-__all__ = ["LoRA", "Parameters", "as_for_training", "own_copy", "rate_share"]
+__all__ = ["LoRA", "Parameters", "as_for_training", "own_copy"]
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,6 @@ class LoRA:
 
 
 Parameters = Literal["all", "bias"] | LoRA
-
-
-def rate_share(step: int, steps: int, warm: float = 0.1) -> float:
-    """The share of the learning rate that a step takes: it rises over the first steps, and falls linearly to 0."""
-    rising = max(1, round(warm * steps))
-    return min((step + 1) / rising, (steps - step) / max(1, steps - rising))
 
 
 def own_copy(model: Any, parameters: Parameters, *, fresh: tuple[str, ...] = ()) -> tuple[Any, Callable[[], Any]]:

@@ -18,8 +18,9 @@ from torch.nn import functional
 
 from fewshot.errors import UnsupportedError
 from fewshot.models.base import IntArray
-from fewshot.models.local import autocast, batches, progress, shrinking
-from fewshot.training.copies import as_for_training, rate_share
+from fewshot.models.local import autocast, batches, shrinking
+from fewshot.training.copies import as_for_training
+from fewshot.training.descent import Descent
 from fewshot.training.examples import Examples
 
 __all__ = ["Pace", "TrainingStep", "train"]
@@ -52,10 +53,6 @@ class Pace:
     learning_rate: float
     patience: int = 3
     measurements: int = 10
-
-    def rate(self, step: int) -> float:
-        """The learning rate of a step."""
-        return self.learning_rate * rate_share(step, self.steps)
 
 
 @dataclass(frozen=True)
@@ -103,11 +100,7 @@ def train(
         When the loss is not a number any more.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": 0.01},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=pace.learning_rate, fused=True)
+    descent = Descent(trained, pace.steps, pace.learning_rate, title="Fine-tuning")
     seen = np.setdiff1d(np.arange(len(examples.sizes)), held_out)
     order = _endless(seen, rng)
     every = max(1, math.ceil(pace.steps / pace.measurements))
@@ -121,29 +114,26 @@ def train(
 
         def whole(tokens: int) -> float:
             model.train(dropout and backward)
-            optimizer.zero_grad()  # of what an attempt that ran out of memory has left
+            descent.clear()
             return _loss(computed, examples, rows, tokens, backward=backward)
 
         loss, part_tokens = shrinking(whole, part_tokens, "Training", model.device)
         return loss
 
-    with as_for_training(model, dtype), progress(pace.steps, "Fine-tuning") as bar:
+    def gradients(step: int) -> float:
+        rows = np.array([next(order) for _ in range(min(pace.batch_size, len(seen)))], dtype=np.int64)
+        loss = loss_of(rows, backward=True)
+        if not math.isfinite(loss):
+            cure = "" if dtype == torch.float32 else ", or load the model with dtype='float32'"
+            raise UnsupportedError(
+                f"The loss became {loss} in step {step + 1} of {pace.steps}, at the learning rate "
+                f"{descent.rate(step):.2g}. Lower learning_rate{cure}."
+            )
+        return loss
+
+    with as_for_training(model, dtype), descent.shown():
         for step in range(pace.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = pace.rate(step)
-            rows = np.array([next(order) for _ in range(min(pace.batch_size, len(seen)))], dtype=np.int64)
-            loss = loss_of(rows, backward=True)
-            if not math.isfinite(loss):
-                cure = "" if dtype == torch.float32 else ", or load the model with dtype='float32'"
-                raise UnsupportedError(
-                    f"The loss became {loss} in step {step + 1} of {pace.steps}, at the learning rate "
-                    f"{pace.rate(step):.2g}. Lower learning_rate{cure}."
-                )
-            torch.nn.utils.clip_grad_norm_(trained, 1.0)
-            optimizer.step()
-            losses.append(loss)
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            bar.update()
+            losses.append(descent.take(step, gradients))
             done = step + 1
             if done % every and done < pace.steps:
                 continue

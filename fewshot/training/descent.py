@@ -1,0 +1,112 @@
+"""Steps down the gradient: the optimiser, its learning rate, the clipping of gradients, and the progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from fewshot.models.local import progress
+
+__all__ = ["Descent", "rate_share"]
+
+#: Of AdamW, a step: this share of the learning rate is taken off each weight.
+_WEIGHT_DECAY = 0.01
+#: The longest gradient that a step takes as it is.
+_LONGEST = 1.0
+
+
+def rate_share(step: int, steps: int, warm: float = 0.1) -> float:
+    """The share of the learning rate that a step takes: it rises over the first steps, and falls linearly to 0."""
+    rising = max(1, round(warm * steps))
+    return min((step + 1) / rising, (steps - step) / max(1, steps - rising))
+
+
+class Descent:
+    """AdamW over a number of steps.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        What is trained.
+    steps : int
+    learning_rate : float
+        The highest; it rises over the first steps and falls linearly to 0.
+    title : str
+        What the progress bar is called.
+    warm : float
+        Share of the steps over which the learning rate rises.
+    betas : (float, float)
+        Of AdamW.
+    decays_all : bool
+        Whether biases and norms decay as matrices do.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[torch.nn.Parameter],
+        steps: int,
+        learning_rate: float,
+        *,
+        title: str,
+        warm: float = 0.1,
+        betas: tuple[float, float] = (0.9, 0.999),
+        decays_all: bool = False,
+    ) -> None:
+        self.parameters = list(parameters)
+        self.steps, self.learning_rate, self.title, self.warm = steps, learning_rate, title, warm
+        groups = [
+            {"params": [p for p in self.parameters if p.ndim > 1 or decays_all], "weight_decay": _WEIGHT_DECAY},
+            {"params": [p for p in self.parameters if p.ndim <= 1 and not decays_all], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        return self.learning_rate * rate_share(step, self.steps, self.warm)
+
+    @contextmanager
+    def shown(self, done: int = 0) -> Iterator[None]:
+        """Show a progress bar, of which some steps are done."""
+        with progress(self.steps, self.title) as self._bar:
+            self._bar.update(done)
+            yield
+
+    def take(self, step: int, gradients: Callable[[int], float]) -> float:
+        """Take a step.
+
+        Parameters
+        ----------
+        step : int
+            Counted from 0.
+        gradients : callable
+            Calls ``clear()``, computes the gradients of this step, and returns its loss.
+
+        Returns
+        -------
+        float
+            The loss before the step.
+        """
+        rate = self.rate(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss = gradients(step)
+        torch.nn.utils.clip_grad_norm_(self.parameters, _LONGEST)
+        self.optimizer.step()
+        self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        self._bar.update()
+        return loss
+
+    def clear(self) -> None:
+        """Drop the gradients of the step before, or of an attempt that ran out of memory."""
+        self.optimizer.zero_grad()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what a checkpoint has kept."""
+        self.optimizer.load_state_dict(state)
