@@ -49,7 +49,7 @@ def one_of(name: str, value: Any, allowed: Sequence[Any], more: str = "") -> Non
     """
     if not (isinstance(value, Hashable) and value in allowed):
         *others, last = map(repr, allowed)
-        raise _error(name, f"{'one of ' * (len(others) > 4)}{', '.join(others)} or {last}{more}", value)
+        raise _error(name, f"{'one of ' * (len(others) > 2)}{', '.join(others)} or {last}{more}", value)
 
 
 def at_least(

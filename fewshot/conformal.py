@@ -18,7 +18,8 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted
 
-from fewshot.errors import InputError, UnsupportedError
+from fewshot.checks import between, one_of
+from fewshot.errors import InputError, ParameterError, UnsupportedError
 from fewshot.inputs import columns_of, labelled
 from fewshot.models.base import FloatArray
 
@@ -108,10 +109,8 @@ class ConformalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         A failed fit leaves the previous state.
         """
-        if not 0 < self.alpha < 1:
-            raise InputError(f"alpha must be above 0 and below 1, such as 0.1. Got {self.alpha!r}.")
-        if self.method not in ("lac", "aps"):
-            raise InputError(f"method must be 'lac' or 'aps'. Got {self.method!r}.")
+        between("alpha", self.alpha, 0, 1, more=", such as 0.1")
+        one_of("method", self.method, ("lac", "aps"))
         _check_probabilistic(self.classifier)
         X, labels = labelled(X, y)
         frozen = isinstance(self.classifier, FrozenEstimator)
@@ -140,7 +139,7 @@ class ConformalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         size = self.calibration_size
         n = size if isinstance(size, int | np.integer) else ceil(size * n_rows) if 0 < size < 1 else 0
         if not 0 < n < n_rows:
-            raise InputError(
+            raise ParameterError(
                 f"calibration_size must leave rows for both parts: a share above 0 and below 1, or a number below that "
                 f"of the rows, {n_rows}. Got {size!r}."
             )
@@ -243,8 +242,7 @@ def fit_threshold(classifier: Any, X: Any, y: Any, precision: float = 0.95, *, n
     >>> predict_or_none(clf, ["fun fun fun", "the shop opens at nine"], threshold).tolist()
     ['good', 'none']
     """
-    if not 0 < precision <= 1:
-        raise InputError(f"precision must be above 0 and at most 1, such as 0.95. Got {precision!r}.")
+    between("precision", precision, 0, 1, with_high=True, more=", such as 0.95")
     X, labels = labelled(X, y)
     proba = _probabilities(classifier, X)
     _check_none_label(none_label, classifier.classes_)
@@ -286,12 +284,12 @@ def predict_or_none(classifier: Any, X: Any, threshold: Any, *, none_label: Any 
         When ``none_label`` is a class, or of another type than the classes, or the threshold is no probability.
     """
     if isinstance(threshold, bool) or not isinstance(threshold, float | int | np.number) or not 0 <= threshold <= 1:
-        raise InputError(f"threshold must be a probability from 0 to 1, such as 0.8. Got {threshold!r}.")
+        raise ParameterError(f"threshold must be a probability from 0 to 1, such as 0.8. Got {threshold!r}.")
     proba = _probabilities(classifier, X)
     classes = np.asarray(classifier.classes_)
     _check_none_label(none_label, classes)
     if type(none_label) is not type(classes.tolist()[0]):  # numpy would turn the integer classes into strings
-        raise InputError(
+        raise ParameterError(
             f"none_label must be of the type of the classes {classes.tolist()}, such as -1 beside integers. Got "
             f"{none_label!r}."
         )
@@ -332,6 +330,6 @@ def _against(proba: FloatArray, method: str) -> FloatArray:
 
 def _check_none_label(none_label: Any, classes: Any) -> None:
     if none_label in np.asarray(classes).tolist():
-        raise InputError(
+        raise ParameterError(
             f"none_label must not be a class. Got {none_label!r}: choose another, such as 'none of these'."
         )

@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from fewshot.calibration.learned import Learned
 from fewshot.calibration.priors import PMI, Aggregate, Ask, Batch, Contextual, DomainContext, Prior, log_loss
-from fewshot.errors import InputError
+from fewshot.errors import ParameterError
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, Query
 from fewshot.task.template import Template
@@ -137,4 +137,4 @@ def as_prior(calibration: Any) -> Prior:
         copied: Prior = clone(calibration)
         return copied
     names = ", ".join(map(repr, _BY_NAME))
-    raise InputError(f"calibration must be one of {names}, or an object such as Contextual(). Got {calibration!r}.")
+    raise ParameterError(f"calibration must be one of {names}, or an object such as Contextual(). Got {calibration!r}.")

@@ -11,7 +11,8 @@ import numpy as np
 from scipy.special import logsumexp
 from sklearn.base import BaseEstimator
 
-from fewshot.errors import InputError, UnsupportedError
+from fewshot.checks import at_least, one_of
+from fewshot.errors import InputError, ParameterError, UnsupportedError
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, Query
 from fewshot.task.template import Template
@@ -123,7 +124,7 @@ class Contextual(Prior):
 
     def _rows(self, template: Template) -> list[dict[str, Any]]:
         if not len(self.texts):
-            raise InputError("Contextual needs at least one content-free text. Got none.")
+            raise ParameterError("Contextual needs at least one content-free text. Got none.")
         return [dict.fromkeys(template.fields, text) for text in self.texts]
 
 
@@ -151,8 +152,7 @@ class DomainContext(Prior):
 
     def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
         """One query a random text."""
-        if self.n_texts < 1:
-            raise InputError(f"n_texts must be at least 1. Got {self.n_texts}.")
+        at_least("n_texts", self.n_texts, 1)
         if not X:
             raise InputError(
                 "DomainContext draws its words from the texts of fit, besides the demonstrations, and there are none: "
@@ -266,8 +266,7 @@ class Batch(Prior):
 
     def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
         """One query a text of ``fit``; none when transductive."""
-        if self.mean not in ("geometric", "arithmetic"):
-            raise InputError(f"mean must be 'geometric' or 'arithmetic'. Got {self.mean!r}.")
+        one_of("mean", self.mean, ("geometric", "arithmetic"))
         if self.transductive:
             return []
         if not X:

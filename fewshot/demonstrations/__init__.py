@@ -9,7 +9,7 @@ from sklearn.base import clone
 from fewshot.demonstrations.drawn import First, Order, Random, Selection, Selector, Stratified, select
 from fewshot.demonstrations.orders import least_biased, orders
 from fewshot.demonstrations.similar import MMR, Nearest
-from fewshot.errors import InputError
+from fewshot.errors import ParameterError
 
 __all__ = [
     "MMR",
@@ -62,7 +62,7 @@ def as_selector(selection: Any, order: str | None = None) -> Selector:
         found = clone(selection)
     else:
         names = ", ".join(map(repr, _BY_NAME))
-        raise InputError(f"selection must be one of {names}, or an object such as Nearest(). Got {selection!r}.")
+        raise ParameterError(f"selection must be one of {names}, or an object such as Nearest(). Got {selection!r}.")
     if order is not None:
         found.set_params(order=order)
     return found

@@ -10,8 +10,9 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from fewshot.checks import at_least, one_of
 from fewshot.demonstrations.orders import interleaved
-from fewshot.errors import InputError
+from fewshot.errors import InputError, ParameterError
 from fewshot.models.base import Encoder, IntArray
 
 __all__ = ["First", "Order", "Random", "Selection", "Selector", "Stratified", "select"]
@@ -68,8 +69,7 @@ class Selector(BaseEstimator, ABC):  # type: ignore[misc]
         """
         if len(texts) != len(y):
             raise InputError(f"Every labelled row needs one class. Got {len(texts)} texts and {len(y)} classes.")
-        if shots < 1:
-            raise InputError(f"shots must be at least 1, since a selector has nothing else to choose. Got {shots}.")
+        at_least("shots", shots, 1, more=", since a selector has nothing else to choose")
         _check_enough(shots, len(y))
         self._check(encoder)
         numbers = {name: i for i, name in enumerate(dict.fromkeys(y))}
@@ -92,10 +92,9 @@ class Selector(BaseEstimator, ABC):  # type: ignore[misc]
         """What a selector learns; when shared, ``rows_``."""
 
     def _check(self, encoder: Encoder | None) -> None:
-        if self.order not in ("as is", "interleaved", "nearest last"):
-            raise InputError(f"order must be 'as is', 'interleaved' or 'nearest last'. Got {self.order!r}.")
+        one_of("order", self.order, ("as is", "interleaved", "nearest last"))
         if self.order == "nearest last" and not self.needs_encoder:
-            raise InputError(f"{self!r} does not compare texts: order='nearest last' is for Nearest() and MMR().")
+            raise ParameterError(f"{self!r} does not compare texts: order='nearest last' is for Nearest() and MMR().")
         if self.needs_encoder and encoder is None:
             raise InputError(f"{self!r} compares texts by their embeddings, and got no encoder: pass one to fit.")
 
@@ -210,8 +209,7 @@ def select(selection: Selection, y: Sequence[Any], shots: int, rng: np.random.Ra
     >>> sorted(["a", "a", "a", "b"][i] for i in rows)
     ['a', 'b']
     """
-    if selection not in ("stratified", "random", "first"):
-        raise ValueError(f"selection must be 'stratified', 'random' or 'first'. Got {selection!r}.")
+    one_of("selection", selection, ("stratified", "random", "first"))
     _check_enough(shots, len(y))
     if selection == "first":
         return np.arange(shots, dtype=np.int64)

@@ -8,6 +8,7 @@ from math import factorial
 import numpy as np
 from scipy.special import entr
 
+from fewshot.checks import at_least
 from fewshot.errors import InputError
 from fewshot.models.base import FloatArray, IntArray
 
@@ -35,8 +36,7 @@ def orders(n_items: int, n_orders: int, rng: np.random.RandomState) -> list[IntA
     >>> [order.tolist() for order in orders(2, 10, np.random.RandomState(0))]
     [[0, 1], [1, 0]]
     """
-    if n_orders < 1:
-        raise InputError(f"n_orders must be at least 1. Got {n_orders!r}.")
+    at_least("n_orders", n_orders, 1)
     if factorial(n_items) <= n_orders:
         return [np.array(order, dtype=np.int64) for order in permutations(range(n_items))]
     found = {tuple(range(n_items)): None}  # a dict keeps the order of drawing

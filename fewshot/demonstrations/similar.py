@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fewshot.demonstrations.drawn import Order, Selector
 from fewshot.demonstrations.orders import interleaved
-from fewshot.errors import InputError, UnsupportedError
+from fewshot.errors import ParameterError, broken
 from fewshot.models.base import Encoder, FloatArray, IntArray
 
 __all__ = ["MMR", "Nearest"]
@@ -64,9 +64,7 @@ class _Similar(Selector):
         """Unit vectors, or zeros, of shape (n_texts, dim)."""
         vectors = np.asarray(self.encoder_.encode(texts), dtype=np.float64)
         if not np.isfinite(vectors).all():
-            raise UnsupportedError(
-                f"{self.encoder_!r} gave NaN or infinite vectors: its weights or its number type are broken."
-            )
+            raise broken(self.encoder_, "vectors")
         unit: FloatArray = normalize(vectors)
         return unit
 
@@ -167,7 +165,7 @@ class MMR(_Similar):
     def _check(self, encoder: Encoder | None) -> None:
         super()._check(encoder)
         if not 0 <= self.balance <= 1:
-            raise InputError(f"balance must be between 0 (diverse) and 1 (nearest). Got {self.balance!r}.")
+            raise ParameterError(f"balance must be between 0 (diverse) and 1 (nearest). Got {self.balance!r}.")
 
     def _pick(self, similarity: FloatArray, nearest: IntArray) -> IntArray:
         chosen, left = nearest[:1], nearest[1:]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fewshot.errors import InputError, UnsupportedError
+from fewshot.checks import one_of
+from fewshot.errors import UnsupportedError
 from fewshot.evaluation.metrics import HIGHER_IS_BETTER, METRICS, WITHOUT_PROBABILITIES, bootstrap, metrics, percentiles
 from fewshot.evaluation.predictions import check_named, check_resampling, predict
 from fewshot.evaluation.tables import Result, frame, html, need_pandas
@@ -130,8 +131,7 @@ def compare(
     """
     need_pandas()
     check_named(clfs, 2)
-    if metric not in _COMPARED:
-        raise InputError(f"metric must be one of {', '.join(map(repr, _COMPARED))}. Got {metric!r}.")
+    one_of("metric", metric, tuple(_COMPARED))
     if metric not in WITHOUT_PROBABILITIES:
         for name, clf in clfs.items():
             if not hasattr(clf, "predict_proba"):

@@ -13,8 +13,9 @@ from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 
+from fewshot.checks import at_least
 from fewshot.classifier import Classifier
-from fewshot.errors import InputError, UnsupportedError
+from fewshot.errors import InputError, ParameterError, UnsupportedError
 from fewshot.evaluation.metrics import METRICS, metrics
 from fewshot.evaluation.predictions import check_named, predict
 from fewshot.evaluation.tables import Result, frame, html, need_pandas, printed
@@ -141,8 +142,7 @@ def learning_curve(
     named = dict(clf) if isinstance(clf, Mapping) else {type(clf).__name__: clf}
     check_named(named, 1)
     sizes = _checked(shots)
-    if not isinstance(draws, int | np.integer) or draws < 1:
-        raise InputError(f"draws must be an integer of at least 1. Got {draws!r}.")
+    at_least("draws", draws, 1, whole=True)
     X, labels = labelled(X, y)
     rng = check_random_state(random_state)
     pool, test = _split(labels, test_size, rng)
@@ -208,7 +208,7 @@ class _Records:
 def _checked(shots: Any) -> list[int]:
     sizes = list(shots) if isinstance(shots, Sequence | np.ndarray) and not isinstance(shots, str) else [shots]
     if not sizes or not all(isinstance(size, int | np.integer) and size >= 0 for size in sizes):
-        raise InputError(f"shots must be integers of at least 0, such as [0, 2, 4, 8]. Got {shots!r}.")
+        raise ParameterError(f"shots must be integers of at least 0, such as [0, 2, 4, 8]. Got {shots!r}.")
     return sorted({int(size) for size in sizes})
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from sklearn.utils import check_random_state
 
+from fewshot.checks import at_least
 from fewshot.errors import InputError
 from fewshot.evaluation.predictions import Predictions
 from fewshot.models.base import FloatArray, IntArray
@@ -187,8 +188,7 @@ def _checked(confidence: Any, right: Any, bins: Any) -> tuple[FloatArray, FloatA
         raise InputError(f"confidence must be probabilities from 0 to 1. Got {odd}.")
     if not np.isin(correct, (0, 1)).all():
         raise InputError(f"right must be true or false for each. Got {correct[~np.isin(correct, (0, 1))][0]}.")
-    if not isinstance(bins, int | np.integer) or bins < 1:
-        raise InputError(f"bins must be an integer of at least 1. Got {bins!r}.")
+    at_least("bins", bins, 1, whole=True)
     return sure, correct, int(bins)
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fewshot.checks import at_least, between
 from fewshot.classifier import Classifier
-from fewshot.errors import InputError, UnsupportedError
+from fewshot.errors import InputError, ParameterError, UnsupportedError
 from fewshot.inputs import as_labels, columns_of
 from fewshot.models.base import FloatArray, IntArray
 
@@ -57,19 +58,17 @@ def check_named(clfs: Any, least: int) -> None:
     """Refuse what is no mapping of names to enough classifiers."""
     if not isinstance(clfs, Mapping) or len(clfs) < least:
         got = len(clfs) if isinstance(clfs, Mapping) else type(clfs).__name__
-        raise InputError(f"Give a mapping of names to classifiers, {{'a': clf, ...}}, at least {least}. Got {got}.")
+        raise ParameterError(f"Give a mapping of names to classifiers, {{'a': clf, ...}}, at least {least}. Got {got}.")
     for name, clf in clfs.items():
         if not isinstance(name, str):
-            raise InputError(f"The name of a classifier must be a string. Got {name!r}.")
+            raise ParameterError(f"The name of a classifier must be a string. Got {name!r}.")
         check_classifier(clf, f"The classifier {name!r}")
 
 
 def check_resampling(n_bootstrap: Any, level: Any) -> None:
     """Refuse numbers that make no interval."""
-    if not isinstance(n_bootstrap, int | np.integer) or n_bootstrap < 1:
-        raise InputError(f"n_bootstrap must be an integer of at least 1, such as 1000. Got {n_bootstrap!r}.")
-    if not 0 < level < 1:
-        raise InputError(f"level must be above 0 and below 1, such as 0.95. Got {level!r}.")
+    at_least("n_bootstrap", n_bootstrap, 1, whole=True, more=", such as 1000")
+    between("level", level, 0, 1, more=", such as 0.95")
 
 
 def predict(clf: Any, X: Any, labels: list[Any]) -> Predictions:

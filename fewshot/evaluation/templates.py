@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold
 
 from fewshot.classifier import Classifier
-from fewshot.errors import InputError
+from fewshot.errors import InputError, ParameterError
 from fewshot.inputs import as_labels, as_rows
 from fewshot.models.base import FloatArray
 from fewshot.models.loading import load
@@ -107,7 +107,7 @@ def select_template(
     Template('{{ text }} It was {{ label }}.')
     """
     if not len(templates):
-        raise InputError("There is no template to choose: give at least one.")
+        raise ParameterError("There is no template to choose: give at least one.")
     asked = [as_template(one) for one in templates]
     rows = as_rows(X)
     shared = load(model)

@@ -14,6 +14,7 @@ from sklearn.utils import assert_all_finite, check_random_state, column_or_1d, c
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from fewshot.errors import InputError, ParameterError
 from fewshot.heads.counting import FLOOR, constant_odds, distinct
 from fewshot.heads.logistic import Choice, Problem, folds, held_out_losses, shares
 from fewshot.models.base import FloatArray, IntArray
@@ -185,9 +186,9 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
 
     def _check_seen(self, seen: IntArray) -> None:
         if self.multilabel_ and not len(seen):
-            raise ValueError("No label is on some rows and off others: there is nothing to learn.")
+            raise InputError("No label is on some rows and off others: there is nothing to learn.")
         if not self.multilabel_ and len(seen) < 2:
-            raise ValueError(
+            raise InputError(
                 "A classifier needs samples of at least 2 classes in the data. Got one class with any weight: "
                 f"{self.classes_[seen]}."
             )
@@ -212,7 +213,7 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         Cs = sorted(map(float, self.Cs)) if given else [DEFAULT_C]
         taus, Cs = taus if self.tau == "auto" else [float(self.tau)], Cs if self.C == "auto" else [float(self.C)]
         if not Cs[0] >= 0 or (Cs[-1] == 0 and not (has_prior and taus[-1])):
-            raise ValueError(f"C must be greater than 0, or 0 with a prior and a tau above 0. Got {Cs[0]}.")
+            raise ParameterError(f"C must be greater than 0, or 0 with a prior and a tau above 0. Got {Cs[0]}.")
         if len(problem.Z) > _SEARCH_ROWS:
             problem = problem.rows(check_random_state(self.random_state).permutation(len(problem.Z))[:_SEARCH_ROWS])
         splits = folds(problem, self.random_state)
@@ -261,7 +262,7 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
 def _checked_targets(y: Any) -> NDArray[Any]:
     """Labels, or an indicator matrix, without missing or infinite values."""
     if y is None:
-        raise ValueError(
+        raise InputError(
             "This LabelPriorLogisticRegression estimator requires y to be passed, but the target y is None."
         )
     y = np.asarray(y)
@@ -278,7 +279,7 @@ def _checked_prior(prior: Any, n_classes: int, dim: int) -> FloatArray:
     """The prior; nothing where there is none."""
     prior = np.zeros((n_classes, dim)) if prior is None else np.asarray(prior, dtype=np.float64)
     if prior.shape != (n_classes, dim):
-        raise ValueError(f"prior must be of shape {(n_classes, dim)}, a row for each class. Got {prior.shape}.")
+        raise ParameterError(f"prior must be of shape {(n_classes, dim)}, a row for each class. Got {prior.shape}.")
     checked: FloatArray = prior
     return checked
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from fewshot.errors import InputError
+from fewshot.checks import at_least
 from fewshot.models.base import Float32Array, FloatArray
 
 __all__ = ["KLNeighbors", "Prototypes"]
@@ -45,8 +45,7 @@ class KLNeighbors(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any) -> Self:
         """Keep the examples' log-probabilities, of shape (n_examples, n_tokens)."""
-        if not self.n_neighbors >= 1:
-            raise InputError(f"n_neighbors must be at least 1. Got {self.n_neighbors!r}.")
+        at_least("n_neighbors", self.n_neighbors, 1)
         self.classes_, self._targets = np.unique(y, return_inverse=True)
         self._examples: Float32Array = np.asarray(X, dtype=np.float32)
         return self

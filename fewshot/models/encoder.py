@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from fewshot.checks import at_least, one_of
 from fewshot.errors import ModelLoadError
 from fewshot.inputs import as_texts
 from fewshot.models.base import SCORING_VERSION, FloatArray, IntArray, Kind, Query
@@ -57,10 +58,8 @@ class Windows:
     reduce: Literal["mean", "max"] = "mean"
 
     def __post_init__(self) -> None:
-        if self.reduce not in ("mean", "max"):
-            raise ValueError(f"reduce must be 'mean' or 'max'. Got {self.reduce!r}.")
-        if self.stride is not None and self.stride < 1:
-            raise ValueError(f"stride must be at least 1 token. Got {self.stride!r}.")
+        one_of("reduce", self.reduce, ("mean", "max"))
+        at_least("stride", self.stride, 1, optional=True, more=" token")
 
     def cut(self, ends: IntArray, text: str, size: int) -> list[tuple[int, int]]:
         """Cut a text into windows of at most ``size`` tokens, given where each of its tokens ends.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fewshot.errors import UnsupportedError
+from fewshot.errors import ParameterError, UnsupportedError
 from fewshot.models.base import Float32Array, FloatArray, IntArray, Kind, Query, Reading, Scores
 from fewshot.models.identity import identity
 
@@ -87,7 +87,7 @@ class FakeLM:
             return result
         logprobs: FloatArray = np.asarray(result, dtype=np.float64)
         if logprobs.shape != (len(query.candidates),):
-            raise ValueError(
+            raise ParameterError(
                 f"FakeLM's function must return one number per candidate ({len(query.candidates)}). "
                 f"Got an array of shape {logprobs.shape}."
             )

@@ -16,7 +16,7 @@ import torch
 import transformers
 from tqdm.auto import tqdm
 
-from fewshot.errors import FewshotError, UnsupportedError
+from fewshot.errors import FewshotError, InputError, ParameterError, UnsupportedError
 from fewshot.models.base import SCORING_VERSION, IntArray, Query, Scores, scored_once
 from fewshot.models.engine.padding import TOKEN_BUDGET, Padding, batches, ran_out
 from fewshot.models.locks import alone, lock_of
@@ -114,7 +114,7 @@ def settle_dtype(model: torch.nn.Module, dtype: str, device: torch.device) -> No
     own = own_dtype(model)
     wanted = {"auto": own, "fast": torch.bfloat16}.get(dtype) or getattr(torch, dtype, None)
     if not isinstance(wanted, torch.dtype):
-        raise ValueError(f"dtype must be 'auto', 'fast' or the name of a torch type such as 'float32'. Got {dtype!r}.")
+        raise ParameterError(f"dtype must be 'auto', 'fast' or the name of a torch type like 'float32'. Got {dtype!r}.")
     if dtype in ("auto", "fast") and not native_dtype(wanted, device):
         logger.info("%s does not compute %s natively: using float32", device, wanted)
         wanted = torch.float32
@@ -315,7 +315,7 @@ def asked_of(model: LocalModel, queries: Sequence[Query]) -> Iterator[None]:
     except ValueError as error:
         if isinstance(error, FewshotError):
             raise
-        raise ValueError(f"{model!r} can't score these {len(queries)} prompts: {error}") from error
+        raise InputError(f"{model!r} can't score these {len(queries)} prompts: {error}") from error
 
 
 def in_eval_mode(model: Any) -> Any:

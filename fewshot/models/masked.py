@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from fewshot.checks import one_of
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import Float32Array, IntArray, Kind, Query, Reading, Scores
 from fewshot.models.engine.reads import Look, Reads
@@ -71,8 +72,7 @@ class MaskedLM(ReadingModel):
         super().__init__(model, tokenizer, recipe=recipe)
         if tokenizer.mask_token_id is None:
             raise ModelLoadError(f"{self!r} can't fill a hole: its tokenizer has no mask token.")
-        if variant not in ("left-to-right", "independent"):
-            raise ValueError(f"variant must be 'left-to-right' or 'independent'. Got {variant!r}.")
+        one_of("variant", variant, ("left-to-right", "independent"))
         self.variant: Variant = variant
         ids = self._sample["input_ids"]
         logits = try_forward(repr(self), partial(self.model, input_ids=ids, attention_mask=torch.ones_like(ids)))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fewshot.checks import one_of
 from fewshot.errors import UnsupportedError
 from fewshot.models.base import Float32Array, IntArray, Query, Reading
 from fewshot.models.engine.padding import scaled
@@ -61,8 +62,7 @@ class ReadingModel(LocalModel):
         float32 ndarray of shape (n_queries, n_tokens) or (n_queries, dim)
             Log-probabilities in the order of `vocabulary`, or hidden states of the last layer.
         """
-        if what not in ("vocabulary", "hidden"):
-            raise ValueError(f"what must be 'vocabulary' or 'hidden'. Got {what!r}.")
+        one_of("what", what, ("vocabulary", "hidden"))
         distinct = list(dict.fromkeys(queries))
         places = {query: i for i, query in enumerate(distinct)}
         with asked_of(self, queries):

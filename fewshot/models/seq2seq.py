@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from fewshot.checks import one_of
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import Float32Array, IntArray, Kind, Query, Reading, Scores
 from fewshot.models.engine.padding import Padding
@@ -65,8 +66,7 @@ class Seq2SeqLM(ReadingModel):
 
     def __init__(self, model: Any, tokenizer: Any, *, hole: Hole = "auto", recipe: Recipe | None = None) -> None:
         super().__init__(model, tokenizer, recipe=recipe)
-        if hole not in ("auto", "output", "sentinel"):
-            raise ValueError(f"hole must be 'auto', 'output' or 'sentinel'. Got {hole!r}.")
+        one_of("hole", hole, ("auto", "output", "sentinel"))
         self.hole: Hole = hole
         self.variant = f"hole={hole}"
         if hole == "sentinel":

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from fewshot.errors import InputError
+from fewshot.errors import ParameterError
 from fewshot.persistence.models import name_of
 
 __all__ = ["card", "check_metrics"]
@@ -73,7 +73,7 @@ def check_metrics(metrics: Any) -> None:
     """
     fine = isinstance(metrics, Mapping) and all(isinstance(value, int | float) for value in metrics.values())
     if metrics is not None and not fine and not hasattr(metrics, "metrics"):
-        raise InputError(f"metrics must be what evaluate() returns, or names with numbers. Got {metrics!r:.80}.")
+        raise ParameterError(f"metrics must be what evaluate() returns, or names with numbers. Got {metrics!r:.80}.")
 
 
 def _front_matter(entries: Sequence[Mapping[str, Any]]) -> str:

@@ -9,7 +9,7 @@ from io import BytesIO
 from types import ModuleType
 from typing import Any
 
-from fewshot.errors import InputError, UnsupportedError
+from fewshot.errors import InputError, ParameterError, UnsupportedError
 from fewshot.extras import pip_line
 from fewshot.persistence.classes import KEPT
 
@@ -109,11 +109,11 @@ def type_names(trusted: Any) -> list[str]:
         When something is neither.
     """
     if isinstance(trusted, str | type) or not isinstance(trusted, Iterable):
-        raise InputError(f"trusted must be a list of types or of their full names. Got {trusted!r}.")
+        raise ParameterError(f"trusted must be a list of types or of their full names. Got {trusted!r}.")
     names = []
     for one in trusted:
         if not isinstance(one, str | type):
-            raise InputError(f"trusted must be a list of types or of their full names. Got {one!r} in it.")
+            raise ParameterError(f"trusted must be a list of types or of their full names. Got {one!r} in it.")
         names.append(one if isinstance(one, str) else f"{one.__module__}.{one.__name__}")
     return names
 

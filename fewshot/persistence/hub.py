@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fewshot.errors import InputError, ModelLoadError
+from fewshot.errors import InputError, ModelLoadError, ParameterError
 from fewshot.models.secrets import unsaid
 from fewshot.persistence.folder import ARRAYS, HEADS, MODELS, interrupted
 from fewshot.persistence.saving import save
@@ -75,7 +75,7 @@ def push_to_hub(
     from huggingface_hub import create_repo, upload_folder
 
     if not isinstance(repo_id, str) or not _REPOSITORY.fullmatch(repo_id):
-        raise InputError(f"repo_id must be 'user/name'. Got {repo_id!r}.")
+        raise ParameterError(f"repo_id must be 'user/name'. Got {repo_id!r}.")
     own = ["template-*.jinja", ARRAYS, f"{HEADS}/*", f"{MODELS}/*"]  # what an earlier push may have left
     with tempfile.TemporaryDirectory() as folder:
         kept = save(clf, Path(folder) / "classifier", metrics=metrics, where=repo_id)
@@ -116,7 +116,7 @@ def fetched(folder: str | Path, revision: str | None, options: dict[str, Any]) -
         given = ["revision"] if revision is not None else []
         given += [key for key in options if key not in _FOR_MODELS]
         if given:
-            raise InputError(f"{', '.join(given)} can only be given for the hub, and {str(folder)!r} is a folder.")
+            raise ParameterError(f"{', '.join(given)} can only be given for the hub, and {str(folder)!r} is a folder.")
         return path
     from huggingface_hub import snapshot_download
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from fewshot.errors import InputError
+from fewshot.checks import one_of
+from fewshot.errors import InputError, ParameterError
 from fewshot.evaluation.curve import LearningCurve
 from fewshot.evaluation.metrics import HIGHER_IS_BETTER, METRICS
 from fewshot.plotting.axes import axes_of, legend, look, need_matplotlib, shown
@@ -93,13 +94,12 @@ class LearningCurveDisplay:
         draws = results.draws if isinstance(results, LearningCurve) else results
         columns = list(getattr(draws, "columns", ()))
         if not {"name", "shots"} <= set(columns):
-            raise InputError(
+            raise ParameterError(
                 "results must be what learning_curve returns, or its draws, a DataFrame with the columns name, shots "
                 f"and the metrics. Got {f'the columns {columns}' if columns else type(results).__name__}."
             )
         allowed = [name for name in _DRAWN if name in columns]
-        if metric not in allowed:
-            raise InputError(f"metric must be one of {', '.join(map(repr, allowed))}. Got {metric!r}.")
+        one_of("metric", metric, allowed)
         if draws[metric].isna().all():
             raise InputError(f"There is no {metric} in the results: the classifiers have no probabilities.")
         return cls(draws, metric).plot(ax, **kwargs)

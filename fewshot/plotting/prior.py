@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from fewshot.errors import InputError
+from fewshot.errors import InputError, ParameterError
 from fewshot.evaluation.predictions import Predictions, check_named, recorded
 from fewshot.evaluation.report import Evaluation
 from fewshot.models.base import FloatArray
@@ -125,7 +125,7 @@ class PriorDisplay:
         """
         need_matplotlib()
         if not isinstance(probas, Mapping) or not probas:
-            raise InputError("Give a mapping of names to probabilities, {'calibrated': clf.predict_proba(X), ...}.")
+            raise ParameterError("Give a mapping of names to probabilities, {'calibrated': clf.predict_proba(X), ...}.")
         return cls._of({name: recorded(y, proba, classes) for name, proba in probas.items()}).plot(ax, **kwargs)
 
     @classmethod
@@ -145,7 +145,7 @@ class PriorDisplay:
         """
         need_matplotlib()
         if not isinstance(results, Mapping) or not results:
-            raise InputError("Give a mapping of names to evaluations, {'calibrated': evaluate(clf, X, y), ...}.")
+            raise ParameterError("Give a mapping of names to evaluations, {'calibrated': evaluate(clf, X, y), ...}.")
         tables = {name: one.classes for name, one in results.items()}
         first = next(iter(tables.values()))
         for name, table in tables.items():

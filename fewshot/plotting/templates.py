@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from fewshot.errors import InputError
+from fewshot.errors import ParameterError
 from fewshot.evaluation.comparison import Comparison
 from fewshot.evaluation.metrics import HIGHER_IS_BETTER
 from fewshot.evaluation.templates import TemplateRanking
@@ -113,7 +113,7 @@ class TemplateDisplay:
             values, low, high = (table[column].to_numpy(dtype=float) for column in ("value", "low", "high"))
             bars = f"{100 * results.level:g} % intervals"
             return cls(table.index.tolist(), values, results.metric, low=low, high=high, bars=bars).plot(ax, **kwargs)
-        raise InputError(
+        raise ParameterError(
             f"results must be what select_template or compare returns. Got {type(results).__name__}: {results!r:.60}."
         )
 

@@ -13,6 +13,7 @@ from scipy.special import log_softmax
 from sklearn.base import clone
 
 from fewshot.calibration import Prior
+from fewshot.checks import at_least
 from fewshot.demonstrations import Selector
 from fewshot.display.preview import Preview, PreviewRow, parts_of
 from fewshot.errors import InputError, LabelMassWarning, ShortenedWarning, UnsupportedError, at_row, warn
@@ -151,10 +152,8 @@ class Asking:
             return self.model.lengths(queries)
         except ValueError:
             for i, query in enumerate(queries if self.task.verbalizer.per_row else ()):
-                try:
+                with at_row(i):
                     self.model.lengths([query])
-                except ValueError as error:
-                    raise InputError(f"Row {i}: {error}") from error
             raise
 
     def queries(self, X: Sequence[Row], warn: bool = True) -> list[Query]:
@@ -275,8 +274,7 @@ def fitted_selector(
     InputError
         When there are no labelled rows, or fewer than shots.
     """
-    if not isinstance(shots, int | np.integer) or shots < 0:
-        raise ValueError(f"shots must be an integer of at least 0. Got {shots!r}.")
+    at_least("shots", shots, 0, whole=True)
     if not shots:
         return None
     if X is None or y is None:

@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from fewshot.demonstrations import select
 from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
-from fewshot.errors import UnsupportedError
+from fewshot.errors import ParameterError, UnsupportedError
 from fewshot.heads.counting import distinct
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, is_language_model, is_reader, kind_of
@@ -90,7 +90,7 @@ class Auto(Strategy):
     ) -> None:
         """Choose, and fit the chosen strategy."""
         if self.budget is not None and not self.budget > 0:
-            raise ValueError(f"budget must be a number of seconds greater than 0, or None. Got {self.budget!r}.")
+            raise ParameterError(f"budget must be a number of seconds greater than 0, or None. Got {self.budget!r}.")
         chosen: Strategy
         budget = Budget(self.budget)
         if is_language_model(model):

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from sklearn.base import BaseEstimator, clone
 
-from fewshot.errors import InputError, UnsupportedError
+from fewshot.errors import ParameterError, UnsupportedError
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, is_encoder, is_language_model
 from fewshot.task.task import Task
@@ -135,7 +135,7 @@ def as_strategy(given: Any, name: str = "strategy") -> Any:
         When it is none.
     """
     if isinstance(given, type) or not callable(getattr(given, "log_scores", None)):
-        raise InputError(f"{name} must be a strategy such as Prompting() or Embedding(). Got {given!r}.")
+        raise ParameterError(f"{name} must be a strategy such as Prompting() or Embedding(). Got {given!r}.")
     return clone(given)
 
 

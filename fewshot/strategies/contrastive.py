@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
-from fewshot.errors import InputError, UnsupportedError
+from fewshot.checks import above
+from fewshot.errors import ParameterError, UnsupportedError
 from fewshot.heads.counting import distinct
 from fewshot.models.base import FloatArray, IntArray
 
@@ -140,8 +141,6 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
 
     def _check(self) -> None:
         for name in ("steps", "learning_rate", "layers", "batch_size"):
-            value = getattr(self, name)
-            if (name, value) != ("steps", None) and not value > 0:
-                raise InputError(f"{name} must be greater than 0. Got {value!r}.")
+            above(name, getattr(self, name), 0, optional=name == "steps")
         if not self.anchors >= 0:
-            raise InputError(f"anchors must be a number of at least 0. Got {self.anchors!r}.")
+            raise ParameterError(f"anchors must be a number of at least 0. Got {self.anchors!r}.")

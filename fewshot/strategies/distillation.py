@@ -12,9 +12,10 @@ from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
+from fewshot.checks import above, at_least
 from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
-from fewshot.errors import InputError, UnsupportedError
+from fewshot.errors import InputError, ParameterError, UnsupportedError
 from fewshot.heads.label_prior import LabelPriorLogisticRegression
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, is_encoder
@@ -163,13 +164,11 @@ class Distillation(Strategy):
         self.student_, self.soft_labels_ = pupil, soft
 
     def _check(self) -> None:
-        if not isinstance(self.generations, int) or self.generations < 1:
-            raise ValueError(f"generations must be an integer of at least 1. Got {self.generations!r}.")
-        for name in ("temperature", "labelled_weight"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be greater than 0. Got {getattr(self, name)!r}.")
+        at_least("generations", self.generations, 1, whole=True)
+        above("temperature", self.temperature, 0)
+        above("labelled_weight", self.labelled_weight, 0)
         if isinstance(self.teacher, list | tuple) and not self.teacher:
-            raise InputError("teacher is an empty list: give at least one strategy, or None for Auto().")
+            raise ParameterError("teacher is an empty list: give at least one strategy, or None for Auto().")
 
     def _fit_teachers(self, task: Task, model: Any, X: Sequence[Row], y: list[Any] | None, rng: Any) -> None:
         """Every strategy in every wording, and how much each counts."""

@@ -10,6 +10,7 @@ from scipy.special import log_softmax
 from sklearn.utils import check_random_state
 
 from fewshot.calibration import as_prior
+from fewshot.checks import above, at_least, between, one_of
 from fewshot.demonstrations import as_selector
 from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
@@ -149,22 +150,14 @@ class FineTuning(Strategy):
             self._fit_prompt(asking, texts, targets, weights, rng=rng)
 
     def _check(self, model: Any) -> None:
-        if self.objective not in ("prompt", "head"):
-            raise ValueError(f"objective must be 'prompt' or 'head'. Got {self.objective!r}.")
-        if self.parameters not in ("all", "bias") and not isinstance(self.parameters, LoRA):
-            raise ValueError(f"parameters must be 'all', 'bias' or LoRA(...). Got {self.parameters!r}.")
-        if self.steps is not None and self.steps < 1:
-            raise ValueError(f"steps must be at least 1, or None. Got {self.steps!r}.")
-        for name in ("learning_rate", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be greater than 0. Got {value!r}.")
-        if self.early_stopping not in (True, False, "auto"):
-            raise ValueError(f"early_stopping must be True, False or 'auto'. Got {self.early_stopping!r}.")
-        if not 0 < self.validation_fraction < 1:
-            raise ValueError(
-                f"validation_fraction must be between 0 and 1, both excluded. Got {self.validation_fraction!r}."
-            )
+        one_of("objective", self.objective, ("prompt", "head"))
+        if not isinstance(self.parameters, LoRA):
+            one_of("parameters", self.parameters, ("all", "bias"), more=", or LoRA(...)")
+        at_least("steps", self.steps, 1, optional=True)
+        above("learning_rate", self.learning_rate, 0, optional=True)
+        above("batch_size", self.batch_size, 0, optional=True)
+        one_of("early_stopping", self.early_stopping, (True, False, "auto"))
+        between("validation_fraction", self.validation_fraction, 0, 1)
         if self.objective == "head":
             self._check_head(model)
         elif not isinstance(model, ReadingModel):

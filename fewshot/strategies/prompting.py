@@ -13,10 +13,11 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from fewshot.calibration import as_prior
+from fewshot.checks import at_least, one_of
 from fewshot.demonstrations import as_selector, least_biased, orders
 from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
-from fewshot.errors import InputError, NoAnswerWarning, UnsupportedError, at_row, warn
+from fewshot.errors import InputError, NoAnswerWarning, ParameterError, UnsupportedError, at_row, warn
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, Query, is_generator, is_window, kind_of
 from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
@@ -170,20 +171,15 @@ class Prompting(Strategy):
         self.task_, self.model_, self.demonstrations_ = task, model, shown_rows(None)
 
     def _check(self, task: Task, model: Any) -> None:
-        if not isinstance(self.shots, int | np.integer) or self.shots < 0:
-            raise ValueError(f"shots must be an integer of at least 0. Got {self.shots!r}.")
-        most = self.max_shot_tokens
-        if most is not None and (isinstance(most, bool) or not isinstance(most, int | np.integer) or most < 1):
-            raise ValueError(f"max_shot_tokens must be an integer of at least 1, or None. Got {most!r}.")
-        if self.read not in ("score", "generate"):
-            raise ValueError(f"read must be 'score' or 'generate'. Got {self.read!r}.")
+        at_least("shots", self.shots, 0, whole=True)
+        at_least("max_shot_tokens", self.max_shot_tokens, 1, whole=True, optional=True)
+        one_of("read", self.read, ("score", "generate"))
         if self.order not in (None, "as is", "interleaved", "nearest last", "lowest bias"):
-            raise ValueError(
+            raise ParameterError(
                 "order must be 'as is', 'interleaved', 'nearest last', 'lowest bias' or None, the selector's own. "
                 f"Got {self.order!r}."
             )
-        if self.ensemble not in ("mean", "learned"):
-            raise ValueError(f"ensemble must be 'mean' or 'learned'. Got {self.ensemble!r}.")
+        one_of("ensemble", self.ensemble, ("mean", "learned"))
         if self.read == "generate" and not is_generator(model):
             raise UnsupportedError(f"{model!r} can't generate text: use read='score'.")
         if self.shots and kind_of(model) == "entailment":

@@ -11,6 +11,7 @@ from scipy.special import log_softmax
 from sklearn.utils import check_random_state
 
 from fewshot.calibration.learned import centred
+from fewshot.checks import one_of
 from fewshot.demonstrations import as_selector
 from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
@@ -145,8 +146,7 @@ class Readout(Strategy):
             self.head_ = fitted_head(self.head, features, targets, sample_weight=weights, random_state=seed)
 
     def _check(self, model: Any) -> None:
-        if self.features not in ("labels", "vocabulary", "hidden"):
-            raise ValueError(f"features must be 'labels', 'vocabulary' or 'hidden'. Got {self.features!r}.")
+        one_of("features", self.features, ("labels", "vocabulary", "hidden"))
         if self.features != "labels" and not is_reader(model):
             raise UnsupportedError(
                 f"{model!r} ({kind_of(model)}) does not show its {self.features} at the hole: use Readout('labels')."

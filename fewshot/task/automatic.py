@@ -10,7 +10,8 @@ from scipy.special import log_softmax
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
-from fewshot.errors import FewshotError, InputError, UnsupportedError
+from fewshot.checks import at_least, between, one_of
+from fewshot.errors import InputError, UnsupportedError, at_row, broken
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, Query, is_reader, is_window, kind_of
 from fewshot.task.prompt import fit_to_window
@@ -165,14 +166,10 @@ class AutomaticVerbalizer(BaseEstimator):  # type: ignore[misc]
         return Verbalizer(self.words_, word_aggregation="logsumexp" if self.criterion == "amulap" else "mean")
 
     def _check(self, model: Any) -> None:
-        if self.criterion not in ("amulap", "petal"):
-            raise ValueError(f"criterion must be 'amulap' or 'petal'. Got {self.criterion!r}.")
-        for name in ("words_per_class", "n_candidates"):
-            value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1. Got {value!r}.")
-        if not 0 < self.share <= 1:
-            raise ValueError(f"share must be above 0 and at most 1. Got {self.share!r}.")
+        one_of("criterion", self.criterion, ("amulap", "petal"))
+        at_least("words_per_class", self.words_per_class, 1, whole=True)
+        at_least("n_candidates", self.n_candidates, 1, whole=True)
+        between("share", self.share, 0, 1, with_high=True)
         if kind_of(model) in ("encoder", "entailment") or not is_reader(model):
             raise UnsupportedError(
                 f"AutomaticVerbalizer reads the model's vocabulary at the hole, and {model!r} ({kind_of(model)}) does "
@@ -185,7 +182,7 @@ class AutomaticVerbalizer(BaseEstimator):  # type: ignore[misc]
         queries = _queries(model, template, X, verbalizer.candidates, verbalizer.labels)
         scores = np.stack([one.logprobs for one in model.loglikelihoods(queries)])
         if not np.isfinite(scores).all():
-            raise _broken(model)
+            raise broken(model, "scores")
         sure = log_softmax(scores - scores.mean(axis=0), axis=1)
         answers = sure.argmax(axis=1)
         counts = np.bincount(answers, minlength=len(names))
@@ -216,7 +213,7 @@ class AutomaticVerbalizer(BaseEstimator):  # type: ignore[misc]
             likely += members[:, rows] @ np.log(p)
             score += members[:, rows] @ (p if self.criterion == "amulap" else np.log(p) - np.log1p(-p))
         if not np.isfinite(score).all():
-            raise _broken(model)
+            raise broken(model, "scores")
         n = members.sum(axis=1, keepdims=True)
         if self.criterion == "petal":
             return score / n - (score.sum(axis=0) - score) / (n.sum() - n), likely
@@ -290,12 +287,10 @@ def _queries(
     context = template.context((), labels)
     queries = []
     for i, row in enumerate(X):
-        try:
+        with at_row(i):
             prompt = template.prompt(row, labels)
             if is_window(model):
                 prompt = fit_to_window(prompt, [context], candidates, model).prompt
-        except FewshotError as error:
-            raise type(error)(f"Row {i}: {error}") from error.__cause__
         queries.append(prompt.query(candidates, context))
     return queries
 
@@ -314,7 +309,3 @@ def _whole_words(vocabulary: Sequence[str], wanted: Sequence[str] | None) -> dic
         found = {word: tokens for word, tokens in found.items() if word in led}
     known = found if wanted is None else {word.strip() for word in wanted}
     return {word: tokens for word, tokens in found.items() if word in known}
-
-
-def _broken(model: object) -> UnsupportedError:
-    return UnsupportedError(f"{model!r} gave NaN or infinite scores: its weights or its number type are broken.")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from fewshot.errors import InputError, UnsupportedError, VerbalizerError
+from fewshot.errors import InputError, ParameterError, UnsupportedError, VerbalizerError
 from fewshot.inputs import as_labels
 from fewshot.models.base import FloatArray, kind_of
 from fewshot.task import gallery
@@ -66,7 +66,7 @@ def templates_of(template: Any, model: Any, multi_label: bool) -> list[Template]
         return [gallery.get(generic.get(kind, f"generic/{kind}"))]
     several = isinstance(template, list | tuple)
     if several and not template:
-        raise InputError("template is an empty list: give at least one template, or None for the generic one.")
+        raise ParameterError("template is an empty list: give at least one template, or None for the generic one.")
     found = [as_template(one) for one in (template if several else [template])]
     if multi_label and any(one.choices is not None for one in found):
         raise UnsupportedError("A row has one right choice, and y is an indicator matrix: give the choices' numbers.")
@@ -225,7 +225,7 @@ def as_template(template: Any) -> Template:
         return template
     if isinstance(template, str):
         return gallery.template_of(template)
-    raise InputError(f"template must be source, a gallery name or a Template. Got {type(template).__name__}.")
+    raise ParameterError(f"template must be source, a gallery name or a Template. Got {type(template).__name__}.")
 
 
 def _of_labels(words: dict[Any, Any] | None, labels: Sequence[Any] | None) -> dict[Any, Any] | None:

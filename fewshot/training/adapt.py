@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from fewshot.checks import above, at_least, between
 from fewshot.errors import InputError, UnsupportedError
 from fewshot.inputs import as_texts
 from fewshot.models.base import IntArray, kind_of
@@ -212,15 +213,11 @@ def _language_model(model: Any) -> ReadingModel:
 
 def _check_numbers(settings: dict[str, Any]) -> None:
     for name in ("mask_rate", "held_out"):
-        if not 0 < settings[name] < 1:
-            raise InputError(f"{name} must be between 0 and 1, both excluded. Got {settings[name]!r}.")
+        between(name, settings[name], 0, 1)
     for name in ("epochs", "learning_rate", "tokens_per_step", "save_steps"):
-        if not settings[name] > 0:
-            raise InputError(f"{name} must be greater than 0. Got {settings[name]!r}.")
-    if settings["block_size"] < 8:
-        raise InputError(f"block_size must be at least 8 tokens. Got {settings['block_size']!r}.")
-    if settings["sampled_words"] is not None and settings["sampled_words"] < 1:
-        raise InputError(f"sampled_words must be at least 1, or None. Got {settings['sampled_words']!r}.")
+        above(name, settings[name], 0)
+    at_least("block_size", settings["block_size"], 8, more=" tokens")
+    at_least("sampled_words", settings["sampled_words"], 1, optional=True)
 
 
 class _Run:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from fewshot.checks import above, at_least
 from fewshot.errors import UnsupportedError
 from fewshot.extras import pip_line
 from fewshot.models.local import own_dtype, sharing_copy
@@ -45,10 +46,8 @@ class LoRA:
     targets: str | tuple[str, ...] = "all-linear"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.rank, int) or self.rank < 1:
-            raise ValueError(f"rank must be an integer of at least 1. Got {self.rank!r}.")
-        if not self.alpha > 0:
-            raise ValueError(f"alpha must be greater than 0. Got {self.alpha!r}.")
+        at_least("rank", self.rank, 1, whole=True)
+        above("alpha", self.alpha, 0)
 
 
 Parameters = Literal["all", "bias"] | LoRA
