@@ -147,7 +147,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         model = load(self.model)
         several = indicator is not None or bool(getattr(self.verbalizer, "multi_label", False))
         templates = templates_of(self.template, model, several)
-        nameless = kind_of(model) == "encoder" and rows is not None and y is not None
+        nameless = kind_of(model).reads == "fields" and rows is not None and y is not None
         if indicator:
             labels = column_names(indicator, self.verbalizer, templates[0], nameless)
             indicator = indicator[0], labels

@@ -13,7 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 
 from fewshot import Auto, Classifier, Embedding, FakeLM, Prompting, Readout
-from fewshot.models.base import Kind, Query
+from fewshot.models.base import Query
 
 TEXTS = {
     "billing": [
@@ -63,7 +63,7 @@ def keyword_scores(query: Query) -> list[float]:
     return scores
 
 
-def keyword_lm(kind: Kind = "causal", **params: Any) -> FakeLM:
+def keyword_lm(kind: str = "causal", **params: Any) -> FakeLM:
     """A language model that knows what three kinds of support messages talk of."""
     return FakeLM(keyword_scores, kind=kind, **params)
 

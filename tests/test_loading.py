@@ -12,7 +12,7 @@ import torch
 from fewshot import Classifier, load
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import Query
-from fewshot.models.loading import kind_of_config
+from fewshot.models.kinds import kind_of_config
 from tests.conftest import PAIRS, pair, sentence_model
 
 QUERY = Query("It was ", ("great", "terrible"), ".")

@@ -192,7 +192,7 @@ def test_what_is_kept_is_handed_out_while_another_model_loads(monkeypatch):
             assert go_on.wait(20)
         return recipe.name
 
-    monkeypatch.setattr(loading, "_from_name", slow)
+    monkeypatch.setattr(loading, "read_checkpoint", slow)
     own = loading._Loader()
     assert own("quick") == "quick"
     waiting = [threading.Thread(target=own, args=("slow",)) for _ in range(3)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal, NamedTuple
 
-from fewshot.models.base import Kind
+from fewshot.models.kinds import kind_named
 from fewshot.task.prompt import Fitted
 
 __all__ = ["Part", "Preview", "PreviewRow", "cut_after", "legend", "parts_of", "premise_of", "visible"]
@@ -143,9 +143,9 @@ def visible(text: str) -> str:
     return _INVISIBLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def parts_of(fitted: Fitted, kind: Kind = "causal") -> tuple[Part, ...]:
+def parts_of(fitted: Fitted, kind: str = "causal") -> tuple[Part, ...]:
     """A prompt in parts, with what was cut from it where it stood; of an entailment model, premise and hypothesis."""
-    if kind != "entailment":
+    if kind_named(kind).reads != "premise":
         return tuple(part for i in range(len(fitted.prompt.pieces)) for part in _piece(fitted, i))
     frame = [part for i, piece in enumerate(fitted.prompt.pieces) if piece.place.in_frame for part in _piece(fitted, i)]
     return (*premise_of(fitted), Part("text", "\n"), *_stripped(frame))

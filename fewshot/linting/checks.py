@@ -32,7 +32,7 @@ def checked(look: Look) -> LintReport:
     marks(look, prompts)
     tokens, lines, mass = None, look.lines(), None
     try:
-        if look.kind == "encoder":
+        if look.encodes:
             tokens, lines = encoded(look), frames(look)
         elif look.kind is not None:
             tokens = counted(look, prompts, blank)

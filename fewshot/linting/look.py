@@ -26,6 +26,8 @@ class Look:
     def __init__(self, template: Template, model: Any, rows: list[Row], verbalizer: Any) -> None:
         self.template, self.model, self.rows = template, model, rows
         self.kind = kind_of(model) if model is not None else None
+        self.continues = self.kind is not None and self.kind.pretraining == "causal"  # text after the hole is scored
+        self.encodes = self.kind is not None and self.kind.reads == "fields"
         self.findings: list[Finding] = []
         self.answers = template.metadata.get("answers")
         self.verbalizer = self._verbalizer(template.words if verbalizer is None else verbalizer)

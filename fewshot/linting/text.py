@@ -75,7 +75,7 @@ def around(look: Look, prompt: Prompt) -> None:
         cure = "Write blanks into the template, and the bare word into the verbalizer."
         look.found("warning" if gap else "hint", f"Blanks are part of label words: {listed(odd)}.{doubled}", cure)
     rest = itertools.dropwhile(lambda piece: piece.place.kind != "hole", prompt.pieces)
-    if look.kind == "causal" and any(piece.place.kind == "field" for piece in rest):
+    if look.continues and any(piece.place.kind == "field" for piece in rest):
         look.found(
             "hint",
             "A field stands after the hole. A causal model can't read it before it answers: it scores that text "
@@ -120,7 +120,7 @@ def spellings(look: Look) -> None:
 
 def choices(look: Look) -> None:
     """Whether a model can choose among what rows bring, and whether length would decide."""
-    if look.template.choices is not None and look.kind == "encoder":
+    if look.template.choices is not None and look.encodes:
         cure = "Use a language model, such as model='embedded:masked' or a hub name."
         look.found("error", "The template takes its choices from each row, and an encoder compares no such.", cure)
     fair = look.by_length or look.template.metadata.get("domain_premise") is not None

@@ -42,10 +42,11 @@ def marks(look: Look, prompts: Sequence[Prompt]) -> None:
 
 def counted(look: Look, prompts: Sequence[Prompt], blank: Prompt | None) -> TokenCounts | None:
     """Count a language model's tokens, and cut what exceeds its window, as a strategy would."""
-    model, kind = look.model, look.kind
+    model = look.model
     shared = look.asked.candidates if look.asked else ("x",)
-    if not is_window(model) or kind is None:
+    if not is_window(model) or look.kind is None:
         return None
+    kind = look.kind.name
     counted = [*prompts, *([] if blank is None else [blank])]
     words = [*(tuple(dict.fromkeys(own)) for own in look.own), *[shared] * (len(counted) - len(look.own))]
     sizes = model.lengths([prompt.query(own, look.context, kind) for prompt, own in zip(counted, words, strict=True)])

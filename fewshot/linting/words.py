@@ -28,13 +28,13 @@ def scored(look: Look, blank: Prompt) -> tuple[list[WordLine], float | None]:
     lines = look.lines()
     if look.asked is None or not is_language_model(look.model) or look.kind is None:
         return lines, None
-    query = blank.query(look.asked.candidates, look.context, look.kind)
+    query = blank.query(look.asked.candidates, look.context, look.kind.name)
     scores = look.model.loglikelihoods([query])[0]
     fault = fault_of(query, scores)
     if fault:
         raise UnsupportedError(f"{look.model!r} {fault}.")
     shares = np.exp(scores.logprobs - np.logaddexp.reduce(scores.logprobs))
-    entails = look.kind == "entailment"  # it reads whole sentences, and its words have no tokens of their own
+    entails = look.kind.reads == "premise"  # it reads whole sentences, and its words have no tokens of their own
     firsts = [None] * len(lines) if entails else _firsts(look, query)
     made = [
         replace(line, n_tokens=None if entails else int(n), first=first, probability=float(p), share=float(share))

@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple, Protocol, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from fewshot.models.kinds import Kind, kind_named
+
 __all__ = [
     "SCORING_VERSION",
     "Encoder",
@@ -17,7 +19,6 @@ __all__ = [
     "FloatArray",
     "Generator",
     "IntArray",
-    "Kind",
     "LanguageModel",
     "Query",
     "Reader",
@@ -40,7 +41,6 @@ Float32Array = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 Reading = Literal["vocabulary", "hidden"]
 Role = Literal["system", "user", "assistant", "premise"]
-Kind = Literal["causal", "masked", "seq2seq", "entailment", "encoder"]
 
 #: Part of every fingerprint: it rises when the definition of a score changes, so that no cache serves old numbers.
 SCORING_VERSION = 1
@@ -205,11 +205,15 @@ def _has_fingerprint(model: object) -> bool:
 
 
 def kind_of(model: object) -> Kind:
-    """Return the kind of a model, which picks the generic template that serves it."""
-    if not is_language_model(model):
-        return "encoder"
-    kind: Kind = getattr(model, "kind", "causal")
-    return kind
+    """Return the kind of a model; a language model that names none is taken for a causal one.
+
+    Raises
+    ------
+    ParameterError
+        When it names a kind that there is not.
+    """
+    name = getattr(model, "kind", "causal") if is_language_model(model) else "encoder"
+    return kind_named(name, f"The attribute kind of {model!r}")
 
 
 def fault_of(query: Query, scores: Scores) -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fewshot.errors import FewshotWarning, ModelLoadError, warn
-from fewshot.models.base import Float32Array, IntArray, Kind, Query, Reading, Scores
+from fewshot.models.base import Float32Array, IntArray, Query, Reading, Scores
 from fewshot.models.engine.greedy import decode
 from fewshot.models.engine.packed import PackedForward, self_check
 from fewshot.models.engine.padding import Padding
@@ -73,7 +73,7 @@ class CausalLM(ReadingModel):
     array(['billing'], dtype=object)
     """
 
-    kind: Kind = "causal"
+    kind = "causal"
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from fewshot.checks import at_least, one_of
 from fewshot.errors import ModelLoadError
 from fewshot.inputs import as_texts
-from fewshot.models.base import SCORING_VERSION, FloatArray, IntArray, Kind, Query
+from fewshot.models.base import SCORING_VERSION, FloatArray, IntArray, Query
 from fewshot.models.engine.padding import TOKEN_BUDGET, Padding, scaled
 from fewshot.models.local import digest, progress, sharing_copy, shrinking
 from fewshot.models.locks import lock_of
@@ -124,7 +124,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     (2, 768)
     """
 
-    kind: Kind = "encoder"
+    kind = "encoder"
 
     def __init__(
         self,

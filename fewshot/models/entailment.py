@@ -12,23 +12,16 @@ import numpy as np
 import torch
 
 from fewshot.errors import ModelLoadError, UnsupportedError
-from fewshot.models.base import FloatArray, IntArray, Kind, Query, Scores
+from fewshot.models.base import FloatArray, IntArray, Query, Scores
 from fewshot.models.engine.trial import samples, try_forward
+from fewshot.models.kinds import entailment_index
 from fewshot.models.local import LocalModel
 from fewshot.models.recipe import Recipe
 from fewshot.models.text.tokens import Special
 
-__all__ = ["EntailmentLM", "entailment_index"]
+__all__ = ["EntailmentLM"]
 
 Pair = tuple[tuple[int, ...], tuple[int, ...]]  # ids and token types of a premise with a hypothesis
-
-
-def entailment_index(config: Any) -> int | None:
-    """Which output of a classifier says that the premise entails the hypothesis; None when none does."""
-    for name, index in (getattr(config, "label2id", None) or {}).items():
-        if str(name).casefold().startswith("entail"):
-            return int(index)
-    return None
 
 
 class EntailmentLM(LocalModel):
@@ -59,7 +52,7 @@ class EntailmentLM(LocalModel):
     array(['billing'], dtype=object)
     """
 
-    kind: Kind = "entailment"
+    kind = "entailment"
 
     def __init__(self, model: Any, tokenizer: Any, *, recipe: Recipe | None = None) -> None:
         super().__init__(model, tokenizer, recipe=recipe)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fewshot.errors import ParameterError, UnsupportedError
-from fewshot.models.base import Float32Array, FloatArray, IntArray, Kind, Query, Reading, Scores
+from fewshot.models.base import Float32Array, FloatArray, IntArray, Query, Reading, Scores
 from fewshot.models.identity import identity
 
 __all__ = ["FakeLM"]
@@ -63,14 +63,14 @@ class FakeLM:
         f: Callable[[Query], Any],
         *,
         answer: Callable[[Query], str] | None = None,
-        kind: Kind = "causal",
+        kind: str = "causal",
         limit: int = 4096,
         vocabulary: Sequence[str] = (),
         hidden: Callable[[Query], Any] | None = None,
     ) -> None:
         self.f = f
         self.answer = answer
-        self.kind: Kind = kind
+        self.kind = kind
         self.limit = limit
         self.vocabulary = tuple(vocabulary)
         self.hidden = hidden

@@ -11,7 +11,7 @@ import torch
 
 from fewshot.checks import one_of
 from fewshot.errors import ModelLoadError
-from fewshot.models.base import Float32Array, IntArray, Kind, Query, Reading, Scores
+from fewshot.models.base import Float32Array, IntArray, Query, Reading, Scores
 from fewshot.models.engine.reads import Look, Reads
 from fewshot.models.engine.trial import samples, try_forward
 from fewshot.models.local import asked_of, chunks
@@ -64,7 +64,7 @@ class MaskedLM(ReadingModel):
     array(['positive'], dtype=object)
     """
 
-    kind: Kind = "masked"
+    kind = "masked"
 
     def __init__(
         self, model: Any, tokenizer: Any, *, variant: Variant = "left-to-right", recipe: Recipe | None = None

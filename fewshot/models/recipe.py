@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
+from fewshot.models.kinds import OPTIONS
 from fewshot.models.secrets import revealed, sealed
 
-__all__ = ["OWN", "Recipe"]
+__all__ = ["Recipe"]
 
-OWN = frozenset({"chat", "chat_template_kwargs", "variant", "hole", "cache_bytes", "windows"})  # for our classes
 _HUB = frozenset({"token", "local_files_only", "trust_remote_code", "cache_dir"})  # for every file of a repository
 
 
@@ -30,12 +30,12 @@ class Recipe(ABC):
     @property
     def own(self) -> dict[str, Any]:
         """Keyword arguments for our class."""
-        return {key: value for key, value in self.kwargs.items() if key in OWN}
+        return {key: value for key, value in self.kwargs.items() if key in OPTIONS}
 
     @property
     def passed(self) -> dict[str, Any]:
         """Keyword arguments for ``from_pretrained`` that the user gave."""
-        return {key: value for key, value in revealed(self.kwargs).items() if key not in OWN}
+        return {key: value for key, value in revealed(self.kwargs).items() if key not in OPTIONS}
 
     @property
     def hub(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 
 from fewshot.checks import one_of
 from fewshot.errors import ModelLoadError
-from fewshot.models.base import Float32Array, IntArray, Kind, Query, Reading, Scores
+from fewshot.models.base import Float32Array, IntArray, Query, Reading, Scores
 from fewshot.models.engine.padding import Padding
 from fewshot.models.engine.reads import Look, Reads
 from fewshot.models.engine.split import Split, Whole, encoded, take_apart
@@ -62,7 +62,7 @@ class Seq2SeqLM(ReadingModel):
     array(['billing'], dtype=object)
     """
 
-    kind: Kind = "seq2seq"
+    kind = "seq2seq"
 
     def __init__(self, model: Any, tokenizer: Any, *, hole: Hole = "auto", recipe: Recipe | None = None) -> None:
         super().__init__(model, tokenizer, recipe=recipe)

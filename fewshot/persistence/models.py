@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from fewshot.errors import FewshotWarning, InputError, ModelLoadError, UnsupportedError, warn
 from fewshot.models import embedded
 from fewshot.models.base import is_encoder, is_language_model
+from fewshot.models.kinds import OPTIONS, Kind, kind_of_own
 from fewshot.models.loading import DEFAULT_ENCODER, default_encoder, load, load_folder
 from fewshot.models.recipe import Recipe
 from fewshot.models.wrappers import CachedLM, RememberedLM
@@ -21,17 +21,7 @@ from fewshot.persistence.weights import Weights, dtype_of, foreign_part, known_d
 
 __all__ = ["Found", "Models", "Reach", "loadable", "name_of"]
 
-_LOCAL = frozenset({"CausalLM", "EntailmentLM", "MaskedLM", "Seq2SeqLM", "SentenceEncoder"})
-#: How a model was loaded, as far as another machine should do the same: no secret, and no code from a repository.
-_TYPES: dict[str, Callable[[Any], bool]] = {
-    "cache_bytes": lambda said: type(said) is int and 0 <= said < 2**50,
-    "chat": lambda said: said is None or type(said) is bool,
-    "chat_template_kwargs": lambda said: said is None or isinstance(said, dict),
-    "hole": lambda said: said in ("auto", "output", "sentinel"),
-    "variant": lambda said: isinstance(said, str),
-    "windows": lambda said: said is None or (isinstance(said, dict) and set(said) == {"stride", "reduce"}),
-}
-_OPTIONS = frozenset(_TYPES)
+#: Which arguments of ``from_pretrained`` are kept beside our own: no secret, and no code from a repository.
 _CHOICES = {"attn_implementation": ("eager", "sdpa", "flash_attention_2"), "device_map": ("auto",)}
 _DROPPED = frozenset({"token", "local_files_only", "cache_dir"})  # of one machine only
 _REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)
@@ -83,7 +73,8 @@ class Models:
 
     def _entry(self, model: Any, path: str) -> dict[str, Any]:
         entry = {"class": type(model).__name__, "shown": repr(model), "fingerprint": model.fingerprint}
-        if not _is_local(model):
+        kind = _local_kind(model)
+        if kind is None:
             return {**entry, "kept": "fingerprint", "because": "it is not one of this library's own kinds"}
         if hasattr(model.model, "merge_and_unload"):
             raise UnsupportedError(f"{path}, {model!r}, has an adapter: merge it first, with merge_and_unload().")
@@ -102,27 +93,27 @@ class Models:
                 FewshotWarning,
             )
             return {**entry, "kept": "fingerprint", "because": f"reading it takes the code of {foreign}"}
-        parts = (model.model,) if entry["class"] == "SentenceEncoder" else (model.model, model.tokenizer)
+        parts = (model.model, model.tokenizer) if kind.auto is not None else (model.model,)
         return {**entry, "kept": "folder", "folder": self._weights.write(parts, f"{path}, {model!r},")}
 
 
-def _is_local(model: Any) -> bool:
-    return type(model).__name__ in _LOCAL and type(model).__module__.startswith("fewshot.models.")
+def _local_kind(model: Any) -> Kind | None:
+    """The kind of a model whose class is this library's own; None of every other class, subclasses among them."""
+    kind = kind_of_own(model)
+    return kind if kind is not None and type(model) is kind.load_class() else None
 
 
 def _own(model: Any) -> dict[str, Any]:
     """What a model of ours was made with besides its weights."""
-    if not _is_local(model):
-        return {}
-    names = _OPTIONS & set(inspect.signature(type(model)).parameters)
-    return {name: _plain(getattr(model, name)) for name in sorted(names)}
+    kind = _local_kind(model)
+    return {name: _plain(getattr(model, name)) for name in sorted(kind.options)} if kind else {}
 
 
 def _named(recipe: Recipe) -> dict[str, Any]:
     """How a model that `load` made is loaded again."""
     options, other = {}, []
     for key, value in recipe.kwargs.items():
-        if key in _OPTIONS or value in _CHOICES.get(key, ()):
+        if key in OPTIONS or value in _CHOICES.get(key, ()):
             options[key] = _plain(value)
         elif key not in _DROPPED:
             other.append(key)
@@ -147,9 +138,9 @@ def _options(said: Mapping[str, Any]) -> dict[str, Any]:
     from fewshot.models.encoder import Windows
 
     for key, value in said.items():
-        if key not in _OPTIONS and value not in _CHOICES.get(key, ()):
+        if key not in OPTIONS and value not in _CHOICES.get(key, ()):
             raise InputError(f"config.json loads a model with {key}={value!r}, which a kept classifier can't ask for.")
-        if key in _OPTIONS and not _TYPES[key](value):
+        if key in OPTIONS and not OPTIONS[key](value):
             raise InputError(f"config.json loads a model with {key}={value!r:.80}, which is no such option.")
     found = dict(said)
     if found.get("windows") is not None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fewshot.errors import FewshotError, InputError
+from fewshot.models.kinds import KINDS
 from fewshot.models.loading import load as load_model
 from fewshot.persistence.folder import ARRAYS, CONFIG, Kept
 from fewshot.persistence.graph import Reader
@@ -113,6 +114,6 @@ def _libraries(nodes: list[dict[str, Any]], entries: list[dict[str, Any]]) -> li
     used = ["scikit-learn"] if any("head" in node for node in nodes) else []
     if any("dtype" in entry for entry in entries) or any("weights" in node or "tokenizer" in node for node in nodes):
         used.append("transformers")
-    if any(entry["class"] == "SentenceEncoder" for entry in entries):
+    if any(entry["class"] == kind.class_name for entry in entries for kind in KINDS if kind.auto is None):
         used.append("sentence-transformers")
     return used

@@ -21,7 +21,6 @@ from fewshot.inputs import Row
 from fewshot.models.base import (
     FloatArray,
     IntArray,
-    Kind,
     Query,
     Scores,
     Turn,
@@ -76,9 +75,9 @@ class Asking:
         self._turns: dict[int, Context] = {}
 
     @property
-    def kind(self) -> Kind:
-        """The kind of the model."""
-        return kind_of(self.model)
+    def kind(self) -> str:
+        """The name of the model's kind."""
+        return kind_of(self.model).name
 
     def contexts(self, X: Sequence[Row], words: Sequence[RowWords]) -> list[list[Context]]:
         """What may stand before each text: with no demonstration, with the nearest one, and so on to all."""

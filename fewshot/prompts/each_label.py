@@ -45,7 +45,7 @@ class EachLabel:
 
     def __init__(self, task: Task, model: Any) -> None:
         self.task, self.model = task, model
-        self._entails = kind_of(model) == "entailment"
+        self._entails = kind_of(model).reads == "premise"
         template = task.template
         if self._entails:
             self.asking = Asking(task, model)

@@ -15,6 +15,7 @@ from fewshot.errors import ParameterError, UnsupportedError
 from fewshot.heads.counting import distinct
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, is_language_model, is_reader, kind_of
+from fewshot.models.kinds import Kind, trains
 from fewshot.models.wrappers import RememberedLM
 from fewshot.strategies.base import Rows, Strategy, no_weights
 from fewshot.strategies.budget import Budget
@@ -140,7 +141,7 @@ def _for_language_model(
         chosen = Prompting(calibration=calibration)
         return chosen, Report(repr(chosen), ("there are no labelled rows",))
     targets = task.index(y)
-    shots = min(len(y), _MOST_SHOTS) if kind == "causal" else 0
+    shots = min(len(y), _MOST_SHOTS) if kind.pretraining == "causal" else 0
     prompting, plain = Prompting(shots, calibration=calibration), Prompting(calibration=calibration)
     features: Literal["hidden", "labels"] = "hidden" if is_reader(model) and _shows_hidden(model) else "labels"
     readout = Readout(features)
@@ -191,11 +192,9 @@ def _finetuned(
     """Fine-tuning on the same folds, where the budget has room for them and for the final fit."""
     if budget.seconds is None:
         return ()
-    from fewshot.models.encoder import SentenceEncoder
-    from fewshot.models.reading import ReadingModel
     from fewshot.strategies.finetuning import FineTuning
 
-    if not isinstance(model, ReadingModel | SentenceEncoder):
+    if not trains(model, objective):
         budget.reasons.append(f"{model!r} can't be fine-tuned")
         return ()
     if folds < 3:
@@ -216,8 +215,8 @@ def _finetuned(
     return _candidates(tried, task, model, X=X, y=y, rows=rows, folds=folds, seed=seed, sample_weight=sample_weight)
 
 
-def _calibration(task: Task, kind: str) -> str | None:
-    if kind == "entailment":
+def _calibration(task: Task, kind: Kind) -> str | None:
+    if not kind.vocabulary:
         return None
     if not task.verbalizer.per_row:
         return "auto"
@@ -272,7 +271,6 @@ def _for_encoder(
     random_state: Any,
     budget: Budget,
 ) -> tuple[Strategy, Report]:
-    from fewshot.models.encoder import SentenceEncoder
     from fewshot.strategies.contrastive import Contrastive
 
     names, no_names, tuned = Embedding(), Embedding(label_prior=0.0), Embedding(tuning=Contrastive())
@@ -284,7 +282,7 @@ def _for_encoder(
     reasons = [] if task.verbalizer.named else ["the classes have no names"]
     chosen: Strategy
     tuning = ""
-    if not isinstance(model, SentenceEncoder):
+    if not trains(model, "vectors"):
         reasons.append("only a SentenceEncoder can be tuned")
     else:
         tuning = "tuned encoder, label names" if task.verbalizer.named else "tuned encoder, no label names"

@@ -78,7 +78,7 @@ class Channel(Strategy):
         self, task: Task, model: Any, X: Rows | None, y: Any, *, sample_weight: FloatArray | None, random_state: Any
     ) -> None:
         """Choose the demonstrations; no model call is made."""
-        if kind_of(model) != "causal":
+        if kind_of(model).pretraining != "causal":
             raise UnsupportedError(
                 f"Channel scores the words of a text one after the other, which takes a causal language model. Got "
                 f"{model!r} ({kind_of(model)}): use Prompting(), or Embedding() with an encoder."

@@ -19,6 +19,7 @@ from fewshot.errors import InputError, ParameterError, UnsupportedError
 from fewshot.heads.label_prior import LabelPriorLogisticRegression
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, is_encoder
+from fewshot.models.kinds import trains
 from fewshot.models.loading import load
 from fewshot.strategies.auto import Auto
 from fewshot.strategies.base import Rows, Strategy, as_strategy
@@ -209,11 +210,10 @@ class Distillation(Strategy):
 
 def _defaults(encoder: Any, n_rows: float) -> dict[str, Any]:
     """Parameters of the default student."""
-    from fewshot.models.encoder import SentenceEncoder
     from fewshot.strategies.contrastive import Contrastive
 
     head = LabelPriorLogisticRegression(tau=_TAU, C=_C_BY_ROWS / max(n_rows, 1.0))
-    return {"head": head, "tuning": Contrastive(*_TUNING) if isinstance(encoder, SentenceEncoder) else None}
+    return {"head": head, "tuning": Contrastive(*_TUNING) if trains(encoder, "vectors") else None}
 
 
 def _soft_labels(teachers: Sequence[Strategy], weights: FloatArray, X: Sequence[Row], temperature: float) -> FloatArray:

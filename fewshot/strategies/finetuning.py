@@ -17,9 +17,9 @@ from fewshot.display.preview import Preview
 from fewshot.errors import InputError, ShortenedWarning, UnsupportedError, at_row, warn
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, is_encoder, is_language_model, kind_of
+from fewshot.models.kinds import trains
 from fewshot.models.local import available_memory, own_dtype
 from fewshot.models.randomness import Draws, seeded
-from fewshot.models.reading import ReadingModel
 from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
 from fewshot.prompts.explaining import class_lines, question, raw_scores
 from fewshot.strategies.base import Rows, Strategy
@@ -160,7 +160,7 @@ class FineTuning(Strategy):
         between("validation_fraction", self.validation_fraction, 0, 1)
         if self.objective == "head":
             self._check_head(model)
-        elif not isinstance(model, ReadingModel):
+        elif not trains(model, "prompt"):
             kind = "an encoder" if is_encoder(model) and not is_language_model(model) else kind_of(model)
             raise UnsupportedError(
                 f"FineTuning('prompt') trains local masked, causal and sequence-to-sequence models. Got {model!r} "
@@ -168,9 +168,7 @@ class FineTuning(Strategy):
             )
 
     def _check_head(self, model: Any) -> None:
-        from fewshot.models.encoder import SentenceEncoder
-
-        if not isinstance(model, ReadingModel | SentenceEncoder):
+        if not trains(model, "head"):
             raise UnsupportedError(
                 f"FineTuning('head') trains local transformers models and SentenceEncoders. Got {model!r}."
             )

@@ -182,7 +182,7 @@ class Prompting(Strategy):
         one_of("ensemble", self.ensemble, ("mean", "learned"))
         if self.read == "generate" and not is_generator(model):
             raise UnsupportedError(f"{model!r} can't generate text: use read='score'.")
-        if self.shots and kind_of(model) == "entailment":
+        if self.shots and not kind_of(model).demonstrations:
             raise UnsupportedError(
                 f"{model!r} compares one premise with one hypothesis: it has no place for shots={self.shots}."
             )

@@ -170,7 +170,7 @@ class AutomaticVerbalizer(BaseEstimator):  # type: ignore[misc]
         at_least("words_per_class", self.words_per_class, 1, whole=True)
         at_least("n_candidates", self.n_candidates, 1, whole=True)
         between("share", self.share, 0, 1, with_high=True)
-        if kind_of(model) in ("encoder", "entailment") or not is_reader(model):
+        if not kind_of(model).vocabulary or not is_reader(model):
             raise UnsupportedError(
                 f"AutomaticVerbalizer reads the model's vocabulary at the hole, and {model!r} ({kind_of(model)}) does "
                 "not show it: use a causal or masked model, or name the label words yourself."

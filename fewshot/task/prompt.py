@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fewshot.errors import PromptTooLongError
-from fewshot.models.base import Kind, Query, Turn, Window, is_window
+from fewshot.models.base import Query, Turn, Window, is_window
+from fewshot.models.kinds import kind_named
 from fewshot.task.parsing import Piece
 from fewshot.task.shortening import shortened
 
@@ -45,15 +46,16 @@ class Prompt:
         """The text with the hole filled."""
         return self.prefix + word + self.suffix
 
-    def query(self, candidates: Sequence[str], context: tuple[Turn, ...] = (), kind: Kind = "causal") -> Query:
+    def query(self, candidates: Sequence[str], context: tuple[Turn, ...] = (), kind: str = "causal") -> Query:
         """Ask which candidate fills the hole.
 
         An entailment model is asked whether the frame with the hole filled (the hypothesis) follows from the fields
         (the premise); an encoder reads the fields; every other kind reads the whole prompt after its context.
         """
-        if kind == "encoder":
+        reads = kind_named(kind).reads
+        if reads == "fields":
             return Query(self.fields_text, ())
-        if kind != "entailment":
+        if reads == "prompt":
             return Query(self.prefix, tuple(candidates), self.suffix, context)
         frame = Prompt(tuple(piece for piece in self.pieces if piece.place.in_frame))
         premise = Turn("premise", self.fields_text)
@@ -90,7 +92,7 @@ def fit_to_window(
     candidates: Sequence[str],
     window: Window,
     *,
-    kind: Kind = "causal",
+    kind: str = "causal",
     n_tokens: int | None = None,
 ) -> Fitted:
     """Shorten a prompt until the model can read it.
@@ -108,8 +110,8 @@ def fit_to_window(
         What may fill the hole; the longest of them must fit.
     window : Window
         The model.
-    kind : Kind
-        How the model is asked.
+    kind : str
+        The name of the model's kind, which says what it reads of a prompt.
     n_tokens : int, optional
         The length with all demonstrations, where the caller has measured it already.
 

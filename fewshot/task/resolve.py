@@ -39,13 +39,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_GENERIC = {"seq2seq": "generic/causal"}  # every other kind has a generic template of its own name
-_GENERIC_LABELS = {  # where a text may have several labels
-    "causal": "generic/yes_no",
-    "seq2seq": "generic/yes_no",
-    "masked": "generic/yes_no_masked",
-}
-
 
 def labels_of(y: Any, n: int | None, *, strategy: Any, verbalizer: Any, template: Any) -> list[Any]:
     """The labels; None for unlabelled rows, where the strategy has a use for them."""
@@ -62,8 +55,7 @@ def templates_of(template: Any, model: Any, multi_label: bool) -> list[Template]
     """The templates that were given, or the generic one of the kind of model."""
     if template is None:
         kind = kind_of(model)
-        generic = _GENERIC_LABELS if multi_label else _GENERIC
-        return [gallery.get(generic.get(kind, f"generic/{kind}"))]
+        return [gallery.get(kind.generic_labels if multi_label and kind.generic_labels else kind.generic)]
     several = isinstance(template, list | tuple)
     if several and not template:
         raise ParameterError("template is an empty list: give at least one template, or None for the generic one.")

@@ -12,7 +12,7 @@ from jinja2 import UndefinedError
 
 from fewshot.errors import InputError, TemplateError
 from fewshot.inputs import Row
-from fewshot.models.base import Kind, Query, Turn
+from fewshot.models.base import Query, Turn
 from fewshot.task.front_matter import split_front_matter
 from fewshot.task.hints import translation
 from fewshot.task.parsing import CHOICE, LABELS, Compiled, compile_source, joined, plain
@@ -280,7 +280,7 @@ class Template:
         *,
         labels: Sequence[str] = (),
         demonstrations: Sequence[tuple[Row, str]] = (),
-        kind: Kind = "causal",
+        kind: str = "causal",
     ) -> Query:
         """Ask which candidate fills the hole for this row, after the instruction and the demonstrations."""
         return self.prompt(row, labels).query(candidates, self.context(demonstrations, labels), kind)

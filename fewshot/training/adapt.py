@@ -200,7 +200,7 @@ def pretraining_loss(model: Any, texts: Sequence[str], *, block_size: int = 128,
 
 def _language_model(model: Any) -> ReadingModel:
     lm = load(model)
-    if not isinstance(lm, ReadingModel) or kind_of(lm) not in ("masked", "causal"):
+    if not isinstance(lm, ReadingModel) or kind_of(lm).pretraining is None:
         raise UnsupportedError(f"Only masked and causal language models learn from unlabelled text. Got {lm!r}.")
     with lock_of(lm.model):
         if not lm.comes_apart:

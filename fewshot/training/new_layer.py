@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fewshot.errors import ModelLoadError, UnsupportedError
-from fewshot.models.base import FloatArray, IntArray, Query
+from fewshot.models.base import FloatArray, IntArray, Query, kind_of
 from fewshot.models.engine.padding import Padding
 from fewshot.models.engine.trial import try_forward
 from fewshot.models.local import progress
@@ -149,9 +149,7 @@ class SequenceClassifier:
 
 def _parts(lm: Any) -> tuple[Any, Any]:
     """The body and the tokenizer."""
-    from fewshot.models.encoder import SentenceEncoder
-
-    if isinstance(lm, SentenceEncoder):
+    if kind_of(lm).auto is None:
         body = getattr(lm.model[0], "model", None)
         if body is None:
             raise UnsupportedError(f"{lm!r} is not built on a transformers model: it can't be fine-tuned.")

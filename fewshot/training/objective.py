@@ -28,7 +28,7 @@ class Objective:
 
     def __init__(self, lm: LocalModel, model: Any, sampled_words: int | None = None) -> None:
         self.lm, self.model, self.sampled_words = lm, model, sampled_words
-        self.masked = kind_of(lm) == "masked"
+        self.masked = kind_of(lm).pretraining == "masked"
         self.split = Split(model)
         self.ordinary = np.setdiff1d(
             np.arange(len(lm.tokenizer)), [*lm.tokenizer.all_special_ids, *lm.plain.controls.values()]

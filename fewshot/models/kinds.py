@@ -1,0 +1,229 @@
+"""The kinds of models: a row of data each, which everything else reads.
+
+A new kind of model is one file in `fewshot/models/` and one row of `KINDS`. Nothing else asks for a kind by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Literal
+
+from fewshot.checks import one_of
+from fewshot.errors import ModelLoadError
+
+__all__ = ["KINDS", "OPTIONS", "Kind", "entailment_index", "kind_named", "kind_of_config", "kind_of_own", "trains"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a kind of model is.
+
+    Parameters
+    ----------
+    name : str
+        What a model of this kind has as its attribute ``kind``.
+    home : str
+        Our class, as "module:class".
+    auto : str or None
+        The class of transformers that reads a checkpoint. None: sentence-transformers reads it.
+    endings : tuple of str
+        How names of architectures end, as a config has them.
+    supported : str
+        What a message calls these checkpoints.
+    generic : str
+        The template for a task that brings none.
+    generic_labels : str, optional
+        The same where a text may have several labels. None: ``generic``.
+    fits : callable, optional
+        ``fits(architecture, config)``: whether an architecture of such an ending is of this kind.
+    reads : {"prompt", "premise", "fields"}
+        What the model gets of a row in a template: the whole prompt after its context; its fields as the premise and
+        its frame as the hypothesis; or its fields alone.
+    demonstrations : bool
+        Whether a prompt has a place for demonstrations.
+    vocabulary : bool
+        Whether the model has a distribution over tokens at the hole, which label words and priors come from.
+    pretraining : {"masked", "causal"}, optional
+        What the model was pretrained to predict, and `adapt` goes on with: masked tokens, or the next token. None: it
+        can't learn from unlabelled text.
+    trains : tuple of {"prompt", "head", "vectors"}
+        What of our class has gradients: its scores at the hole, a new classification layer on its body, its vectors.
+    options : mapping of str to callable
+        The keyword arguments of our class, each with a check of a value that was read from a kept folder.
+    """
+
+    name: str
+    home: str
+    auto: str | None
+    endings: tuple[str, ...]
+    supported: str
+    generic: str
+    generic_labels: str | None = None
+    fits: Callable[[str, Any], bool] = lambda architecture, config: True
+    reads: Literal["prompt", "premise", "fields"] = "prompt"
+    demonstrations: bool = True
+    vocabulary: bool = True
+    pretraining: Literal["masked", "causal"] | None = None
+    trains: tuple[Literal["prompt", "head", "vectors"], ...] = ()
+    options: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)
+
+    @property
+    def class_name(self) -> str:
+        """The name of our class."""
+        return self.home.partition(":")[2]
+
+    def load_class(self) -> Any:
+        """Our class; only here is its module, and torch with it, imported."""
+        return getattr(import_module(self.home.partition(":")[0]), self.class_name)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def entailment_index(config: Any) -> int | None:
+    """Which output of a classifier says that the premise entails the hypothesis; None when none does."""
+    for name, index in (getattr(config, "label2id", None) or {}).items():
+        if str(name).casefold().startswith("entail"):
+            return int(index)
+    return None
+
+
+def _fills_masks(architecture: str, config: Any) -> bool:
+    """Whether a ``...WithLMHeadModel`` is a masked model, as those of XLM and Flaubert are."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    return architecture.endswith("ForMaskedLM") or architecture in MODEL_FOR_MASKED_LM_MAPPING_NAMES.values()
+
+
+def _has_entailment_label(architecture: str, config: Any) -> bool:
+    return entailment_index(config) is not None
+
+
+def _is_encoder_decoder(architecture: str, config: Any) -> bool:
+    return bool(getattr(config, "is_encoder_decoder", False))
+
+
+def _is_no_encoder_decoder(architecture: str, config: Any) -> bool:
+    return not _is_encoder_decoder(architecture, config)
+
+
+#: Every kind. A config is of the first kind that its architecture fits: GPT-2's "LMHeadModel" ends with "Model" too.
+KINDS = (
+    Kind(
+        name="masked",
+        home="fewshot.models.masked:MaskedLM",
+        auto="AutoModelForMaskedLM",
+        endings=("ForMaskedLM", "WithLMHeadModel"),
+        fits=_fills_masks,
+        supported="...ForMaskedLM",
+        generic="generic/masked",
+        generic_labels="generic/yes_no_masked",
+        pretraining="masked",
+        trains=("prompt", "head"),
+        options={"variant": lambda said: isinstance(said, str)},
+    ),
+    Kind(
+        name="causal",
+        home="fewshot.models.causal:CausalLM",
+        auto="AutoModelForCausalLM",
+        endings=("ForCausalLM", "LMHeadModel"),
+        supported="...ForCausalLM",
+        generic="generic/causal",
+        generic_labels="generic/yes_no",
+        pretraining="causal",
+        trains=("prompt", "head"),
+        options={
+            "chat": lambda said: said is None or type(said) is bool,
+            "chat_template_kwargs": lambda said: said is None or isinstance(said, dict),
+        },
+    ),
+    Kind(
+        name="seq2seq",
+        home="fewshot.models.seq2seq:Seq2SeqLM",
+        auto="AutoModelForSeq2SeqLM",
+        endings=("ForConditionalGeneration", "MTModel", "EncoderDecoderModel"),
+        fits=_is_encoder_decoder,
+        supported="encoder-decoders ...ForConditionalGeneration",
+        generic="generic/causal",
+        generic_labels="generic/yes_no",
+        trains=("prompt", "head"),
+        options={"hole": lambda said: said in ("auto", "output", "sentinel")},
+    ),
+    Kind(
+        name="entailment",
+        home="fewshot.models.entailment:EntailmentLM",
+        auto="AutoModelForSequenceClassification",
+        endings=("ForSequenceClassification",),
+        fits=_has_entailment_label,
+        supported="...ForSequenceClassification with an entailment label",
+        generic="generic/entailment",
+        reads="premise",
+        demonstrations=False,
+        vocabulary=False,
+    ),
+    Kind(
+        name="encoder",
+        home="fewshot.models.encoder:SentenceEncoder",
+        auto=None,
+        endings=("Model",),
+        fits=_is_no_encoder_decoder,
+        supported="sentence-transformers folders, bare encoders ...Model",
+        generic="generic/encoder",
+        reads="fields",
+        demonstrations=False,
+        vocabulary=False,
+        trains=("head", "vectors"),
+        options={
+            "cache_bytes": lambda said: type(said) is int and 0 <= said < 2**50,
+            "windows": lambda said: said is None or (isinstance(said, dict) and set(said) == {"stride", "reduce"}),
+        },
+    ),
+)
+
+#: The options of all kinds, with their checks. `load` hands every other keyword argument to ``from_pretrained``.
+OPTIONS: dict[str, Callable[[Any], bool]] = {name: check for kind in KINDS for name, check in kind.options.items()}
+
+
+def kind_named(name: Any, what: str = "kind") -> Kind:
+    """The kind of that name.
+
+    Raises
+    ------
+    ParameterError
+        When there is none; ``what`` is what the message says must be one.
+    """
+    rows = {kind.name: kind for kind in KINDS}
+    one_of(what, name, tuple(rows))
+    return rows[name]
+
+
+def kind_of_own(model: object) -> Kind | None:
+    """The kind that a model is a class of; None of what is no model of this library, and of wrappers around one."""
+    homes = {f"{base.__module__}:{base.__qualname__}" for base in type(model).__mro__}
+    return next((kind for kind in KINDS if kind.home in homes), None)
+
+
+def trains(model: object, what: Literal["prompt", "head", "vectors"]) -> bool:
+    """Whether this can be trained of a model (see `Kind`); of other models than this library's nothing can."""
+    kind = kind_of_own(model)
+    return kind is not None and what in kind.trains
+
+
+def kind_of_config(config: Any) -> Kind:
+    """Read the kind of a checkpoint from its config.
+
+    Raises
+    ------
+    ModelLoadError
+        When this kind can't classify text by prompts or embeddings.
+    """
+    architecture = next(iter(getattr(config, "architectures", None) or []), "")
+    for kind in KINDS:
+        if architecture.endswith(kind.endings) and kind.fits(architecture, config):
+            return kind
+    raise ModelLoadError(
+        f"A model of kind {architecture or type(config).__name__!r} can't be used. Supported: "
+        f"{', '.join(kind.supported for kind in KINDS)}, and PEFT adapters of these."
+    )
