@@ -115,11 +115,11 @@ def test_how_a_model_was_loaded(tmp_path, monkeypatch):
 
 
 def test_a_hub_model_is_pinned_to_its_commit(tmp_path, monkeypatch):
-    from fewshot.models.recipe import Recipe
+    from fewshot.models.loading import Loaded
     from fewshot.persistence import models
     from tests.conftest import language_model
 
-    lm = language_model("bert").around(language_model("bert").model, Recipe("user/bert", kwargs={"token": "secret"}))
+    lm = language_model("bert").around(language_model("bert").model, Loaded("user/bert", kwargs={"token": "secret"}))
     commit = "0123456789" * 4
     monkeypatch.setattr(
         "huggingface_hub.try_to_load_from_cache",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fewshot import Classifier, FewshotWarning, InputError, ModelLoadError, adapt, load, push_to_hub
-from fewshot.models.recipe import Recipe
+from fewshot.models.loading import Loaded
 from fewshot.models.secrets import unsaid
 from tests.contract import NEW, TEXTS, keyword_lm
 from tests.kept import REVIEW, edited, zero_shot
@@ -92,15 +92,15 @@ def test_a_token_is_in_no_text_pickle_or_folder(tmp_path):
 
 def test_tokens_keep_models_apart():
     def of(token, **more):
-        return repr(Recipe("a/b", kwargs={"token": token, **more}))
+        return repr(Loaded("a/b", kwargs={"token": token, **more}))
 
     assert of(TOKEN) == of(TOKEN) != of("hf_another") != of(None) != of(True)
-    nested = Recipe(
+    nested = Loaded(
         "a/b", kwargs={"model_kwargs": {"token": TOKEN, "x": 1}, "proxies": {"https": "http://u:verysecret@h"}}
     )
     assert "verysecret" not in repr(nested)
     assert nested.passed["model_kwargs"] == {"token": TOKEN, "x": 1}
-    assert Recipe("a/b", kwargs={"chat_template_kwargs": {"token": "word"}}).own["chat_template_kwargs"] == {
+    assert Loaded("a/b", kwargs={"chat_template_kwargs": {"token": "word"}}).own["chat_template_kwargs"] == {
         "token": "word"
     }
 
