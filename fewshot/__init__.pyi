@@ -54,3 +54,4 @@ from fewshot.training.adapt import adapt as adapt
 from fewshot.training.copies import LoRA as LoRA
 
 __version__: str
+_HOME: dict[str, str]

@@ -87,6 +87,15 @@ class Selector(BaseEstimator, ABC):  # type: ignore[misc]
         check_is_fitted(self)
         return [self.rows_[~np.isin(self.rows_, self._equal_to(text))] for text in texts]
 
+    def kept(self) -> dict[str, Any]:
+        """Of demonstrations that all texts share, only what says which they are."""
+        if not hasattr(self, "rows_"):
+            return dict(vars(self))
+        shown = set(self.rows_.tolist())
+        equals = {text: [i for i in rows if i in shown] for text, rows in self._equals.items()}
+        found = {name: value for name, value in vars(self).items() if name != "_classes"}
+        return {**found, "_equals": {text: rows for text, rows in equals.items() if rows}, "encoder_": None}
+
     @abstractmethod
     def _fit(self, texts: Sequence[str], y: Sequence[Any], rng: np.random.RandomState) -> None:
         """What a selector learns; when shared, ``rows_``."""

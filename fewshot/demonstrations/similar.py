@@ -27,6 +27,11 @@ class _Similar(Selector):
 
     needs_encoder = True
 
+    def kept(self) -> dict[str, Any]:
+        """Of demonstrations that all texts share, only what says which they are."""
+        left_out = ("_vectors", "_place") if hasattr(self, "rows_") else ()
+        return {name: value for name, value in super().kept().items() if name not in left_out}
+
     def _fit(self, texts: Sequence[str], y: Sequence[Any], rng: np.random.RandomState) -> None:
         distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         self._vectors = self._encoded(list(distinct))[[distinct[text] for text in texts]]

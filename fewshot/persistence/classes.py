@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
+from fewshot import calibration, demonstrations
 from fewshot.errors import InputError
 from fewshot.persistence.invariants import check_fitted
 from fewshot.persistence.typed import check_types
+from fewshot.strategies import STRATEGIES
 
 __all__ = ["KEPT", "known", "rebuilt", "state"]
 
-#: Class name -> module. A new strategy is one line here. None of these does anything when it is made, and what their
-#: methods do with their attributes is compute: no class may be added that opens a path or calls a name it was given.
-KEPT = {
+
+def _public(room: ModuleType, base: type) -> dict[str, str]:
+    """The classes of one kind in the public list of a room, and where they are."""
+    found = [getattr(room, name) for name in room.__all__]
+    return {
+        one.__name__: one.__module__
+        for one in found
+        if isinstance(one, type) and issubclass(one, base) and one is not base
+    }
+
+
+#: Class name -> module: a table, and the public strategies, calibrations and selectors. None of these does anything
+#: when it is made, and what their methods do with their attributes is compute: no class may be added, here or to the
+#: public lists, that opens a path or calls a name it was given.
+KEPT: dict[str, str] = {
     "Classifier": "fewshot.classifier",
     "ConformalClassifier": "fewshot.conformal",
     "FrozenEstimator": "sklearn.frozen._frozen",
@@ -26,15 +41,6 @@ KEPT = {
     "Verbalizer": "fewshot.task.verbalizer",
     "Windows": "fewshot.models.encoder",
     "Turn": "fewshot.models.base",
-    # strategies
-    "Auto": "fewshot.strategies.auto",
-    "Channel": "fewshot.strategies.channel",
-    "Contrastive": "fewshot.strategies.contrastive",
-    "Distillation": "fewshot.strategies.distillation",
-    "Embedding": "fewshot.strategies.embedding",
-    "FineTuning": "fewshot.strategies.finetuning",
-    "Prompting": "fewshot.strategies.prompting",
-    "Readout": "fewshot.strategies.readout",
     # what strategies are made of
     "Asking": "fewshot.prompts.asking",
     "Candidate": "fewshot.strategies.comparison",
@@ -49,19 +55,9 @@ KEPT = {
     "KLNeighbors": "fewshot.heads.neighbors",
     "LabelPriorLogisticRegression": "fewshot.heads.label_prior",
     "Prototypes": "fewshot.heads.neighbors",
-    # calibrations
-    "Batch": "fewshot.calibration.priors",
-    "BestOf": "fewshot.calibration.best_of",
-    "Contextual": "fewshot.calibration.priors",
-    "DomainContext": "fewshot.calibration.priors",
-    "Learned": "fewshot.calibration.learned",
-    "PMI": "fewshot.calibration.priors",
-    # demonstrations
-    "First": "fewshot.demonstrations.drawn",
-    "MMR": "fewshot.demonstrations.similar",
-    "Nearest": "fewshot.demonstrations.similar",
-    "Random": "fewshot.demonstrations.drawn",
-    "Stratified": "fewshot.demonstrations.drawn",
+    **STRATEGIES,
+    **_public(calibration, calibration.Prior),
+    **_public(demonstrations, demonstrations.Selector),
 }
 
 
@@ -76,9 +72,7 @@ def state(value: Any) -> dict[str, Any]:
         return {one.name: getattr(value, one.name) for one in fields(value)}
     if isinstance(value, tuple):
         return dict(value._asdict())  # type: ignore[attr-defined]
-    found = dict(vars(value))
-    trim = _TRIMMED.get(type(value).__name__)
-    return trim(found) if trim else found
+    return dict(value.kept() if hasattr(type(value), "kept") else vars(value))
 
 
 def rebuilt(name: Any, attributes: Mapping[str, Any]) -> Any:
@@ -120,40 +114,3 @@ def _is_taken(cls: type, attribute: str) -> bool:
     """Whether a class has a method or property of that name, which data must not hide."""
     found = inspect.getattr_static(cls, attribute, None)
     return callable(found) or hasattr(type(found), "__get__")
-
-
-def _asking(found: dict[str, Any]) -> dict[str, Any]:
-    """Of the labelled rows those that a prompt may show: others would only be big, and somebody's private text."""
-    selector, rows, labels = found["selector"], found["_rows"], found["_labels"]
-    shown = [] if selector is None else selector.rows_.tolist() if selector.shared else range(len(rows))
-    return {
-        **found,
-        "_rows": {i: dict(rows[i]) if isinstance(rows[i], Mapping) else rows[i] for i in shown},
-        "_labels": {i: labels[i] for i in shown},
-        "_turns": {},  # made again when they are asked for
-    }
-
-
-def _selector(found: dict[str, Any]) -> dict[str, Any]:
-    """Of demonstrations that all texts share, only what says which they are."""
-    if "rows_" not in found:
-        return found
-    shown = set(found["rows_"].tolist())
-    equals = {text: [i for i in rows if i in shown] for text, rows in found["_equals"].items()}
-    kept = {key: value for key, value in found.items() if key not in ("_vectors", "_place", "_classes")}
-    return {**kept, "_equals": {text: rows for text, rows in equals.items() if rows}, "encoder_": None}
-
-
-def _without(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Leave out what prediction does not need."""
-    return lambda found: {key: value for key, value in found.items() if key not in names}
-
-
-_TRIMMED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "Asking": _asking,
-    "Distillation": _without("teachers_", "soft_labels_"),
-    "Embedding": _without("examples_"),
-    "SequenceClassifier": _without("_reader", "padding"),
-    "_LabelFirst": _asking,
-    **dict.fromkeys(("First", "MMR", "Nearest", "Random", "Stratified"), _selector),
-}

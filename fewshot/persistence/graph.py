@@ -44,6 +44,8 @@ class Writer:
         By name.
     templates : dict of str
         File name -> source.
+    written : list
+        The objects that became nodes.
     """
 
     def __init__(self, other: Other) -> None:
@@ -52,7 +54,7 @@ class Writer:
         self.templates: dict[str, str] = {}
         self._other = other
         self._places: dict[int, int] = {}
-        self._alive: list[Any] = []  # so that no two objects share an id
+        self.written: list[Any] = []  # alive, so that no two objects share an id
         self._open: set[int] = set()
 
     def value(self, value: Any, path: str) -> Any:
@@ -77,7 +79,7 @@ class Writer:
             self._open.add(id(value))
             node = self._node(value, path)
             self._open.discard(id(value))
-            self._alive.append(value)
+            self.written.append(value)
             self._places[id(value)] = len(self.nodes)
             self.nodes.append(node)
         return {"ref": self._places[id(value)]}
@@ -129,14 +131,8 @@ class Writer:
         if name is None:
             name = f"template-{len(self.templates) + 1}.jinja"
             self.templates[name] = source
-        own = Template(source).metadata
-        changed = {key: value for key, value in template.metadata.items() if own.get(key) != value}
-        return {
-            "template": name,
-            "name": template.name,
-            **{key: self.value(changed.get(key), f"{path}.{key}") for key in ("instruction", "words")},
-            "renamed": self.value(dict(template._renamed), path),
-        }
+        kept = {key: self.value(own, f"{path}.{key}") for key, own in template.kept().items()}
+        return {"template": name, "name": template.name, **kept}
 
 
 class Reader:

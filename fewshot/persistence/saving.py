@@ -16,6 +16,7 @@ from fewshot.persistence.heads import dumped, is_head, untrusted
 from fewshot.persistence.libraries import FORMAT, versions
 from fewshot.persistence.models import Models, loadable
 from fewshot.persistence.weights import Weights
+from fewshot.prompts.asking import Asking
 
 __all__ = ["save"]
 
@@ -70,7 +71,7 @@ def _write(clf: Any, part: Path, metrics: Any, where: str) -> None:
         where=where,
         entries=models.entries,
         trusted=sorted({name for data in heads for name in untrusted(data)}),
-        n_shown=_n_shown(writer.nodes),
+        n_shown=max((len(asking.shown) for asking in writer.written if isinstance(asking, Asking)), default=0),
         metrics=metrics,
         versions=config["versions"],
     )
@@ -88,9 +89,3 @@ def _printed(config: dict[str, Any]) -> str:
         said = "[\n  " + ",\n  ".join(items) + "\n ]" if isinstance(value, list) else items[0]
         lines.append(f" {json.dumps(key)}: {said}")
     return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-def _n_shown(nodes: list[dict[str, Any]]) -> int:
-    """How many labelled texts were written: those that the asking with most of them may show."""
-    places = [node["attributes"]["_rows"]["ref"] for node in nodes if "_rows" in node.get("attributes", ())]
-    return max((len(nodes[place]["dict"]) for place in places), default=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -78,6 +78,20 @@ class Asking:
     def kind(self) -> str:
         """The name of the model's kind."""
         return kind_of(self.model).name
+
+    @property
+    def shown(self) -> dict[int, Row]:
+        """The labelled rows that a prompt may show, by their numbers."""
+        if self.selector is None:
+            return {}
+        numbers = self.selector.rows_.tolist() if self.selector.shared else range(len(self._rows))
+        return {i: self._rows[i] for i in numbers}
+
+    def kept(self) -> dict[str, Any]:
+        """All but the labelled rows that no prompt shows: they would only be big, and somebody's private text."""
+        rows = {i: dict(row) if isinstance(row, Mapping) else row for i, row in self.shown.items()}
+        # turns are made again when they are asked for
+        return {**vars(self), "_rows": rows, "_labels": {i: self._labels[i] for i in rows}, "_turns": {}}
 
     def contexts(self, X: Sequence[Row], words: Sequence[RowWords]) -> list[list[Context]]:
         """What may stand before each text: with no demonstration, with the nearest one, and so on to all."""

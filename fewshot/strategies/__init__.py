@@ -1,1 +1,10 @@
-"""How labelled texts are used: one file a strategy (see `fewshot.strategies.base` for the protocol)."""
+"""How labelled texts are used: one file a strategy (see `fewshot.strategies.base` for what they share)."""
+
+from fewshot import _HOME
+
+__all__ = ["STRATEGIES"]
+
+#: Where the public strategies are, and what is tuned for them, by name.
+STRATEGIES = {
+    name: home for name, home in _HOME.items() if home.startswith("fewshot.strategies.") and not home.endswith(".base")
+}

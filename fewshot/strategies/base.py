@@ -30,8 +30,9 @@ class Strategy(BaseEstimator, ABC):  # type: ignore[misc]
     """A way to use labelled texts: what ``Classifier(strategy=...)`` takes.
 
     A subclass says by class attributes what it can do, and writes `_fit` and `log_scores`; `fit` refuses the rest in
-    its name. It may also have ``preview(X)``, ``explain(row)`` and ``label_mass(X)``. What is no subclass and has
-    ``fit`` and ``log_scores`` is a strategy as well: it refuses for itself, and has the defaults of the attributes.
+    its name. It may also have ``preview(X)``, ``explain(row)`` and ``label_mass(X)``, and ``kept()``: the attributes
+    that a kept classifier holds, where these are not all. What is no subclass and has ``fit`` and ``log_scores`` is a
+    strategy as well: it refuses for itself, and has the defaults of the attributes.
 
     Attributes
     ----------

@@ -192,6 +192,10 @@ class Distillation(Strategy):
             ]
             self.weights_ = np.array(right) / (sum(right) or 1.0)
 
+    def kept(self) -> dict[str, Any]:
+        """All but the teachers and what they taught, which prediction does not need."""
+        return {name: value for name, value in vars(self).items() if name not in ("teachers_", "soft_labels_")}
+
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
         """Log-probabilities of the classes under the student, of shape (n_texts, n_classes)."""
         scores: FloatArray = self.student_.log_scores(X)

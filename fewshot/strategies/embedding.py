@@ -118,6 +118,10 @@ class Embedding(Strategy):
         elif sample_weight is not None:
             raise InputError("sample_weight needs labelled rows: call fit(X, y, sample_weight=...).")
 
+    def kept(self) -> dict[str, Any]:
+        """All but the labelled texts, which prediction does not need."""
+        return {name: value for name, value in vars(self).items() if name != "examples_"}
+
     def _prototypes(self, frames: list[list[str]]) -> FloatArray:
         vectors = _unit(_encoded(self.encoder_, [frame for group in frames for frame in group]))
         bounds = np.cumsum([0, *map(len, frames)])

@@ -252,6 +252,12 @@ class Template:
         twin.__setstate__({**self.__getstate__(), "_renamed": changed})
         return twin
 
+    def kept(self) -> dict[str, Any]:
+        """What makes the template again beside its source and name: what the source does not say itself."""
+        own = Template(self.source).metadata
+        changed = {key: value for key, value in self.metadata.items() if own.get(key) != value}
+        return {**{key: changed.get(key) for key in ("instruction", "words")}, "renamed": dict(self._renamed)}
+
     def prompt(self, row: Row, labels: Sequence[str] = ()) -> Prompt:
         """Render a row, still in pieces; ``labels`` are the label words that it may list, or its own choices."""
         own = labels or (() if self.choices is None else self.choices_of(row))

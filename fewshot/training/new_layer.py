@@ -70,6 +70,10 @@ class SequenceClassifier:
         ids = torch.tensor(self.rows(["a few words"])[0], device=body.device)
         try_forward(repr(self), partial(self.model, input_ids=ids, attention_mask=torch.ones_like(ids)))
 
+    def kept(self) -> dict[str, Any]:
+        """All but what is made again when it is asked for."""
+        return {name: value for name, value in vars(self).items() if name not in ("_reader", "padding")}
+
     def rows(self, texts: Sequence[str]) -> tuple[list[tuple[int, ...]], IntArray]:
         """The tokens of each text, cut to the window, and how many were cut."""
         plain, special = self._reader
