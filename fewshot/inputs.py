@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import DataConversionWarning
 
 from fewshot.checks import is_missing
 from fewshot.errors import InputError, UnsupportedError, warn
@@ -131,6 +130,8 @@ def _column(y: Any) -> Any:
     shape = getattr(y, "shape", None)
     if shape is None or len(shape) == 1:
         return y
+    from sklearn.exceptions import DataConversionWarning  # late, so that the command line lists templates at once
+
     if len(shape) != 2 or shape[1] != 1:
         raise InputError(f"y must be one-dimensional, a class per row. Got shape {tuple(shape)}.")
     warn(

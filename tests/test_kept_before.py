@@ -20,7 +20,7 @@ from tests.kept_before import CASES, FOLDER, path_of, said
 
 COMMANDS = Path(__file__).resolve().parent / "data" / "command_line.json"
 RENEW = "python -m tests.test_kept_before"
-#: What users import from other public modules than `fewshot` itself, whose names are in tests/test_house.py.
+#: What users import from other public modules than `fewshot` itself, whose names are in its stub.
 IMPORTED = {
     "fewshot.calibration": "PMI Batch BestOf Contextual DomainContext Learned Prior as_prior",
     "fewshot.datasets": "load_tickets",

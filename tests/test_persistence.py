@@ -120,7 +120,7 @@ def test_only_the_texts_that_prompts_show_are_kept(kept):
 
 
 def test_every_estimator_of_ours_can_be_kept():
-    """A new strategy, calibration or selector is a line in the table."""
+    """A new strategy, calibration or selector is a name in a public list."""
     from importlib import import_module
 
     from sklearn.base import BaseEstimator

@@ -11,16 +11,16 @@ import typer
 
 from fewshot.cli.app import WrongUsage
 from fewshot.errors import InputError
+from fewshot.strategies import STRATEGIES
 
 if TYPE_CHECKING:
     from fewshot.task import template as _template
 
 _MODEL = "Hub name or folder of a model, or embedded:masked. Default: a sentence encoder that needs no network."
 _TEMPLATE = "Gallery name (see fewshot templates), a .jinja file, or source with {{ label }} in it."
-_STRATEGY = (
-    "auto, prompting, channel, embedding, readout, finetuning or distillation, with parameters as in Python: "
-    "'prompting(shots=4)'."
-)
+#: Strategies as the command line writes them; a tuning is a parameter of one.
+NAMES = sorted(name.lower() for name in STRATEGIES if name != "Contrastive")
+_STRATEGY = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}, with parameters as in Python: 'prompting(shots=4)'."
 
 Model = Annotated[str | None, typer.Option(metavar="NAME", help=_MODEL)]
 Template = Annotated[str | None, typer.Option("--template", metavar="TEMPLATE", help=_TEMPLATE)]

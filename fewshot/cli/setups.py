@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewshot.cli.app import WrongUsage
-from fewshot.cli.options import as_shots, as_template, as_words
+from fewshot.cli.options import NAMES, as_shots, as_template, as_words
 from fewshot.errors import InputError
+from fewshot.strategies import STRATEGIES
 
 if TYPE_CHECKING:
     from fewshot.classifier import Classifier
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Setup", "as_strategy", "check_unlabelled", "setups"]
 
-_STRATEGIES = ("Auto", "Channel", "Distillation", "Embedding", "FineTuning", "Prompting", "Readout")
-_CALLABLE = {name.lower(): name for name in (*_STRATEGIES, "Contrastive", "LoRA")}  # which are parameters of others
+_CALLABLE = {name.lower(): name for name in (*STRATEGIES, "LoRA")}  # and what are parameters of strategies
 _WITHOUT_LABELS = (None, "contextual", "pmi")  # the calibrations that look at no row
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 
@@ -38,14 +38,13 @@ def as_strategy(text: str | None) -> Any:
         node = ast.Constant(None)
     call = ast.Call(node, [], []) if isinstance(node, ast.Name) else node
     made = _made(call, text) if isinstance(call, ast.Call) else None
-    if type(made).__name__ not in _STRATEGIES:
+    if type(made).__name__.lower() not in NAMES:
         raise WrongUsage(_expected(text))
     return made
 
 
 def _expected(text: str) -> str:
-    known = ", ".join(_STRATEGIES).lower()
-    return f"--strategy must be one of {known}, or such as 'prompting(shots=4)'. Got {text!r:.200}."
+    return f"--strategy must be one of {', '.join(NAMES)}, or such as 'prompting(shots=4)'. Got {text!r:.200}."
 
 
 def _made(call: ast.Call, text: str) -> Any:
@@ -94,12 +93,11 @@ class Setup:
                 "evaluate or compare."
             )
         size = self.shots if shots is None else shots
-        name = type(strategy).__name__.lower()
-        shows = name not in ("prompting", "channel") or strategy.shots
-        if size and not shows and getattr(strategy, "calibration", None) in _WITHOUT_LABELS:
+        shows_none = getattr(strategy, "only_shows", False) and not strategy.shots
+        if size and shows_none and getattr(strategy, "calibration", None) in _WITHOUT_LABELS:
             raise WrongUsage(
                 f"--shots {size} would change nothing, since --strategy {self.strategy!r} shows the model no labelled "
-                f"row. Say how many it shows: --strategy '{name}(shots=4)'."
+                f"row. Say how many it shows: --strategy '{type(strategy).__name__.lower()}(shots=4)'."
             )
 
     def named(self, option: str) -> str:

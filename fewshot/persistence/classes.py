@@ -15,23 +15,10 @@ from fewshot.persistence.invariants import check_fitted
 from fewshot.persistence.typed import check_types
 from fewshot.strategies import STRATEGIES
 
-__all__ = ["KEPT", "known", "rebuilt", "state"]
+__all__ = ["KEPT", "TABLE", "known", "rebuilt", "state"]
 
-
-def _public(room: ModuleType, base: type) -> dict[str, str]:
-    """The classes of one kind in the public list of a room, and where they are."""
-    found = [getattr(room, name) for name in room.__all__]
-    return {
-        one.__name__: one.__module__
-        for one in found
-        if isinstance(one, type) and issubclass(one, base) and one is not base
-    }
-
-
-#: Class name -> module: a table, and the public strategies, calibrations and selectors. None of these does anything
-#: when it is made, and what their methods do with their attributes is compute: no class may be added, here or to the
-#: public lists, that opens a path or calls a name it was given.
-KEPT: dict[str, str] = {
+#: Class name -> module, beside the public strategies, calibrations and selectors.
+TABLE = {
     "Classifier": "fewshot.classifier",
     "ConformalClassifier": "fewshot.conformal",
     "FrozenEstimator": "sklearn.frozen._frozen",
@@ -55,6 +42,23 @@ KEPT: dict[str, str] = {
     "KLNeighbors": "fewshot.heads.neighbors",
     "LabelPriorLogisticRegression": "fewshot.heads.label_prior",
     "Prototypes": "fewshot.heads.neighbors",
+}
+
+
+def _public(room: ModuleType, base: type) -> dict[str, str]:
+    """The classes of one kind in the public list of a room, and where they are."""
+    found = [getattr(room, name) for name in room.__all__]
+    return {
+        one.__name__: one.__module__
+        for one in found
+        if isinstance(one, type) and issubclass(one, base) and one is not base
+    }
+
+
+#: Class name -> module. None of these does anything when it is made, and what their methods do with their attributes is
+#: compute: no class may be added, to the table or to a public list, that opens a path or calls a name it was given.
+KEPT: dict[str, str] = {
+    **TABLE,
     **STRATEGIES,
     **_public(calibration, calibration.Prior),
     **_public(demonstrations, demonstrations.Selector),
