@@ -37,6 +37,8 @@ class Prior(BaseEstimator, ABC):  # type: ignore[misc]
 
     #: Most texts of ``fit`` that are handed to `probes`; None is all.
     max_texts: int | None = None
+    #: Whether it learns from the texts of ``fit``.
+    uses_texts: bool = True
 
     @abstractmethod
     def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
@@ -108,6 +110,8 @@ class Contextual(Prior):
     >>> clf.fit(None, ["bad", "good"]).predict(["Great fun."]).tolist()
     ['good']
     """
+
+    uses_texts = False
 
     def __init__(self, texts: Sequence[str] = ("N/A", "", "[MASK]")) -> None:
         self.texts = texts
@@ -189,6 +193,8 @@ class PMI(Prior):
     Where rows bring their own choices, as in COPA, a choice is as good as the row makes it more probable than the
     premise alone does: the premise may depend on the row's fields, and is asked once a row, with the row's choices.
     """
+
+    uses_texts = False
 
     def __init__(self, premise: str | None = None) -> None:
         self.premise = premise

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Setup", "as_strategy", "check_unlabelled", "setups"]
 
 _CALLABLE = {name.lower(): name for name in (*STRATEGIES, "LoRA")}  # and what are parameters of strategies
-_WITHOUT_LABELS = (None, "contextual", "pmi")  # the calibrations that look at no row
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 
 
@@ -94,7 +93,7 @@ class Setup:
             )
         size = self.shots if shots is None else shots
         shows_none = getattr(strategy, "only_shows", False) and not strategy.shots
-        if size and shows_none and getattr(strategy, "calibration", None) in _WITHOUT_LABELS:
+        if size and shows_none and not _calibrates_on_texts(strategy):
             raise WrongUsage(
                 f"--shots {size} would change nothing, since --strategy {self.strategy!r} shows the model no labelled "
                 f"row. Say how many it shows: --strategy '{type(strategy).__name__.lower()}(shots=4)'."
@@ -133,7 +132,7 @@ class Setup:
         strategy = as_strategy(self.strategy)
         if getattr(strategy, "takes_unlabelled", False):
             return True
-        return not beside_labels and getattr(strategy, "calibration", None) not in _WITHOUT_LABELS
+        return not beside_labels and _calibrates_on_texts(strategy)
 
     def fitted(self, seed: int, X: Sequence[Any], y: Sequence[Any], unlabelled: Sequence[Any] = ()) -> Classifier:
         """The classifier, fitted on labelled rows and on rows without labels."""
@@ -152,6 +151,13 @@ class Setup:
             if clf.verbalizer is None:
                 clf.set_params(verbalizer=named)
         return clf.fit(unlabelled)
+
+
+def _calibrates_on_texts(strategy: Any) -> bool:
+    from fewshot.calibration import as_prior
+
+    calibration = getattr(strategy, "calibration", None)
+    return calibration is not None and as_prior(calibration).uses_texts
 
 
 def check_unlabelled(path: Path | None, learns: Iterable[bool]) -> None:
