@@ -16,25 +16,11 @@ from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
 from fewshot.errors import InputError, UnsupportedError
 from fewshot.inputs import as_indicator, as_labels, as_row, as_rows
-from fewshot.labels import warn_of_lookalikes
-from fewshot.models.base import FloatArray, kind_of
-from fewshot.models.loading import load
+from fewshot.models.base import FloatArray
 from fewshot.strategies.auto import Auto
 from fewshot.strategies.base import as_strategy
 from fewshot.strategies.comparison import Report
-from fewshot.task.resolve import (
-    class_counts,
-    column_names,
-    column_order,
-    counting_rows,
-    labels_of,
-    learner_of,
-    other_wording,
-    templates_of,
-    weights_of,
-    words_of,
-)
-from fewshot.task.task import Task
+from fewshot.task.resolve import resolve
 
 __all__ = ["Classifier"]
 
@@ -138,49 +124,22 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             A failed or interrupted fit leaves the previous state.
         """
         rows = None if X is None else as_rows(X)
-        n = None if rows is None else len(rows)
         strategy = as_strategy(Auto() if self.strategy is None else self.strategy)
-        indicator = as_indicator(y, n)
-        labels = None
-        if y is not None and indicator is None:
-            labels = labels_of(y, n, strategy=strategy, verbalizer=self.verbalizer, template=self.template)
-        model = load(self.model)
-        several = indicator is not None or bool(getattr(self.verbalizer, "multi_label", False))
-        templates = templates_of(self.template, model, several)
-        nameless = kind_of(model).reads == "fields" and rows is not None and y is not None
-        if indicator:
-            labels = column_names(indicator, self.verbalizer, templates[0], nameless)
-            indicator = indicator[0], labels
-        learners = [learner_of(self.verbalizer, one, model, rows, labels) for one in templates]
-        named = labels if any(label is not None for label in labels or ()) else None
-        verbalizer, classes = words_of(
-            self.verbalizer, templates[0], named, learner=learners[0], rows=rows, nameless=nameless
+        settled = resolve(self, rows, y, sample_weight, unlabelled=getattr(strategy, "takes_unlabelled", False))
+        task = settled.task
+        strategy.fit(
+            task,
+            settled.model,
+            settled.rows,
+            settled.targets,
+            sample_weight=settled.weights,
+            random_state=self.random_state,
         )
-        multi_label = indicator is not None or verbalizer.multi_label
-        targets: Any = None if rows is None else labels
-        order = np.arange(len(classes))
-        if indicator is not None:
-            order = column_order(indicator, classes)
-            targets = None if rows is None else indicator[0][:, np.argsort(order)]
-        elif multi_label and targets is not None:
-            raise InputError(
-                "The verbalizer says that texts have several labels: y must be an indicator matrix of shape (n_texts, "
-                f"{len(classes)}), such as MultiLabelBinarizer makes. Got one label a row."
-            )
-        weights = weights_of(sample_weight, rows, targets)
-        others = tuple(
-            other_wording(self.verbalizer, one, named, classes=classes, learner=learner, rows=rows, nameless=nameless)
-            for one, learner in zip(templates[1:], learners[1:], strict=True)
-        )
-        task = Task(templates[0], verbalizer, classes, multi_label, others)
-        warn_of_lookalikes(classes.tolist())
-        shown, answers, weights = counting_rows(rows, targets, weights)
-        strategy.fit(task, model, shown, answers, sample_weight=weights, random_state=self.random_state)
-        self.model_, self.template_, self.verbalizer_ = model, templates[0], verbalizer
-        self.classes_, self.strategy_ = classes[order], strategy
-        self.multi_label_, self._order = multi_label, order
-        self.learned_words_ = learners[0]
-        self.n_texts_, self.class_counts_ = n or 0, class_counts(targets, classes, multi_label)[order]
+        self.model_, self.template_, self.verbalizer_ = settled.model, task.template, task.verbalizer
+        self.classes_, self._order = task.classes[settled.order], settled.order
+        self.multi_label_, self.strategy_ = task.multi_label, strategy
+        self.learned_words_ = settled.learned
+        self.n_texts_, self.class_counts_ = len(rows or ()), settled.class_counts
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:

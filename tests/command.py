@@ -13,8 +13,8 @@ from fewshot import FakeLM
 @pytest.fixture(autouse=True)
 def _keyword_model(monkeypatch):
     """Stand in for whatever --model names: the word that occurs in the row's own text wins."""
-    import fewshot.classifier
     import fewshot.evaluation.curve
+    import fewshot.task.resolve
 
     def score(query):
         return [float(word in query.prefix.rsplit("Text:", 1)[-1]) for word in query.candidates]
@@ -23,7 +23,7 @@ def _keyword_model(monkeypatch):
         first = FakeLM(lambda query: [1.0, *[0.0] * (len(query.candidates) - 1)])
         return {"first": first, "any": FakeLM(score), None: FakeLM(score)}.get(model, model)
 
-    for module in (fewshot.classifier, fewshot.evaluation.curve):
+    for module in (fewshot.task.resolve, fewshot.evaluation.curve):
         monkeypatch.setattr(module, "load", load)
 
 

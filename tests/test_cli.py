@@ -203,10 +203,10 @@ def test_templates_as_json(monkeypatch, capsys):
 
 @pytest.mark.long
 def test_the_demo_runs_offline_and_saves_its_picture(mini, monkeypatch, tmp_path, capsys):
-    import fewshot.classifier
     import fewshot.cli.demo
+    import fewshot.task.resolve
 
-    monkeypatch.setattr(fewshot.classifier, "load", lambda model: mini)
+    monkeypatch.setattr(fewshot.task.resolve, "load", lambda model: mini)
     monkeypatch.setattr(fewshot.cli.demo, "SHOTS", 2)  # a third of the time, and every line is the same
     code, out, _ = run(monkeypatch, capsys, "demo", "--picture", tmp_path / "matrix.png")
     assert code == 0

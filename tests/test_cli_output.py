@@ -207,10 +207,10 @@ def test_a_screen_that_is_closed(monkeypatch, capsys, mail, tmp_path):
 
 @pytest.mark.filterwarnings("ignore::fewshot.errors.LabelMassWarning")
 def test_a_classifier_is_kept_and_used_again(monkeypatch, capsys, tmp_path):
-    import fewshot.classifier
+    import fewshot.task.resolve
     from fewshot.models.loading import load
 
-    monkeypatch.setattr(fewshot.classifier, "load", load)
+    monkeypatch.setattr(fewshot.task.resolve, "load", load)
     labelled, mail, folder = tmp_path / "labelled.csv", tmp_path / "mail.csv", tmp_path / "kept"
     labelled.write_text(
         "text,label\nMy invoice is wrong,billing\nLovely work,praise\nPaid twice,billing\nGreat,praise\n"

@@ -28,7 +28,7 @@ RUN = {"input": "x", "labels": ["a", "b"]}
 @pytest.fixture
 def slow(monkeypatch, tmp_path):
     """Twenty rows in steps of two, and a model that counts its rows and fails where it is told to."""
-    import fewshot.classifier
+    import fewshot.task.resolve
 
     asked, fail = [], {}
 
@@ -47,7 +47,7 @@ def slow(monkeypatch, tmp_path):
         return made
 
     monkeypatch.setitem(FINGERPRINT, "now", "slow")
-    monkeypatch.setattr(fewshot.classifier, "load", load)
+    monkeypatch.setattr(fewshot.task.resolve, "load", load)
     file = tmp_path / "mail.csv"
     file.write_text("text\n" + "".join(f"{('good', 'bad')[i % 3 > 0]} {i}\n" for i in range(20)))
     command = ("classify", file, "--labels", "good,bad", "--strategy", "prompting", "--output", tmp_path / "out.csv")

@@ -295,7 +295,7 @@ def test_words_are_text_whatever_yaml_takes_them_for():
 
 def test_classes_of_a_front_matter_are_those_of_the_labels():
     def classes(words, labels):
-        found = words_of(None, Template(headed(f"words: {words}")), labels, learner=None, rows=None)
+        found = words_of(None, Template(headed(f"words: {words}")), labels)
         return found[1].tolist(), found[0].labels
 
     assert classes("{0: bad, 1: good}", [1, 0]) == ([0, 1], ("bad", "good"))

@@ -1,4 +1,4 @@
-"""What a fit is about, settled before anything learns: templates, labels, label words, classes and weights."""
+"""Resolve the four parameters of a classifier, with X and y, into a task."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from fewshot.errors import InputError, ParameterError, UnsupportedError, VerbalizerError
-from fewshot.inputs import as_labels
-from fewshot.models.base import FloatArray, kind_of
+from fewshot.inputs import Row, as_indicator, as_labels
+from fewshot.labels import warn_of_lookalikes
+from fewshot.models.base import FloatArray, IntArray, kind_of
+from fewshot.models.loading import load
 from fewshot.task import gallery
 from fewshot.task.choices import Choices, as_choices
 from fewshot.task.task import Task
@@ -23,32 +26,137 @@ from fewshot.task.template import Template
 from fewshot.task.unnamed import Unnamed
 from fewshot.task.verbalizer import Verbalizer, as_verbalizer
 
-__all__ = [
-    "as_template",
-    "class_counts",
-    "column_names",
-    "column_order",
-    "counting_rows",
-    "labels_of",
-    "learner_of",
-    "other_wording",
-    "templates_of",
-    "weights_of",
-    "words_of",
-]
+__all__ = ["Settled", "as_template", "resolve"]
 
 logger = logging.getLogger(__name__)
 
 
-def labels_of(y: Any, n: int | None, *, strategy: Any, verbalizer: Any, template: Any) -> list[Any]:
-    """The labels; None for unlabelled rows, where the strategy has a use for them."""
-    if n is None or not getattr(strategy, "takes_unlabelled", False):
-        return as_labels(y, n)
-    words = verbalizer
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """What a fit is about, before anything learns.
+
+    Attributes
+    ----------
+    task : Task
+    model : LanguageModel or Encoder
+    rows : list or None
+        The rows that count, which are those of a weight above 0; None is zero-shot.
+    targets : list, ndarray or None
+        The class of each of these rows; when multi-label, an indicator matrix whose columns are ``task.classes``.
+    weights : ndarray or None
+        Of these rows.
+    order : ndarray of shape (n_classes,)
+        For each class in the user's order, its place in ``task.classes``.
+    class_counts : ndarray of shape (n_classes,)
+        How many rows were labelled with each class, in the user's order; rows of weight 0 count too.
+    learned : AutomaticVerbalizer or None
+        What found the label words of the first template.
+    """
+
+    task: Task
+    model: Any
+    rows: list[Row] | None
+    targets: Any
+    weights: FloatArray | None
+    order: IntArray
+    class_counts: IntArray
+    learned: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """What X and y say; None where they do not say it.
+
+    Attributes
+    ----------
+    rows : list
+    labels : list
+        The class of each row; None for an unlabelled row.
+    names : list
+        The names of the classes, given without rows.
+    indicator : ndarray of shape (n_rows, n_columns)
+        The labels of each row, where a row may have several.
+    columns : list
+        The class of each column of the indicator.
+    """
+
+    rows: list[Row] | None
+    labels: list[Any] | None = None
+    names: list[Any] | None = None
+    indicator: IntArray | None = None
+    columns: list[Any] | None = None
+
+    @property
+    def classes(self) -> list[Any] | None:
+        """What says which classes there are, each of them once or often."""
+        said = self.labels or self.names or self.columns or ()
+        return list(said) if any(name is not None for name in said) else None
+
+
+def resolve(
+    clf: Any, rows: list[Row] | None, y: Any, sample_weight: Any = None, *, unlabelled: bool = False
+) -> Settled:
+    """Settle what a classifier is fitted to do.
+
+    Parameters
+    ----------
+    clf : Classifier
+        Its model, template and verbalizer are read.
+    rows : list of rows or None
+    y : list, array, Series, indicator matrix or None
+        As `Classifier.fit` takes it.
+    sample_weight : array of shape (n_rows,), optional
+    unlabelled : bool
+        Whether rows may be unlabelled, since the strategy has a use for them.
+
+    Raises
+    ------
+    InputError, VerbalizerError, TemplateError, ModelLoadError, UnsupportedError
+        As `Classifier.fit` says.
+    """
+    given = _read(clf, rows, y, unlabelled)
+    model = load(clf.model)
+    several = given.indicator is not None or bool(getattr(clf.verbalizer, "multi_label", False))
+    templates = templates_of(clf.template, model, several)
+    nameless = kind_of(model).reads == "fields" and rows is not None and y is not None
+    if given.indicator is not None:
+        given = replace(given, columns=_column_names(given, clf.verbalizer, templates[0], nameless))
+    learners = [_learner(clf.verbalizer, template, model, given) for template in templates]
+    words = [clf.verbalizer if learner is None else learner.verbalizer_ for learner in learners]
+    verbalizer, classes = words_of(words[0], templates[0], given.classes, rows=rows, nameless=nameless)
+    multi_label = given.indicator is not None or verbalizer.multi_label
+    order = _order(given, classes)
+    targets = _targets(given, order, multi_label)
+    weights = _weights(sample_weight, rows, targets)
+    others = tuple(
+        _other_wording(own, template, given, classes, nameless)
+        for own, template in zip(words[1:], templates[1:], strict=True)
+    )
+    task = Task(templates[0], verbalizer, classes, multi_label, others)
+    warn_of_lookalikes(classes.tolist())
+    counts = _class_counts(targets, classes, multi_label)[order]
+    return Settled(task, model, *_counting_rows(rows, targets, weights), order, counts, learners[0])
+
+
+def _read(clf: Any, rows: list[Row] | None, y: Any, unlabelled: bool) -> _Given:
+    n = None if rows is None else len(rows)
+    indicator = as_indicator(y, n)
+    if indicator is not None:
+        return _Given(rows, indicator=indicator[0], columns=indicator[1])
+    if y is None:
+        return _Given(rows)
+    if rows is None:
+        return _Given(rows, names=as_labels(y))
+    return _Given(rows, labels=as_labels(y, n, unlabelled=_unlabelled(clf) if unlabelled else ()))
+
+
+def _unlabelled(clf: Any) -> list[Any]:
+    """What marks a row without a label: None, and -1 where that is no class."""
+    words, template = clf.verbalizer, clf.template
     if words is None and template:
         words = as_template(template[0] if isinstance(template, list | tuple) else template).words
     named = words if isinstance(words, Mapping) else getattr(words, "classes", None) or ()
-    return as_labels(y, n, unlabelled=[None] if -1 in named or "-1" in named else [None, -1])
+    return [None] if -1 in named or "-1" in named else [None, -1]
 
 
 def templates_of(template: Any, model: Any, multi_label: bool) -> list[Template]:
@@ -65,19 +173,20 @@ def templates_of(template: Any, model: Any, multi_label: bool) -> list[Template]
     return found
 
 
-def learner_of(verbalizer: Any, template: Template, model: Any, rows: Any, labels: Sequence[Any] | None) -> Any:
+def _learner(verbalizer: Any, template: Template, model: Any, given: _Given) -> Any:
     """The verbalizer that finds its label words itself, with those that it found; None where words are given."""
     if not callable(getattr(verbalizer, "learn", None)):
         return None
     if template.choices is not None:
         raise VerbalizerError(f"{template} takes its choices from each row: there are no label words to find.")
     learner = clone(verbalizer)
+    rows, labels = given.rows, given.labels
     if rows is not None and labels is not None and None in labels:
         known = [i for i, label in enumerate(labels) if label is not None]
         rows = [rows[i] for i in known] or rows
         labels = [labels[i] for i in known] or None
-    classes = list(template.words or ()) if labels is None else _distinct(labels)
-    learner.verbalizer_ = learner.learn(model, template, rows, None if rows is None else labels, classes or None)
+    classes = list(template.words or ()) if given.classes is None else _distinct(given.classes)
+    learner.verbalizer_ = learner.learn(model, template, rows, labels, classes or None)
     return learner
 
 
@@ -86,20 +195,25 @@ def words_of(
     template: Template,
     labels: Sequence[Any] | None,
     *,
-    learner: Any,
-    rows: Any,
+    rows: Any = None,
     nameless: bool = False,
 ) -> tuple[Verbalizer, NDArray[Any]]:
     """The label words of a task, and its classes in their order.
 
-    ``nameless`` says that the classes may do without words: an encoder learns them from labelled rows alone.
+    Parameters
+    ----------
+    verbalizer : mapping, sequence, Verbalizer or None
+    template : Template
+    labels : sequence or None
+        The class of each row, None for an unlabelled one; without rows, the classes.
+    rows : sequence of rows, optional
+    nameless : bool
+        Whether the classes may do without words: an encoder learns them from labelled rows alone.
     """
     if template.choices is not None or isinstance(verbalizer, Choices):
         choices = as_choices(verbalizer, template, rows, labels)
         return choices, np.arange(choices.n_choices or 0)
     words = _of_labels(template.words, labels) if verbalizer is None else verbalizer
-    if learner is not None:
-        words = learner.verbalizer_
     seen = None if labels is None else _distinct(labels)
     if words is None:
         if seen is None:
@@ -138,19 +252,10 @@ def _say_once(message: str) -> None:
     logger.warning(message)
 
 
-def other_wording(
-    verbalizer: Any,
-    template: Template,
-    labels: Sequence[Any] | None,
-    *,
-    classes: NDArray[Any],
-    learner: Any,
-    rows: Any,
-    nameless: bool = False,
-) -> Task:
+def _other_wording(verbalizer: Any, template: Template, given: _Given, classes: NDArray[Any], nameless: bool) -> Task:
     """The same task in another wording, with that template's own label words where it brings some."""
-    named = classes.tolist() if template.words is None and template.choices is None else labels
-    own, its = words_of(verbalizer, template, named, learner=learner, rows=rows, nameless=nameless)
+    named = classes.tolist() if template.words is None and template.choices is None else given.classes
+    own, its = words_of(verbalizer, template, named, rows=given.rows, nameless=nameless)
     if its.tolist() != classes.tolist():
         raise InputError(
             f"The templates are for different classes: the first for {classes.tolist()}, {template} for {its.tolist()}."
@@ -158,7 +263,7 @@ def other_wording(
     return Task(template, own, classes)
 
 
-def class_counts(targets: Any, classes: NDArray[Any], multi_label: bool) -> NDArray[np.int64]:
+def _class_counts(targets: Any, classes: NDArray[Any], multi_label: bool) -> NDArray[np.int64]:
     """How many rows are labelled with each class."""
     if multi_label and targets is not None:
         return np.asarray(targets.sum(axis=0), dtype=np.int64)
@@ -166,43 +271,53 @@ def class_counts(targets: Any, classes: NDArray[Any], multi_label: bool) -> NDAr
     return np.array([found[name] for name in classes.tolist()], dtype=np.int64)
 
 
-def column_names(
-    indicator: tuple[NDArray[Any], list[Any] | None], verbalizer: Any, template: Template, nameless: bool
-) -> list[Any] | None:
+def _column_names(given: _Given, verbalizer: Any, template: Template, nameless: bool) -> list[Any] | None:
     """The names of an indicator's columns: its own, else those of a list of words; None where they are sorted classes.
 
     Where nothing names them and they need no names, their numbers.
     """
-    matrix, names = indicator
-    if names is not None:
-        return names
+    assert given.indicator is not None
+    n_columns = given.indicator.shape[1]
+    if given.columns is not None:
+        return given.columns
     if verbalizer is None:
-        return list(range(matrix.shape[1])) if nameless and template.words is None else None
+        return list(range(n_columns)) if nameless and template.words is None else None
     if isinstance(verbalizer, Choices | Mapping) or callable(getattr(verbalizer, "learn", None)):
         return None
     words = verbalizer if isinstance(verbalizer, Verbalizer) else Verbalizer(verbalizer)
     if words.classes is not None:
         return None
-    if len(words.labels) != matrix.shape[1]:
+    if len(words.labels) != n_columns:
         raise InputError(
-            f"y has {matrix.shape[1]} columns, and the list has words for {len(words.labels)}, {list(words.labels)}: "
+            f"y has {n_columns} columns, and the list has words for {len(words.labels)}, {list(words.labels)}: "
             "give the words of each column, in the order of the columns."
         )
     return list(words.labels)
 
 
-def column_order(indicator: tuple[NDArray[Any], list[Any] | None], classes: NDArray[Any]) -> NDArray[np.int64]:
+def _order(given: _Given, classes: NDArray[Any]) -> IntArray:
     """For each column of y, its place among the sorted classes; columns without names are in that order already."""
-    matrix, names = indicator
-    if matrix.shape[1] != len(classes):
+    if given.indicator is not None and given.indicator.shape[1] != len(classes):
         raise InputError(
-            f"y has {matrix.shape[1]} columns and there are {len(classes)} classes, {classes.tolist()}: each class "
-            "needs a column of its own name."
+            f"y has {given.indicator.shape[1]} columns and there are {len(classes)} classes, {classes.tolist()}: each "
+            "class needs a column of its own name."
         )
-    if names is None:
+    if given.columns is None:
         return np.arange(len(classes))
     where = {name: i for i, name in enumerate(classes.tolist())}
-    return np.array([where[name] for name in names], dtype=np.int64)
+    return np.array([where[name] for name in given.columns], dtype=np.int64)
+
+
+def _targets(given: _Given, order: IntArray, multi_label: bool) -> Any:
+    """The classes of the rows; when multi-label, the indicator with its columns in the order of the sorted classes."""
+    if given.indicator is not None:
+        return None if given.rows is None else given.indicator[:, np.argsort(order)]
+    if multi_label and given.labels is not None:
+        raise InputError(
+            "The verbalizer says that texts have several labels: y must be an indicator matrix of shape (n_texts, "
+            f"{len(order)}), such as MultiLabelBinarizer makes. Got one label a row."
+        )
+    return given.labels
 
 
 def as_template(template: Any) -> Template:
@@ -244,11 +359,11 @@ def _distinct(labels: Sequence[Any]) -> list[Any]:
         ) from error
 
 
-def weights_of(sample_weight: Any, rows: Any, labels: Any) -> FloatArray | None:
+def _weights(sample_weight: Any, rows: Any, targets: Any) -> FloatArray | None:
     """The weights of the labelled rows, checked."""
     if sample_weight is None:
         return None
-    if rows is None or labels is None:
+    if rows is None or targets is None:
         raise InputError("sample_weight needs labelled rows: call fit(X, y, sample_weight=...).")
     weights = np.asarray(sample_weight, dtype=np.float64)
     if weights.shape != (len(rows),):
@@ -261,7 +376,7 @@ def weights_of(sample_weight: Any, rows: Any, labels: Any) -> FloatArray | None:
     return weights
 
 
-def counting_rows(rows: Any, targets: Any, weights: FloatArray | None) -> tuple[Any, Any, FloatArray | None]:
+def _counting_rows(rows: Any, targets: Any, weights: FloatArray | None) -> tuple[Any, Any, FloatArray | None]:
     """The rows, labels and weights without those of weight 0, which is the same as no row; its class stays a class."""
     if weights is None or weights.all():
         return rows, targets, weights
