@@ -2,12 +2,14 @@
 
 FewshotError
 ├── InputError (ValueError)          X, y or a file is not what was promised
-│   └── ParameterError               a parameter of a class or function is not what it may be
+│   ├── ParameterError               a parameter of a class or function is not what it may be
+│   └── FolderExistsError (FileExistsError)  a folder to be written holds something
 ├── TemplateError (ValueError)       a template does not parse, or a row does not fill it
 ├── VerbalizerError (ValueError)     classes and label words do not fit together
 ├── PromptTooLongError (ValueError)  a prompt exceeds the model's window even when shortened
 ├── ModelLoadError (OSError)         a model can't be had, or its kind is not supported
 └── UnsupportedError (TypeError)     this model or strategy can't do what was asked of it
+    └── NotInstalledError (ImportError)  it takes a library of an extra that is not there
 
 FewshotWarning (UserWarning)
 ├── ShortenedWarning                 rows were cut to fit the model's window
@@ -26,10 +28,12 @@ from contextlib import contextmanager
 __all__ = [
     "FewshotError",
     "FewshotWarning",
+    "FolderExistsError",
     "InputError",
     "LabelMassWarning",
     "ModelLoadError",
     "NoAnswerWarning",
+    "NotInstalledError",
     "ParameterError",
     "PromptTooLongError",
     "ShortenedWarning",
@@ -73,6 +77,10 @@ class ParameterError(InputError):
     """
 
 
+class FolderExistsError(InputError, FileExistsError):
+    """A folder to be written holds something."""
+
+
 class TemplateError(FewshotError, ValueError):
     """A template does not parse, or a row does not fill it."""
 
@@ -91,6 +99,10 @@ class ModelLoadError(FewshotError, OSError):
 
 class UnsupportedError(FewshotError, TypeError):
     """A model or strategy can't do what was asked of it."""
+
+
+class NotInstalledError(UnsupportedError, ImportError):
+    """What was asked takes a library of an extra that is not installed."""
 
 
 class FewshotWarning(UserWarning):

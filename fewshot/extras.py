@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from importlib.metadata import requires
+from types import ModuleType
 
-__all__ = ["pip_line"]
+from fewshot.errors import NotInstalledError
+
+__all__ = ["need", "pip_line"]
+
+
+def need(library: str, what: str) -> ModuleType:
+    """Import a library that an extra brings.
+
+    Raises
+    ------
+    NotInstalledError
+        When it is not installed; the message is ``what`` with the extra that brings it.
+    """
+    name = library.partition(".")[0]
+    try:
+        return import_module(library)
+    except ImportError as error:
+        raise NotInstalledError(f"{what} {name}, which is not installed: {pip_line(name)}") from error
 
 
 def pip_line(library: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-import traceback
 import warnings
 from contextlib import suppress
 from typing import Any
@@ -61,10 +60,6 @@ def _run() -> int:
         )
     except MemoryError:
         return _failed("There is not enough memory: give fewer rows at once, or a smaller model.", 1)
-    except ValueError as error:  # our own are those of parameters, with a message; others are mistakes of ours
-        if not _raised_here(error):
-            raise
-        return _failed(str(error), 1)
 
 
 def _silenced(code: int) -> int:
@@ -72,11 +67,6 @@ def _silenced(code: int) -> int:
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
-
-
-def _raised_here(error: Exception) -> bool:
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return str(frames[-1].f_globals.get("__name__")).startswith("fewshot.")
 
 
 def _failed(message: str, code: int) -> int:

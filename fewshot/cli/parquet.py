@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from fewshot.cli.table import Table
 from fewshot.errors import InputError
-from fewshot.extras import pip_line
+from fewshot.extras import need
 
 __all__ = ["arrow_of", "need_pyarrow", "parse_parquet", "write_parquet"]
 
@@ -23,12 +22,8 @@ def need_pyarrow() -> tuple[Any, Any]:
     InputError
         When it is not installed.
     """
-    try:
-        return import_module("pyarrow"), import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise InputError(
-            f"Parquet files are read and written by pyarrow, which is not installed: {pip_line('pyarrow')}"
-        ) from error
+    what = "Parquet files are read and written by"
+    return need("pyarrow", what), need("pyarrow.parquet", what)
 
 
 def parse_parquet(data: bytes, name: str) -> tuple[Any, list[dict[str, Any]]]:

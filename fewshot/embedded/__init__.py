@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewshot.errors import FolderExistsError
 from fewshot.models.embedded import NAME, read, write
 from fewshot.models.loading import load
 
@@ -57,7 +58,7 @@ def export(folder: str | Path) -> Path:
 
     Raises
     ------
-    FileExistsError
+    FolderExistsError
         When the folder holds something.
 
     Examples
@@ -67,7 +68,7 @@ def export(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{str(folder)!r} already holds something: give another folder, or empty it.")
+        raise FolderExistsError(f"{str(folder)!r} already holds something: give another folder, or empty it.")
     model, tokenizer = read()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

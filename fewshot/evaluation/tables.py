@@ -5,32 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from fewshot.errors import InputError
-from fewshot.extras import pip_line
+from fewshot.extras import need
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Result", "frame", "html", "need", "need_pandas", "printed"]
-
-
-def need(library: str, what: str) -> None:
-    """Raise before anything is computed where a library of an extra is missing.
-
-    Raises
-    ------
-    ImportError
-        When it is not installed; the message is ``what`` with the extra that brings it.
-    """
-    try:
-        import_module(library)
-    except ImportError as error:
-        raise ImportError(f"{what} {library}, which is not installed: {pip_line(library)}") from error
+__all__ = ["Result", "frame", "html", "need_pandas", "printed"]
 
 
 def need_pandas() -> None:

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from fewshot.errors import UnsupportedError
 from fewshot.linting.look import Look, listed
 from fewshot.linting.report import NEUTRAL, WordLine
-from fewshot.models.base import Query, fault_of, is_language_model, is_window
+from fewshot.models.base import Query, check_scores, is_language_model, is_window
 from fewshot.task.prompt import Prompt
 
 __all__ = ["frames", "scored"]
@@ -30,9 +29,7 @@ def scored(look: Look, blank: Prompt) -> tuple[list[WordLine], float | None]:
         return lines, None
     query = blank.query(look.asked.candidates, look.context, look.kind.name)
     scores = look.model.loglikelihoods([query])[0]
-    fault = fault_of(query, scores)
-    if fault:
-        raise UnsupportedError(f"{look.model!r} {fault}.")
+    check_scores(look.model, query, scores)
     shares = np.exp(scores.logprobs - np.logaddexp.reduce(scores.logprobs))
     entails = look.kind.reads == "premise"  # it reads whole sentences, and its words have no tokens of their own
     firsts = [None] * len(lines) if entails else _firsts(look, query)

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, Protocol, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from fewshot.errors import UnsupportedError, broken
 from fewshot.models.kinds import Kind, kind_named
 
 __all__ = [
@@ -26,7 +27,7 @@ __all__ = [
     "Scores",
     "Turn",
     "Window",
-    "fault_of",
+    "check_scores",
     "is_encoder",
     "is_generator",
     "is_language_model",
@@ -216,20 +217,22 @@ def kind_of(model: object) -> Kind:
     return kind_named(name, f"The attribute kind of {model!r}")
 
 
-def fault_of(query: Query, scores: Scores) -> str | None:
-    """What is wrong with a model's answer to a query; None where it can be used.
+def check_scores(model: object, query: Query, scores: Scores) -> None:
+    """Refuse a model's answer that can't be used.
 
     Single candidates may be impossible (-inf); where all are, or one is NaN, nothing can be normalised.
     """
-    shapes = {np.shape(scores.logprobs), np.shape(scores.n_tokens)}
-    if shapes != {(len(query.candidates),)}:
-        return f"gave scores of shape {' and '.join(map(str, sorted(shapes)))} for {len(query.candidates)} candidates"
+    n, shapes = len(query.candidates), {np.shape(scores.logprobs), np.shape(scores.n_tokens)}
+    if shapes != {(n,)}:
+        found = " and ".join(map(str, sorted(shapes)))
+        raise UnsupportedError(f"{model!r} gave scores of shape {found} for {n} candidates.")
     if not np.isfinite(np.max(scores.logprobs)):
-        return "gave NaN or infinite scores: its weights or its number type are broken"
+        raise broken(model, "scores")
     if np.min(scores.n_tokens) < 1:
         which = query.candidates[int(np.argmin(scores.n_tokens))]
-        return f"says that {which!r} has {np.min(scores.n_tokens)} tokens: a score is of one token at least"
-    return None
+        raise UnsupportedError(
+            f"{model!r} says that {which!r} has {np.min(scores.n_tokens)} tokens: a score is of one token at least."
+        )
 
 
 def scored_once(score: Callable[[Sequence[Query]], list[Scores]], queries: Sequence[Query]) -> list[Scores]:

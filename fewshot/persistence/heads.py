@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from fewshot.errors import InputError, ParameterError, UnsupportedError
-from fewshot.extras import pip_line
+from fewshot.extras import need
 from fewshot.persistence.classes import KEPT
 
 __all__ = ["dumped", "is_head", "loaded", "type_names", "untrusted"]
@@ -119,11 +119,4 @@ def type_names(trusted: Any) -> list[str]:
 
 
 def _skops() -> ModuleType:
-    try:
-        import skops.io
-    except ImportError as error:
-        raise ImportError(
-            f"A head that is not this library's own is kept with skops, which is not installed: {pip_line('skops')}"
-        ) from error
-    module: ModuleType = skops.io
-    return module
+    return need("skops.io", "A head that is not this library's own is kept with")

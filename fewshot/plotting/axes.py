@@ -11,7 +11,7 @@ from scipy.special import ndtri
 
 from fewshot.errors import UnsupportedError
 from fewshot.evaluation.predictions import Predictions, check_classifier, predict
-from fewshot.evaluation.tables import need
+from fewshot.extras import need
 from fewshot.inputs import labelled
 from fewshot.models.base import FloatArray
 

@@ -24,7 +24,7 @@ from fewshot.models.base import (
     Query,
     Scores,
     Turn,
-    fault_of,
+    check_scores,
     is_encoder,
     is_window,
     kind_of,
@@ -198,9 +198,8 @@ class Asking:
         known.update(zip(new, answers, strict=True))
         words = [known[query] for query in queries]
         for i, (query, scores) in enumerate(zip(queries, words, strict=True)):
-            fault = fault_of(query, scores)
-            if fault:
-                raise UnsupportedError(f"Row {i}: {self.model!r} {fault}.")
+            with at_row(i):
+                check_scores(self.model, query, scores)
         return words
 
     def calibrate(self, calibration: Prior, X: Sequence[Row] | None, y: Any, rng: Any) -> None:

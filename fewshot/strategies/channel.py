@@ -14,7 +14,7 @@ from fewshot.display.explanation import Explanation, Question
 from fewshot.display.preview import Preview
 from fewshot.errors import InputError, PromptTooLongError, TemplateError, UnsupportedError, at_row
 from fewshot.inputs import Row
-from fewshot.models.base import FloatArray, IntArray, Query, Turn, fault_of, kind_of, scored_once
+from fewshot.models.base import FloatArray, IntArray, Query, Turn, check_scores, kind_of, scored_once
 from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
 from fewshot.prompts.explaining import class_lines, word_lines
 from fewshot.strategies.base import Rows, Strategy
@@ -111,9 +111,8 @@ class Channel(Strategy):
         answers = scored_once(self.model_.loglikelihoods, [queries[i] for i in order])
         logprobs, n_tokens = np.empty(len(queries)), np.empty(len(queries), dtype=np.int64)
         for i, scores in zip(order, answers, strict=True):
-            fault = fault_of(queries[i], scores)
-            if fault:
-                raise UnsupportedError(f"Row {i * len(X) // len(queries)}: {self.model_!r} {fault}.")
+            with at_row(i * len(X) // len(queries)):
+                check_scores(self.model_, queries[i], scores)
             logprobs[i], n_tokens[i] = scores.logprobs[0], scores.n_tokens[0]
         return logprobs.reshape(len(X), -1), n_tokens.reshape(len(X), -1)
 

@@ -12,7 +12,7 @@ from sklearn.base import clone
 
 from fewshot.display.explanation import Explanation, Neighbor, Question
 from fewshot.display.preview import Part, Preview, PreviewRow, cut_after, premise_of
-from fewshot.errors import InputError, ShortenedWarning, UnsupportedError, at_row, warn
+from fewshot.errors import InputError, ShortenedWarning, at_row, broken, warn
 from fewshot.heads.any import fitted_head, head_log_scores, head_odds
 from fewshot.heads.counting import FLOOR, constant_odds
 from fewshot.heads.label_prior import LabelPriorLogisticRegression, fitted_to_all
@@ -288,10 +288,7 @@ def _encoded(model: Any, texts: list[str]) -> FloatArray:
     vectors: FloatArray = model.encode(texts)
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if bad.size:
-        raise UnsupportedError(
-            f"{model!r} gave NaN or infinite numbers for {texts[bad[0]]!r:.60}: its weights or its number type are "
-            "broken."
-        )
+        raise broken(model, f"numbers for {texts[bad[0]]!r:.60}")
     return vectors
 
 
