@@ -149,11 +149,13 @@ def compare(
     check_result(output, [file, test, unlabelled])
     given, tested, more = _rows(named, source, unlabelled)
     from fewshot.evaluation import compare as measure
+    from fewshot.evaluation.tables import printed
 
     clfs = {name: _fitted(setup, given, tested, more, seed=seed) for name, setup in named.items()}
     result = measure(clfs, tested.X, tested.y, metric=metric, random_state=seed)
     learned = "\n".join(f"{name}: {_learned(setup, clfs[name], given, more)}" for name, setup in named.items())
-    _show(result, output, as_json, f"{learned}\n\n{_values(result)}\n\n{result}")
+    values = printed(result.values, ["", result.metric, "low", "high"])
+    _show(result, output, as_json, f"{learned}\n\n{values}\n\n{result}")
 
 
 @command(
@@ -300,13 +302,3 @@ def _learned(setup: Setup, clf: Classifier, given: Data, more: list[Any]) -> str
     if more and _learns_unlabelled(setup):
         rows += f" and {len(more)} without labels"
     return f"learned from {rows}" + (f"; chosen: {clf.report_.chosen}" if clf.report_ is not None else "")
-
-
-def _values(result: Comparison) -> str:
-    from fewshot.evaluation.tables import printed
-
-    rows: list[list[Any]] = [
-        [str(name), *(f"{value:.3f}" for value in values)]
-        for name, values in zip(result.values.index, result.values.to_numpy().tolist(), strict=True)
-    ]
-    return printed(["", result.metric, "low", "high"], rows)

@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from markupsafe import Markup
+
 from fewshot.display.preview import PreviewRow, legend, visible
+from fewshot.tables import as_html, as_text, known
 
 __all__ = ["ClassLine", "Explanation", "Neighbor", "Question", "WordLine"]
 
 _MOST = 12  # lines of a table that are shown
 _WIDTH = 20  # of a bar, in characters of a terminal
-_BAR = "display:inline-block;height:.8em;background:rgba(64,150,210,.7);vertical-align:baseline"
-_CELL = "text-align:left;vertical-align:top;background:transparent;padding:.1em 1em .1em 0;border:0"
+_BAR = Markup(
+    "<span style='display:inline-block;white-space:nowrap;min-width:9em'>{:.3f} <span style='display:inline-block;"
+    "height:.8em;background:rgba(64,150,210,.7);vertical-align:baseline;width:{:.2f}em'></span></span>"
+)
 
 
 @dataclass(frozen=True)
@@ -172,10 +177,7 @@ _Table = tuple[list[str], list[list[str | float]], int]
 def _table(lines: Sequence[Any], columns: dict[str, Callable[[Any], str | float | None]]) -> _Table:
     """The columns that are known, of the first lines."""
     shown = lines[:_MOST]
-    cells = {name: [cell(one) for one in shown] for name, cell in columns.items()}
-    known = {name: own for name, own in cells.items() if any(cell is not None for cell in own)}
-    rows = [["" if cell is None else cell for cell in line] for line in zip(*known.values(), strict=True)]
-    return list(known), rows, len(lines) - len(shown)
+    return *known({name: [cell(one) for one in shown] for name, cell in columns.items()}), len(lines) - len(shown)
 
 
 def _word_columns(question: Question) -> dict[str, Callable[[Any], str | float | None]]:
@@ -202,10 +204,8 @@ def _named(label: Any) -> str:
 
 def _printed(names: list[str], rows: list[list[str | float]], more: int) -> str:
     """A table for a terminal; a cell is one line."""
-    lines = [names, *[[_flat(cell) for cell in row] for row in rows]]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
-    text = ["  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join(text + [f"… and {more} more"] * bool(more))
+    text = as_text(names, [[_flat(cell) for cell in row] for row in rows])
+    return f"{text}\n… and {more} more" if more else text
 
 
 def _flat(cell: str | float) -> str:
@@ -217,14 +217,6 @@ def _flat(cell: str | float) -> str:
 
 def _html(names: list[str], rows: list[list[str | float]], more: int) -> str:
     """A table for a notebook, in the page's own colours."""
-    head = "".join(f"<th style='{_CELL}'>{escape(name)}</th>" for name in names)
-    body = "".join(f"<tr>{''.join(_html_cell(cell) for cell in row)}</tr>" for row in rows)
+    cells = [[cell if isinstance(cell, str) else _BAR.format(cell, 5 * cell) for cell in row] for row in rows]
     rest = f"<div><small>… and {more} more</small></div>" if more else ""
-    return f"<table style='border:0;margin:0 0 1em'><tr>{head}</tr>{body}</table>{rest}"
-
-
-def _html_cell(cell: str | float) -> str:
-    if isinstance(cell, str):
-        return f"<td style='{_CELL};white-space:pre-wrap'>{escape(cell)}</td>"
-    bar = f"<span style='{_BAR};width:{5 * cell:.2f}em'></span>"
-    return f"<td style='{_CELL};white-space:nowrap;min-width:9em'>{cell:.3f} {bar}</td>"
+    return as_html(names, cells, bare=True) + rest

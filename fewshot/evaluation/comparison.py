@@ -13,7 +13,7 @@ from fewshot.checks import one_of
 from fewshot.errors import UnsupportedError
 from fewshot.evaluation.metrics import HIGHER_IS_BETTER, METRICS, WITHOUT_PROBABILITIES, bootstrap, metrics, percentiles
 from fewshot.evaluation.predictions import check_named, check_resampling, predict
-from fewshot.evaluation.tables import Result, frame, html, need_pandas
+from fewshot.evaluation.tables import Result, frame, need_pandas
 from fewshot.inputs import labelled
 
 if TYPE_CHECKING:
@@ -53,9 +53,6 @@ class Comparison(Result):
     n: int
     n_bootstrap: int
     level: float
-
-    def _repr_html_(self) -> str:
-        return html(self.values, self.pairs)
 
     def __str__(self) -> str:
         head = (

@@ -18,11 +18,12 @@ from fewshot.classifier import Classifier
 from fewshot.errors import InputError, ParameterError, UnsupportedError
 from fewshot.evaluation.metrics import METRICS, metrics
 from fewshot.evaluation.predictions import check_named, predict
-from fewshot.evaluation.tables import Result, frame, html, need_pandas, printed
+from fewshot.evaluation.tables import Result, frame, html, need_pandas
 from fewshot.inputs import labelled
 from fewshot.models.base import IntArray, is_language_model
 from fewshot.models.loading import load
 from fewshot.models.wrappers import RememberedLM
+from fewshot.tables import as_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +69,7 @@ class LearningCurve(Result):
             rows.append([str(name), str(shots), str(counts[name, shots]), *cells, f"{row['seconds', 'mean']:.1f}"])
         lines = [
             f"{self.n_test} held-out rows, mean ± standard deviation over the draws",
-            printed(["name", "shots", "draws", *METRICS, "seconds"], rows),
+            as_text(["name", "shots", "draws", *METRICS, "seconds"], rows, right=True),
         ]
         for one in self.skipped.to_dict("records"):
             times = f"{one['draws']} draw{'s' if one['draws'] > 1 else ''}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from fewshot.evaluation.metrics import intervals, metrics
 from fewshot.evaluation.predictions import Predictions, check_classifier, check_resampling, predict
-from fewshot.evaluation.tables import Result, frame, html, need_pandas, printed
+from fewshot.evaluation.tables import Result, frame, need_pandas, printed
 from fewshot.inputs import labelled
 
 if TYPE_CHECKING:
@@ -44,25 +44,14 @@ class Evaluation(Result):
     n_bootstrap: int
     level: float
 
-    def _repr_html_(self) -> str:
-        return html(self.metrics, self.classes)
-
     def __str__(self) -> str:
-        rows = [
-            [str(name), *(f"{value:.3f}" for value in values)]
-            for name, values in zip(self.metrics.index, self.metrics.to_numpy().tolist(), strict=True)
-        ]
-        by_class = [
-            [str(name), *(f"{value:.0f}" if column == "support" else f"{value:.3f}" for column, value in row.items())]
-            for name, row in zip(self.classes.index, self.classes.to_dict("records"), strict=True)
-        ]
         return "\n".join(
             [
                 f"{self.n} rows, {100 * self.level:g} % intervals of {self.n_bootstrap} resamples",
                 "",
-                printed(["metric", "value", "low", "high"], rows),
+                printed(self.metrics, ["metric", "value", "low", "high"]),
                 "",
-                printed(["class", *map(str, self.classes.columns)], by_class),
+                printed(self.classes, ["class", *map(str, self.classes.columns)]),
             ]
         )
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from fewshot.errors import InputError
 from fewshot.extras import need
+from fewshot.tables import as_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +45,10 @@ class Result:
         values = {one.name: _packed(getattr(self, one.name)) for one in fields(self)}  # type: ignore[arg-type]
         return json.dumps({"result": type(self).__name__, **values}, allow_nan=False, indent=1)
 
+    def _repr_html_(self) -> str:
+        values = [getattr(self, one.name) for one in fields(self)]  # type: ignore[arg-type]
+        return html(*(value for value in values if hasattr(value, "columns")))
+
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read what `to_json` wrote.
@@ -71,17 +76,13 @@ def html(*frames: pd.DataFrame) -> str:
     return "".join(one.to_html(float_format="{:.3f}".format) for one in frames)
 
 
-def printed(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Lay cells out as plain text, the first columns to the left and the others to the right."""
-    table = [header, *rows]
-    widths = [max(len(line[i]) for line in table) for i in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            f"{cell:{width}}" if i < left else f"{cell:>{width}}"
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in table
-    )
+def printed(frame: pd.DataFrame, header: Sequence[str]) -> str:
+    """Lay out a frame as plain text: its index, counts, and numbers of three decimals."""
+    rows = [
+        [str(name), *(str(cell) if isinstance(cell, int) else f"{cell:.3f}" for cell in row.values())]
+        for name, row in zip(frame.index, frame.to_dict("records"), strict=True)
+    ]
+    return as_text(header, rows, right=True)
 
 
 def _packed(value: Any) -> Any:

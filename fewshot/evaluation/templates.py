@@ -17,6 +17,7 @@ from fewshot.models.base import FloatArray
 from fewshot.models.loading import load
 from fewshot.strategies.comparison import n_folds
 from fewshot.strategies.prompting import Prompting
+from fewshot.tables import as_text
 from fewshot.task.resolve import as_template
 from fewshot.task.template import Template
 
@@ -50,9 +51,8 @@ class TemplateRanking:
 
     def __str__(self) -> str:
         names = [one.name or repr(one.source) for one in self.templates]
-        width = max(map(len, names))
-        lines = [f"{name:{width}}  {value:.3f}" for name, value in zip(names, self.values, strict=True)]
-        return "\n".join([f"{'template':{width}}  {self.by}", *lines])
+        values = [f"{value:.3f}" for value in self.values]
+        return as_text(["template", self.by], list(zip(names, values, strict=True)))
 
 
 def select_template(

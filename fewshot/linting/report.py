@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from typing import Any, Literal
 
 from fewshot.errors import TemplateError
+from fewshot.tables import as_html, as_text, known
 
 __all__ = ["LEVELS", "NEUTRAL", "Finding", "Level", "LintReport", "TokenCounts", "WordLine", "unparsed"]
 
@@ -122,20 +122,18 @@ class LintReport:
             facts.append(("label mass", f"{self.mass:.2g} after {NEUTRAL!r}"))
         return facts
 
-    def _table(self) -> list[list[str]]:
-        """The label words as cells, header first, without the columns that are not known."""
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        """Header and rows of the label words."""
         columns: dict[str, list[Any]] = {
-            "class": [one.label for one in self.words],
+            "class": [str(one.label) for one in self.words],
             "word": [repr(one.word) for one in self.words],
-            "tokens": [one.n_tokens for one in self.words],
+            "tokens": [None if one.n_tokens is None else str(one.n_tokens) for one in self.words],
             "first token": [None if one.first is None else repr(one.first) for one in self.words],
             "probability": [None if one.probability is None else f"{one.probability:.2g}" for one in self.words],
             "share": [None if one.share is None else f"{one.share:.2f}" for one in self.words],
             "prompt of the class": [one.frame for one in self.words],
         }
-        known = {name: cells for name, cells in columns.items() if any(cell is not None for cell in cells)}
-        lines = zip(*known.values(), strict=True)
-        return [list(known), *[["" if cell is None else str(cell) for cell in line] for line in lines]]
+        return known(columns)
 
     def _summary(self) -> str:
         counts = {level: sum(one.level == level for one in self.findings) for level in LEVELS}
@@ -145,10 +143,7 @@ class LintReport:
     def __str__(self) -> str:
         blocks = ["\n".join(f"{name:10}  {value}" for name, value in self._facts())]
         if self.words:
-            table = self._table()
-            widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
-            padded = [[f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)] for line in table]
-            blocks.append("\n".join("  ".join(line).rstrip() for line in padded))
+            blocks.append(as_text(*self._table()))
         for one in self.findings:
             blocks.append(f"{_wrapped(f'{one.level}: {one.message}')}\n{_wrapped(f'  cure: {one.cure}')}")
         return "\n\n".join([*blocks, self._summary()])
@@ -156,14 +151,9 @@ class LintReport:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        def cells(tag: str, line: Sequence[str]) -> str:
-            style = "text-align:left;white-space:pre-wrap"
-            return "<tr>" + "".join(f"<{tag} style='{style}'>{escape(cell)}</{tag}>" for cell in line) + "</tr>"
-
-        parts = [f"<table>{''.join(cells('td', fact) for fact in self._facts())}</table>"]
+        parts = [as_html([], self._facts())]
         if self.words:
-            head, *lines = self._table()
-            parts.append(f"<table>{cells('th', head)}{''.join(cells('td', line) for line in lines)}</table>")
+            parts.append(as_html(*self._table()))
         for one in self.findings:
             colour = _COLOURS[one.level]
             parts.append(

@@ -15,6 +15,7 @@ from sklearn.model_selection import StratifiedKFold
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray
 from fewshot.strategies.base import Strategy
+from fewshot.tables import as_text
 from fewshot.task.task import Task
 
 __all__ = ["Candidate", "Report", "cross_validated", "n_folds"]
@@ -78,10 +79,12 @@ class Report:
     def __str__(self) -> str:
         lines = [f"Chosen: {self.chosen}", *(f"- {reason}" for reason in self.reasons)]
         if self.candidates:
-            lines.append(f"{'on held-out examples':40} log loss  accuracy  seconds")
-            lines += [
-                f"{one.name:40} {one.log_loss:8.3f}  {one.accuracy:8.3f}  {one.seconds:7.1f}" for one in self.candidates
+            header = [f"{'on held-out examples':39}", "log loss", "accuracy", "seconds"]
+            rows = [
+                [one.name, f"{one.log_loss:.3f}", f"{one.accuracy:.3f}", f"{one.seconds:.1f}"]
+                for one in self.candidates
             ]
+            lines.append(as_text(header, rows, right=True))
         return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from fewshot.checks import at_least, between, one_of
 from fewshot.errors import InputError, UnsupportedError, at_row, broken
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, Query, is_reader, is_window, kind_of
+from fewshot.tables import as_text
 from fewshot.task.prompt import fit_to_window
 from fewshot.task.template import Template
 from fewshot.task.verbalizer import Verbalizer, as_verbalizer
@@ -251,12 +252,11 @@ class AutomaticVerbalizer(BaseEstimator):  # type: ignore[misc]
         """The words of each class with their scores, best first."""
         if not hasattr(self, "words_"):
             raise NotFittedError("This AutomaticVerbalizer has no words yet: call learn, or fit the classifier.")
-        rows = [("class", "word", "score")]
+        rows: list[tuple[str, ...]] = []
         for name, words in self.words_.items():
             heads = [str(name)] + [""] * (len(words) - 1)
             rows += zip(heads, words, [f"{score:.3g}" for score in self.scores_[name]], strict=True)
-        first, second = (max(len(row[i]) for row in rows) for i in (0, 1))
-        return "\n".join(f"{head:{first}}  {word:{second}}  {score}" for head, word, score in rows)
+        return as_text(["class", "word", "score"], rows)
 
     def __str__(self) -> str:
         return self.table() if hasattr(self, "words_") else repr(self)

@@ -7,11 +7,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
+from markupsafe import Markup
+
 from fewshot.errors import TemplateError
+from fewshot.tables import as_html, as_text
 from fewshot.task.template import Template
 
 __all__ = ["get", "names", "table", "template_of"]
@@ -43,24 +45,12 @@ class Table:
         return len(self.rows)
 
     def __str__(self) -> str:
-        lines: list[tuple[str, ...]] = [Row._fields, *self.rows]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(Row._fields))]
-        lines.insert(1, tuple("-" * width for width in widths))
-        padded = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
-        return "\n".join(line.rstrip() for line in padded)
+        return as_text(Row._fields, self.rows, rule=True)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        left = "style='text-align:left;vertical-align:top'"  # the colours are the notebook's own
-        head = "".join(f"<th {left}>{name}</th>" for name in Row._fields)
-        body = "".join(
-            f"<tr><td {left}><code>{escape(row.name)}</code></td>"
-            + "".join(f"<td {left}>{escape(cell)}</td>" for cell in row[1:])
-            + "</tr>"
-            for row in self.rows
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return as_html(Row._fields, [[Markup("<code>{}</code>").format(row.name), *row[1:]] for row in self.rows])
 
 
 def _folder() -> Path:
