@@ -11,7 +11,7 @@ import numpy as np
 
 from fewshot.errors import ParameterError
 
-__all__ = ["above", "at_least", "between", "is_missing", "one_of"]
+__all__ = ["above", "at_least", "between", "is_blank", "is_missing", "one_of"]
 
 #: pandas' own, known by name so that pandas need not be there.
 _NAMES = ("NAType", "NaTType")
@@ -35,6 +35,11 @@ def is_missing(value: Any) -> bool:
     if isinstance(value, numbers.Number | np.generic):
         return bool(value != value)  # noqa: PLR0124 - only what is no number differs from itself
     return getattr(value, "is_valid", True) is False  # a scalar of pyarrow
+
+
+def is_blank(value: object) -> bool:
+    """Whether a value is missing, or a text of blanks."""
+    return not value.strip() if isinstance(value, str) else is_missing(value)
 
 
 def one_of(name: str, value: Any, allowed: Sequence[Any], more: str = "") -> None:

@@ -23,7 +23,7 @@ from fewshot.errors import InputError, ParameterError, UnsupportedError
 from fewshot.inputs import columns_of, labelled
 from fewshot.models.base import FloatArray
 
-__all__ = ["ConformalClassifier", "fit_threshold", "predict_or_none"]
+__all__ = ["ConformalClassifier", "fit_threshold", "predict_or_none", "probabilities"]
 
 _EPS = 1e-9  # 0.29 * 100 is a little below 29, and must not count as 28
 
@@ -127,7 +127,7 @@ class ConformalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 X, labels, test_size=n, random_state=self.random_state, stratify=labels if fair else None
             )
             classifier = clone(classifier).fit(X_fit, y_fit)
-        proba = _probabilities(classifier, X)
+        proba = probabilities(classifier, X)
         against = np.sort(_against(proba, self.method)[np.arange(n), columns_of(labels, classifier.classes_)])
         # the ceil((n + 1) * (1 - alpha))-th smallest, counted from the end
         self.quantile_ = float(against[n - floor((n + 1) * self.alpha + _EPS)])
@@ -148,8 +148,7 @@ class ConformalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_set(self, X: Any) -> NDArray[np.bool_]:
         """Return which classes are in the set of each row, of shape (n_texts, n_classes), as in ``classes_``."""
         check_is_fitted(self)
-        sets: NDArray[np.bool_] = _against(_probabilities(self.classifier_, X), self._method) <= self.quantile_
-        return sets
+        return _against(probabilities(self.classifier_, X), self._method) <= self.quantile_
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the classifier's own prediction for each row, of shape (n_texts,)."""
@@ -244,7 +243,7 @@ def fit_threshold(classifier: Any, X: Any, y: Any, precision: float = 0.95, *, n
     """
     between("precision", precision, 0, 1, with_high=True, more=", such as 0.95")
     X, labels = labelled(X, y)
-    proba = _probabilities(classifier, X)
+    proba = probabilities(classifier, X)
     _check_none_label(none_label, classifier.classes_)
     known = [i for i, label in enumerate(labels) if label != none_label]
     right = np.zeros(len(labels), dtype=bool)  # so any answer to a row of no class is wrong
@@ -285,7 +284,7 @@ def predict_or_none(classifier: Any, X: Any, threshold: Any, *, none_label: Any 
     """
     if isinstance(threshold, bool) or not isinstance(threshold, float | int | np.number) or not 0 <= threshold <= 1:
         raise ParameterError(f"threshold must be a probability from 0 to 1, such as 0.8. Got {threshold!r}.")
-    proba = _probabilities(classifier, X)
+    proba = probabilities(classifier, X)
     classes = np.asarray(classifier.classes_)
     _check_none_label(none_label, classes)
     if type(none_label) is not type(classes.tolist()[0]):  # numpy would turn the integer classes into strings
@@ -293,8 +292,7 @@ def predict_or_none(classifier: Any, X: Any, threshold: Any, *, none_label: Any 
             f"none_label must be of the type of the classes {classes.tolist()}, such as -1 beside integers. Got "
             f"{none_label!r}."
         )
-    answers: NDArray[Any] = np.where(proba.max(axis=1) >= threshold, classes[proba.argmax(axis=1)], none_label)
-    return answers
+    return np.where(proba.max(axis=1) >= threshold, classes[proba.argmax(axis=1)], none_label)
 
 
 def _check_probabilistic(classifier: Any) -> None:
@@ -305,14 +303,15 @@ def _check_probabilistic(classifier: Any) -> None:
         )
 
 
-def _probabilities(classifier: Any, X: Any) -> FloatArray:
+def probabilities(classifier: Any, X: Any, cure: str = "use one classifier a label") -> FloatArray:
+    """The probabilities of a classifier, checked to be of classes that exclude each other."""
     _check_probabilistic(classifier)
-    proba: FloatArray = np.asarray(classifier.predict_proba(X), dtype=np.float64)
+    proba = np.asarray(classifier.predict_proba(X), dtype=np.float64)
     multi_label = getattr(classifier, "multi_label_", False) or proba.ndim != 2
     if multi_label or not np.allclose(proba.sum(axis=1), 1, atol=1e-3):
         raise UnsupportedError(
             f"The probabilities of {type(classifier).__name__} do not sum to 1 for each text, as where a text may have "
-            "several labels. Here a text has one class: use one classifier a label."
+            f"several labels. Here a text has one class: {cure}."
         )
     return proba
 

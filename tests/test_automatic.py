@@ -183,7 +183,7 @@ def test_the_vocabulary_is_read_in_blocks(monkeypatch):
     whole = AutomaticVerbalizer(2, "petal").learn(Counting(moods, vocabulary=WORDS), TEMPLATE, TEXTS, LABELS)
     assert sizes == [len(TEXTS)]
     sizes.clear()
-    monkeypatch.setattr(automatic, "_BLOCK", 8 * len(WORDS) * 5)
+    monkeypatch.setattr(automatic, "BLOCK_BYTES", 8 * len(WORDS) * 5)
     assert AutomaticVerbalizer(2, "petal").learn(Counting(moods, vocabulary=WORDS), TEMPLATE, TEXTS, LABELS) == whole
     assert sizes == [5, 5, 5, 5, 4]
 

@@ -12,7 +12,8 @@ import pytest
 
 from fewshot import Classifier, InputError, Template, TemplateError
 from fewshot.task.front_matter import split_front_matter
-from fewshot.task.resolve import as_template, words_of
+from fewshot.task.gallery import template_of
+from fewshot.task.resolve import words_of
 from tests.contract import keyword_lm
 
 END = " {{ text }} {{ label }}"
@@ -390,7 +391,7 @@ def test_front_matter_is_found_with_any_line_break(newline, start):
 def test_the_syntax_of_other_tools_is_translated(source, message):
     refused(source, message)
     with pytest.raises(TemplateError, match=message) as caught:
-        as_template(source)
+        template_of(source)
     assert "gallery" not in str(caught.value)
 
 

@@ -134,7 +134,6 @@ def as_prior(calibration: Any) -> Prior:
     if isinstance(calibration, str) and calibration in _BY_NAME:
         return _BY_NAME[calibration]()
     if isinstance(calibration, Prior):
-        copied: Prior = clone(calibration)
-        return copied
+        return clone(calibration)
     names = ", ".join(map(repr, _BY_NAME))
     raise ParameterError(f"calibration must be one of {names}, or an object such as Contextual(). Got {calibration!r}.")

@@ -83,11 +83,9 @@ class Learned(Prior):
         """Apply the map to class log-scores, of shape (n_texts, n_classes)."""
         if self.head_ is None:
             return scores
-        mapped: FloatArray = self.head_.predict_log_proba(centred(scores))
-        return mapped
+        return self.head_.predict_log_proba(centred(scores))
 
 
 def centred(scores: Any) -> FloatArray:
     """Log-scores less their mean over the classes: what a softmax does not see is not learnt from."""
-    found: FloatArray = scores - scores.mean(axis=1, keepdims=True)
-    return found
+    return scores - scores.mean(axis=1, keepdims=True)

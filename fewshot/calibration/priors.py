@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import log_softmax, logsumexp
 from sklearn.base import BaseEstimator
 
 from fewshot.checks import at_least, one_of
@@ -298,7 +298,7 @@ class Batch(Prior):
         return self
 
     def _prior(self, scores: FloatArray) -> FloatArray:
-        return normalised(scores).mean(axis=0) if self.mean == "geometric" else _log_mean(scores)
+        return log_softmax(scores, axis=1).mean(axis=0) if self.mean == "geometric" else _log_mean(scores)
 
     def transform(self, scores: FloatArray) -> FloatArray:
         """Subtract the prior, of the texts of ``fit`` or of these."""
@@ -310,22 +310,14 @@ def without(scores: FloatArray, log_prior: FloatArray, share: float = 1.0) -> Fl
     """Subtract a share of a log-prior; a word that the probes made impossible counts as the rarest of the others."""
     possible = np.isfinite(log_prior)
     prior = np.where(possible, log_prior, log_prior[possible].min()) if possible.any() else np.zeros_like(log_prior)
-    left: FloatArray = scores - share * prior
-    return left
-
-
-def normalised(scores: FloatArray) -> FloatArray:
-    """Log-shares, row by row."""
-    logs: FloatArray = scores - logsumexp(scores, axis=1, keepdims=True)
-    return logs
+    return scores - share * prior
 
 
 def _log_mean(scores: FloatArray) -> FloatArray:
     """The log of the mean over texts of the words' shares."""
-    logs: FloatArray = logsumexp(normalised(scores), axis=0) - np.log(len(scores))
-    return logs
+    return logsumexp(log_softmax(scores, axis=1), axis=0) - np.log(len(scores))
 
 
 def log_loss(class_scores: FloatArray, targets: IntArray) -> float:
     """Mean log loss of class log-scores that need not be normalised."""
-    return float(-normalised(class_scores)[np.arange(len(targets)), targets].mean())
+    return float(-log_softmax(class_scores, axis=1)[np.arange(len(targets)), targets].mean())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fewshot.checks import is_missing
+from fewshot.checks import is_blank
 from fewshot.cli.app import WrongUsage
 from fewshot.cli.formats import Format, kind_of
 from fewshot.cli.reading import read
@@ -104,10 +104,10 @@ def inputs(table: Table, fields: Mapping[str, str], *, empty: bool = False) -> l
     if len(set(wanted.values())) == 1:
         found = next(iter(columns.values()))
         _check_texts(table, found, next(iter(wanted.values())))
-        blank = [_is_blank(cell) for cell in found]
+        blank = [is_blank(cell) for cell in found]
     else:
         found = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
-        blank = [all(map(_is_blank, row.values())) for row in found]
+        blank = [all(map(is_blank, row.values())) for row in found]
     if any(blank) and not empty:
         raise InputError(_no_text(table, [i for i, one in enumerate(blank) if one]))
     if all(blank):
@@ -117,13 +117,9 @@ def inputs(table: Table, fields: Mapping[str, str], *, empty: bool = False) -> l
     return [None if one else row for one, row in zip(blank, found, strict=True)]
 
 
-def _is_blank(cell: Any) -> bool:
-    return not cell.strip() if isinstance(cell, str) else is_missing(cell)
-
-
 def _check_texts(table: Table, cells: Sequence[Any], column: str) -> None:
     for i, cell in enumerate(cells):
-        if not isinstance(cell, str) and not _is_blank(cell):
+        if not isinstance(cell, str) and not is_blank(cell):
             raise InputError(
                 f"{table.where(i)}: the column {column!r} must be text. Got {type(cell).__name__}: {cell!r:.40}. "
                 "Choose another with --text-column, or write it as text."
@@ -148,7 +144,7 @@ def classes_of(table: Table, name: str, numbers: bool = False) -> list[Any]:
     """The class of each row, as text, or where rows bring their own choices as the number of the right one."""
     found: list[Any] = []
     for i, value in enumerate(table.column(name, "--label-column")):
-        if _is_blank(value):
+        if is_blank(value):
             raise InputError(f"{table.where(i)}: the column {name!r} is empty. Label the row, or drop it.")
         if isinstance(value, list | dict):
             raise InputError(f"{table.where(i)}: the column {name!r} must be one class. Got {value!r:.60}.")

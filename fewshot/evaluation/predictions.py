@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fewshot.checks import at_least, between
 from fewshot.classifier import Classifier
+from fewshot.conformal import probabilities
 from fewshot.errors import InputError, ParameterError, UnsupportedError
 from fewshot.inputs import as_labels, columns_of
 from fewshot.models.base import FloatArray, IntArray
@@ -38,8 +39,7 @@ class Predictions:
     @property
     def right(self) -> NDArray[np.bool_]:
         """Whether each prediction is right."""
-        right: NDArray[np.bool_] = self.predicted == self.targets
-        return right
+        return self.predicted == self.targets
 
     @property
     def probabilities(self) -> FloatArray:
@@ -86,7 +86,7 @@ def predict(clf: Any, X: Any, labels: list[Any]) -> Predictions:
             f"{type(clf).__name__} was fitted for several labels a text. Here a text has one class: evaluate each "
             "label alone."
         )
-    proba = _probabilities(clf, X) if hasattr(clf, "predict_proba") else None
+    proba = probabilities(clf, X, "evaluate each label alone") if hasattr(clf, "predict_proba") else None
     # our own prediction is the most probable class; others may have a threshold, and are asked
     said = None if isinstance(clf, Classifier) else np.asarray(clf.predict(X))
     if said is not None and said.ndim != 1:
@@ -141,14 +141,3 @@ def recorded(y: Any, proba: Any, classes: Any = None) -> Predictions:
             "pass what predict_proba returns."
         )
     return Predictions(names, columns_of(labels, names), found.argmax(axis=1), found)
-
-
-def _probabilities(clf: Any, X: Any) -> FloatArray:
-    found = clf.predict_proba(X)
-    proba: FloatArray = np.asarray(found, dtype=np.float64)
-    if proba.ndim != 2 or not np.allclose(proba.sum(axis=1), 1, atol=1e-3):
-        raise UnsupportedError(
-            f"The probabilities of {type(clf).__name__} do not sum to 1 for each text, as where a text may have "
-            "several labels. Here a text has one class: evaluate each label alone."
-        )
-    return proba

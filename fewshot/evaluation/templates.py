@@ -18,7 +18,7 @@ from fewshot.models.loading import load
 from fewshot.strategies.comparison import n_folds
 from fewshot.strategies.prompting import Prompting
 from fewshot.tables import as_text
-from fewshot.task.resolve import as_template
+from fewshot.task.gallery import template_of
 from fewshot.task.template import Template
 
 __all__ = ["TemplateRanking", "select_template"]
@@ -108,7 +108,7 @@ def select_template(
     """
     if not len(templates):
         raise ParameterError("There is no template to choose: give at least one.")
-    asked = [as_template(one) for one in templates]
+    asked = [template_of(one) for one in templates]
     rows = as_rows(X)
     shared = load(model)
     clfs = [Classifier(shared, one, verbalizer, strategy or Prompting(), random_state=random_state) for one in asked]
@@ -151,8 +151,7 @@ def _divergences(log_proba: FloatArray) -> FloatArray:
     """KL divergence of each text's prediction from the mean prediction; their mean is the mutual information."""
     proba = np.exp(log_proba)
     mean = np.log(np.maximum(proba.mean(axis=0), 1e-300))
-    found: FloatArray = (proba * (np.maximum(log_proba, -690.0) - mean)).sum(axis=1)
-    return found
+    return (proba * (np.maximum(log_proba, -690.0) - mean)).sum(axis=1)
 
 
 def _held_out_losses(clf: Classifier, rows: Sequence[Any], labels: Sequence[Any], random_state: int) -> FloatArray:

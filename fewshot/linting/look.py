@@ -11,13 +11,12 @@ from fewshot.inputs import Row
 from fewshot.linting.report import NEUTRAL, Finding, Level, WordLine
 from fewshot.models.base import Turn, kind_of
 from fewshot.task.choices import Choices
+from fewshot.task.parsing import CANDIDATE
 from fewshot.task.prompt import Prompt
 from fewshot.task.template import Template
 from fewshot.task.verbalizer import Verbalizer
 
-__all__ = ["CANDIDATE", "Look", "head", "listed", "tail"]
-
-CANDIDATE = "candidate"  # the field that the label in question fills where a template has answers
+__all__ = ["Look", "head", "listed", "tail"]
 
 
 class Look:

@@ -6,8 +6,9 @@ import difflib
 import itertools
 from collections.abc import Sequence
 
-from fewshot.linting.look import CANDIDATE, Look, head, listed, tail
+from fewshot.linting.look import Look, head, listed, tail
 from fewshot.models.base import is_window
+from fewshot.task.parsing import CANDIDATE
 from fewshot.task.prompt import Prompt
 
 __all__ = ["around", "choices", "columns", "spellings"]

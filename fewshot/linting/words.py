@@ -10,10 +10,10 @@ from fewshot.linting.look import Look, listed
 from fewshot.linting.report import NEUTRAL, WordLine
 from fewshot.models.base import Query, check_scores, is_language_model, is_window
 from fewshot.task.prompt import Prompt
+from fewshot.task.verbalizer import MASS_FLOOR
 
 __all__ = ["frames", "scored"]
 
-_MASS_FLOOR = 0.01  # below it, Prompting warns as well
 _FAR = 10.0  # how many times more probable than every other class a class must be to be called a favourite
 
 
@@ -90,7 +90,7 @@ def _judge(look: Look, lines: list[WordLine], mass: float | None) -> None:
             "any other: it will lean to it whatever it reads.",
             "Use Prompting(calibration='contextual'), or calibration='batch' where there are unlabelled texts.",
         )
-    if mass is not None and mass < _MASS_FLOOR:
+    if mass is not None and mass < MASS_FLOOR:
         look.found(
             "warning",
             f"The model hardly expects any label word: after {NEUTRAL!r} their total probability is {mass:.2g}.",

@@ -14,6 +14,7 @@ from fewshot.errors import UnsupportedError, broken
 from fewshot.models.kinds import Kind, kind_named
 
 __all__ = [
+    "BLOCK_BYTES",
     "SCORING_VERSION",
     "Encoder",
     "Float32Array",
@@ -37,6 +38,8 @@ __all__ = [
     "scored_once",
 ]
 
+#: The most bytes of numbers over a model's vocabulary that are held at once.
+BLOCK_BYTES = 64 * 2**20
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
 IntArray = NDArray[np.int64]

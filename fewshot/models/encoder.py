@@ -25,7 +25,7 @@ from fewshot.models.engine.padding import TOKEN_BUDGET, Padding, scaled
 from fewshot.models.local import digest, progress, sharing_copy, shrinking
 from fewshot.models.locks import lock_of
 from fewshot.models.recipe import Recipe
-from fewshot.models.text.tokens import PlainTokenizer, as_text
+from fewshot.models.text.tokens import PlainTokenizer, as_text, without_surrogates
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -208,7 +208,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _compute(self, texts: list[str]) -> NDArray[np.float32]:
         """Encode each text, or each of its windows."""
-        clean = [_clean(text) for text in texts]
+        clean = [without_surrogates(text) for text in texts]
         if self.windows is None:
             return self._batches(clean)
         size = self.limit - int(self.model.tokenizer.num_special_tokens_to_add())
@@ -261,7 +261,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def tokenized(self, texts: Sequence[str], budget: int) -> list[tuple[list[int], dict[str, Any]]]:
         """The model's input for batches of like length under a token budget, each with the numbers of its texts."""
-        clean = [_clean(text) for text in texts]
+        clean = [without_surrogates(text) for text in texts]
         prompt = self.model.prompts.get(self.model.default_prompt_name or "", None)
         with self._plain_text():
             return [
@@ -349,8 +349,3 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 def _bytes(text: str, vector: NDArray[np.float32]) -> int:
     """What a text and its vector take in the cache."""
     return vector.nbytes + len(text.encode("utf-8", "surrogatepass"))
-
-
-def _clean(text: str) -> str:
-    """The text with lone surrogates replaced, which no tokenizer takes."""
-    return text.encode("utf-8", "replace").decode()

@@ -32,11 +32,10 @@ from fewshot.models.base import (
 from fewshot.models.loading import load
 from fewshot.task.prompt import Fitted, fit_to_window
 from fewshot.task.task import Task
-from fewshot.task.verbalizer import RowWords
+from fewshot.task.verbalizer import MASS_FLOOR, RowWords
 
 __all__ = ["Asking", "fitted_selector", "shown_rows"]
 
-_MASS_FLOOR = 0.01
 #: What the askings that are remembering have been told, by their id; each thread has its own.
 _REMEMBERED: ContextVar[dict[int, dict[Query, Scores]] | None] = ContextVar("remembered", default=None)
 
@@ -310,7 +309,7 @@ def shown_rows(selector: Selector | None) -> IntArray:
 
 def _warn_of_mass(words: list[Scores], candidates: Sequence[str]) -> None:
     mass = np.array([scores.mass for scores in words])
-    if not np.isnan(mass).all() and np.nanmedian(mass) < _MASS_FLOOR:
+    if not np.isnan(mass).all() and np.nanmedian(mass) < MASS_FLOOR:
         warn(
             f"The model expects the label words hardly at all: their median total probability is "
             f"{np.nanmedian(mass):.2g}. Words: {', '.join(map(repr, candidates[:6]))}. Choose "

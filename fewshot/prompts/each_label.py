@@ -17,12 +17,11 @@ from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, kind_of
 from fewshot.prompts.asking import Asking
 from fewshot.prompts.explaining import class_lines, word_lines
+from fewshot.task.parsing import CANDIDATE
 from fewshot.task.task import Task
 from fewshot.task.verbalizer import Verbalizer
 
-__all__ = ["CANDIDATE", "EachLabel"]
-
-CANDIDATE = "candidate"  # the field of a template that the label in question fills
+__all__ = ["EachLabel"]
 
 
 class EachLabel:

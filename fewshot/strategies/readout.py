@@ -21,7 +21,7 @@ from fewshot.heads.counting import distinct
 from fewshot.heads.label_prior import LabelPriorLogisticRegression, fitted_to_all
 from fewshot.heads.neighbors import KLNeighbors, Prototypes
 from fewshot.inputs import Row
-from fewshot.models.base import FloatArray, is_reader, kind_of
+from fewshot.models.base import BLOCK_BYTES, FloatArray, is_reader, kind_of
 from fewshot.models.loading import load
 from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
 from fewshot.prompts.explaining import class_lines, question, raw_scores
@@ -36,7 +36,6 @@ Features = Literal["labels", "vocabulary", "hidden"]
 _TAUS, _CS, _LABEL_CS = (0.25, 0.5, 1.0), (0.3, 1.0, 4.0, 16.0), (0.001, 0.01, 0.1)
 #: The label scores are this faint beside the other features, so that they count through the prior alone.
 _FAINT = 0.1
-_BLOCK = 64 * 2**20  # bytes of vocabulary log-probabilities that are read at once
 
 
 class Readout(Strategy):
@@ -209,7 +208,7 @@ class Readout(Strategy):
         """Log-probabilities of the classes, of shape (n_texts, n_classes)."""
         size = len(X)
         if self.features == "vocabulary":
-            size = max(1, _BLOCK // (4 * len(self.model_.vocabulary) * len(self.askings_)))
+            size = max(1, BLOCK_BYTES // (4 * len(self.model_.vocabulary) * len(self.askings_)))
         return np.concatenate([self._scored(X[start : start + size]) for start in range(0, len(X), size)])
 
     def _scored(self, X: Sequence[Row]) -> FloatArray:

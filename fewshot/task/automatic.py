@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 from fewshot.checks import at_least, between, one_of
 from fewshot.errors import InputError, UnsupportedError, at_row, broken
 from fewshot.inputs import Row
-from fewshot.models.base import FloatArray, Query, is_reader, is_window, kind_of
+from fewshot.models.base import BLOCK_BYTES, FloatArray, Query, is_reader, is_window, kind_of
 from fewshot.tables import as_text
 from fewshot.task.prompt import fit_to_window
 from fewshot.task.template import Template
@@ -21,7 +21,6 @@ from fewshot.task.verbalizer import Verbalizer, as_verbalizer
 
 __all__ = ["AutomaticVerbalizer"]
 
-_BLOCK = 64 * 2**20  # bytes of the vocabulary's probabilities that are held at once
 _SMALLEST, _LARGEST = 1e-300, 1 - 2**-24  # probabilities whose log-odds are finite
 
 
@@ -205,7 +204,7 @@ class AutomaticVerbalizer(BaseEstimator):  # type: ignore[misc]
         """Each word's score for each class, and its likelihood after the class's texts; (n_classes, n_words) both."""
         columns = np.concatenate(list(words.values()))
         starts = np.cumsum([0, *map(len, words.values())])[:-1]
-        size = max(1, _BLOCK // (8 * len(model.vocabulary)))
+        size = max(1, BLOCK_BYTES // (8 * len(model.vocabulary)))
         score, likely = np.zeros((2, len(members), len(words)))
         used = np.flatnonzero(members.any(axis=0))
         for rows in np.split(used, range(size, len(used), size)):

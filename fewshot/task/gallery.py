@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from fewshot.errors import TemplateError
+from fewshot.errors import ParameterError, TemplateError
 from fewshot.tables import as_html, as_text
 from fewshot.task.template import Template
 
@@ -96,15 +96,21 @@ def get(name: str) -> Template:
     return Template.from_file(_folder() / f"{name}.jinja", name=name)
 
 
-def template_of(text: str) -> Template:
-    """The template that a text is, or that it names.
+def template_of(template: Any) -> Template:
+    """Resolve source or a gallery name, or hand back what is a template already.
 
     Raises
     ------
+    ParameterError
+        When it is none of these.
     TemplateError
-        When it is neither.
+        When there is no template of that name, or the source does not parse.
     """
-    return get(text) if _NAME.fullmatch(text) else Template(text)
+    if isinstance(template, Template):
+        return template
+    if isinstance(template, str):
+        return get(template) if _NAME.fullmatch(template) else Template(template)
+    raise ParameterError(f"template must be source, a gallery name or a Template. Got {type(template).__name__}.")
 
 
 def table(task: str | None = None) -> Table:

@@ -24,6 +24,7 @@ from fewshot.task.sandbox.filters import AS_TEXT, equip
 from fewshot.task.source import Source, cut
 
 __all__ = [
+    "CANDIDATE",
     "CHOICE",
     "HOLE",
     "LABELS",
@@ -36,6 +37,7 @@ __all__ = [
 
 HOLE = "label"  # the variable that marks the hole
 LABELS = "labels"  # the label words of all classes, or the row's own choices, for prompts that list them
+CANDIDATE = "candidate"  # the field that the label in question fills, where a template asks about one label
 CHOICE = "choice"  # a choice of the row, where the front matter says how one is written in the hole
 _TAG = "tagged with its place"  # a filter, under a name that no template could write
 

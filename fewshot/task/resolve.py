@@ -26,7 +26,7 @@ from fewshot.task.template import Template
 from fewshot.task.unnamed import Unnamed
 from fewshot.task.verbalizer import Verbalizer, as_verbalizer
 
-__all__ = ["Settled", "as_template", "resolve"]
+__all__ = ["Settled", "resolve"]
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ def _unlabelled(clf: Any) -> list[Any]:
     """What marks a row without a label: None, and -1 where that is no class."""
     words, template = clf.verbalizer, clf.template
     if words is None and template:
-        words = as_template(template[0] if isinstance(template, list | tuple) else template).words
+        words = gallery.template_of(template[0] if isinstance(template, list | tuple) else template).words
     named = words if isinstance(words, Mapping) else getattr(words, "classes", None) or ()
     return [None] if -1 in named or "-1" in named else [None, -1]
 
@@ -167,7 +167,7 @@ def templates_of(template: Any, model: Any, multi_label: bool) -> list[Template]
     several = isinstance(template, list | tuple)
     if several and not template:
         raise ParameterError("template is an empty list: give at least one template, or None for the generic one.")
-    found = [as_template(one) for one in (template if several else [template])]
+    found = [gallery.template_of(one) for one in (template if several else [template])]
     if multi_label and any(one.choices is not None for one in found):
         raise UnsupportedError("A row has one right choice, and y is an indicator matrix: give the choices' numbers.")
     return found
@@ -318,21 +318,6 @@ def _targets(given: _Given, order: IntArray, multi_label: bool) -> Any:
             f"{len(order)}), such as MultiLabelBinarizer makes. Got one label a row."
         )
     return given.labels
-
-
-def as_template(template: Any) -> Template:
-    """Resolve source or a gallery name, or hand back what is a template already.
-
-    Raises
-    ------
-    InputError
-        When it is none of these.
-    """
-    if isinstance(template, Template):
-        return template
-    if isinstance(template, str):
-        return gallery.template_of(template)
-    raise ParameterError(f"template must be source, a gallery name or a Template. Got {type(template).__name__}.")
 
 
 def _of_labels(words: dict[Any, Any] | None, labels: Sequence[Any] | None) -> dict[Any, Any] | None:

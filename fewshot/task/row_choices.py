@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from fewshot.checks import is_missing
+from fewshot.checks import is_blank
 from fewshot.errors import InputError, TemplateError
 from fewshot.inputs import Row
 from fewshot.task.parsing import CHOICE, HOLE, LABELS
 
-__all__ = ["check_choices", "is_absent", "listed", "texts_of"]
+__all__ = ["check_choices", "listed", "texts_of"]
 
 
 def check_choices(metadata: Mapping[str, Any]) -> None:
@@ -75,20 +75,15 @@ def texts_of(row: Row, names: str | tuple[str, ...]) -> tuple[str, ...]:
         if no_list or not hasattr(values[0], "__iter__"):  # a set has no order, and an iterator ends
             raise InputError(f"the field {names!r} must be a list of texts. Got {values[0]!r:.60}")
         values = list(values[0])
-    while values and is_absent(values[-1]):
+    while values and is_blank(values[-1]):
         values.pop()
     if not values:
         raise InputError(f"the row has no choice: its field{'s' if len(fields) > 1 else ''} {fields} hold no text")
     for i, value in enumerate(values):
-        if is_absent(value):
+        if is_blank(value):
             raise InputError(
                 f"choice {i} is {value!r}, and later ones are there: only at the end may choices be absent"
             )
         if not isinstance(value, str):
             raise InputError(f"choice {i} must be text. Got {type(value).__name__}: {value!r:.60}")
     return tuple(str(value) for value in values)
-
-
-def is_absent(value: object) -> bool:
-    """Whether there is no choice: a missing value, or a blank text."""
-    return not value.strip() if isinstance(value, str) else is_missing(value)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import UndefinedError
 
+from fewshot.checks import is_blank
 from fewshot.errors import InputError, TemplateError
 from fewshot.inputs import Row
 from fewshot.models.base import Query, Turn
@@ -17,7 +18,7 @@ from fewshot.task.front_matter import split_front_matter
 from fewshot.task.hints import translation
 from fewshot.task.parsing import CHOICE, LABELS, Compiled, compile_source, joined, plain
 from fewshot.task.prompt import Prompt
-from fewshot.task.row_choices import check_choices, is_absent, listed, texts_of
+from fewshot.task.row_choices import check_choices, listed, texts_of
 from fewshot.task.source import LINE_BREAK, Source, cut
 
 if TYPE_CHECKING:
@@ -341,9 +342,9 @@ class Template:
         if not isinstance(row, Mapping):
             raise InputError(f"a row must be a string or a mapping of fields. Got {type(row).__name__}: {row!r:.80}")
         may_lack = () if isinstance(self.choices, str) else self.choice_fields
-        given = {n: row[n] for n in self.fields if n in row and not (n in may_lack and is_absent(row[n]))}
+        given = {n: row[n] for n in self.fields if n in row and not (n in may_lack and is_blank(row[n]))}
         for name, value in given.items():
-            if isinstance(value, bytes) or (is_absent(value) and not isinstance(value, str)):
+            if isinstance(value, bytes) or (is_blank(value) and not isinstance(value, str)):
                 raise InputError(f"the field {name!r} is {value!r}: fill it, or drop the row")
         return {name: given[now] for name, now in zip(names, self.fields, strict=True) if now in given}
 

@@ -18,7 +18,10 @@ from fewshot.task.answers import named_in, plain
 if TYPE_CHECKING:
     from fewshot.inputs import Row
 
-__all__ = ["RowWords", "Verbalizer"]
+__all__ = ["MASS_FLOOR", "RowWords", "Verbalizer"]
+
+#: Label mass below which a model hardly expects any of the label words.
+MASS_FLOOR = 0.01
 
 WordAggregation = Literal["mean", "max", "logsumexp"]
 TokenAggregation = Literal["sum", "mean", "per-byte"]

@@ -78,7 +78,7 @@ class SequenceClassifier:
         """The tokens of each text, cut to the window, and how many were cut."""
         plain, special = self._reader
         room = self.limit - len(special.before) - len(special.after)
-        ids = plain.ids([text.encode("utf-8", "replace").decode() for text in texts])
+        ids = plain.ids(texts)
         cut = np.array([max(0, len(own) - room) for own in ids], dtype=np.int64)
         return [(*special.before, *own[:room], *special.after) for own in ids], cut
 

@@ -18,14 +18,12 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions as Output
 
 from fewshot.errors import UnsupportedError
+from fewshot.models.base import BLOCK_BYTES
 from fewshot.models.engine.padding import same_logprobs
 
-__all__ = ["BLOCK_BYTES", "Split", "Whole", "block_rows", "encoded", "normaliser", "take_apart"]
+__all__ = ["Split", "Whole", "block_rows", "encoded", "normaliser", "take_apart"]
 
 logger = logging.getLogger(__name__)
-
-#: The largest block of (positions x vocabulary) logits, in bytes of float32.
-BLOCK_BYTES = 64 * 2**20
 
 
 def block_rows(vocabulary: int) -> int:

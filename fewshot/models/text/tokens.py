@@ -25,7 +25,17 @@ from fewshot.models.base import IntArray, Query
 from fewshot.models.locks import lock_of
 from fewshot.models.text.controls import plain_backend
 
-__all__ = ["Head", "Joined", "PlainTokenizer", "Special", "as_text", "join", "open_ended", "without_blanks"]
+__all__ = [
+    "Head",
+    "Joined",
+    "PlainTokenizer",
+    "Special",
+    "as_text",
+    "join",
+    "open_ended",
+    "without_blanks",
+    "without_surrogates",
+]
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _PROBE = "It's 12.5 %  naïve\n漢字 😀."
@@ -120,7 +130,7 @@ class PlainTokenizer:
 
     def encodings(self, texts: Sequence[str]) -> list[Any]:
         """Encode each text as if it stood at the beginning; lone surrogates become U+FFFD, one for one."""
-        return list(self._backend.encode_batch([_clean(text) for text in texts], add_special_tokens=False))
+        return list(self._backend.encode_batch([without_surrogates(text) for text in texts], add_special_tokens=False))
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text."""
@@ -129,7 +139,9 @@ class PlainTokenizer:
     def inner_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text as it stands right after a special token."""
         stop = self._plain.stop
-        marked = self._backend.encode_batch([stop + _clean(text) for text in texts], add_special_tokens=False)
+        marked = self._backend.encode_batch(
+            [stop + without_surrogates(text) for text in texts], add_special_tokens=False
+        )
         return [encoding.ids[1:] for encoding in marked]
 
     @contextmanager
@@ -336,5 +348,6 @@ def without_blanks(text: str) -> str:
     return _BLANKS.sub("", text, count=1)
 
 
-def _clean(text: str) -> str:
+def without_surrogates(text: str) -> str:
+    """The text with lone surrogates replaced, which no tokenizer takes."""
     return _SURROGATES.sub("\ufffd", text)
