@@ -35,7 +35,7 @@ _HOME = {
     "InputError": "fewshot.errors",
     "LabelMassWarning": "fewshot.errors",
     "LabelPriorLogisticRegression": "fewshot.heads.label_prior",
-    "LoRA": "fewshot.training.copies",
+    "LoRA": "fewshot.training.lora",
     "MaskedLM": "fewshot.models.masked",
     "ModelLoadError": "fewshot.errors",
     "NoAnswerWarning": "fewshot.errors",

@@ -51,7 +51,7 @@ from fewshot.task.template import Template as Template
 from fewshot.task.verbalizer import Verbalizer as Verbalizer
 from fewshot.training.adapt import Adaptation as Adaptation
 from fewshot.training.adapt import adapt as adapt
-from fewshot.training.copies import LoRA as LoRA
+from fewshot.training.lora import LoRA as LoRA
 
 __version__: str
 _HOME: dict[str, str]

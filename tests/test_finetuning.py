@@ -27,7 +27,7 @@ from fewshot import (
 )
 from fewshot.models.base import Query
 from fewshot.models.randomness import seeded
-from fewshot.strategies import finetuning as module
+from fewshot.training import finetune as module
 from fewshot.training import loop as training
 from fewshot.training.copies import own_copy
 from fewshot.training.examples import Examples, n_steps, set_apart

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from fewshot.errors import FewshotError, InputError, ParameterError, UnsupportedError
 from fewshot.models.base import SCORING_VERSION, IntArray, Query, Scores, scored_once
-from fewshot.models.engine.padding import TOKEN_BUDGET, Padding, batches, ran_out
+from fewshot.models.engine.padding import TOKEN_BUDGET, Padding, batches, padded, ran_out
 from fewshot.models.locks import alone, lock_of
 from fewshot.models.recipe import Recipe
 from fewshot.models.text.tokens import PlainTokenizer, as_text
@@ -36,6 +36,7 @@ __all__ = [
     "progress",
     "settle_dtype",
     "shrinking",
+    "size_of",
 ]
 
 logger = logging.getLogger(__name__)
@@ -120,6 +121,12 @@ def settle_dtype(model: torch.nn.Module, dtype: str, device: torch.device) -> No
         wanted = torch.float32
     if wanted != own:
         model.to(wanted)
+
+
+def size_of(model: Any, *names: str, otherwise: int) -> int:
+    """A size that a model's config states under one of these names."""
+    config = model.config.get_text_config()
+    return next((int(getattr(config, name)) for name in names if getattr(config, name, None)), otherwise)
 
 
 def chunks(queries: Sequence[Query], size: int = CHUNK_SIZE) -> Iterator[Sequence[Query]]:
@@ -236,8 +243,7 @@ class LocalModel:
     @cached_property
     def budget(self) -> int:
         """Tokens per padded batch that memory has room for; it halves when that proves too many."""
-        config = self.model.config.get_text_config()
-        width = int(getattr(config, "hidden_size", 0) or getattr(config, "d_model", 0) or 1024)
+        width = size_of(self.model, "hidden_size", "d_model", otherwise=1024)
         # a layer's activations: about 16 hidden states a token (attention, the wide layer, residuals), in float32
         room = available_memory(self.device) // (4 * 64 * width)
         return int(min(TOKEN_BUDGET, max(room, 256)))
@@ -264,14 +270,7 @@ class LocalModel:
 
     def _pad(self, rows: Sequence[Sequence[int]], padding: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Pad on the right; return ids and mask, on the model's device."""
-        padding = self.padding_token if padding is None else padding
-        width = max(len(row) for row in rows)
-        ids = torch.full((len(rows), width), padding, dtype=torch.long)
-        mask = torch.zeros((len(rows), width), dtype=torch.long)
-        for i, row in enumerate(rows):
-            ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
-            mask[i, : len(row)] = 1
-        return ids.to(self.device), mask.to(self.device)
+        return padded(rows, self.padding_token if padding is None else padding, self.device)
 
     @property
     def fingerprint(self) -> str:

@@ -31,7 +31,7 @@ TABLE = {
     # what strategies are made of
     "Asking": "fewshot.prompts.asking",
     "Candidate": "fewshot.strategies.comparison",
-    "LoRA": "fewshot.training.copies",
+    "LoRA": "fewshot.training.lora",
     "SequenceClassifier": "fewshot.training.new_layer",
     "TrainingStep": "fewshot.training.loop",
     "EachLabel": "fewshot.prompts.each_label",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 import numpy as np
 from scipy.special import log_softmax
@@ -16,25 +15,21 @@ from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
 from fewshot.errors import InputError, ShortenedWarning, UnsupportedError, at_row, warn
 from fewshot.inputs import Row
-from fewshot.models.base import FloatArray, IntArray, is_encoder, is_language_model, kind_of
+from fewshot.models.base import FloatArray, is_encoder, is_language_model, kind_of
 from fewshot.models.kinds import trains
-from fewshot.models.local import available_memory, own_dtype
-from fewshot.models.randomness import Draws, seeded
 from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
 from fewshot.prompts.explaining import class_lines, question, raw_scores
 from fewshot.strategies.base import Rows, Strategy
 from fewshot.task.prompt import fit_text
 from fewshot.task.task import Task
-from fewshot.training.copies import LoRA, Parameters, own_copy
-from fewshot.training.examples import BATCH_SIZE, Examples, class_weights, grouped, n_steps, set_apart
-from fewshot.training.loop import Pace, train
-from fewshot.training.new_layer import SequenceClassifier
+from fewshot.training.examples import BATCH_SIZE, class_weights
+from fewshot.training.lora import LoRA, Parameters
+
+if TYPE_CHECKING:
+    from fewshot.training.finetune import Plan, Tuned
+    from fewshot.training.new_layer import SequenceClassifier
 
 __all__ = ["FineTuning"]
-
-#: Settled on training rows of sst2, cr and trec6 (16 a class, seeds 10 and 11) with the embedded model, of this width.
-_LEARNING_RATES = {"prompt": 5e-5, "head": 3e-4, "bias": 4e-3, "lora": 1e-3}
-_WIDTH = 384
 
 
 class FineTuning(Strategy):
@@ -127,7 +122,11 @@ class FineTuning(Strategy):
         self, task: Task, model: Any, X: Rows | None, y: Any, *, sample_weight: FloatArray | None, random_state: Any
     ) -> None:
         """Train a copy of the model; the given one stays as it is."""
-        self._check(model)
+        from fewshot.training.finetune import Plan
+
+        self._check()
+        kind = _WAYS[self.objective]
+        kind.refuse(model, self.shots)
         if X is None or y is None:
             raise InputError("FineTuning learns from labelled rows: call fit(X, y), or use Prompting().")
         rng = check_random_state(random_state)
@@ -142,14 +141,24 @@ class FineTuning(Strategy):
             )
         weights = np.ones(len(rows)) if sample_weight is None else sample_weight[rows]
         weights = weights * class_weights(self.class_weight, targets, task.classes, weights)
-        texts = [X[i] for i in rows]
-        if self.objective == "head":
-            self._fit_head(model, texts, targets, weights, rng=rng)
-        else:
-            asking = Asking(task, model, selector, rows=X, labels=y)
-            self._fit_prompt(asking, texts, targets, weights, rng=rng)
+        plan = Plan(
+            targets,
+            weights,
+            len(task.classes),
+            rng,
+            self.parameters,
+            self.steps,
+            self.learning_rate,
+            self.batch_size,
+            self.early_stopping,
+            self.validation_fraction,
+        )
+        way = kind.begun(task, model, selector, X, y)
+        tuned = way.tune(model, [X[i] for i in rows], plan, self.calibration)
+        self.model_, self.history_, self.n_trained_ = tuned.model, tuned.history, tuned.n_trained
+        self.asking_ = way.asking
 
-    def _check(self, model: Any) -> None:
+    def _check(self) -> None:
         one_of("objective", self.objective, ("prompt", "head"))
         if not isinstance(self.parameters, LoRA):
             one_of("parameters", self.parameters, ("all", "bias"), more=", or LoRA(...)")
@@ -158,90 +167,147 @@ class FineTuning(Strategy):
         above("batch_size", self.batch_size, 0, optional=True)
         one_of("early_stopping", self.early_stopping, (True, False, "auto"))
         between("validation_fraction", self.validation_fraction, 0, 1)
-        if self.objective == "head":
-            self._check_head(model)
-        elif not trains(model, "prompt"):
+
+    @property
+    def _way(self) -> _Prompt | _NewLayer:
+        return _NewLayer(self.task_, self.model_) if self.asking_ is None else _Prompt(self.task_, self.asking_)
+
+    def log_scores(self, X: Rows) -> FloatArray:
+        """Log-probabilities of the classes, of shape (n_texts, n_classes)."""
+        return self._way.log_scores(X)
+
+    def label_mass(self, X: Rows) -> FloatArray:
+        """The tuned model's total probability of the label words' distinct first tokens, of shape (n_texts,)."""
+        return self._way.label_mass(X)
+
+    def preview(self, X: Rows) -> Preview:
+        """The prompts as they would be asked, without asking."""
+        return self._way.preview(X)
+
+    def explain(self, row: Row) -> Explanation:
+        """The prompt, and what the tuned model says of each label word."""
+        return self._way.explain(row)
+
+
+class _Prompt:
+    """The way through the template and the label words.
+
+    Parameters
+    ----------
+    task : Task
+    asking : Asking
+        Its model becomes the tuned one.
+    """
+
+    def __init__(self, task: Task, asking: Asking) -> None:
+        self.task, self.asking = task, asking
+
+    @staticmethod
+    def refuse(model: Any, shots: int) -> None:
+        """Refuse models that can't be trained through a prompt."""
+        if not trains(model, "prompt"):
             kind = "an encoder" if is_encoder(model) and not is_language_model(model) else kind_of(model)
             raise UnsupportedError(
                 f"FineTuning('prompt') trains local masked, causal and sequence-to-sequence models. Got {model!r} "
                 f"({kind}): use FineTuning('head') or Embedding() with an encoder, Prompting() with any other model."
             )
 
-    def _check_head(self, model: Any) -> None:
+    @classmethod
+    def begun(cls, task: Task, model: Any, selector: Any, X: Rows, y: Any) -> Self:
+        """Before the training, with the model as it was given."""
+        return cls(task, Asking(task, model, selector, rows=X, labels=y))
+
+    def tune(self, model: Any, texts: list[Row], plan: Plan, calibration: Any) -> Tuned:
+        """Train a copy of the model, and ask it from now on."""
+        from fewshot.training.finetune import tune_prompt
+
+        queries = self.asking.queries(texts)
+        if calibration is not None:
+            labels = [self.task.classes[i] for i in plan.targets]
+            self.asking.calibrate(as_prior(calibration), texts, labels, plan.rng)
+        tuned = tune_prompt(model, queries, plan, self.task.verbalizer.aggregate, self._offset())
+        self.asking.model = tuned.model
+        return tuned
+
+    def _offset(self) -> FloatArray:
+        """What the calibration adds to the log-score of each label word."""
+        none = np.zeros((1, len(self.task.verbalizer.candidates)))
+        calibration = self.asking.calibration
+        if calibration is None:
+            return none
+        classes = np.arange(float(len(self.task.classes)))[None]
+        if not np.array_equal(calibration.transform_classes(classes), classes):
+            raise UnsupportedError(
+                f"{calibration!r} is learnt on class scores, which training changes: use 'batch', 'contextual', "
+                "'domain-context', 'pmi' or None."
+            )
+        return calibration.transform(none)
+
+    def log_scores(self, X: Rows) -> FloatArray:
+        """See `FineTuning`."""
+        # the loss compares the label words with one another, so that their own mass says nothing any more
+        return self.asking.class_scores(self.asking.queries(X), warn=False)
+
+    def label_mass(self, X: Rows) -> FloatArray:
+        """See `FineTuning`."""
+        return self.asking.label_mass(X)
+
+    def preview(self, X: Rows) -> Preview:
+        """See `FineTuning`."""
+        return self.asking.preview(X)
+
+    def explain(self, row: Row) -> Explanation:
+        """See `FineTuning`."""
+        with self.asking.remembering():
+            asked = question(self.asking, row)
+            before = None if self.asking.calibration is None else raw_scores(self.asking, row)
+            return Explanation(class_lines(self.task, self.log_scores([row]), before), (asked,))
+
+
+class _NewLayer:
+    """The way with a classification layer, which reads the text alone.
+
+    Parameters
+    ----------
+    task : Task
+    classifier : SequenceClassifier, optional
+        None before the training.
+    """
+
+    asking: Asking | None = None
+
+    def __init__(self, task: Task, classifier: Any = None) -> None:
+        self.task, self.classifier = task, classifier
+
+    @staticmethod
+    def refuse(model: Any, shots: int) -> None:
+        """Refuse models without weights of their own, and demonstrations."""
         if not trains(model, "head"):
             raise UnsupportedError(
                 f"FineTuning('head') trains local transformers models and SentenceEncoders. Got {model!r}."
             )
-        if self.shots:
+        if shots:
             raise UnsupportedError("A classification layer reads the text alone: leave shots at 0.")
 
-    def _fit_prompt(
-        self, asking: Asking, texts: list[Row], targets: IntArray, weights: FloatArray, *, rng: Any
-    ) -> None:
-        model = asking.model
-        queries = asking.queries(texts)
-        if self.calibration is not None:
-            asking.calibrate(as_prior(self.calibration), texts, [self.task_.classes[i] for i in targets], rng)
-        asked, examples = grouped(queries, targets, weights, len(self.task_.classes), model.n_inputs)
-        tokens = int(examples.sizes.max())
-        _check_memory(tokens, model, len(self.task_.verbalizer.candidates))
-        offset = self._offset(asking)
-        with seeded(int(rng.randint(2**31 - 1))):
-            copied, finish = own_copy(model.model, self.parameters)
-        tuned = model.around(copied, None)
+    @classmethod
+    def begun(cls, task: Task, *_: Any) -> Self:
+        """Before the training."""
+        return cls(task)
 
-        def scores(rows: IntArray) -> Any:
-            logprobs, n_tokens = tuned.differentiable([asked[i] for i in rows])
-            return self.task_.verbalizer.aggregate(logprobs + logprobs.new_tensor(offset), n_tokens)
+    def tune(self, model: Any, texts: list[Row], plan: Plan, calibration: Any) -> Tuned:
+        """Train a copy of the model under a new layer, which has nothing to calibrate."""
+        from fewshot.training.finetune import tune_new_layer
 
-        self._train(copied, scores, examples, rng, own_dtype(model.model))
-        self.model_ = model.around(finish(), None)
-        asking.model = self.model_
-        self.asking_: Asking | None = asking
+        return tune_new_layer(model, lambda classifier: self._rows(classifier, texts), plan)
 
-    def _offset(self, asking: Asking) -> FloatArray:
-        """What the calibration adds to the log-score of each label word."""
-        none = np.zeros((1, len(self.task_.verbalizer.candidates)))
-        if asking.calibration is None:
-            return none
-        offset = asking.calibration.transform(none)
-        classes = np.arange(float(len(self.task_.classes)))[None]
-        if not np.array_equal(asking.calibration.transform_classes(classes), classes):
-            raise UnsupportedError(
-                f"{asking.calibration!r} is learnt on class scores, which training changes: use 'batch', 'contextual', "
-                "'domain-context', 'pmi' or None."
-            )
-        return offset
-
-    def _fit_head(self, model: Any, texts: list[Row], targets: IntArray, weights: FloatArray, *, rng: Any) -> None:
-        with seeded(int(rng.randint(2**31 - 1))):
-            classifier = SequenceClassifier(model, len(self.task_.classes))
-            dtype = own_dtype(classifier.model)
-            copied, finish = own_copy(classifier.model, self.parameters, fresh=classifier.fresh)
-        classifier.model = copied
-        self.asking_ = None
-        asked, examples = grouped(
-            self._rows(classifier, texts), targets, weights, len(self.task_.classes), lambda rows: list(map(len, rows))
-        )
-        # the classic recipe has dropout, and the prompt, which begins where it can answer already, does without
-        dropout = Draws(int(rng.randint(2**31 - 1)))
-
-        def scores(rows: IntArray) -> Any:
-            with dropout.turn():
-                return classifier.logits([asked[i] for i in rows])
-
-        self._train(copied, scores, examples, rng, dtype)
-        classifier.model = finish()
-        self.model_ = classifier
-
-    def _rows(self, classifier: SequenceClassifier, X: Sequence[Row]) -> list[tuple[int, ...]]:
+    def _rows(self, classifier: SequenceClassifier, X: Rows) -> list[tuple[int, ...]]:
         texts, shortened = [], np.zeros(len(X), dtype=np.int64)
         for i, row in enumerate(X):
             with at_row(i):
                 if isinstance(row, str):
                     texts.append(row)
                     continue
-                fit = fit_text(self.task_.template.prompt(row), classifier)
+                fit = fit_text(self.task.template.prompt(row), classifier)
                 texts.append(fit.prompt.fields_text)
                 shortened[i] = fit.n_cut
         rows, cut = classifier.rows(texts)
@@ -254,66 +320,15 @@ class FineTuning(Strategy):
             )
         return rows
 
-    def _train(self, copied: Any, scores: Any, examples: Examples, rng: Any, dtype: Any) -> None:
-        new_layer = self.objective == "head"
-        early = False if new_layer and self.early_stopping == "auto" else self.early_stopping
-        held_out = set_apart(examples, early, self.validation_fraction, rng)
-        n = len(examples.sizes) - len(held_out)
-        rate = self.learning_rate or self._rate(copied)
-        pace = Pace(self.steps or n_steps(n, self.batch_size), self.batch_size, rate)
-        self.n_trained_ = sum(p.numel() for p in copied.parameters() if p.requires_grad)
-        self.history_ = train(
-            copied, scores, examples, pace, rng=rng, held_out=held_out, dtype=dtype, dropout=new_layer
-        )
+    def log_scores(self, X: Rows) -> FloatArray:
+        """See `FineTuning`."""
+        return log_softmax(self.classifier.scores(self._rows(self.classifier, X)), axis=1)
 
-    def _rate(self, model: Any) -> float:
-        """The learning rate that suits what is trained; wide models need a smaller one."""
-        what = "lora" if isinstance(self.parameters, LoRA) else self.parameters
-        rate = _LEARNING_RATES[self.objective if what == "all" else what]
-        return rate * min(1.0, _WIDTH / _size(model, "hidden_size", "d_model", otherwise=768))
+    def label_mass(self, X: Any) -> NoReturn:
+        """Refuse, as all that needs a prompt does."""
+        raise UnsupportedError("FineTuning('head') asks no prompt: it reads the text alone.")
 
-    def log_scores(self, X: Sequence[Row]) -> FloatArray:
-        """Log-probabilities of the classes, of shape (n_texts, n_classes)."""
-        if self.asking_ is None:
-            return log_softmax(self.model_.scores(self._rows(self.model_, X)), axis=1)
-        # the loss compares the label words with one another, so that their own mass says nothing any more
-        return self.asking_.class_scores(self.asking_.queries(X), warn=False)
-
-    def label_mass(self, X: Sequence[Row]) -> FloatArray:
-        """The tuned model's total probability of the label words' distinct first tokens, of shape (n_texts,)."""
-        return self._prompt().label_mass(X)
-
-    def preview(self, X: Sequence[Row]) -> Preview:
-        """The prompts as they would be asked, without asking."""
-        return self._prompt().preview(X)
-
-    def explain(self, row: Row) -> Explanation:
-        """The prompt, and what the tuned model says of each label word."""
-        asking = self._prompt()
-        with asking.remembering():
-            asked = question(asking, row)
-            before = None if asking.calibration is None else raw_scores(asking, row)
-            return Explanation(class_lines(self.task_, self.log_scores([row]), before), (asked,))
-
-    def _prompt(self) -> Asking:
-        if self.asking_ is None:
-            raise UnsupportedError("FineTuning('head') asks no prompt: it reads the text alone.")
-        return self.asking_
+    preview = explain = label_mass
 
 
-def _size(model: Any, *names: str, otherwise: int) -> int:
-    """A size that a model's config states under one of these names."""
-    config = model.config.get_text_config()
-    return next((int(getattr(config, name)) for name in names if getattr(config, name, None)), otherwise)
-
-
-def _check_memory(tokens: int, model: Any, n_words: int) -> None:
-    """Refuse a prompt whose label words are more than memory can train on at once."""
-    layers = _size(model.model, "num_hidden_layers", "num_layers", otherwise=12)
-    width = _size(model.model, "hidden_size", "d_model", otherwise=768)
-    needed = tokens * layers * width * 4 * 24  # about 24 numbers a hidden unit wait for the backward pass
-    if needed > available_memory(model.device):
-        raise InputError(
-            f"One text with its {n_words} label words puts {tokens} tokens into {model!r}: training on it needs about "
-            f"{needed / 2**30:.0f} GiB. Use fewer label words, words of one token, or FineTuning('head')."
-        )
+_WAYS: dict[str, type[_Prompt | _NewLayer]] = {"prompt": _Prompt, "head": _NewLayer}

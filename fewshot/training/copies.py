@@ -4,53 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from fewshot.checks import above, at_least
 from fewshot.errors import UnsupportedError
 from fewshot.extras import pip_line
 from fewshot.models.local import own_dtype, sharing_copy
+from fewshot.training.lora import LoRA, Parameters
 
-__all__ = ["LoRA", "Parameters", "as_for_training", "own_copy"]
-
-
-@dataclass(frozen=True)
-class LoRA:
-    """Train a low-rank change of every matrix instead of the matrices.
-
-    Hu et al. (2021), "LoRA: Low-Rank Adaptation of Large Language Models". The frozen weights are shared with the given
-    model. After training the changes are added to the weights, so that prediction costs what it did.
-
-    Parameters
-    ----------
-    rank : int
-        Columns of the two factors of a change.
-    alpha : int
-        The change is multiplied by ``alpha / rank``.
-    targets : str or tuple of str
-        Names of the modules that are changed, as peft reads them; "all-linear" is every linear layer of the body.
-
-    Examples
-    --------
-    >>> from fewshot import FineTuning, LoRA
-    >>> FineTuning(parameters=LoRA(rank=4)).parameters
-    LoRA(rank=4, alpha=16, targets='all-linear')
-    """
-
-    rank: int = 8
-    alpha: int = 16
-    targets: str | tuple[str, ...] = "all-linear"
-
-    def __post_init__(self) -> None:
-        at_least("rank", self.rank, 1, whole=True)
-        above("alpha", self.alpha, 0)
-
-
-Parameters = Literal["all", "bias"] | LoRA
+__all__ = ["as_for_training", "own_copy"]
 
 
 def own_copy(model: Any, parameters: Parameters, *, fresh: tuple[str, ...] = ()) -> tuple[Any, Callable[[], Any]]:

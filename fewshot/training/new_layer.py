@@ -12,7 +12,7 @@ import torch
 
 from fewshot.errors import ModelLoadError, UnsupportedError
 from fewshot.models.base import FloatArray, IntArray, Query, kind_of
-from fewshot.models.engine.padding import Padding
+from fewshot.models.engine.padding import Padding, padded
 from fewshot.models.engine.trial import try_forward
 from fewshot.models.local import progress
 from fewshot.models.locks import lock_of
@@ -123,14 +123,8 @@ class SequenceClassifier:
 
     def _padded(self, rows: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """Class scores of rows that are padded together."""
-        width, padding = max(map(len, rows)), int(self.model.config.pad_token_id)
-        ids = torch.full((len(rows), width), padding, dtype=torch.long)
-        mask = torch.zeros((len(rows), width), dtype=torch.long)
-        for i, row in enumerate(rows):
-            ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
-            mask[i, : len(row)] = 1
-        device = self.model.device
-        out: torch.Tensor = self.model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
+        ids, mask = padded(rows, int(self.model.config.pad_token_id), self.model.device)
+        out: torch.Tensor = self.model(input_ids=ids, attention_mask=mask).logits
         return out.float()
 
     @torch.inference_mode()

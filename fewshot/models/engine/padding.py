@@ -16,7 +16,7 @@ import torch
 from fewshot.errors import UnsupportedError
 from fewshot.models.base import IntArray
 
-__all__ = ["Padding", "Way", "batches", "ran_out", "same_logprobs", "scaled"]
+__all__ = ["Padding", "Way", "batches", "padded", "ran_out", "same_logprobs", "scaled"]
 
 #: Tokens per padded batch: enough to fill the hardware, and less where memory is short.
 TOKEN_BUDGET = 8192
@@ -37,6 +37,17 @@ def batches(lengths: Sequence[int] | IntArray, budget: int = TOKEN_BUDGET) -> It
         size = max(1, budget // max(1, int(lengths[order[start]])))
         yield [int(i) for i in order[start : start + size]]
         start += size
+
+
+def padded(rows: Sequence[Sequence[int]], padding: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and attention mask of rows that are filled up on the right, on a device."""
+    width = max(map(len, rows))
+    ids = torch.full((len(rows), width), padding, dtype=torch.long)
+    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
+        mask[i, : len(row)] = 1
+    return ids.to(device), mask.to(device)
 
 
 def ran_out(error: BaseException) -> bool:

@@ -1,0 +1,45 @@
+"""What of a model is trained: all of it, its biases, or a low-rank change of its matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fewshot.checks import above, at_least
+
+__all__ = ["LoRA", "Parameters"]
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """Train a low-rank change of every matrix instead of the matrices.
+
+    Hu et al. (2021), "LoRA: Low-Rank Adaptation of Large Language Models". The frozen weights are shared with the given
+    model. After training the changes are added to the weights, so that prediction costs what it did.
+
+    Parameters
+    ----------
+    rank : int
+        Columns of the two factors of a change.
+    alpha : int
+        The change is multiplied by ``alpha / rank``.
+    targets : str or tuple of str
+        Names of the modules that are changed, as peft reads them; "all-linear" is every linear layer of the body.
+
+    Examples
+    --------
+    >>> from fewshot import FineTuning, LoRA
+    >>> FineTuning(parameters=LoRA(rank=4)).parameters
+    LoRA(rank=4, alpha=16, targets='all-linear')
+    """
+
+    rank: int = 8
+    alpha: int = 16
+    targets: str | tuple[str, ...] = "all-linear"
+
+    def __post_init__(self) -> None:
+        at_least("rank", self.rank, 1, whole=True)
+        above("alpha", self.alpha, 0)
+
+
+Parameters = Literal["all", "bias"] | LoRA
