@@ -43,15 +43,7 @@ def is_blank(value: object) -> bool:
 
 
 def one_of(name: str, value: Any, allowed: Sequence[Any], more: str = "") -> None:
-    """Refuse a parameter that is none of the allowed values; the message says ``more`` after them.
-
-    Examples
-    --------
-    >>> one_of("read", "guess", ("score", "generate"))
-    Traceback (most recent call last):
-    ...
-    fewshot.errors.ParameterError: read must be 'score' or 'generate'. Got 'guess'.
-    """
+    """Refuse a parameter that is none of the allowed values; the message says ``more`` after them."""
     if not (isinstance(value, Hashable) and value in allowed):
         *others, last = map(repr, allowed)
         raise _error(name, f"{'one of ' * (len(others) > 2)}{', '.join(others)} or {last}{more}", value)
@@ -63,42 +55,19 @@ def at_least(
     """Refuse a parameter that is no number of at least the minimum, nor None where it is optional.
 
     Numpy's numbers are numbers. Truth values and NaN are none.
-
-    Examples
-    --------
-    >>> at_least("steps", 0, 1, whole=True, optional=True)
-    Traceback (most recent call last):
-    ...
-    fewshot.errors.ParameterError: steps must be an integer of at least 1, or None. Got 0.
     """
     if not ((optional and value is None) or (_is_number(value, whole) and value >= minimum)):
         raise _error(name, f"{'an integer of ' * whole}at least {minimum}{more}{', or None' * optional}", value)
 
 
 def above(name: str, value: Any, minimum: float, *, optional: bool = False) -> None:
-    """Refuse a parameter that is no number greater than the minimum, nor None where it is optional.
-
-    Examples
-    --------
-    >>> above("learning_rate", 0.0, 0)
-    Traceback (most recent call last):
-    ...
-    fewshot.errors.ParameterError: learning_rate must be greater than 0. Got 0.0.
-    """
+    """Refuse a parameter that is no number greater than the minimum, nor None where it is optional."""
     if not ((optional and value is None) or (_is_number(value) and value > minimum)):
         raise _error(name, f"greater than {minimum}{', or None' * optional}", value)
 
 
 def between(name: str, value: Any, low: float, high: float, *, with_high: bool = False, more: str = "") -> None:
-    """Refuse a parameter that is no number above ``low`` and below ``high``, or at most ``high``.
-
-    Examples
-    --------
-    >>> between("alpha", 2, 0, 1, more=", such as 0.1")
-    Traceback (most recent call last):
-    ...
-    fewshot.errors.ParameterError: alpha must be above 0 and below 1, such as 0.1. Got 2.
-    """
+    """Refuse a parameter that is no number above ``low`` and below ``high``, or at most ``high``."""
     if not (_is_number(value) and (low < value < high or (with_high and value == high))):
         raise _error(name, f"above {low} and {'at most' if with_high else 'below'} {high}{more}", value)
 

@@ -105,7 +105,7 @@ def compare(
         When there are fewer than two classifiers, or one of them does not know a label.
     UnsupportedError
         When texts may have several labels, or a classifier has no probabilities for the metric.
-    ImportError
+    NotInstalledError
         When pandas is not installed.
 
     Notes

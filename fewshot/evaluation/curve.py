@@ -123,7 +123,7 @@ def learning_curve(
         When the rows can't be split, or not a single fit was possible.
     UnsupportedError
         When texts may have several labels.
-    ImportError
+    NotInstalledError
         When pandas is not installed.
 
     Examples

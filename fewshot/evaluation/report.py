@@ -88,7 +88,7 @@ def evaluate(
         When a label is not among the classes of the classifier, or an argument is not what it should be.
     UnsupportedError
         When texts may have several labels.
-    ImportError
+    NotInstalledError
         When pandas is not installed.
 
     See Also

@@ -129,7 +129,7 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
 
         Raises
         ------
-        ValueError
+        InputError
             When there is one class only, the prior's shape is not (n_classes, n_features), C is below 0, or it is 0 and
             there are no label names that it could leave.
         """

@@ -46,7 +46,7 @@ class FakeLM:
 
     Raises
     ------
-    ValueError
+    ParameterError
         When ``f`` does not return exactly one number per candidate.
 
     Examples

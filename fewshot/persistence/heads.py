@@ -37,7 +37,7 @@ def dumped(head: Any, path: str) -> bytes:
     ------
     UnsupportedError
         When skops can't write it.
-    ImportError
+    NotInstalledError
         When skops is not installed.
     """
     io = _skops()

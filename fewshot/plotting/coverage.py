@@ -89,7 +89,7 @@ class CoverageDisplay:
             When the classifier does not know a label.
         UnsupportedError
             When it has no probabilities, or a text may have several labels.
-        ImportError
+        NotInstalledError
             When matplotlib is not installed.
         """
         return cls._of(asked(clf, X, y), type(clf).__name__ if name is None else name).plot(ax, **kwargs)

@@ -87,7 +87,7 @@ class LearningCurveDisplay:
         ------
         InputError
             When the results are something else, or no classifier has that metric.
-        ImportError
+        NotInstalledError
             When matplotlib is not installed.
         """
         need_matplotlib()

@@ -101,7 +101,7 @@ class PriorDisplay:
             When a classifier does not know a label, or they have different classes.
         UnsupportedError
             When one has no probabilities, or a text may have several labels.
-        ImportError
+        NotInstalledError
             When matplotlib is not installed.
         """
         check_named(clfs, 1)

@@ -105,7 +105,7 @@ class ReliabilityDisplay:
             When the classifier does not know a label, or there is no bin.
         UnsupportedError
             When it has no probabilities, or a text may have several labels.
-        ImportError
+        NotInstalledError
             When matplotlib is not installed.
         """
         return cls._of(asked(clf, X, y), bins, type(clf).__name__ if name is None else name).plot(ax, **kwargs)

@@ -97,7 +97,7 @@ class TemplateDisplay:
         ------
         InputError
             When the results are something else.
-        ImportError
+        NotInstalledError
             When matplotlib is not installed.
         """
         need_matplotlib()
