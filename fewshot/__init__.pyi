@@ -2,6 +2,7 @@ from fewshot import calibration as calibration
 from fewshot import datasets as datasets
 from fewshot import demonstrations as demonstrations
 from fewshot import embedded as embedded
+from fewshot import evaluation as evaluation
 from fewshot import plotting as plotting
 from fewshot.classifier import Classifier as Classifier
 from fewshot.conformal import ConformalClassifier as ConformalClassifier
@@ -26,6 +27,10 @@ from fewshot.evaluation import learning_curve as learning_curve
 from fewshot.evaluation.templates import select_template as select_template
 from fewshot.heads.label_prior import LabelPriorLogisticRegression as LabelPriorLogisticRegression
 from fewshot.linting import lint as lint
+from fewshot.models.base import Encoder as Encoder
+from fewshot.models.base import LanguageModel as LanguageModel
+from fewshot.models.base import Query as Query
+from fewshot.models.base import Scores as Scores
 from fewshot.models.causal import CausalLM as CausalLM
 from fewshot.models.encoder import SentenceEncoder as SentenceEncoder
 from fewshot.models.encoder import Windows as Windows
@@ -37,6 +42,7 @@ from fewshot.models.seq2seq import Seq2SeqLM as Seq2SeqLM
 from fewshot.models.wrappers import CachedLM as CachedLM
 from fewshot.persistence import push_to_hub as push_to_hub
 from fewshot.strategies.auto import Auto as Auto
+from fewshot.strategies.base import Strategy as Strategy
 from fewshot.strategies.channel import Channel as Channel
 from fewshot.strategies.contrastive import Contrastive as Contrastive
 from fewshot.strategies.distillation import Distillation as Distillation
@@ -47,6 +53,7 @@ from fewshot.strategies.readout import Readout as Readout
 from fewshot.task import gallery as gallery
 from fewshot.task.automatic import AutomaticVerbalizer as AutomaticVerbalizer
 from fewshot.task.choices import Choices as Choices
+from fewshot.task.task import Task as Task
 from fewshot.task.template import Template as Template
 from fewshot.task.verbalizer import Verbalizer as Verbalizer
 from fewshot.training.adapt import Adaptation as Adaptation

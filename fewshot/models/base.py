@@ -74,7 +74,7 @@ class Query:
 
     Examples
     --------
-    >>> from fewshot.models.base import Query
+    >>> from fewshot import Query
     >>> Query("I loved it. It was ", ("great", "terrible"), ".").candidates
     ('great', 'terrible')
     """
@@ -97,6 +97,14 @@ class Scores:
         Number of tokens that each log-probability sums over.
     mass : float
         Total probability of the candidates' distinct first tokens; NaN where a model has no such number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fewshot import Scores
+    >>> scores = Scores(logprobs=np.log([0.6, 0.1]), n_tokens=np.array([1, 2]), mass=0.7)
+    >>> np.exp(scores.logprobs).round(3)
+    array([0.6, 0.1])
     """
 
     logprobs: FloatArray
@@ -107,8 +115,29 @@ class Scores:
 class LanguageModel(Protocol):
     """Anything that scores candidates for a hole.
 
-    A model may also have an attribute ``kind`` (see `Kind`), which picks its generic template; without one it is
-    taken for a causal model.
+    Your own class needs a ``fingerprint`` and ``loglikelihoods``. Its attribute ``kind`` may say what kind of model it
+    is, "masked", "causal", "seq2seq" or "entailment", which picks the generic template; without one it is taken for a
+    causal model. What else a model can do, such as counting tokens, is in the protocols `Window`, `Generator` and
+    `Reader`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fewshot import Classifier, Scores
+    >>> class Counting:
+    ...     '''A word is as probable as it is frequent in the prompt.'''
+    ...
+    ...     fingerprint = "Counting, version 1"
+    ...
+    ...     def loglikelihoods(self, queries):
+    ...         return [self.score(query) for query in queries]
+    ...
+    ...     def score(self, query):
+    ...         counts = np.array([1 + query.prefix.count(word) for word in query.candidates])
+    ...         return Scores(np.log(counts / counts.sum()), np.ones(len(counts), dtype=int))
+    >>> clf = Classifier(Counting(), "{{ text }} It is about {{ label }}.").fit(None, ["music", "sport"])
+    >>> clf.predict(["All the sport of the day"]).tolist()
+    ['sport']
     """
 
     @property
@@ -122,7 +151,23 @@ class LanguageModel(Protocol):
 
 
 class Encoder(Protocol):
-    """Anything that turns texts into vectors."""
+    """Anything that turns texts into vectors.
+
+    Your own class needs a ``fingerprint`` and ``encode``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fewshot import Classifier
+    >>> class Vowels:
+    ...     fingerprint = "Vowels, version 1"
+    ...
+    ...     def encode(self, texts):
+    ...         return np.array([[text.count(letter) for letter in "aeiou"] for text in texts], dtype=float)
+    >>> clf = Classifier(Vowels()).fit(["banana", "monsoon"], ["a", "o"])
+    >>> clf.predict(["a cat", "two dogs too"]).tolist()
+    ['a', 'o']
+    """
 
     @property
     def fingerprint(self) -> str:

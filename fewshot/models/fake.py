@@ -51,8 +51,7 @@ class FakeLM:
 
     Examples
     --------
-    >>> from fewshot import FakeLM
-    >>> from fewshot.models.base import Query
+    >>> from fewshot import FakeLM, Query
     >>> lm = FakeLM(lambda query: [float(word in query.prefix) for word in query.candidates])
     >>> lm.loglikelihoods([Query("good film, it was", ("good", "bad"))])[0].logprobs
     array([1., 0.])

@@ -63,8 +63,7 @@ class CachedLM:
     Examples
     --------
     >>> import tempfile
-    >>> from fewshot import CachedLM, FakeLM
-    >>> from fewshot.models.base import Query
+    >>> from fewshot import CachedLM, FakeLM, Query
     >>> calls = []
     >>> lm = FakeLM(lambda query: calls.append(query) or [0.0 for _ in query.candidates])
     >>> with tempfile.TemporaryDirectory() as folder:

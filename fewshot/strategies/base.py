@@ -50,6 +50,22 @@ class Strategy(BaseEstimator, ABC):  # type: ignore[misc]
         Which models it refuses.
     only_shows : bool
         Whether labelled rows are demonstrations in the prompt, ``shots`` of them, and nothing else.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fewshot import Classifier, FakeLM, Strategy
+    >>> class Shares(Strategy):
+    ...     def _fit(self, task, model, X, y, *, sample_weight, random_state):
+    ...         counts = np.bincount(task.index(y), minlength=len(task.classes))
+    ...         self.shares_ = np.log(counts / counts.sum())
+    ...
+    ...     def log_scores(self, X):
+    ...         return np.tile(self.shares_, (len(X), 1))
+    >>> lm = FakeLM(lambda query: [0.0 for _ in query.candidates])
+    >>> clf = Classifier(lm, strategy=Shares()).fit(["a", "b", "c"], ["x", "y", "y"])
+    >>> clf.predict(["d"]).tolist()
+    ['y']
     """
 
     takes_multi_label: bool = False

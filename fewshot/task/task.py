@@ -17,10 +17,29 @@ __all__ = ["Task"]
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked: the resolved template, verbalizer and classes of a classifier.
+    """What is asked: the resolved template, verbalizer and classes of a classifier. A strategy gets it in ``fit``.
 
-    When ``multi_label``, y is an indicator matrix of shape (n_texts, n_classes), and log-scores are log-odds. Where a
-    classifier has several templates, ``others`` are the same task in the other wordings.
+    Parameters
+    ----------
+    template : Template
+    verbalizer : Verbalizer
+        The label words of every class.
+    classes : ndarray of shape (n_classes,)
+        Sorted; the columns of every score are in this order.
+    multi_label : bool
+        Whether a text may have several labels: then y is an indicator matrix of shape (n_texts, n_classes), and
+        log-scores are log-odds.
+    others : tuple of Task
+        The same task in the other wordings, where a classifier has several templates.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fewshot import Task, Template, Verbalizer
+    >>> words = Verbalizer({"neg": "terrible", "pos": "great"})
+    >>> task = Task(Template("{{ text }} It was {{ label }}."), words, np.array(["neg", "pos"]))
+    >>> task.index(["pos", "neg", "pos"])
+    array([1, 0, 1])
     """
 
     template: Template
