@@ -57,7 +57,7 @@ _HOME = {
     "UnsupportedError": "fewshot.errors",
     "Verbalizer": "fewshot.task.verbalizer",
     "VerbalizerError": "fewshot.errors",
-    "Windows": "fewshot.models.encoder",
+    "Windows": "fewshot.models.windows",
     "adapt": "fewshot.training.adapt",
     "calibration_error": "fewshot.evaluation",
     "compare": "fewshot.evaluation",

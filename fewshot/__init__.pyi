@@ -33,12 +33,12 @@ from fewshot.models.base import Query as Query
 from fewshot.models.base import Scores as Scores
 from fewshot.models.causal import CausalLM as CausalLM
 from fewshot.models.encoder import SentenceEncoder as SentenceEncoder
-from fewshot.models.encoder import Windows as Windows
 from fewshot.models.entailment import EntailmentLM as EntailmentLM
 from fewshot.models.fake import FakeLM as FakeLM
 from fewshot.models.loading import load as load
 from fewshot.models.masked import MaskedLM as MaskedLM
 from fewshot.models.seq2seq import Seq2SeqLM as Seq2SeqLM
+from fewshot.models.windows import Windows as Windows
 from fewshot.models.wrappers import CachedLM as CachedLM
 from fewshot.persistence import push_to_hub as push_to_hub
 from fewshot.strategies.auto import Auto as Auto

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import bisect
 import itertools
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from fewshot.checks import at_least, one_of
 from fewshot.errors import ModelLoadError
 from fewshot.inputs import as_texts
 from fewshot.models.base import SCORING_VERSION, FloatArray, IntArray, Query
@@ -26,73 +23,12 @@ from fewshot.models.local import digest, progress, sharing_copy, shrinking
 from fewshot.models.locks import lock_of
 from fewshot.models.recipe import Recipe
 from fewshot.models.text.tokens import PlainTokenizer, as_text, without_surrogates
+from fewshot.models.windows import Windows
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-__all__ = ["SentenceEncoder", "Windows"]
-
-
-@dataclass(frozen=True)
-class Windows:
-    """How an encoder reads texts that are longer than its window: in overlapping windows, cut between words.
-
-    Parameters
-    ----------
-    stride : int, optional
-        Tokens from the beginning of a window to that of the next one, at most the window itself. None: half a window.
-    reduce : {"mean", "max"}
-        How the windows' vectors become one: their mean, or the maximum of each dimension; brought to the mean length
-        of the windows' vectors.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fewshot import Windows
-    >>> ends, text = np.arange(1, 26, 2), " ".join("abcdefghijklm")  # thirteen words of one token each
-    >>> [text[start:stop] for start, stop in Windows(stride=4).cut(ends, text, size=6)]
-    ['a b c d e f', ' e f g h i j', ' i j k l m']
-    """
-
-    stride: int | None = None
-    reduce: Literal["mean", "max"] = "mean"
-
-    def __post_init__(self) -> None:
-        one_of("reduce", self.reduce, ("mean", "max"))
-        at_least("stride", self.stride, 1, optional=True, more=" token")
-
-    def cut(self, ends: IntArray, text: str, size: int) -> list[tuple[int, int]]:
-        """Cut a text into windows of at most ``size`` tokens, given where each of its tokens ends.
-
-        Returns
-        -------
-        list of (start, stop)
-            Character offsets. They lie between words, unless one word is longer than a window.
-        """
-        stride = min(self.stride or max(1, size // 2), size)
-        between = [0, *(i + 1 for i, end in enumerate(ends[:-1]) if text[end].isspace()), len(ends)]
-        windows, first = [], 0
-        while True:
-            last = _last_at_most(between, first + size, first)
-            windows.append((int(ends[first - 1]) if first else 0, int(ends[last - 1])))
-            if last == len(ends):
-                return windows
-            first = _last_at_most(between, min(first + stride, last), first)
-
-    def join(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Reduce the vectors of a text's windows, of shape (n_windows, dim), to one."""
-        if len(vectors) == 1:
-            return vectors[0]
-        joined = vectors.mean(0) if self.reduce == "mean" else vectors.max(0)
-        length = np.linalg.norm(joined)
-        scaled: NDArray[np.float32] = joined * (np.linalg.norm(vectors, axis=1).mean() / length if length else 1.0)
-        return scaled
-
-
-def _last_at_most(places: Sequence[int], most: int, least: int) -> int:
-    """The last of the sorted places that is at most ``most``; where none is beyond ``least``, ``most`` itself."""
-    found = places[bisect.bisect_right(places, most) - 1]
-    return found if found > least else most
+__all__ = ["SentenceEncoder"]
 
 
 class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]

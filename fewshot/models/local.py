@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Self, TypeVar
@@ -16,7 +17,7 @@ import torch
 import transformers
 from tqdm.auto import tqdm
 
-from fewshot.errors import FewshotError, InputError, ParameterError, UnsupportedError
+from fewshot.errors import FewshotError, InputError, ParameterError
 from fewshot.models.base import SCORING_VERSION, IntArray, Query, Scores, scored_once
 from fewshot.models.engine.padding import TOKEN_BUDGET, Padding, batches, padded, ran_out
 from fewshot.models.locks import alone, lock_of
@@ -173,7 +174,7 @@ def progress(total: int, title: str) -> Iterator[tqdm[Any]]:
         yield bar
 
 
-class LocalModel:
+class LocalModel(ABC):
     """A torch model with its tokenizer, put in order for inference.
 
     Parameters
@@ -225,7 +226,7 @@ class LocalModel:
         with asked_of(self, queries):
             return scored_once(self._in_chunks, queries)
 
-    def _forget(self) -> None:
+    def _forget(self) -> None:  # noqa: B027 - most models keep nothing
         """Drop what was kept between the chunks of one call; between calls the weights may change."""
 
     def _in_chunks(self, queries: Sequence[Query]) -> list[Scores]:
@@ -236,9 +237,9 @@ class LocalModel:
                 bar.update(len(chunk))
         return scores
 
+    @abstractmethod
     def _score(self, queries: Sequence[Query]) -> list[Scores]:
         """Score queries that are few enough to be planned at once."""
-        raise UnsupportedError(f"{type(self).__name__} defines no score.")
 
     @cached_property
     def budget(self) -> int:

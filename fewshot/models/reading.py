@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -10,7 +11,6 @@ import numpy as np
 import torch
 
 from fewshot.checks import one_of
-from fewshot.errors import UnsupportedError
 from fewshot.models.base import Float32Array, IntArray, Query, Reading
 from fewshot.models.engine.padding import scaled
 from fewshot.models.engine.reads import Look, Reads
@@ -69,12 +69,13 @@ class ReadingModel(LocalModel):
             found = np.concatenate([self._look(chunk, what) for chunk in chunks(distinct)])
         return found[[places[query] for query in queries]]
 
+    @abstractmethod
     def _look(self, queries: Sequence[Query], what: Reading) -> Float32Array:
-        raise UnsupportedError(f"{type(self).__name__} shows nothing at the hole.")
+        """Read at the hole of queries that are few enough to be planned at once."""
 
+    @abstractmethod
     def plan(self, queries: Sequence[Query], reads: Reads) -> None:
         """Ask for every token of every candidate."""
-        raise UnsupportedError(f"{type(self).__name__} can't be trained.")
 
     def run_for(self, queries: Sequence[Query], reads: Reads, budget: int) -> None:
         """Compute what was planned for these queries."""

@@ -1,4 +1,4 @@
-"""CachedLM: a persistent cache around any language model."""
+"""Wrappers around any language model: CachedLM keeps scores in a file, RememberedLM while it lives."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from fewshot.errors import FewshotWarning, InputError, UnsupportedError, warn
 from fewshot.models.base import LanguageModel, Query, Scores
 
-__all__ = ["CachedLM", "RememberedLM"]
+__all__ = ["CachedLM", "RememberedLM", "Wrapper"]
 
 _APPLICATION = 0x66657773  # "fews": how a file of ours is told from a stranger's
 _SCHEMA = 2
@@ -33,7 +33,29 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_INSIDE.acquire, after_in_parent=_INSIDE.release, after_in_child=_INSIDE.release)
 
 
-class CachedLM:
+class Wrapper:
+    """Around a language model: what a subclass does not do itself is the model's own.
+
+    Parameters
+    ----------
+    lm : LanguageModel
+    """
+
+    def __init__(self, lm: Any) -> None:
+        self.lm = lm
+
+    def __getattr__(self, name: str) -> Any:
+        """The model's own: its kind, its window, its way to generate."""
+        if name.startswith("__") or "lm" not in self.__dict__:
+            raise AttributeError(name)
+        return getattr(self.lm, name)
+
+    def __sklearn_clone__(self) -> Self:
+        """Models are shared between clones, never copied."""
+        return self
+
+
+class CachedLM(Wrapper):
     """A language model whose scores are kept in a file.
 
     The key is the model's fingerprint with the whole query, so a changed model, dtype or template never gets old
@@ -74,17 +96,11 @@ class CachedLM:
     """
 
     def __init__(self, lm: LanguageModel, path: str | Path) -> None:
-        self.lm = lm
+        super().__init__(lm)
         self.path = Path(path)
         self.fingerprint = lm.fingerprint
         with self._named(), self._opened():
             pass
-
-    def __getattr__(self, name: str) -> Any:
-        """Everything but scores is the model's own: its kind, its window, its way to generate."""
-        if name.startswith("__") or "lm" not in self.__dict__:
-            raise AttributeError(name)
-        return getattr(self.lm, name)
 
     def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
         """Score the queries that are not in the file, and hand out all."""
@@ -185,15 +201,11 @@ class CachedLM:
                 "delete the file if it is a damaged cache."
             ) from error
 
-    def __sklearn_clone__(self) -> CachedLM:
-        """Models are shared between clones, never copied."""
-        return self
-
     def __repr__(self) -> str:
         return f"CachedLM({self.lm!r}, {str(self.path)!r})"
 
 
-class RememberedLM:
+class RememberedLM(Wrapper):
     """A language model that is asked nothing twice while this object lives: for comparisons that share their prompts.
 
     Parameters
@@ -202,15 +214,9 @@ class RememberedLM:
     """
 
     def __init__(self, lm: Any) -> None:
-        self.lm = lm
+        super().__init__(lm)
         self._scores: dict[Query, Scores] = {}
         self._seen: dict[tuple[Query, str], Any] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        """Everything but what is remembered is the model's own."""
-        if name.startswith("__") or "lm" not in self.__dict__:
-            raise AttributeError(name)
-        return getattr(self.lm, name)
 
     @property
     def fingerprint(self) -> str:
@@ -230,10 +236,6 @@ class RememberedLM:
         if new:
             self._seen.update(zip(((query, what) for query in new), self.lm.read(new, what), strict=True))
         return np.stack([self._seen[query, what] for query in queries])
-
-    def __sklearn_clone__(self) -> RememberedLM:
-        """Models are shared between clones, never copied."""
-        return self
 
     def __repr__(self) -> str:
         return repr(self.lm)

@@ -26,7 +26,7 @@ TABLE = {
     "Choices": "fewshot.task.choices",
     "Unnamed": "fewshot.task.unnamed",
     "Verbalizer": "fewshot.task.verbalizer",
-    "Windows": "fewshot.models.encoder",
+    "Windows": "fewshot.models.windows",
     "Turn": "fewshot.models.base",
     # what strategies are made of
     "Asking": "fewshot.prompts.asking",

@@ -15,7 +15,8 @@ from fewshot.models.base import is_encoder, is_language_model
 from fewshot.models.kinds import OPTIONS, Kind, kind_of_own
 from fewshot.models.loading import DEFAULT_ENCODER, default_encoder, load, load_folder
 from fewshot.models.recipe import Recipe
-from fewshot.models.wrappers import CachedLM, RememberedLM
+from fewshot.models.windows import Windows
+from fewshot.models.wrappers import CachedLM, Wrapper
 from fewshot.persistence.folder import Kept
 from fewshot.persistence.weights import Weights, dtype_of, foreign_part, known_dtype, reading, try_out
 
@@ -31,7 +32,7 @@ _GIVE = "Classifier.load(folder, model=...), which takes a list where several ar
 
 def loadable(value: Any) -> Any:
     """What a model is to be kept as: itself without a cache around it, a raw one as `load` wraps it; else None."""
-    while isinstance(value, CachedLM | RememberedLM):
+    while isinstance(value, Wrapper):
         if isinstance(value, CachedLM):
             warn(
                 f"{value!r}: the cache stays where it is, and the model in it is kept. To use the cache again, "
@@ -126,8 +127,6 @@ def _named(recipe: Recipe) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """An option as JSON has it."""
-    from fewshot.models.encoder import Windows
-
     if isinstance(value, Windows):
         return {"stride": value.stride, "reduce": value.reduce}
     return dict(value) if isinstance(value, Mapping) else value
@@ -135,8 +134,6 @@ def _plain(value: Any) -> Any:
 
 def _options(said: Mapping[str, Any]) -> dict[str, Any]:
     """The options of an entry, as `load` takes them."""
-    from fewshot.models.encoder import Windows
-
     for key, value in said.items():
         if key not in OPTIONS and value not in _CHOICES.get(key, ()):
             raise InputError(f"config.json loads a model with {key}={value!r}, which a kept classifier can't ask for.")
