@@ -18,7 +18,6 @@ from fewshot import (
     load,
 )
 from fewshot.heads.counting import distinct
-from fewshot.heads.label_prior import fitted_to_all
 from tests.conftest import language_model, sentence_model
 from tests.contract import NEW, TEXTS, HashEncoder, data, keyword_lm, letters
 from tests.test_head import blobs
@@ -98,7 +97,7 @@ class TestHead:
     def test_classes_that_the_rows_lack_stand_at_the_mean_intercept(self):
         X, y, prior = blobs(n=60, classes=4)
         X, y = X[(y != 2) & ((y != 0) | (np.arange(60) < 12))], y[(y != 2) & ((y != 0) | (np.arange(60) < 12))]
-        head = fitted_to_all(LabelPriorLogisticRegression(tau=3.0, C=1.0), X, y, prior)
+        head = LabelPriorLogisticRegression(tau=3.0, C=1.0).fit(X, y, prior, classes=range(4))
         seen = LabelPriorLogisticRegression(tau=3.0, C=1.0).fit(X, y, prior[[0, 1, 3]])
         np.testing.assert_allclose(head.intercept_[[0, 1, 3]], seen.intercept_)
         assert np.ptp(seen.intercept_) > 0.1
@@ -109,7 +108,7 @@ class TestHead:
         X, y, prior = blobs(n=30)
         targets = np.stack([np.ones(30), y == 1, np.zeros(30)], axis=1).astype(int)
         weights = np.random.RandomState(0).randint(1, 4, size=30)
-        head = fitted_to_all(LabelPriorLogisticRegression(tau=1.0, C=1.0), X, targets, prior, weights)
+        head = LabelPriorLogisticRegression(tau=1.0, C=1.0).fit(X, targets, prior, weights)
         means = np.average(head.predict_proba(X), axis=0, weights=weights)
         total = weights.sum()
         assert means[[0, 2]] == pytest.approx([(total + 0.5) / (total + 1), 0.5 / (total + 1)])

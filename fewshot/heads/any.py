@@ -59,6 +59,8 @@ def fitted_head(
                 "or use another head."
             )
         weights["sample_weight"] = sample_weight
+    if multi_label and targets.shape[1] == 1:  # one column would be read as two classes
+        targets = np.repeat(targets, 2, axis=1)
     if multi_label and not whole:
         head = OneVsRestClassifier(head)
     return head.fit(vectors, targets, **weights)
@@ -80,13 +82,19 @@ def head_log_scores(head: Any, vectors: FloatArray, n_classes: int) -> FloatArra
     return log_softmax(scores, axis=1)
 
 
-def head_odds(head: Any, vectors: FloatArray) -> FloatArray:
-    """Log-odds of each label from a classifier of several, its decision values taken as such where it has some."""
+def head_odds(head: Any, vectors: FloatArray, seen: NDArray[np.int64], others: FloatArray) -> FloatArray:
+    """Log-odds of each label: by a head that was fitted on those that are ``seen``, and as given for the others.
+
+    Decision values are taken as log-odds where the head has some.
+    """
+    odds = np.tile(others, (len(vectors), 1))
     if hasattr(head, "predict_proba"):
         proba = head.predict_proba(vectors)
         if isinstance(proba, list):  # MultiOutputClassifier has an array of two columns for each label
             proba = np.stack([own[:, 1] for own in proba], axis=1)
         proba = np.clip(proba, np.exp(FLOOR), 1 - np.exp(FLOOR))
-        odds: FloatArray = np.log(proba) - np.log1p(-proba)
-        return odds
-    return np.asarray(head.decision_function(vectors), dtype=np.float64)
+        own = np.log(proba) - np.log1p(-proba)
+    else:
+        own = np.asarray(head.decision_function(vectors), dtype=np.float64)
+    odds[:, seen] = own[:, : len(seen)]
+    return odds

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fewshot.models.base import FloatArray
 
-__all__ = ["FLOOR", "constant_odds", "distinct"]
+__all__ = ["FLOOR", "constant_odds", "distinct", "varying"]
 
 FLOOR = np.log(1e-9)  # a class that the examples lack is improbable, not impossible
 
@@ -53,3 +53,15 @@ def constant_odds(targets: FloatArray | NDArray[np.int64], weights: FloatArray |
     weights = np.ones(len(targets)) if weights is None else weights
     odds: FloatArray = np.log(weights @ targets + 0.5) - np.log(weights @ (1 - targets) + 0.5)
     return odds
+
+
+def varying(targets: FloatArray | NDArray[np.int64]) -> NDArray[np.int64]:
+    """The columns that some rows have and others lack: what can be learnt.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> varying(np.array([[1, 0, 1], [1, 0, 0]]))
+    array([2])
+    """
+    return np.flatnonzero(targets.any(axis=0) & ~targets.all(axis=0))

@@ -15,11 +15,11 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fewshot.errors import InputError, ParameterError
-from fewshot.heads.counting import FLOOR, constant_odds, distinct
+from fewshot.heads.counting import FLOOR, constant_odds, distinct, varying
 from fewshot.heads.logistic import Choice, Problem, folds, held_out_losses, shares
 from fewshot.models.base import FloatArray, IntArray
 
-__all__ = ["LabelPriorLogisticRegression", "fitted_to_all"]
+__all__ = ["LabelPriorLogisticRegression"]
 
 #: What is used where there are too few examples to choose by cross-validation.
 DEFAULT_TAU, DEFAULT_C = 10.0, 10.0
@@ -116,7 +116,7 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         self.tol = tol
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, prior: Any = None, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, prior: Any = None, sample_weight: Any = None, *, classes: Any = None) -> Self:
         """Fit the weights, and choose tau and C where they are "auto".
 
         Parameters
@@ -126,17 +126,21 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         prior : array of shape (n_classes, n_features), optional
             Vectors of the class prompts, in the order of the sorted classes. None: plain logistic regression.
         sample_weight : array of shape (n_samples,), optional
+        classes : array of shape (n_classes,), optional
+            All classes, also those that y lacks: these keep their prior, at the mean intercept. None: those of y. The
+            classes of an indicator matrix are its columns: one that all rows have, or none, keeps its prior at the
+            intercept that makes it as frequent among them.
 
         Raises
         ------
         InputError
-            When there is one class only, the prior's shape is not (n_classes, n_features), C is below 0, or it is 0 and
-            there are no label names that it could leave.
+            When y has one class only, or one that ``classes`` lacks, the prior's shape is not (n_classes, n_features),
+            C is below 0, or it is 0 and there are no label names that it could leave.
         """
         X = validate_data(self, X, dtype=np.float64)
         y = _checked_targets(y)
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        return self._fit(X, self._targets(y), prior, weights)
+        return self._fit(X, self._targets(y, classes), prior, weights)
 
     def _fit(self, X: FloatArray, targets: FloatArray, prior: Any, weights: FloatArray) -> Self:
         """Fit to one column of targets a class, of which some may have no examples."""
@@ -145,8 +149,8 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         # the same row twice is one of twice the weight, in the folds as well
         rows, merged = distinct([part.tobytes() for part in np.hstack([X + 0.0, targets])], weights)
         X, targets, weights = X[rows], targets[rows], weights if merged is None else merged
-        seen = np.flatnonzero(targets.any(axis=0) & ~(self.multilabel_ & targets.all(axis=0)))
-        self._check_seen(seen)
+        seen = varying(targets)
+        self._check_seen(seen, targets)
         weights = weights * self._class_weights(targets[:, seen], weights, seen)
         # the optimum lies in the span of the examples: with fewer of them than dimensions, work there
         basis = np.linalg.qr(X.T)[0] if len(X) < X.shape[1] else None
@@ -173,24 +177,26 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         self.n_iter_ = max(found.n_iter for found in optima)
         return self
 
-    def _targets(self, y: Any) -> FloatArray:
+    def _targets(self, y: Any, classes: Any) -> FloatArray:
         """One column a class: 1 where a row is of it."""
         self.multilabel_ = type_of_target(y) == "multilabel-indicator"
         if self.multilabel_:
             matrix = np.asarray(y, dtype=np.float64)
             self.classes_ = np.arange(matrix.shape[1])
             return matrix
-        self.classes_, index = np.unique(np.asarray(y), return_inverse=True)
-        targets: FloatArray = np.eye(len(self.classes_))[index]
-        return targets
+        self.classes_ = np.unique(y if classes is None else classes)
+        unknown = np.setdiff1d(y, self.classes_)
+        if unknown.size:
+            raise InputError(f"classes must hold every class of y. Got none that is {unknown.tolist()[0]!r}.")
+        return np.eye(len(self.classes_))[np.searchsorted(self.classes_, y)]
 
-    def _check_seen(self, seen: IntArray) -> None:
+    def _check_seen(self, seen: IntArray, targets: FloatArray) -> None:
         if self.multilabel_ and not len(seen):
             raise InputError("No label is on some rows and off others: there is nothing to learn.")
         if not self.multilabel_ and len(seen) < 2:
             raise InputError(
                 "A classifier needs samples of at least 2 classes in the data. Got one class with any weight: "
-                f"{self.classes_[seen]}."
+                f"{self.classes_[targets.any(axis=0)]}."
             )
 
     def _class_weights(self, targets: FloatArray, weights: FloatArray, seen: IntArray) -> FloatArray:
@@ -290,30 +296,3 @@ def _intercept(logits: FloatArray, share: float, weights: FloatArray) -> float:
     if bounds[0] == bounds[1]:
         return float(bounds[0])
     return float(brentq(lambda b: np.average(expit(logits + b), weights=weights) - share, *bounds))
-
-
-def fitted_to_all(
-    head: LabelPriorLogisticRegression,
-    X: FloatArray,
-    targets: NDArray[np.int64],
-    prior: FloatArray,
-    sample_weight: FloatArray | None = None,
-) -> LabelPriorLogisticRegression:
-    """Fit a head that knows all classes, also those without examples: these keep their prior, at the mean intercept.
-
-    A label that every example has, or none, keeps its prior at the intercept that makes it as frequent among them.
-
-    Parameters
-    ----------
-    head : LabelPriorLogisticRegression
-    X : ndarray of shape (n_examples, n_features)
-    targets : ndarray of shape (n_examples,) or (n_examples, n_classes)
-        Numbers of the classes, or an indicator matrix.
-    prior : ndarray of shape (n_classes, n_features)
-    """
-    head.multilabel_ = targets.ndim == 2
-    head.classes_ = np.arange(len(prior))
-    X = validate_data(head, X, dtype=np.float64)
-    weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
-    matrix = targets.astype(np.float64) if head.multilabel_ else np.eye(len(prior))[targets]
-    return head._fit(X, matrix, prior, weights)

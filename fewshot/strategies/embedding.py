@@ -14,8 +14,8 @@ from fewshot.display.explanation import Explanation, Neighbor, Question
 from fewshot.display.preview import Part, Preview, PreviewRow, cut_after, premise_of
 from fewshot.errors import InputError, ShortenedWarning, at_row, broken, warn
 from fewshot.heads.any import fitted_head, head_log_scores, head_odds
-from fewshot.heads.counting import FLOOR, constant_odds
-from fewshot.heads.label_prior import LabelPriorLogisticRegression, fitted_to_all
+from fewshot.heads.counting import FLOOR, constant_odds, varying
+from fewshot.heads.label_prior import LabelPriorLogisticRegression
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, Query, is_window
 from fewshot.prompts.explaining import class_lines
@@ -139,9 +139,7 @@ class Embedding(Strategy):
     def _fit_head(self, X: Sequence[Row], y: Any, sample_weight: FloatArray | None, random_state: Any) -> None:
         task = self.task_
         targets = np.asarray(y) if task.multi_label else task.index(y)
-        counts = targets.sum(axis=0) if task.multi_label else np.bincount(targets, minlength=len(task.classes))
-        # a label that no example has, or every one, teaches nothing
-        self.seen_ = np.flatnonzero((counts > 0) & (counts < len(targets)))
+        self.seen_ = varying(targets if task.multi_label else np.eye(len(task.classes))[targets])
         if not self.seen_.size:
             raise InputError(
                 "No label is on some rows and off others: there is nothing to learn."
@@ -156,13 +154,11 @@ class Embedding(Strategy):
             head = self._default() if self.head is None else clone(self.head)
             none = np.zeros((len(task.classes), vectors.shape[1]))
             prior = none if self.prototypes_ is None else self.prototypes_
-            self.head_ = fitted_to_all(head, _unit(vectors), targets, prior, sample_weight)
+            self.head_ = head.fit(_unit(vectors), targets, prior, sample_weight, classes=np.arange(len(prior)))
             return
         if task.multi_label:
             self.constant_odds_ = constant_odds(targets)
             targets = targets[:, self.seen_]
-            if len(self.seen_) == 1:  # one column would be read as two classes
-                targets = np.repeat(targets, 2, axis=1)
         self.head_ = fitted_head(
             self.head,
             vectors,
@@ -199,9 +195,7 @@ class Embedding(Strategy):
         if not multi_label:
             return head_log_scores(self.head_, vectors, len(self.task_.classes))
         unseen = np.full(len(self.task_.classes), FLOOR)  # what is kept by an older version has no more
-        odds = np.tile(getattr(self, "constant_odds_", unseen), (len(vectors), 1))
-        odds[:, self.seen_] = head_odds(self.head_, vectors)[:, : len(self.seen_)]
-        return odds
+        return head_odds(self.head_, vectors, self.seen_, getattr(self, "constant_odds_", unseen))
 
     def explain(self, row: Row) -> Explanation:
         """How similar a text is to the prompt of each class, and to the labelled examples."""

@@ -18,7 +18,7 @@ from fewshot.display.preview import Preview
 from fewshot.errors import InputError, UnsupportedError
 from fewshot.heads.any import fitted_head, head_log_scores
 from fewshot.heads.counting import distinct
-from fewshot.heads.label_prior import LabelPriorLogisticRegression, fitted_to_all
+from fewshot.heads.label_prior import LabelPriorLogisticRegression
 from fewshot.heads.neighbors import KLNeighbors, Prototypes
 from fewshot.inputs import Row
 from fewshot.models.base import BLOCK_BYTES, FloatArray, is_reader, kind_of
@@ -202,7 +202,7 @@ class Readout(Strategy):
         counts = np.bincount(targets[rows])
         if counts[counts > 0].min() < 2:  # nothing can be held out
             head.set_params(tau=_TAUS[1], C=_CS[0])
-        return fitted_to_all(head, inputs, targets, prior, sample_weight)
+        return head.fit(inputs, targets, prior, sample_weight, classes=np.arange(k))
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
         """Log-probabilities of the classes, of shape (n_texts, n_classes)."""
