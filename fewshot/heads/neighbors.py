@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.preprocessing import normalize
 from sklearn.utils.validation import check_is_fitted
 
 from fewshot.checks import at_least
@@ -90,22 +91,16 @@ class Prototypes(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_, targets = np.unique(y, return_inverse=True)
         means = np.stack([X[targets == k].mean(axis=0) for k in range(len(self.classes_))])
         self._middle = means.mean(axis=0)  # of the classes, so that a large one does not pull it
-        self.prototypes_: FloatArray = _unit(means - self._middle)
+        self.prototypes_: FloatArray = normalize(means - self._middle)
         return self
 
     def decision_function(self, X: Any) -> FloatArray:
         """Scaled cosines, of shape (n_texts, n_classes)."""
         check_is_fitted(self)
-        scores: FloatArray = _SCALE * _unit(np.asarray(X, dtype=np.float64) - self._middle) @ self.prototypes_.T
+        scores: FloatArray = _SCALE * normalize(np.asarray(X, dtype=np.float64) - self._middle) @ self.prototypes_.T
         return scores
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The class of the nearest prototype, of shape (n_texts,)."""
         found: NDArray[Any] = self.classes_[self.decision_function(X).argmax(axis=1)]
         return found
-
-
-def _unit(vectors: FloatArray) -> FloatArray:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: FloatArray = vectors / np.where(norms > 0, norms, 1.0)
-    return unit

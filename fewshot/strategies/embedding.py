@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.special import log_softmax
 from sklearn.base import clone
+from sklearn.preprocessing import normalize
 
 from fewshot.display.explanation import Explanation, Neighbor, Question
 from fewshot.display.preview import Part, Preview, PreviewRow, cut_after, premise_of
@@ -123,9 +124,9 @@ class Embedding(Strategy):
         return {name: value for name, value in vars(self).items() if name != "examples_"}
 
     def _prototypes(self, frames: list[list[str]]) -> FloatArray:
-        vectors = _unit(_encoded(self.encoder_, [frame for group in frames for frame in group]))
+        vectors = normalize(_encoded(self.encoder_, [frame for group in frames for frame in group]))
         bounds = np.cumsum([0, *map(len, frames)])
-        return _unit(np.stack([vectors[a:b].mean(0) for a, b in itertools.pairwise(bounds)]))
+        return normalize(np.stack([vectors[a:b].mean(0) for a, b in itertools.pairwise(bounds)]))
 
     def _frames(self) -> list[list[str]]:
         """The prompts of each class: in every wording that names it, one for each label word."""
@@ -154,7 +155,7 @@ class Embedding(Strategy):
             head = self._default() if self.head is None else clone(self.head)
             none = np.zeros((len(task.classes), vectors.shape[1]))
             prior = none if self.prototypes_ is None else self.prototypes_
-            self.head_ = head.fit(_unit(vectors), targets, prior, sample_weight, classes=np.arange(len(prior)))
+            self.head_ = head.fit(normalize(vectors), targets, prior, sample_weight, classes=np.arange(len(prior)))
             return
         if task.multi_label:
             self.constant_odds_ = constant_odds(targets)
@@ -184,10 +185,10 @@ class Embedding(Strategy):
         """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
         vectors, multi_label = self._encode(X), self.task_.multi_label
         if self.head_ is None:
-            similar = _SCALE * _unit(vectors) @ self.prototypes_.T
+            similar = _SCALE * normalize(vectors) @ self.prototypes_.T
             return similar - _best_other(similar) if multi_label else log_softmax(similar, axis=1)
         if self._knows_names:
-            unit = _unit(vectors)
+            unit = normalize(vectors)
             scores: FloatArray = (
                 self.head_.decision_function(unit) if multi_label else self.head_.predict_log_proba(unit)
             )
@@ -199,7 +200,7 @@ class Embedding(Strategy):
 
     def explain(self, row: Row) -> Explanation:
         """How similar a text is to the prompt of each class, and to the labelled examples."""
-        task, (vector,) = self.task_, _unit(self._encode([row]))
+        task, (vector,) = self.task_, normalize(self._encode([row]))
         similar = None if self.prototypes_ is None else (self.prototypes_ @ vector).tolist()
         prompts = None if similar is None else [" | ".join(group) for group in self._frames()]
         lines = class_lines(task, self.log_scores([row]), similarities=similar, prompts=prompts)
@@ -211,7 +212,7 @@ class Embedding(Strategy):
         examples = getattr(self, "examples_", ())  # a model may be kept without the texts that it learnt from
         if not examples:
             return ()
-        similar = _unit(_encoded(self.encoder_, [text for text, _ in examples])) @ vector
+        similar = normalize(_encoded(self.encoder_, [text for text, _ in examples])) @ vector
         nearest = [(examples[i], float(similar[i])) for i in np.argsort(-similar, kind="stable")[:_NEIGHBORS]]
         return tuple(Neighbor(text, label, cosine) for (text, label), cosine in nearest)
 
@@ -284,12 +285,6 @@ def _encoded(model: Any, texts: list[str]) -> FloatArray:
     if bad.size:
         raise broken(model, f"numbers for {texts[bad[0]]!r:.60}")
     return vectors
-
-
-def _unit(vectors: FloatArray) -> FloatArray:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: FloatArray = vectors / np.where(norms > 0, norms, 1.0)
-    return unit
 
 
 def _best_other(scores: FloatArray) -> FloatArray:
