@@ -63,7 +63,7 @@ def test_the_shares_of_the_words_before_and_after_calibration():
     clf = classifier(Prompting(calibration="contextual")).fit()
     plain = classifier().fit()
     (question,) = (shown := clf.explain("so much fun")).questions
-    (query,) = clf.strategy_.askings_[0].queries(["so much fun"])
+    (query,) = clf.strategy_.askings_[0].ask(["so much fun"]).queries
     logprobs = np.array(moods(query))
     prior = clf.strategy_.calibration_.log_prior_
     assert [(line.label, line.word) for line in question.words] == [
@@ -100,7 +100,7 @@ def test_several_wordings_are_several_questions():
     ]
     assert "\n\n[0] 6 tokens\nReview" in str(shown)
     assert str(shown).endswith("\n\n[1] 6 tokens\nsome fun All in all ___")
-    each = [one.class_scores(one.queries(["some fun"])) for one in clf.strategy_.askings_]
+    each = [one.class_scores(one.ask(["some fun"])) for one in clf.strategy_.askings_]
     assert not np.allclose(each[0], each[1])
 
 

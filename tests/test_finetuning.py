@@ -110,7 +110,7 @@ class TestGradients:
     def test_prediction_uses_the_scores_that_were_trained(self):
         clf = tuned().fit(X, Y)
         strategy = clf.strategy_
-        logprobs, n_tokens = strategy.model_.differentiable(strategy.asking_.queries(X))
+        logprobs, n_tokens = strategy.model_.differentiable(strategy.asking_.ask(X).queries)
         scores = clf.verbalizer_.aggregate(logprobs, n_tokens).log_softmax(-1)
         np.testing.assert_allclose(clf.predict_log_proba(X), scores.detach(), atol=1e-4)
 

@@ -77,7 +77,7 @@ def test_the_parts_are_what_is_asked(kind, source, values):
     row = dict(zip(("text", "other"), values, strict=True))
     clf = Classifier(FakeLM(moods, kind=kind), template, WORDS, Prompting()).fit()
     (shown,) = clf.preview([row])
-    (query,) = clf.strategy_.askings_[0].queries([row])
+    (query,) = clf.strategy_.askings_[0].ask([row]).queries
     before = "".join(turn.text + "\n" * (turn.role == "premise") for turn in query.context)
     assert shown.text == f"{before}{query.prefix}___{query.suffix}"
     assert [part.kind for part in shown.parts].count("hole") == 1
@@ -93,7 +93,7 @@ def test_what_is_cut_is_shown_where_it_stood(kind, side):
     text = " ".join(f"w{i}" for i in range(12))
     (shown,) = clf.preview([text])
     assert shown.n_cut > 0
-    (query,) = clf.strategy_.askings_[0].queries([text], warn=False)
+    (query,) = clf.strategy_.askings_[0].ask([text]).queries
     before = "".join(f"{turn.text}\n" for turn in query.context)
     assert shown.text == f"{before}{query.prefix}___{query.suffix}"
     pieces = [part for part in shown.parts if part.kind in ("field", "cut")]

@@ -35,6 +35,7 @@ __all__ = [
     "is_reader",
     "is_window",
     "kind_of",
+    "score_each",
     "scored_once",
 ]
 
@@ -281,6 +282,20 @@ def check_scores(model: object, query: Query, scores: Scores) -> None:
         raise UnsupportedError(
             f"{model!r} says that {which!r} has {np.min(scores.n_tokens)} tokens: a score is of one token at least."
         )
+
+
+def score_each(model: LanguageModel, queries: Sequence[Query]) -> dict[Query, Scores]:
+    """Score distinct queries.
+
+    Raises
+    ------
+    UnsupportedError
+        When the model gives fewer or more scores than there are queries.
+    """
+    answers = model.loglikelihoods(queries)
+    if len(answers) != len(queries):
+        raise UnsupportedError(f"{model!r} gave {len(answers)} scores for {len(queries)} queries: one is of each.")
+    return dict(zip(queries, answers, strict=True))
 
 
 def scored_once(score: Callable[[Sequence[Query]], list[Scores]], queries: Sequence[Query]) -> list[Scores]:

@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from fewshot.errors import FewshotWarning, InputError, UnsupportedError, warn
-from fewshot.models.base import LanguageModel, Query, Scores
+from fewshot.models.base import LanguageModel, Query, Scores, score_each
 
 __all__ = ["CachedLM", "RememberedLM", "Wrapper"]
 
@@ -227,7 +227,7 @@ class RememberedLM(Wrapper):
         """Score the queries that are new, and hand out all."""
         new = [query for query in dict.fromkeys(queries) if query not in self._scores]
         if new:
-            self._scores.update(zip(new, self.lm.loglikelihoods(new), strict=True))
+            self._scores.update(score_each(self.lm, new))
         return [self._scores[query] for query in queries]
 
     def read(self, queries: Sequence[Query], what: str) -> Any:

@@ -66,10 +66,13 @@ class EachLabel:
     def _word_odds(self, X: Sequence[Row]) -> FloatArray:
         """Log-odds of each label word, of shape (n_texts, n_words)."""
         if self._entails:
-            scores = np.stack([one.logprobs for one in self.asking.word_scores(self.asking.queries(X))])
-            odds: FloatArray = scores - np.log(-np.expm1(np.minimum(scores, -1e-12)))
-            return odds
-        answers = self.asking.class_scores(self.asking.queries(self._asked(X)))
+            asked = self.asking.ask(X)
+            asked.warn_of_cuts()
+            scores = np.stack([one.logprobs for one in asked.answers])
+            return scores - np.log(-np.expm1(np.minimum(scores, -1e-12)))
+        asked = self.asking.ask(self._asked(X))
+        asked.warn()
+        answers = self.asking.class_scores(asked)
         return (answers[:, 1] - answers[:, 0]).reshape(len(X), -1)
 
     def _of_labels(self, odds: FloatArray) -> FloatArray:

@@ -6,37 +6,29 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import expit, softmax
 
+from fewshot.calibration import Prior
 from fewshot.display.explanation import ClassLine, Question, WordLine
-from fewshot.inputs import Row
 from fewshot.models.base import FloatArray
-from fewshot.prompts.asking import Asking
+from fewshot.prompts.asked import Asked
 from fewshot.task.task import Task
 
-__all__ = ["class_lines", "question", "raw_scores", "word_lines"]
+__all__ = ["class_lines", "question", "word_lines"]
 
 
-def question(asking: Asking, row: Row) -> Question:
-    """What one wording asks about a row, and what the model says of its label words."""
-    queries = asking.queries([row], warn=False)
-    (scores,) = asking.word_scores(queries)
-    verbalizer, logprobs = asking.task.verbalizer, scores.logprobs
-    if verbalizer.per_row:  # a calibration has a prior for each row's choices, and it is in the scores of the classes
-        own = verbalizer.of(row).labels
-        logprobs = logprobs[[queries[0].candidates.index(text) for text in own]]
-        words = _lines(list(range(len(own))), own, logprobs, None)
+def question(asked: Asked, calibration: Prior | None) -> Question:
+    """What one wording asks about one row, and what the model says of its label words."""
+    (scores,), (query,), (own,) = asked.answers, asked.queries, asked.words
+    logprobs = scores.logprobs
+    if asked.task.verbalizer.per_row:  # a calibration has a prior for each row's choices; it is in the class scores
+        logprobs = logprobs[[query.candidates.index(text) for text in own.labels]]
+        words = _lines(list(range(len(own.labels))), own.labels, logprobs, None)
     else:
-        calibrated = None if asking.calibration is None else asking.calibration.transform(logprobs[None])[0]
-        words = word_lines(asking.task, logprobs, calibrated)
+        calibrated = None if calibration is None else calibration.transform(logprobs[None])[0]
+        words = word_lines(asked.task, logprobs, calibrated)
     mass = None if np.isnan(scores.mass) else float(scores.mass)
-    return Question(asking.preview([row])[0], queries[0].candidates, words, mass)
-
-
-def raw_scores(asking: Asking, row: Row) -> FloatArray:
-    """Log-probabilities of the classes before any calibration, of shape (1, n_classes)."""
-    queries, verbalizer = asking.queries([row], warn=False), asking.task.verbalizer
-    return log_softmax(verbalizer.aggregate(*verbalizer.table(asking.word_scores(queries), queries, [row])), axis=1)
+    return Question(asked.preview()[0], query.candidates, words, mass)
 
 
 def word_lines(task: Task, logprobs: FloatArray, calibrated: FloatArray | None = None) -> tuple[WordLine, ...]:

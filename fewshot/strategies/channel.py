@@ -119,12 +119,13 @@ class Channel(Strategy):
     def _queries(self, X: Sequence[Row]) -> list[Query]:
         """The questions: every text after every label word, row by row."""
         queries = []
-        for i, (fit, contexts) in enumerate(self.asking_.fitted(X)):
-            context = contexts[fit.n_demonstrations]
+        asked = self.asking_.ask(X)
+        asked.warn_of_cuts()
+        for i, (fit, query) in enumerate(zip(asked.prompts, asked.queries, strict=True)):
             with at_row(i):
                 for word in self.task_.verbalizer.candidates:
                     before, text = _halves(fit.prompt, word, shortened=fit.shortened)
-                    queries.append(Query(before, (text,), "", context))
+                    queries.append(Query(before, (text,), "", query.context))
         return queries
 
     def explain(self, row: Row) -> Explanation:

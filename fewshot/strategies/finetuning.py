@@ -18,7 +18,7 @@ from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, is_encoder, is_language_model, kind_of
 from fewshot.models.kinds import trains
 from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
-from fewshot.prompts.explaining import class_lines, question, raw_scores
+from fewshot.prompts.explaining import class_lines, question
 from fewshot.strategies.base import Rows, Strategy
 from fewshot.task.prompt import fit_text
 from fewshot.task.task import Task
@@ -221,11 +221,12 @@ class _Prompt:
         """Train a copy of the model, and ask it from now on."""
         from fewshot.training.finetune import tune_prompt
 
-        queries = self.asking.queries(texts)
+        asked = self.asking.ask(texts)
+        asked.warn_of_cuts()
         if calibration is not None:
             labels = [self.task.classes[i] for i in plan.targets]
             self.asking.calibrate(as_prior(calibration), texts, labels, plan.rng)
-        tuned = tune_prompt(model, queries, plan, self.task.verbalizer.aggregate, self._offset())
+        tuned = tune_prompt(model, asked.queries, plan, self.task.verbalizer.aggregate, self._offset())
         self.asking.model = tuned.model
         return tuned
 
@@ -246,7 +247,9 @@ class _Prompt:
     def log_scores(self, X: Rows) -> FloatArray:
         """See `FineTuning`."""
         # the loss compares the label words with one another, so that their own mass says nothing any more
-        return self.asking.class_scores(self.asking.queries(X), warn=False)
+        asked = self.asking.ask(X)
+        asked.warn_of_cuts()
+        return self.asking.class_scores(asked)
 
     def label_mass(self, X: Rows) -> FloatArray:
         """See `FineTuning`."""
@@ -258,10 +261,11 @@ class _Prompt:
 
     def explain(self, row: Row) -> Explanation:
         """See `FineTuning`."""
-        with self.asking.remembering():
-            asked = question(self.asking, row)
-            before = None if self.asking.calibration is None else raw_scores(self.asking, row)
-            return Explanation(class_lines(self.task, self.log_scores([row]), before), (asked,))
+        asked, calibration = self.asking.ask([row]), self.asking.calibration
+        asked.warn_of_cuts()
+        before = None if calibration is None else asked.raw_scores()
+        lines = class_lines(self.task, self.asking.class_scores(asked), before)
+        return Explanation(lines, (question(asked, calibration),))
 
 
 class _NewLayer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import Any, Literal
 
 import numpy as np
@@ -19,10 +18,12 @@ from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
 from fewshot.errors import InputError, NoAnswerWarning, ParameterError, UnsupportedError, at_row, warn
 from fewshot.inputs import Row
-from fewshot.models.base import FloatArray, Query, is_generator, is_window, kind_of
+from fewshot.models.base import FloatArray, is_generator, is_window, kind_of
+from fewshot.models.wrappers import RememberedLM
+from fewshot.prompts.asked import Asked
 from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
 from fewshot.prompts.each_label import EachLabel
-from fewshot.prompts.explaining import class_lines, question, raw_scores
+from fewshot.prompts.explaining import class_lines, question
 from fewshot.strategies.base import Rows, Strategy, one_wording
 from fewshot.task.task import Task
 
@@ -136,8 +137,9 @@ class Prompting(Strategy):
             raise UnsupportedError("order='lowest bias' compares orders of the same demonstrations: choose them once.")
         self.demonstrations_ = shown_rows(self.selector_)
         rows, labels = (X, y) if self.selector_ is not None else ((), ())
+        remembered = RememberedLM(model)  # a calibration and the weights of the wordings ask the same
         self.askings_ = [
-            Asking(one, model, self.selector_, rows=rows or (), labels=labels, max_tokens=self.max_shot_tokens)
+            Asking(one, remembered, self.selector_, rows=rows or (), labels=labels, max_tokens=self.max_shot_tokens)
             for one in task.wordings
         ]
         for asking in self.askings_:
@@ -147,15 +149,14 @@ class Prompting(Strategy):
         self.weights_: FloatArray = np.full(len(self.askings_), 1 / len(self.askings_))
         if self.order == "lowest bias" and self.shots:
             self._reorder(X or [], rng)
-        calibrations = []
-        with ExitStack() as stack:
-            for asking in self.askings_:
-                stack.enter_context(asking.remembering())
-                if calibration is not None:
-                    asking.calibrate(clone(calibration), X, y, rng)
-                calibrations.append(asking.calibration)
-            if self.ensemble == "learned" and task.others:
-                self.weights_ = self._learned_weights(X, y)
+        for asking in self.askings_:
+            if calibration is not None:
+                asking.calibrate(clone(calibration), X, y, rng)
+        if self.ensemble == "learned" and task.others:
+            self.weights_ = self._learned_weights(X, y)
+        for asking in self.askings_:
+            asking.model = model
+        calibrations = [asking.calibration for asking in self.askings_]
         self.calibration_ = calibrations if task.others else calibrations[0]
 
     def _fit_labels(self, task: Task, model: Any) -> None:
@@ -210,8 +211,7 @@ class Prompting(Strategy):
         scores = []
         for order in tried:
             self.selector_.rows_ = rows[order]
-            queries = [asking.queries(texts, warn=False) for asking in self.askings_]
-            scores.append(self._log_scores(queries, texts, warn=False))
+            scores.append(self._scored(self._ask(texts)))
         self.demonstrations_ = self.selector_.rows_ = rows[tried[least_biased(np.stack(scores))]]
 
     def _learned_weights(self, X: Sequence[Row] | None, y: Any) -> FloatArray:
@@ -222,8 +222,7 @@ class Prompting(Strategy):
         if not rows.size:
             raise InputError("ensemble='learned' needs labelled rows besides the demonstrations: lower shots.")
         texts, targets = [X[i] for i in rows], self.task_.index([y[i] for i in rows])
-        queries = [one.queries(texts, warn=False) for one in self.askings_]
-        scores = np.stack([one.class_scores(q, False, texts) for one, q in zip(self.askings_, queries, strict=True)])
+        scores = np.stack([asking.class_scores(asking.ask(texts)) for asking in self.askings_])
 
         def loss(free: FloatArray) -> float:
             pooled = log_softmax(np.tensordot(softmax(free), scores, 1), axis=1)
@@ -236,14 +235,19 @@ class Prompting(Strategy):
         """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
         if self.task_.multi_label:
             return self.each_label_.log_odds(X)
-        queries = [asking.queries(X) for asking in self.askings_]
-        scores = self._log_scores(queries, X)
+        asked = self._ask(X)
+        for one in asked:
+            one.warn()
+        scores = self._scored(asked)
         if self.read == "generate":
-            return self._answered(self.model_.generate(queries[0], self.max_new_tokens), scores)
+            return self._answered(self.model_.generate(asked[0].queries, self.max_new_tokens), scores)
         return scores
 
-    def _log_scores(self, queries: Sequence[list[Query]], X: Sequence[Row], warn: bool = True) -> FloatArray:
-        return self._pooled([one.class_scores(own, warn, X) for one, own in zip(self.askings_, queries, strict=True)])
+    def _ask(self, X: Sequence[Row]) -> list[Asked]:
+        return [asking.ask(X) for asking in self.askings_]
+
+    def _scored(self, asked: Sequence[Asked]) -> FloatArray:
+        return self._pooled([asking.class_scores(one) for asking, one in zip(self.askings_, asked, strict=True)])
 
     def _pooled(self, each: Sequence[FloatArray]) -> FloatArray:
         return each[0] if len(each) == 1 else log_softmax(np.tensordot(self.weights_, np.stack(each), 1), axis=1)
@@ -265,17 +269,13 @@ class Prompting(Strategy):
         """The prompt, what the model says of each label word, and what becomes of that."""
         if self.task_.multi_label:
             return self.each_label_.explain(row)
-        with ExitStack() as stack:
-            for asking in self.askings_:
-                stack.enter_context(asking.remembering())
-            questions = tuple(question(asking, row) for asking in self.askings_)
-            before = self._pooled([raw_scores(asking, row) for asking in self.askings_])
-            queries = [asking.queries([row], warn=False) for asking in self.askings_]
-            scores = self._log_scores(queries, [row], warn=False)
+        asked = self._ask([row])
+        questions = tuple(question(own, asking.calibration) for own, asking in zip(asked, self.askings_, strict=True))
+        before, scores = self._pooled([own.raw_scores() for own in asked]), self._scored(asked)
         if self.read == "score":
             calibrated = any(asking.calibration is not None for asking in self.askings_)
             return Explanation(class_lines(self.task_, scores, before if calibrated else None), questions)
-        (answer,) = self.model_.generate(queries[0], self.max_new_tokens)
+        (answer,) = self.model_.generate(asked[0].queries, self.max_new_tokens)
         lines = class_lines(self.task_, self._answered([answer], scores), before)
         return Explanation(lines, questions, before="by the scores", notes=(f"The model wrote {answer!r}.",))
 

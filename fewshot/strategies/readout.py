@@ -24,7 +24,7 @@ from fewshot.inputs import Row
 from fewshot.models.base import BLOCK_BYTES, FloatArray, is_reader, kind_of
 from fewshot.models.loading import load
 from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
-from fewshot.prompts.explaining import class_lines, question, raw_scores
+from fewshot.prompts.explaining import class_lines, question
 from fewshot.strategies.base import Rows, Strategy
 from fewshot.task.prompt import fit_text
 from fewshot.task.task import Task
@@ -153,8 +153,13 @@ class Readout(Strategy):
 
     def _label_scores(self, X: Sequence[Row]) -> FloatArray:
         """Class log-scores of every wording, centred, of shape (n_texts, n_wordings, n_classes)."""
-        warn = self.features == "labels"  # otherwise the label words are no more than a prior
-        each = [centred(one.class_scores(one.queries(X), warn)) for one in self.askings_]
+        each = []
+        for asking in self.askings_:
+            asked = asking.ask(X)
+            asked.warn_of_cuts()
+            if self.features == "labels":  # otherwise the label words are no more than a prior
+                asked.warn_of_mass()
+            each.append(centred(asking.class_scores(asked)))
         return np.stack(each, axis=1)
 
     def _features(self, X: Sequence[Row]) -> FloatArray:
@@ -162,7 +167,11 @@ class Readout(Strategy):
         if self.features == "labels":
             parts = [self._label_scores(X).reshape(len(X), -1)]
         else:
-            parts = [self.model_.read(one.queries(X), self.features) for one in self.askings_]
+            parts = []
+            for asking in self.askings_:
+                asked = asking.ask(X)
+                asked.warn_of_cuts()
+                parts.append(self.model_.read(asked.queries, self.features))
         if self.encoder_ is not None:
             parts.append(self.encoder_.encode([self._text(row) for row in X]))
         return np.concatenate(parts, axis=1)
@@ -223,8 +232,9 @@ class Readout(Strategy):
 
     def explain(self, row: Row) -> Explanation:
         """The prompt, what the model says of each label word, and what the head makes of it."""
-        questions = tuple(question(asking, row) for asking in self.askings_)
-        alone = log_softmax(np.mean([raw_scores(asking, row) for asking in self.askings_], axis=0))
+        asked = [asking.ask([row]) for asking in self.askings_]
+        questions = tuple(question(one, None) for one in asked)
+        alone = log_softmax(np.mean([one.raw_scores() for one in asked], axis=0))
         lines = class_lines(self.task_, self.log_scores([row]), alone)
         return Explanation(lines, questions, before="by the label words alone")
 

@@ -78,7 +78,7 @@ class Choices(Verbalizer):
         return RowWords(texts, tuple(dict.fromkeys(texts)))
 
     def table(
-        self, scores: Sequence[Scores], queries: Sequence[Query], rows: Sequence[Row] = ()
+        self, scores: Sequence[Scores], queries: Sequence[Query], words: Sequence[RowWords] = ()
     ) -> tuple[FloatArray, FloatArray]:
         """Log-probabilities of each row's choices, -inf where one is absent, and the lengths to divide them by.
 
@@ -87,8 +87,7 @@ class Choices(Verbalizer):
         assert self.n_choices is not None
         logprobs = np.full((len(scores), self.n_choices), -np.inf)
         lengths = np.ones(logprobs.shape)
-        for i, (one, query, row) in enumerate(zip(scores, queries, rows, strict=True)):
-            texts = self.of(row).labels
+        for i, (one, query, (texts, _)) in enumerate(zip(scores, queries, words, strict=True)):
             at = [query.candidates.index(text) for text in texts]  # equal choices are scored once
             logprobs[i, : len(texts)] = one.logprobs[at]
             if self.token_aggregation == "mean":

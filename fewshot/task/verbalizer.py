@@ -175,7 +175,7 @@ class Verbalizer:
         )
 
     def table(
-        self, scores: Sequence[Scores], queries: Sequence[Query], rows: Sequence[Row] = ()
+        self, scores: Sequence[Scores], queries: Sequence[Query], words: Sequence[RowWords] = ()
     ) -> tuple[FloatArray, Any]:
         """Word scores side by side: log-probabilities and numbers of tokens, each of shape (n_texts, n_words)."""
         shape = (len(scores), len(self.candidates))
