@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import warnings
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -53,8 +55,31 @@ app = typer.Typer(
 
 
 def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a command whose help ends with examples."""
-    return app.command(epilog=_examples(examples))
+    """Register a command whose help ends with examples; a parameter may be a NamedTuple of options."""
+    return lambda function: app.command(epilog=_examples(examples))(_spread(function))
+
+
+def _spread(function: Callable[..., None]) -> Callable[..., None]:
+    """The function with each option of its records as a parameter, since typer knows no records."""
+    params: list[inspect.Parameter] = []
+    records = {}
+    for param in inspect.signature(function, eval_str=True).parameters.values():
+        record = param.annotation
+        if not hasattr(record, "_fields"):
+            params.append(param)
+            continue
+        records[param.name] = record
+        for name, hint in get_type_hints(record, include_extras=True).items():
+            params.append(param.replace(name=name, annotation=hint, default=record._field_defaults[name]))
+
+    @functools.wraps(function)
+    def spread(**options: Any) -> None:
+        made = {key: record(*map(options.pop, record._fields)) for key, record in records.items()}
+        function(**options, **made)
+
+    spread.__signature__ = inspect.Signature(params)  # type: ignore[attr-defined]
+    spread.__annotations__ = {param.name: param.annotation for param in params}
+    return spread
 
 
 def _version(wanted: bool) -> None:

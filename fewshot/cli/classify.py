@@ -87,16 +87,9 @@ def classify(
     unlabelled: opt.Unlabelled = None,
     classifier: opt.Kept = None,
     follow_paths: opt.FollowPaths = False,
-    model: opt.Model = None,
-    template: opt.Template = None,
-    words: opt.Words = None,
-    strategy: opt.Strategy = None,
-    text_column: opt.TextColumn = None,
-    label_column: opt.LabelColumn = "label",
-    kind: opt.Kind = None,
-    delimiter: opt.Delimiter = None,
-    encoding: opt.Encoding = None,
-    no_header: opt.NoHeader = False,
+    options: opt.SetupOptions,
+    columns: opt.ColumnOptions,
+    said: opt.FormatOptions,
     skip_empty: Annotated[
         bool, typer.Option("--skip-empty", help="Pass over rows without text: their prediction is left blank.")
     ] = False,
@@ -126,9 +119,8 @@ def classify(
     Rows out are rows in, and no column of theirs is changed. What is done is kept in OUTPUT.part until all is: after a
     kill the same command goes on from there.
     """
-    form = Format.said(kind, delimiter, encoding, no_header)
-    setup = Setup(model, template, strategy, None, words)
-    lesson = Lesson(setup, opt.as_names(labels), examples, unlabelled, text_column, label_column, seed, form)
+    form, setup = Format.said(*said), Setup(**options._asdict())
+    lesson = Lesson(setup, opt.as_names(labels), examples, unlabelled, *columns, seed, form)
     path = Path(file)
     output = None if output == Path("-") else output
     if restart and output is None:
@@ -139,7 +131,9 @@ def classify(
     table = _rows(file, form)
     names = _names(table, prefix)
     made = kept(classifier, follow_paths) if classifier else None
-    texts = inputs(table, fields_of([made.template_ if made else setup.parts()[1]], text_column), empty=skip_empty)
+    texts = inputs(
+        table, fields_of([made.template_ if made else setup.parts()[1]], columns.text_column), empty=skip_empty
+    )
     _say_skipped(texts, table)
     if output is not None and kind_of_output(output) == "parquet":
         arrow_of(table)  # now, and not when all is computed
@@ -157,7 +151,7 @@ def classify(
         return
     target = Path(os.path.realpath(output))
     run = lesson.identity() | {"input": table.digest, "format": repr(form), "classifier": _digest(classifier)}
-    run |= {"step": _CHUNK, "text column": text_column, "skip-empty": skip_empty}
+    run |= {"step": _CHUNK, "text column": columns.text_column, "skip-empty": skip_empty}
     with kept_part(target, run, len(texts), restart=restart) as part:
         clf = ready()
         part.settle("model fingerprint", str(getattr(clf.model_, "fingerprint", "")))

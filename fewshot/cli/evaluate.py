@@ -60,17 +60,10 @@ def evaluate(
     unlabelled: opt.Unlabelled = None,
     classifier: opt.Kept = None,
     follow_paths: opt.FollowPaths = False,
-    model: opt.Model = None,
-    template: opt.Template = None,
-    words: opt.Words = None,
-    strategy: opt.Strategy = None,
+    options: opt.SetupOptions,
     shots: Annotated[int | None, typer.Option(metavar="N", min=0, help=_SHOTS)] = None,
-    text_column: opt.TextColumn = None,
-    label_column: opt.LabelColumn = "label",
-    kind: opt.Kind = None,
-    delimiter: opt.Delimiter = None,
-    encoding: opt.Encoding = None,
-    no_header: opt.NoHeader = False,
+    columns: opt.ColumnOptions,
+    said: opt.FormatOptions,
     output: opt.Result = None,
     seed: opt.Seed = 0,
     as_json: AsJson = False,
@@ -82,9 +75,8 @@ def evaluate(
     otherwise. --json prints what Evaluation.from_json reads, and --output keeps it. A --classifier that fewshot fit
     kept is tested on all rows.
     """
-    setup = Setup(model, template, strategy, shots, words)
-    form = Format.said(kind, delimiter, encoding, no_header)
-    source = Source(file, test, held_out, text_column, label_column, seed, form)
+    setup = Setup(**options._asdict(), shots=shots)
+    source = Source(file, test, held_out, *columns, seed, Format.said(*said))
     check_result(output, [file, test, unlabelled])
     if classifier is not None:
         _check_kept(setup, source, unlabelled)
@@ -113,19 +105,12 @@ def compare(
     test: Test = None,
     held_out: HeldOut = None,
     unlabelled: opt.Unlabelled = None,
-    model: opt.Models = None,
-    template: opt.Templates = None,
-    words: opt.Words = None,
-    strategy: opt.Strategies = None,
+    options: opt.SetupsOptions,
     shots: Annotated[list[str] | None, typer.Option(metavar="N,N,...", help=_SHOTS)] = None,
     with_: opt.With = None,
     metric: Annotated[str, typer.Option(metavar="NAME", help="accuracy, macro-F1, log loss or Brier.")] = "accuracy",
-    text_column: opt.TextColumn = None,
-    label_column: opt.LabelColumn = "label",
-    kind: opt.Kind = None,
-    delimiter: opt.Delimiter = None,
-    encoding: opt.Encoding = None,
-    no_header: opt.NoHeader = False,
+    columns: opt.ColumnOptions,
+    said: opt.FormatOptions,
     output: opt.Result = None,
     seed: opt.Seed = 0,
     as_json: AsJson = False,
@@ -136,7 +121,7 @@ def compare(
     varies. Or name them one by one, each by a --with. All are tested on the same resamples of the same rows, so that a
     statement such as "a beats b" has an interval. --json prints what Comparison.from_json reads.
     """
-    named = setups(_options(model, template, strategy, opt.as_shots(shots)), words, with_)
+    named = setups(options.repeated(opt.as_shots(shots)), options.words, with_)
     if len(named) < 2:
         raise WrongUsage(
             "There is one classifier, and nothing to compare it with. Repeat --model, --template or --strategy, give "
@@ -144,8 +129,7 @@ def compare(
         )
     if metric not in _METRICS:
         raise WrongUsage(f"--metric must be one of {', '.join(_METRICS)}. Got {metric!r}.")
-    form = Format.said(kind, delimiter, encoding, no_header)
-    source = Source(file, test, held_out, text_column, label_column, seed, form)
+    source = Source(file, test, held_out, *columns, seed, Format.said(*said))
     check_result(output, [file, test, unlabelled])
     given, tested, more = _rows(named, source, unlabelled)
     from fewshot.evaluation import compare as measure
@@ -174,17 +158,10 @@ def learning_curve(
     ] = None,
     draws: Annotated[int, typer.Option(metavar="N", min=1, help="How often the labelled rows are drawn.")] = 5,
     held_out: Annotated[float, typer.Option(metavar="SHARE", help="Share of the rows to test on.")] = 0.5,
-    model: opt.Models = None,
-    template: opt.Templates = None,
-    words: opt.Words = None,
-    strategy: opt.Strategies = None,
+    options: opt.SetupsOptions,
     with_: opt.With = None,
-    text_column: opt.TextColumn = None,
-    label_column: opt.LabelColumn = "label",
-    kind: opt.Kind = None,
-    delimiter: opt.Delimiter = None,
-    encoding: opt.Encoding = None,
-    no_header: opt.NoHeader = False,
+    columns: opt.ColumnOptions,
+    said: opt.FormatOptions,
     output: opt.Result = None,
     seed: opt.Seed = 0,
     as_json: AsJson = False,
@@ -194,15 +171,14 @@ def learning_curve(
     Prints the metrics by the number of rows learned from, as mean and deviation over several draws. Repeated options
     are compared as by fewshot compare, on the same draws. --json prints what LearningCurve.from_json reads.
     """
-    named = setups(_options(model, template, strategy), words, with_)
+    named = setups(options.repeated(), options.words, with_)
     sizes = opt.as_shots(shots)
     check_share(held_out)
-    form = Format.said(kind, delimiter, encoding, no_header)
     check_result(output, [file])
     _check_picture(picture, file)
     for setup in named.values():
         setup.check(max(sizes, default=0))
-    data = labelled(file, [setup.parts()[1] for setup in named.values()], text_column, label_column, form)
+    data = labelled(file, [setup.parts()[1] for setup in named.values()], *columns, Format.said(*said))
     from fewshot.evaluation import learning_curve as measure
 
     classes = sorted(set(data.y))
@@ -256,10 +232,6 @@ def _draw(result: LearningCurve, picture: Path) -> None:
     LearningCurveDisplay.from_results(result, ax=figure.add_subplot())
     with replaced(picture) as new:
         figure.savefig(new, dpi=150, format=picture.suffix[1:].lower())
-
-
-def _options(model: Any, template: Any, strategy: Any, shots: Any = None) -> dict[str, Any]:
-    return {"model": model, "template": template, "strategy": strategy, "shots": shots}
 
 
 def _rows(named: Mapping[str, Setup], source: Source, unlabelled: Path | None) -> tuple[Data, Data, list[Any]]:

@@ -32,16 +32,9 @@ def fit(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a classifier that is kept there.")] = False,
     labels: opt.Labels = None,
     unlabelled: opt.Unlabelled = None,
-    model: opt.Model = None,
-    template: opt.Template = None,
-    words: opt.Words = None,
-    strategy: opt.Strategy = None,
-    text_column: opt.TextColumn = None,
-    label_column: opt.LabelColumn = "label",
-    kind: opt.Kind = None,
-    delimiter: opt.Delimiter = None,
-    encoding: opt.Encoding = None,
-    no_header: opt.NoHeader = False,
+    options: opt.SetupOptions,
+    columns: opt.ColumnOptions,
+    said: opt.FormatOptions,
     seed: opt.Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -50,9 +43,8 @@ def fit(
     fewshot classify and fewshot evaluate take it with --classifier, and Python with Classifier.load(). The folder is
     written whole or not at all.
     """
-    form = Format.said(kind, delimiter, encoding, no_header)
-    setup = Setup(model, template, strategy, None, words)
-    lesson = Lesson(setup, opt.as_names(labels), examples, unlabelled, text_column, label_column, seed, form)
+    form, setup = Format.said(*said), Setup(**options._asdict())
+    lesson = Lesson(setup, opt.as_names(labels), examples, unlabelled, *columns, seed, form)
     lesson.check()
     check_standard_input(examples, unlabelled)
     _check_folder(save, overwrite)

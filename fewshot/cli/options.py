@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -22,12 +22,6 @@ _TEMPLATE = "Gallery name (see fewshot templates), a .jinja file, or source with
 NAMES = sorted(name.lower() for name in STRATEGIES if name != "Contrastive")
 _STRATEGY = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}, with parameters as in Python: 'prompting(shots=4)'."
 
-Model = Annotated[str | None, typer.Option(metavar="NAME", help=_MODEL)]
-Template = Annotated[str | None, typer.Option("--template", metavar="TEMPLATE", help=_TEMPLATE)]
-Strategy = Annotated[str | None, typer.Option(metavar="NAME", help=_STRATEGY)]
-Models = Annotated[list[str] | None, typer.Option("--model", metavar="NAME", help=f"{_MODEL} Repeatable.")]
-Templates = Annotated[list[str] | None, typer.Option("--template", metavar="TEMPLATE", help=f"{_TEMPLATE} Repeatable.")]
-Strategies = Annotated[list[str] | None, typer.Option("--strategy", metavar="NAME", help=f"{_STRATEGY} Repeatable.")]
 Labels = Annotated[str | None, typer.Option(metavar="A,B,...", help="Class names, separated by commas.")]
 Words = Annotated[
     str | None,
@@ -37,10 +31,6 @@ Words = Annotated[
         "Several words of a class: 1=good|great.",
     ),
 ]
-TextColumn = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="Column of the text. Default: the template's own field, mostly 'text'."),
-]
 Unlabelled = Annotated[
     Path | None,
     typer.Option(
@@ -49,24 +39,7 @@ Unlabelled = Annotated[
         "'prompting(calibration=batch)' and the like.",
     ),
 ]
-LabelColumn = Annotated[str, typer.Option(metavar="NAME", help="Column of the class.")]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Seed of everything random.")]
-Kind = Annotated[
-    str | None,
-    typer.Option(
-        "--format",
-        metavar="NAME",
-        help="What FILE is, where its name does not say: csv, tsv, txt (a text a line), json, jsonl or parquet.",
-    ),
-]
-Delimiter = Annotated[
-    str | None,
-    typer.Option(metavar="C", help="What separates cells, such as ';' or tab. Default: found among , ; tab and |."),
-]
-Encoding = Annotated[str | None, typer.Option(metavar="NAME", help="Such as cp1252. Default: UTF-8.")]
-NoHeader = Annotated[
-    bool, typer.Option("--no-header", help="FILE begins with a row: its columns are column_1, column_2, ...")
-]
 Result = Annotated[
     Path | None, typer.Option("--output", metavar="FILE", help="Keep the result as JSON, whatever is printed: .json.")
 ]
@@ -85,6 +58,59 @@ With = Annotated[
         "are model, template, strategy, shots and words. Repeatable.",
     ),
 ]
+
+
+class SetupOptions(NamedTuple):
+    """How one classifier is made."""
+
+    model: Annotated[str | None, typer.Option(metavar="NAME", help=_MODEL)] = None
+    template: Annotated[str | None, typer.Option(metavar="TEMPLATE", help=_TEMPLATE)] = None
+    words: Words = None
+    strategy: Annotated[str | None, typer.Option(metavar="NAME", help=_STRATEGY)] = None
+
+
+class SetupsOptions(NamedTuple):
+    """How several classifiers are made; each option may be given several times."""
+
+    model: Annotated[list[str] | None, typer.Option(metavar="NAME", help=f"{_MODEL} Repeatable.")] = None
+    template: Annotated[list[str] | None, typer.Option(metavar="TEMPLATE", help=f"{_TEMPLATE} Repeatable.")] = None
+    words: Words = None
+    strategy: Annotated[list[str] | None, typer.Option(metavar="NAME", help=f"{_STRATEGY} Repeatable.")] = None
+
+    def repeated(self, shots: Sequence[int] = ()) -> dict[str, Sequence[Any] | None]:
+        """What the classifiers may differ in."""
+        return {"model": self.model, "template": self.template, "strategy": self.strategy, "shots": shots}
+
+
+class ColumnOptions(NamedTuple):
+    """Where text and class stand in a row."""
+
+    text_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of the text. Default: the template's own field, mostly 'text'."),
+    ] = None
+    label_column: Annotated[str, typer.Option(metavar="NAME", help="Column of the class.")] = "label"
+
+
+class FormatOptions(NamedTuple):
+    """What a file is, where its name does not say; `Format.said` checks it."""
+
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="What FILE is, where its name does not say: csv, tsv, txt (a text a line), json, jsonl or parquet.",
+        ),
+    ] = None
+    delimiter: Annotated[
+        str | None,
+        typer.Option(metavar="C", help="What separates cells, such as ';' or tab. Default: found among , ; tab and |."),
+    ] = None
+    encoding: Annotated[str | None, typer.Option(metavar="NAME", help="Such as cp1252. Default: UTF-8.")] = None
+    no_header: Annotated[
+        bool, typer.Option("--no-header", help="FILE begins with a row: its columns are column_1, column_2, ...")
+    ] = False
 
 
 def as_names(labels: str | None) -> list[str]:

@@ -33,10 +33,7 @@ def lint(
     data: Annotated[Path | None, typer.Option(metavar="FILE", help="Rows to fill it with.")] = None,
     labels: opt.Labels = None,
     words: opt.Words = None,
-    kind: opt.Kind = None,
-    delimiter: opt.Delimiter = None,
-    encoding: opt.Encoding = None,
-    no_header: opt.NoHeader = False,
+    said: opt.FormatOptions,
     as_json: AsJson = False,
 ) -> None:
     """Check a template before compute is spent.
@@ -50,7 +47,7 @@ def lint(
     from fewshot.task.verbalizer import as_verbalizer
 
     own = opt.as_words(words)
-    form = Format.said(kind, delimiter, encoding, no_header)
+    form = Format.said(*said)
     if data is None and form != Format():
         raise WrongUsage("--format, --delimiter, --encoding and --no-header are for --data FILE.")
     rows = None if data is None else read(data, form).rows
