@@ -6,9 +6,7 @@ and it has adaptive sets for three classes or more only. What is needed of it is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from math import ceil, floor
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -22,13 +20,14 @@ from fewshot.checks import between, one_of
 from fewshot.errors import InputError, ParameterError, UnsupportedError
 from fewshot.inputs import columns_of, labelled
 from fewshot.models.base import FloatArray
+from fewshot.persistence.mixin import KeptMixin
 
 __all__ = ["ConformalClassifier", "fit_threshold", "predict_or_none", "probabilities"]
 
 _EPS = 1e-9  # 0.29 * 100 is a little below 29, and must not count as 28
 
 
-class ConformalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class ConformalClassifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Sets of classes that hold the true one with probability ``1 - alpha``, by split conformal prediction.
 
     This holds for any classifier, good or bad, if the calibration rows and the new ones are exchangeable, such as
@@ -159,39 +158,6 @@ class ConformalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the classifier's own probabilities, of shape (n_texts, n_classes)."""
         check_is_fitted(self)
         return self.classifier_.predict_proba(X)
-
-    def save(self, folder: str | Path, *, overwrite: bool = False, metrics: Any = None) -> Path:
-        """Keep it in a folder, as `Classifier.save` does, where the classifier inside is a `Classifier`."""
-        from fewshot import persistence
-
-        return persistence.save(self, folder, overwrite=overwrite, metrics=metrics)
-
-    @classmethod
-    def load(
-        cls,
-        folder: str | Path,
-        *,
-        model: Any = None,
-        trusted: Iterable[Any] = (),
-        revision: str | None = None,
-        local_files_only: bool = False,
-        follow_paths: bool = False,
-        **options: Any,
-    ) -> Self:
-        """Load what `save` kept, as `Classifier.load` does."""
-        from fewshot import persistence
-
-        found: Self = persistence.load(
-            cls,
-            folder,
-            model=model,
-            trusted=trusted,
-            revision=revision,
-            local_files_only=local_files_only,
-            follow_paths=follow_paths,
-            **options,
-        )
-        return found
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

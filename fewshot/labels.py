@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fewshot.checks import is_missing
 from fewshot.errors import FewshotWarning, VerbalizerError, warn
 
-__all__ = ["named_class", "plain_label", "warn_of_lookalikes"]
+__all__ = ["in_turn", "named_class", "orders_of_classes", "plain_label", "warn_of_lookalikes"]
 
 
 def plain_label(value: Any) -> Any:
@@ -54,6 +55,29 @@ def named_class(value: Any) -> Any:
     if is_missing(name):
         raise VerbalizerError(f"A class can't be {value!r}, which marks what is missing: give it a name.")
     return name
+
+
+def orders_of_classes(
+    labels: Sequence[Any], rng: np.random.RandomState, rows: Iterable[int] | None = None
+) -> dict[Any, NDArray[np.int64]]:
+    """The rows of each class in a drawn order, the classes sorted; of a short draw they are among those of a longer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> orders = orders_of_classes(["b", "a", "b"], np.random.RandomState(0))
+    >>> {name: sorted(rows.tolist()) for name, rows in orders.items()}
+    {'a': [1], 'b': [0, 2]}
+    """
+    own: dict[Any, list[int]] = {name: [] for name in sorted(set(labels))}
+    for i in range(len(labels)) if rows is None else rows:
+        own[labels[i]].append(i)
+    return {name: rng.permutation(numbers) for name, numbers in own.items()}
+
+
+def in_turn(orders: Mapping[Any, NDArray[np.int64]], n: int) -> list[int]:
+    """The first n rows of each class, one of each after the other: whoever takes the first rows sees all classes."""
+    return np.stack([rows[:n] for rows in orders.values()], axis=1).ravel().tolist()
 
 
 def warn_of_lookalikes(classes: Iterable[Any]) -> None:

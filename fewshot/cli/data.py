@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fewshot.checks import is_blank
 from fewshot.cli.app import WrongUsage
 from fewshot.cli.formats import Format, kind_of
 from fewshot.cli.reading import read
 from fewshot.cli.table import Table
 from fewshot.errors import InputError
+from fewshot.labels import in_turn, orders_of_classes
 
 if TYPE_CHECKING:
     from fewshot.task.template import Template
@@ -55,17 +58,11 @@ class Data:
         """
         if shots is None:
             return self
-        import numpy as np
-
-        rng = np.random.RandomState(seed)
-        chosen = []
-        for name in sorted(set(self.y)):
-            own = [i for i, label in enumerate(self.y) if label == name]
+        orders = orders_of_classes(self.y, np.random.RandomState(seed))
+        for name, own in orders.items():
             if len(own) < shots:
                 raise InputError(f"There are {len(own)} rows of the class {name!r} to learn from. --shots is {shots}.")
-            chosen.append(rng.permutation(own)[:shots].tolist())
-        # one of each class after the other, so that a strategy that takes the first rows sees all classes
-        return self.take([i for group in zip(*chosen, strict=True) for i in group])
+        return self.take(in_turn(orders, shots))
 
 
 def fields_of(templates: Sequence[Template | None], text_column: str | None) -> dict[str, str]:

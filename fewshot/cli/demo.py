@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fewshot.classifier import Classifier
 from fewshot.datasets import load_tickets
 from fewshot.extras import pip_line
+from fewshot.labels import orders_of_classes
 from fewshot.models.base import FloatArray
 
 __all__ = ["interval", "run"]
@@ -30,9 +31,9 @@ def run(
     The picture is written to what ``replaced`` opens for it, which may put it into place only when it is whole.
     """
     texts, labels = (np.array(part, dtype=object) for part in load_tickets())
-    classes = sorted(set(labels))
-    rng = np.random.RandomState(SEED)
-    shown = np.concatenate([rng.permutation(np.flatnonzero(labels == name))[:SHOTS] for name in classes])
+    orders = orders_of_classes(labels.tolist(), np.random.RandomState(SEED))
+    classes = list(orders)
+    shown = np.concatenate([rows[:SHOTS] for rows in orders.values()])
     rest = np.setdiff1d(np.arange(len(texts)), shown)
     yield (
         f"{len(texts)} customer-support messages, {len(classes)} classes: {', '.join(classes)}",
@@ -63,10 +64,10 @@ def run(
         yield f"\nNo picture: matplotlib is not installed ({pip_line('matplotlib')}).", {"picture": None}
 
 
-def interval(correct: NDArray[Any], n: int = 2000) -> tuple[float, float]:
+def interval(correct: NDArray[Any]) -> tuple[float, float]:
     """A 95 % bootstrap confidence interval of the accuracy (percentiles over rows drawn again)."""
     rng = np.random.RandomState(SEED)
-    means: FloatArray = correct[rng.randint(len(correct), size=(n, len(correct)))].mean(axis=1)
+    means: FloatArray = correct[rng.randint(len(correct), size=(2000, len(correct)))].mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
 

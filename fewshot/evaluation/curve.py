@@ -20,6 +20,7 @@ from fewshot.evaluation.metrics import METRICS, metrics
 from fewshot.evaluation.predictions import check_named, predict
 from fewshot.evaluation.tables import Result, frame, html, need_pandas
 from fewshot.inputs import labelled
+from fewshot.labels import in_turn, orders_of_classes
 from fewshot.models.base import IntArray, is_language_model
 from fewshot.models.loading import load
 from fewshot.models.wrappers import RememberedLM
@@ -147,22 +148,20 @@ def learning_curve(
     X, labels = labelled(X, y)
     rng = check_random_state(random_state)
     pool, test = _split(labels, test_size, rng)
-    classes = sorted(set(labels))
-    owned = {name: [i for i in pool if labels[i] == name] for name in classes}
-    rarest = min(classes, key=lambda name: len(owned[name]))
-    orders = [[rng.permutation(rows) for rows in owned.values()] for _ in range(draws)]
+    orders = [orders_of_classes(labels, rng, pool) for _ in range(draws)]
+    counts = {name: len(rows) for name, rows in orders[0].items()}
+    rarest = min(counts, key=lambda name: counts[name])
     held_out = (_taken(X, test), [labels[i] for i in test])
     curve = _Records()
     for name, one in _sharing_models(named).items():
         for size in sizes:
-            if size > len(owned[rarest]):
-                reason = f"the class {rarest!r} has {len(owned[rarest])} rows that are not held out"
+            if size > counts[rarest]:
+                reason = f"the class {rarest!r} has {counts[rarest]} rows that are not held out"
                 curve.skip(name, size, reason, draws)
                 continue
             for draw, order in enumerate(orders if size else orders[:1]):
-                # one of each class after the other, so that a strategy that takes the first rows sees all classes
-                train = np.stack([rows[:size] for rows in order], axis=1).ravel()
-                given = (_taken(X, train), [labels[i] for i in train]) if size else (None, classes)
+                train = in_turn(order, size)
+                given = (_taken(X, train), [labels[i] for i in train]) if size else (None, list(counts))
                 curve.measure(name, size, draw, clf=one, given=given, test=held_out)
     return curve.done(len(test))
 

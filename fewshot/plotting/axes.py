@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import textwrap
-from typing import TYPE_CHECKING, Any
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from scipy.special import ndtri
@@ -18,7 +19,7 @@ from fewshot.models.base import FloatArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["asked", "axes_of", "ink", "legend", "look", "need_matplotlib", "shown", "wilson"]
+__all__ = ["CurveDisplay", "asked", "axes_of", "ink", "legend", "look", "need_matplotlib", "shown", "wilson"]
 
 #: Of Okabe and Ito (2008), "Color Universal Design", those that stand out first; markers differ besides.
 _ON_WHITE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -26,6 +27,41 @@ _ON_BLACK = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#D55E00")
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 LEVEL = 0.95  # of the intervals
 _TAG = re.compile(r"\{\{.*?\}\}")
+
+
+class CurveDisplay(ABC):
+    """What displays of one curve share: how it is drawn into axes that it may share with others."""
+
+    _size: tuple[float, float]
+    name: str | None
+    line_: Any
+
+    def plot(self, ax: Axes | None = None, *, name: str | None = None, **kwargs: Any) -> Self:
+        """Draw it, with 95 % intervals of each accuracy.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            None: those of a new figure.
+        name : str, optional
+            Replaces the display's own.
+        **kwargs
+            Go to ``Axes.plot``.
+
+        Returns
+        -------
+        CoverageDisplay or ReliabilityDisplay
+            Itself.
+        """
+        ax = axes_of(ax, self._size)
+        self._draw(ax, self.name if name is None else name, ax.get_legend_handles_labels()[1], kwargs)
+        legend(ax, loc="best")
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    @abstractmethod
+    def _draw(self, ax: Axes, name: str | None, labels: list[str], style: dict[str, Any]) -> None:
+        """Draw the curve beside those with the labels, and keep it as ``line_``."""
 
 
 def need_matplotlib() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fewshot.evaluation.predictions import Predictions, recorded
 from fewshot.models.base import FloatArray
-from fewshot.plotting.axes import LEVEL, asked, axes_of, legend, look, need_matplotlib, shown, wilson
+from fewshot.plotting.axes import LEVEL, CurveDisplay, asked, look, need_matplotlib, shown, wilson
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["CoverageDisplay"]
 
 
-class CoverageDisplay:
+class CoverageDisplay(CurveDisplay):
     """Coverage against accuracy: how often a classifier is right when it answers only where it is surest.
 
     A curve that rises to the left is of a classifier that knows what it does not know: there, a threshold or
@@ -56,6 +56,8 @@ class CoverageDisplay:
     >>> display.coverage.tolist(), display.accuracy.round(2).tolist()
     ([0.25, 0.5, 0.75, 1.0], [1.0, 1.0, 0.67, 0.75])
     """
+
+    _size = (6.4, 4.4)
 
     def __init__(self, coverage: FloatArray, accuracy: FloatArray, name: str | None = None) -> None:
         self.coverage = coverage
@@ -121,28 +123,9 @@ class CoverageDisplay:
         answered = np.arange(1, len(sure) + 1)
         return cls(answered / len(sure), np.repeat(share, sizes).cumsum() / answered, name)
 
-    def plot(self, ax: Axes | None = None, *, name: str | None = None, **kwargs: Any) -> Self:
-        """Draw it, with 95 % intervals of each accuracy as a band.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, optional
-            None: those of a new figure.
-        name : str, optional
-            Replaces the display's own.
-        **kwargs
-            Go to ``Axes.plot``.
-
-        Returns
-        -------
-        CoverageDisplay
-            Itself.
-        """
-        ax = axes_of(ax, (6.4, 4.4))
-        labels = ax.get_legend_handles_labels()[1]
-        name = self.name if name is None else name
+    def _draw(self, ax: Axes, name: str | None, labels: list[str], style: dict[str, Any]) -> None:
         label = f"{'' if name is None else shown(name) + ': '}{self.accuracy[-1]:.3f} on all texts"
-        style = {"lw": 1.6, "ms": 6, "label": label, **look(ax, len(labels)), **kwargs}
+        style = {"lw": 1.6, "ms": 6, "label": label, **look(ax, len(labels)), **style}
         (self.line_,) = ax.plot(self.coverage, self.accuracy, markevery=[-1], **style)
         low, high = wilson(self.accuracy, np.arange(1, len(self.accuracy) + 1))
         ax.fill_between(self.coverage, low, high, color=self.line_.get_color(), alpha=0.15, lw=0)
@@ -153,6 +136,3 @@ class CoverageDisplay:
         ax.set(
             xlabel="coverage: share of the texts, surest first", ylabel=f"accuracy, with {100 * LEVEL:g} % intervals"
         )
-        legend(ax, loc="best")
-        self.ax_, self.figure_ = ax, ax.figure
-        return self

@@ -9,7 +9,7 @@ import numpy as np
 from fewshot.evaluation.metrics import binned
 from fewshot.evaluation.predictions import Predictions, recorded
 from fewshot.models.base import FloatArray, IntArray
-from fewshot.plotting.axes import LEVEL, asked, axes_of, ink, legend, look, need_matplotlib, shown, wilson
+from fewshot.plotting.axes import LEVEL, CurveDisplay, asked, ink, look, need_matplotlib, shown, wilson
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ __all__ = ["ReliabilityDisplay"]
 _IDEAL = "right as often as it says"
 
 
-class ReliabilityDisplay:
+class ReliabilityDisplay(CurveDisplay):
     """Reliability diagram: how often the most probable class is right, against how probable it was said to be.
 
     Points below the diagonal are of a classifier that is too sure. The rows are sorted by that probability and put into
@@ -64,6 +64,8 @@ class ReliabilityDisplay:
     >>> round(display.calibration_error, 3)
     0.1
     """
+
+    _size = (5.2, 5.2)
 
     def __init__(self, confidence: FloatArray, accuracy: FloatArray, counts: IntArray, name: str | None = None) -> None:
         self.confidence = confidence
@@ -141,41 +143,20 @@ class ReliabilityDisplay:
     def _of(cls, p: Predictions, bins: int, name: str | None) -> Self:
         return cls(*binned(p.probabilities.max(axis=1), p.right, bins), name)
 
-    def plot(self, ax: Axes | None = None, *, name: str | None = None, **kwargs: Any) -> Self:
-        """Draw it, with 95 % intervals of the accuracies.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, optional
-            None: those of a new figure.
-        name : str, optional
-            Replaces the display's own.
-        **kwargs
-            Go to ``Axes.plot``.
-
-        Returns
-        -------
-        ReliabilityDisplay
-            Itself.
-        """
-        ax = axes_of(ax, (5.2, 5.2))
-        labels = ax.get_legend_handles_labels()[1]
+    def _draw(self, ax: Axes, name: str | None, labels: list[str], style: dict[str, Any]) -> None:
         if _IDEAL not in labels:
             ax.axline((0, 0), slope=1, color=ink(ax), lw=1, ls=(0, (4, 4)), alpha=0.6, label=_IDEAL)
         low, high = wilson(self.accuracy, self.counts)
-        style = {"lw": 1, "ms": 5, "label": self._label(name), **look(ax, len(labels) - (_IDEAL in labels)), **kwargs}
+        number = len(labels) - (_IDEAL in labels)
+        style = {"lw": 1, "ms": 5, "label": self._label(name), **look(ax, number), **style}
         (self.line_,) = ax.plot(self.confidence, self.accuracy, **style)
         ax.vlines(self.confidence, low, high, color=self.line_.get_color(), lw=1, alpha=0.6)
         start = min(float(min(self.confidence.min(), low.min())), *([ax.get_xlim()[0]] if labels else [1.0]))
         limits = (max(-0.02, start - 0.02), 1.02)
         ax.set(xlim=limits, ylim=limits, aspect="equal", xlabel="mean probability of the predicted class")
         ax.set_ylabel(f"share that is right, with {100 * LEVEL:g} % intervals")
-        legend(ax, loc="best")
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
 
     def _label(self, name: str | None) -> str:
-        name = self.name if name is None else name
         least, most = int(self.counts.min()), int(self.counts.max())
         sizes = str(least) if least == most else f"{least}–{most}"
         number = f"{len(self.counts)} bin{'s' if len(self.counts) > 1 else ''} of {sizes} texts"
