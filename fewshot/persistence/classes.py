@@ -10,12 +10,12 @@ from types import ModuleType
 from typing import Any
 
 from fewshot import calibration, demonstrations
-from fewshot.errors import InputError
+from fewshot.errors import InputError, ParameterError
 from fewshot.persistence.invariants import check_fitted
 from fewshot.persistence.typed import check_types
 from fewshot.strategies import STRATEGIES
 
-__all__ = ["KEPT", "TABLE", "known", "rebuilt", "state"]
+__all__ = ["KEPT", "TABLE", "construct", "known", "rebuilt", "state"]
 
 #: Class name -> module, beside the public strategies, calibrations and selectors.
 TABLE = {
@@ -79,6 +79,14 @@ def state(value: Any) -> dict[str, Any]:
     return dict(value.kept() if hasattr(type(value), "kept") else vars(value))
 
 
+def construct(cls: type, parameters: Mapping[str, Any]) -> Any:
+    """Make an object of what a file says; where that is not what it may be, the file is at fault."""
+    try:
+        return cls(**parameters)
+    except ParameterError as error:
+        raise InputError(f"{cls.__name__} in config.json is not what save writes: {error}") from error
+
+
 def rebuilt(name: Any, attributes: Mapping[str, Any]) -> Any:
     """Make an object again from its attributes, without running anything of theirs.
 
@@ -95,7 +103,7 @@ def rebuilt(name: Any, attributes: Mapping[str, Any]) -> Any:
         if set(names) != set(attributes):
             raise InputError(f"{name} has the attributes {names}, and the file {sorted(attributes)}")
         check_types(cls, attributes)
-        return cls(**attributes)
+        return construct(cls, attributes)
     for attribute in attributes:
         if not attribute.isidentifier() or attribute.startswith("__") or _is_taken(cls, attribute):
             raise InputError(f"{name} can have no attribute {attribute!r}")

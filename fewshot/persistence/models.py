@@ -17,6 +17,7 @@ from fewshot.models.loading import DEFAULT_ENCODER, default_encoder, load, load_
 from fewshot.models.recipe import Recipe
 from fewshot.models.windows import Windows
 from fewshot.models.wrappers import CachedLM, Wrapper
+from fewshot.persistence.classes import construct
 from fewshot.persistence.folder import Kept
 from fewshot.persistence.weights import Weights, dtype_of, foreign_part, known_dtype, reading, try_out
 
@@ -141,7 +142,7 @@ def _options(said: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError(f"config.json loads a model with {key}={value!r:.80}, which is no such option.")
     found = dict(said)
     if found.get("windows") is not None:
-        found["windows"] = Windows(**found["windows"])
+        found["windows"] = construct(Windows, found["windows"])
     return found
 
 
