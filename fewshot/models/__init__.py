@@ -1,1 +1,1 @@
-"""With what: the kinds of pretrained models, behind two one-method protocols (see `fewshot.models.base`)."""
+"""Pretrained models behind two protocols of one method (`fewshot.models.base`); `fewshot.models.kinds` lists them."""

@@ -1,4 +1,4 @@
-"""The contracts between what is asked (a Query), the models that answer, and the strategies that use the answer."""
+"""The protocols of models: a `Query` goes in, `Scores` come out."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = [
     "scored_once",
 ]
 
-#: The most bytes of numbers over a model's vocabulary that are held at once.
+#: The most bytes that logits over a vocabulary may take at once.
 BLOCK_BYTES = 64 * 2**20
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
@@ -47,7 +47,7 @@ IntArray = NDArray[np.int64]
 Reading = Literal["vocabulary", "hidden"]
 Role = Literal["system", "user", "assistant", "premise"]
 
-#: Part of every fingerprint: it rises when the definition of a score changes, so that no cache serves old numbers.
+#: Part of every fingerprint. It rises when the definition of a score changes: then no cache serves old numbers.
 SCORING_VERSION = 1
 
 

@@ -1,4 +1,4 @@
-"""The files of the embedded masked language model: matrices in 8 bits, read and written, and their checksums."""
+"""The files of the embedded masked language model: its matrices in 8 bits, and their checksums."""
 
 from __future__ import annotations
 

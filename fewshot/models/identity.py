@@ -1,4 +1,4 @@
-"""What a Python function is, as text: its code with everything that it uses, the same in every process."""
+"""The identity of a Python function: its code and all that it uses, as a text that is equal in every process."""
 
 from __future__ import annotations
 

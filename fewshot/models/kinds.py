@@ -1,6 +1,6 @@
-"""The kinds of models: a row of data each, which everything else reads.
+"""The kinds of models. Each is one row of data, which all other code reads.
 
-A new kind of model is one file in `fewshot/models/` and one row of `KINDS`. Nothing else asks for a kind by its name.
+A new kind of model is one file in `fewshot/models/` and one row of `KINDS`. There is no other table of kinds.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _is_no_encoder_decoder(architecture: str, config: Any) -> bool:
     return not _is_encoder_decoder(architecture, config)
 
 
-#: Every kind. A config is of the first kind that its architecture fits: GPT-2's "LMHeadModel" ends with "Model" too.
+#: Every kind. The first one that fits a config is its kind: the order counts, since "LMHeadModel" ends with "Model".
 KINDS = (
     Kind(
         name="masked",

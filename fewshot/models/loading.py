@@ -1,4 +1,4 @@
-"""load(): a hub name, a folder or an object becomes the right kind of model, read from its config."""
+"""load(): a hub name, a folder or an object becomes a model. The last models loaded are kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fewshot.models.secrets import unsaid
 __all__ = ["DEFAULT_ENCODER", "Loaded", "default_encoder", "load", "load_folder"]
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-_KEPT = 2
+_KEPT = 2  # models
 
 
 class _Loader:

@@ -1,4 +1,4 @@
-"""What local torch models share: device, dtype, batches, fingerprint, and how they are copied and pickled."""
+"""LocalModel: device, dtype, batches, fingerprint, copies and pickles of a torch model."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-#: Characters times candidates that are tokenised and planned at once, so that memory does not grow with the data.
+#: Characters times candidates that are tokenised and planned at once: memory does not grow with the data.
 CHUNK_SIZE = 4_000_000
 
-#: What configs call the number of their positions.
+#: Names of the context length in configs.
 _LIMITS: tuple[str, ...] = ("max_position_embeddings", "n_positions", "max_encoder_position_embeddings", "max_seq_len")
 # attention to the best of an index (DeepSeek 3.2) looks ahead in transformers, on rows longer than it picks
 _LIMITS += ("index_topk",)

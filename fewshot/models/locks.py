@@ -1,7 +1,7 @@
-"""Locks: what threads may not do to one object at once, and what torch keeps once for the whole process.
+"""Locks: for objects that one thread at a time may use, and for what torch keeps once a process.
 
-A thread that needs several takes them in this order: torch's (`seeded`), a model's (`alone`), anything else; none is
-taken while one further to the right is held, so that no two threads can wait for each other.
+Lock order: torch's (`seeded`) first, a model's (`alone`) second, any other last. No thread takes a lock while it holds
+a later one: so there is no deadlock.
 """
 
 from __future__ import annotations

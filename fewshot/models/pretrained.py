@@ -1,4 +1,4 @@
-"""A checkpoint becomes a model: read from a folder, from the hub or from this package, and wrapped in our class."""
+"""Checkpoints: read from a folder, the hub or this package, and wrapped in the class of their kind."""
 
 from __future__ import annotations
 

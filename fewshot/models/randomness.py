@@ -1,4 +1,4 @@
-"""What torch draws at random: from one seed, one thread at a time, with its own generator left as it was."""
+"""Random numbers of torch: from a seed, in one thread at a time. Torch's own generator is left as it was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ReadingModel: a local model that shows what it thinks at the hole, and whose scores can be had with gradients."""
+"""ReadingModel: a local model that shows its distribution and hidden state at the hole, and scores with gradients."""
 
 from __future__ import annotations
 

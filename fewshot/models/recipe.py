@@ -1,4 +1,4 @@
-"""How a model was loaded, which is what its pickles keep."""
+"""Recipe: the arguments that a model was loaded with. Its pickles keep them instead of the weights."""
 
 from __future__ import annotations
 

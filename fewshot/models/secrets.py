@@ -1,4 +1,4 @@
-"""Secrets among a model's options: they are handed to the hub, and are in no text, pickle or file."""
+"""Secrets among a model's options, such as tokens. Only the hub gets them: no message, pickle or file has one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from fewshot.errors import FewshotError, ModelLoadError
 
 __all__ = ["Secret", "revealed", "sealed", "unsaid"]
 
-#: Options whose values are nobody's business; addresses of proxies may hold a password.
+#: Options whose values are secret. Addresses of proxies may hold a password.
 _NAMES = frozenset({"token", "use_auth_token", "hf_token", "api_key", "password", "proxies", "headers"})
-#: What belongs to a prompt: a word there is no secret, whatever it is called.
+#: Options whose entries belong to a prompt: none of them is a secret, whatever its name.
 _DATA = frozenset({"chat_template_kwargs"})
 _KEY = os.urandom(16)  # of this process, so that what is shown of a secret can't be looked up
 

@@ -1,4 +1,4 @@
-"""Windows: how an encoder reads texts that are longer than what it reads at once."""
+"""Windows: how an encoder reads texts that are longer than its context."""
 
 from __future__ import annotations
 

@@ -20,14 +20,14 @@ from fewshot.models.base import LanguageModel, Query, Scores, score_each
 
 __all__ = ["CachedLM", "RememberedLM", "Wrapper"]
 
-_APPLICATION = 0x66657773  # "fews": how a file of ours is told from a stranger's
+_APPLICATION = 0x66657773  # "fews": marks an SQLite file as ours
 _SCHEMA = 2
 _UNCHECKED = 1  # the schema whose entries had no checksum
 _FIRST, _CHUNK = 16, 256  # queries that are scored before they are written: few at first, and more where they are fast
-_SECONDS = 5.0  # after which what is known is written, so that a killed run loses little more than these
+_SECONDS = 5.0  # between two writes: a killed run loses little more
 _CHECKSUM = 16  # bytes
 
-#: Held while this process is inside SQLite, also by whoever forks: a child would wait for SQLite's own locks for ever.
+#: Held while this process is inside SQLite, and by a fork: else the child could wait for SQLite's own locks for ever.
 _INSIDE = threading.RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_INSIDE.acquire, after_in_parent=_INSIDE.release, after_in_child=_INSIDE.release)

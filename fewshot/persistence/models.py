@@ -1,4 +1,4 @@
-"""Models in a kept classifier: by name and fingerprint, as a folder of their weights, or to be given again."""
+"""Models in a kept classifier. Each is kept by its name, as a folder of weights, or by its fingerprint alone."""
 
 from __future__ import annotations
 

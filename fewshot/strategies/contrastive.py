@@ -13,6 +13,7 @@ from fewshot.checks import above
 from fewshot.errors import ParameterError, UnsupportedError
 from fewshot.heads.counting import distinct
 from fewshot.models.base import FloatArray, IntArray
+from fewshot.models.kinds import trains
 
 if TYPE_CHECKING:
     from fewshot.models.encoder import SentenceEncoder
@@ -107,11 +108,10 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
         InputError
             When a number is out of its range.
         """
-        from fewshot.models.encoder import SentenceEncoder
         from fewshot.training import pairs
 
         self._check()
-        if not isinstance(encoder, SentenceEncoder):
+        if not trains(encoder, "vectors"):
             raise UnsupportedError(f"Contrastive tunes sentence-transformers models. Got {encoder!r}.")
         rows, merged = distinct(list(zip(texts, np.asarray(classes).tolist(), strict=True)), sample_weight)
         texts, classes, n = [texts[i] for i in rows], np.asarray(classes)[rows], len(rows)

@@ -22,7 +22,8 @@ import numpy as np
 from fewshot.checks import above, at_least, between
 from fewshot.errors import InputError, UnsupportedError
 from fewshot.inputs import as_texts
-from fewshot.models.base import IntArray, kind_of
+from fewshot.models.base import IntArray
+from fewshot.models.kinds import kind_of_own
 from fewshot.models.loading import Loaded, load
 from fewshot.models.local import own_dtype
 from fewshot.models.locks import lock_of
@@ -200,7 +201,8 @@ def pretraining_loss(model: Any, texts: Sequence[str], *, block_size: int = 128,
 
 def _language_model(model: Any) -> ReadingModel:
     lm = load(model)
-    if not isinstance(lm, ReadingModel) or kind_of(lm).pretraining is None:
+    kind = kind_of_own(lm)
+    if kind is None or kind.pretraining is None:
         raise UnsupportedError(f"Only masked and causal language models learn from unlabelled text. Got {lm!r}.")
     with lock_of(lm.model):
         if not lm.comes_apart:

@@ -1,1 +1,1 @@
-"""Text and tokens: what a tokenizer makes of a text, chat formats, and tokens that steer a model."""
+"""Tokenizers: plain text, chat formats and control tokens."""

@@ -1,4 +1,4 @@
-"""A query's turns in a model's own chat format, with every text kept plain."""
+"""Chat formats: a query's turns as the model's chat template writes them. No text in them becomes a control token."""
 
 from __future__ import annotations
 

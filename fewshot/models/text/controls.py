@@ -1,9 +1,8 @@
-"""Which tokens of a tokenizer steer a model, and which only spell text; and a backend that keeps them apart.
+"""Control tokens: which added tokens steer a model, and a backend that never finds them in text.
 
-A *control* token has a role: it begins or ends a text or a turn, stands for a hole, a tool, a file, an image, or is
-named by the tokenizer or written by its chat template. Tokenizers flag most of these as special, and forget some. All
-other added tokens spell text that was found worth a token of its own: HTML tags, runs of blanks and line breaks, the
-words of somebody's field.
+A *control* token has a role: it begins or ends a text or a turn, or stands for a hole, a tool, a file or an image. The
+tokenizer names it, or its chat template writes it. Tokenizers flag most control tokens as special, but not all. Every
+other added token spells text: an HTML tag, a run of whitespace, a word of a domain.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _ROLES = (
 _MARK = re.compile(
     rf"▁?(?:<[|｜].*\w.*|.*\w.*[|｜]>|</?(?:{_ROLES})>|\[/?(?:{_ROLES})\]|<</?SYS>>|>>\w+<<)", re.IGNORECASE | re.DOTALL
 )
-#: What a chat template writes is a control token only if it looks like a mark: a plain word in it is a word of Jinja.
+#: A string in a chat template is a control token only if it looks like a mark. A plain word there belongs to Jinja.
 _BRACKETED = re.compile(r"[^\w\s].*\w.*[^\w\s]", re.DOTALL)
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _STRUCK = ("<s>", "</s>")  # of text in a vocabulary that has HTML's other tags as well

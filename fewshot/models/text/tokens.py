@@ -1,9 +1,8 @@
-"""What local models share about tokens: text that stays text, special tokens around it, and the join.
+"""PlainTokenizer: a tokenizer that reads text as text; and the join of a prompt with its candidates.
 
-A tokenizer recognises its special and added tokens inside any string it is given, so a review that contains "</s>" or
-"<|im_end|>" could end a turn. `PlainTokenizer` is the same tokenizer without that recognition: a text that holds no
-control token has exactly the tokenizer's own tokens, one that does stays text, and every control token is put in by the
-model, as an id.
+A tokenizer finds its special and added tokens inside any string. So a review that contains "</s>" or "<|im_end|>" could
+end a turn. `PlainTokenizer` does not look for control tokens. A text without one has exactly the tokens that the
+tokenizer gives it; a text with one stays text. Control tokens are put in by the model, as ids.
 """
 
 from __future__ import annotations
@@ -240,7 +239,7 @@ def _itself(backend: Any) -> Any:
     return backend
 
 
-#: Tokenizers that read text as text at the moment, with their own backends.
+#: Tokenizers that read text as text right now, with the backends that they get back.
 _READING: dict[int, tuple[Any, Any, PlainTokenizer]] = {}
 
 
