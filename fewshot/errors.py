@@ -123,7 +123,7 @@ class NoAnswerWarning(FewshotWarning):
 
 def warn(message: str, category: type[Warning]) -> None:
     """Issue a warning that points at the caller's own line, outside this library and scikit-learn."""
-    level, frame = 1, sys._getframe(0)
+    level, frame = 1, sys._getframe(0)  # noqa: SLF001 - the documented way to the caller's line
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("fewshot", "sklearn"):
         level, frame = level + 1, frame.f_back
     warnings.warn(printable(message), category, stacklevel=level)

@@ -67,10 +67,8 @@ class TestFormula:
     def test_zero_shot(self):
         wanted = []
         for text in TEXTS:
-            row = []
-            for label in WORDS.values():
-                row.append(sum(_step(word, label, f"A {label} review: ") for word in text.split()))
-            wanted.append(row)
+            steps = [[_step(word, label, f"A {label} review: ") for word in text.split()] for label in WORDS.values()]
+            wanted.append([sum(one) for one in steps])
         clf = classifier().fit()
         assert np.allclose(clf.predict_proba(TEXTS), softmax(wanted), atol=1e-12)
         assert clf.predict(TEXTS).tolist() == MOODS

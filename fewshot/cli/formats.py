@@ -103,4 +103,5 @@ def _is_encoding(name: str) -> bool:
         found = codecs.lookup(name)
     except (LookupError, ValueError):
         return False
-    return found._is_text_encoding and found.name.replace("-", "_") not in _NO_TEXT
+    is_text = found._is_text_encoding  # noqa: SLF001 - nothing public tells base64 from UTF-8
+    return is_text and found.name.replace("-", "_") not in _NO_TEXT

@@ -127,9 +127,7 @@ class Explanation:
                 },
             )
         ]
-        for question in self.questions:
-            if question.words:
-                tables.append(_table(_surest(question.words), _word_columns(question)))
+        tables += [_table(_surest(one.words), _word_columns(one)) for one in self.questions if one.words]
         if self.neighbors:
             tables.append(
                 _table(

@@ -144,8 +144,9 @@ class LintReport:
         blocks = ["\n".join(f"{name:10}  {value}" for name, value in self._facts())]
         if self.words:
             blocks.append(as_text(*self._table()))
-        for one in self.findings:
-            blocks.append(f"{_wrapped(f'{one.level}: {one.message}')}\n{_wrapped(f'  cure: {one.cure}')}")
+        blocks += [
+            f"{_wrapped(f'{one.level}: {one.message}')}\n{_wrapped(f'  cure: {one.cure}')}" for one in self.findings
+        ]
         return "\n\n".join([*blocks, self._summary()])
 
     __repr__ = __str__

@@ -90,10 +90,7 @@ def encoded(look: Look) -> TokenCounts | None:
     """Count the tokens of what an encoder reads: the fields without the frame."""
     if not is_window(look.model):
         return None
-    texts = []
-    for row in look.rows:
-        if look.fills(row):
-            texts.append(look.template.text(row))
+    texts = [look.template.text(row) for row in look.rows if look.fills(row)]
     sizes = look.model.lengths([Query(text, ()) for text in texts]) if texts else np.empty(0, dtype=np.int64)
     windows = getattr(look.model, "windows", None)  # reads a long text window by window
     cuts = [] if windows is not None else [int(size) - look.model.limit for size in sizes if size > look.model.limit]

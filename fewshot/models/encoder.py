@@ -214,7 +214,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         The numbers of the ``fixed`` parameters are shared with this model instead of copied: nobody may change them.
         """
         own = type(self)(sharing_copy(self.model, fixed), cache_bytes=self.cache_bytes, windows=self.windows)
-        own._plain, own.padding = self._plain, self.padding  # what is known of the architecture never changes
+        own._plain, own.padding = self._plain, self.padding  # noqa: SLF001 - its own class; what is known stays true
         return own
 
     def save(self, folder: str | Path) -> None:

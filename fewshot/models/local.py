@@ -91,9 +91,9 @@ def _processor_computes() -> dict[str, bool]:
     if hasattr(torch.cpu, "get_capabilities"):
         return dict(torch.cpu.get_capabilities())
     return {
-        "avx512_bf16": torch.cpu._is_avx512_bf16_supported(),
-        "amx_bf16": torch.cpu._is_amx_tile_supported(),
-        "amx_fp16": torch.cpu._is_amx_fp16_supported(),
+        "avx512_bf16": torch.cpu._is_avx512_bf16_supported(),  # noqa: SLF001
+        "amx_bf16": torch.cpu._is_amx_tile_supported(),  # noqa: SLF001
+        "amx_fp16": torch.cpu._is_amx_fp16_supported(),  # noqa: SLF001
     }
 
 

@@ -42,11 +42,11 @@ def alone(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P],
     def locked(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
         owner: Any = self
         with lock_of(owner.model):
-            owner._forget()
+            owner._forget()  # noqa: SLF001 - of the class whose method this is
             try:
                 return method(self, *args, **kwargs)
             finally:
-                owner._forget()
+                owner._forget()  # noqa: SLF001 - of the class whose method this is
 
     return locked
 

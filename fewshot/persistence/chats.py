@@ -51,12 +51,7 @@ def check_chat_source(said: Any, where: str) -> None:
         if isinstance(node, nodes.Pow) or not _is_small(node):
             raise InputError(f"{where}: the chat template multiplies, in line {node.lineno}, which may never end.")
     for call in tree.find_all(nodes.Call):
-        if isinstance(call.node, nodes.Name) and call.node.name in ("range", "lipsum"):
-            numbers = [one.value for one in call.args if isinstance(one, nodes.Const)]
-            if call.node.name == "lipsum" or any(not isinstance(n, int) or n > _MAX_ROUNDS for n in numbers):
-                raise InputError(f"{where}: the chat template counts far, in line {call.lineno}.")
-        if isinstance(call.node, nodes.Getattr) and call.node.attr in ("center", "ljust", "rjust", "zfill", "format"):
-            raise InputError(f"{where}: the chat template fills up text, in line {call.lineno}.")
+        _check_call(call, where)
     for one in tree.find_all(nodes.Filter):
         numbers = [arg.value for arg in one.args if isinstance(arg, nodes.Const)]
         if one.name in _WIDE and any(isinstance(n, int) and n > _MAX_ROUNDS for n in numbers):
@@ -68,6 +63,17 @@ def check_chat_source(said: Any, where: str) -> None:
     if _depth(tree) > _MAX_LOOPS:
         raise InputError(f"{where}: the chat template has loops within loops, {_MAX_LOOPS} deep.")
     _check_doubling(tree, where)
+
+
+def _check_call(call: Any, where: str) -> None:
+    from jinja2 import nodes
+
+    if isinstance(call.node, nodes.Name) and call.node.name in ("range", "lipsum"):
+        numbers = [one.value for one in call.args if isinstance(one, nodes.Const)]
+        if call.node.name == "lipsum" or any(not isinstance(n, int) or n > _MAX_ROUNDS for n in numbers):
+            raise InputError(f"{where}: the chat template counts far, in line {call.lineno}.")
+    if isinstance(call.node, nodes.Getattr) and call.node.attr in ("center", "ljust", "rjust", "zfill", "format"):
+        raise InputError(f"{where}: the chat template fills up text, in line {call.lineno}.")
 
 
 def _is_small(node: Any) -> bool:

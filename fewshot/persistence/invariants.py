@@ -70,7 +70,8 @@ def _asking(name: str, found: Mapping[str, Any]) -> None:
     _check(all(label in known for label in labels.values()), name, "has a label that is no class")
     if selector is not None:
         shared = getattr(selector, "rows_", None)
-        wanted = range(len(selector._vectors)) if shared is None else shared.tolist()
+        vectors = getattr(selector, "_vectors", ())  # what may be shown, where not all texts are shown the same
+        wanted = range(len(vectors)) if shared is None else shared.tolist()
         _check(set(wanted) <= set(rows), name, "lacks a labelled row that may be shown")
 
 

@@ -58,14 +58,19 @@ def check_tokenizer(found: Any, where: str) -> None:
                     f"{where}, {part}, has the regular expression {pattern['Regex']!r:.80}, which repeats what "
                     "repeats, and may take for ever."
                 )
-    copies = 1
-    for rule in _rules(found.get("post_processor")):
-        for way in ("single", "pair"):
-            pieces = rule.get(way)
-            if isinstance(pieces, list):
-                copies *= max(1, sum("Sequence" in piece for piece in pieces) - 1)
+    copies = _copies(found.get("post_processor"))
     if copies > 4:
         raise InputError(f"{where}, post_processor, repeats a text {copies} times.")
+
+
+def _copies(processor: Any) -> int:
+    """How many times the templates of a post-processor repeat a text."""
+    copies = 1
+    for rule in _rules(processor):
+        for pieces in (rule.get("single"), rule.get("pair")):
+            if isinstance(pieces, list):
+                copies *= max(1, sum("Sequence" in piece for piece in pieces) - 1)
+    return copies
 
 
 def check_ids(ids: Iterable[Any], where: str) -> None:

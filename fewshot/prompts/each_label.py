@@ -82,12 +82,11 @@ class EachLabel:
 
     def _asked(self, X: Sequence[Row]) -> list[Row]:
         """Every row with every label word."""
-        asked: list[Row] = []
-        for row in X:
-            fields = row if isinstance(row, Mapping) or len(self._own) != 1 else {self._own[0]: row}
-            for word in self.task.verbalizer.candidates:
-                asked.append({**fields, CANDIDATE: word} if isinstance(fields, Mapping) else fields)
-        return asked
+        return [self._with(row, word) for row in X for word in self.task.verbalizer.candidates]
+
+    def _with(self, row: Row, word: str) -> Row:
+        fields = row if isinstance(row, Mapping) or len(self._own) != 1 else {self._own[0]: row}
+        return {**fields, CANDIDATE: word} if isinstance(fields, Mapping) else fields
 
     def explain(self, row: Row) -> Explanation:
         """The first question, and the answer to each."""

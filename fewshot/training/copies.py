@@ -94,7 +94,7 @@ def as_for_training(model: Any, dtype: torch.dtype) -> Iterator[None]:
     In bfloat16 on a CPU the fused attention's backward pass takes twice the time of plain attention's; in float32 they
     are alike (`benchmarks/training_step.py`).
     """
-    attention = model.config._attn_implementation
+    attention = model.config._attn_implementation  # noqa: SLF001 - nothing public tells it
     model.eval()
     if model.device.type == "cpu" and dtype in (torch.bfloat16, torch.float16):
         model.set_attn_implementation("eager")

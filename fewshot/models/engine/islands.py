@@ -70,7 +70,7 @@ class IslandMask(torch.Tensor):
     ) -> Any:
         """Compute attention island by island where that is what is asked for."""
         given = dict(kwargs or {})
-        with torch._C.DisableTorchFunctionSubclass():
+        with torch._C.DisableTorchFunctionSubclass():  # noqa: SLF001 - as torch's guide to subclasses says
             if func is scaled_dot_product_attention and isinstance(given.get("attn_mask"), cls):
                 mask = given.pop("attn_mask")
                 if len(args) == 3 and mask.serves(*args, **given):
@@ -133,7 +133,7 @@ def _attend(
     scale : float, optional
         Factor of the products. None: one over the root of dim.
     """
-    out, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+    out, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001 - the only one with its normaliser
         query, key, value, attn_mask=mask, scale=scale
     )
     return out, weight

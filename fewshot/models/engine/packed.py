@@ -122,7 +122,7 @@ class PackedForward:
         self._kinds = sorted(set(getattr(config, "layer_types", None) or ()))
         if not set(self._kinds) <= {"full_attention", "sliding_attention"}:
             raise UnsupportedError(f"{type(model).__name__} has layers of the kinds {self._kinds}.")
-        self._boolean = config._attn_implementation == "sdpa"
+        self._boolean = config._attn_implementation == "sdpa"  # noqa: SLF001 - nothing public tells it
         self.n_computed = 0  # tokens so far, for whoever wants to know
         self.forget()
 

@@ -99,13 +99,14 @@ class Split:
 
     def __init__(self, model: Any) -> None:
         self._two = bool(getattr(model.config, "is_encoder_decoder", False))
-        name = "decoder" if self._two and "decoder" in model._modules else model.base_model_prefix
-        if name not in model._modules:
+        parts = model._modules  # noqa: SLF001 - a shallow copy shares this table, so it needs one of its own
+        name = "decoder" if self._two and "decoder" in parts else model.base_model_prefix
+        if name not in parts:
             raise UnsupportedError(f"{type(model).__name__} has no body {name!r} to take apart.")
-        self.body = model._modules[name]
+        self.body = parts[name]
         self._decoder = self._two and name == "decoder"
         self._rest = copy.copy(model)
-        self._rest._modules = {**model._modules, name: _PassThrough()}
+        self._rest._modules = {**parts, name: _PassThrough()}  # noqa: SLF001
         self._embeds = "decoder_inputs_embeds" if self._two else "inputs_embeds"
 
     def states(self, which: Sequence[int], positions: Sequence[int], **inputs: Any) -> torch.Tensor:

@@ -150,13 +150,13 @@ class PlainTokenizer:
         Its own special tokens still stand around a text, and it still cuts and pads.
         """
         with lock_of(tokenizer), lock_of(self):
-            own = tokenizer._tokenizer
+            own = tokenizer._tokenizer  # noqa: SLF001 - transformers has no public way to set the backend
             _READING[id(tokenizer)] = tokenizer, own, self
-            tokenizer._tokenizer = _Reader(own, self._framing)
+            tokenizer._tokenizer = _Reader(own, self._framing)  # noqa: SLF001
             try:
                 yield
             finally:
-                tokenizer._tokenizer = own
+                tokenizer._tokenizer = own  # noqa: SLF001
                 _READING.pop(id(tokenizer), None)
 
     @cached_property
@@ -249,7 +249,7 @@ def _read_no_more() -> None:
     The backend that they were inside is locked for ever, and is made again.
     """
     for tokenizer, own, plain in _READING.values():
-        tokenizer._tokenizer = own
+        tokenizer._tokenizer = own  # noqa: SLF001
         plain.__dict__.pop("_framing", None)
     _READING.clear()
 
