@@ -30,6 +30,18 @@ def fitted_head(
 ) -> Any:
     """Fit a clone of the head; with several labels a row, one for each.
 
+    Parameters
+    ----------
+    head : classifier
+    vectors : ndarray of shape (n_rows, n_features)
+    targets : ndarray of shape (n_rows,) or (n_rows, n_labels)
+        Numbers of the classes, or an indicator matrix.
+    multi_label : bool
+        Whether it is an indicator matrix.
+    sample_weight : ndarray of shape (n_rows,), optional
+    random_state : int, RandomState or None
+        For a head that has none of its own.
+
     Raises
     ------
     UnsupportedError

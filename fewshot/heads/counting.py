@@ -1,4 +1,4 @@
-"""What examples count: equal ones together, and a label that all of them have, or none."""
+"""Weights of equal examples, and labels that all examples have, or none."""
 
 from __future__ import annotations
 
@@ -51,8 +51,7 @@ def constant_odds(targets: FloatArray | NDArray[np.int64], weights: FloatArray |
     [7.0, 0.143]
     """
     weights = np.ones(len(targets)) if weights is None else weights
-    odds: FloatArray = np.log(weights @ targets + 0.5) - np.log(weights @ (1 - targets) + 0.5)
-    return odds
+    return np.log(weights @ targets + 0.5) - np.log(weights @ (1 - targets) + 0.5)
 
 
 def varying(targets: FloatArray | NDArray[np.int64]) -> NDArray[np.int64]:

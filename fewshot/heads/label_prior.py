@@ -1,4 +1,4 @@
-"""Logistic regression whose prior mean is the label names: from zero-shot to the plain thing, with all between."""
+"""Logistic regression whose prior mean is the label names: from zero-shot to plain logistic regression."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from fewshot.models.base import FloatArray, IntArray
 
 __all__ = ["LabelPriorLogisticRegression"]
 
-#: What is used where there are too few examples to choose by cross-validation.
+#: Tau and C where there are too few examples to choose them by cross-validation.
 DEFAULT_TAU, DEFAULT_C = 10.0, 10.0
-#: How many others a choice of the label names alone (C 0) counts for in the average, before any example: on training
-#: rows, of 1, 3, 6, 10, 15, 20 and 30 a mean as good as any, and with 8 a class on no set a point below the names.
+#: Prior weight in the average of a choice of the label names alone (C 0), in other choices. Of 1, 3, 6, 10, 15, 20 and
+#: 30 its mean on training rows is as good as any, and with 8 a class it is on no set a point below the names.
 _ALONE = 10.0
-#: Fits on folds see this many rows at the most.
+#: The most rows of fits on folds.
 _SEARCH_ROWS = 1500
 
 
@@ -208,8 +208,7 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         else:
             names = self.classes_[seen]
             per_class = compute_class_weight(self.class_weight, classes=names, y=names)
-        found: FloatArray = targets @ per_class
-        return found
+        return targets @ per_class
 
     def _counted(self, problem: Problem, given: bool) -> dict[Choice, float]:
         """How much each tau and C counts, by cross-validation; the defaults where there are too few examples."""
@@ -233,8 +232,7 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
     def _logits(self, X: Any) -> FloatArray:
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
-        logits: FloatArray = X @ self.coef_.T + self.intercept_
-        return logits
+        return X @ self.coef_.T + self.intercept_
 
     def decision_function(self, X: Any) -> FloatArray:
         """Return class logits; for two classes their difference, of shape (n_samples,)."""
@@ -244,8 +242,7 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
     def predict_log_proba(self, X: Any) -> FloatArray:
         """Return log-probabilities, of shape (n_samples, n_classes)."""
         logits = self._logits(X)
-        logs: FloatArray = log_expit(logits) if self.multilabel_ else log_softmax(logits, axis=1)
-        return logs
+        return log_expit(logits) if self.multilabel_ else log_softmax(logits, axis=1)
 
     def predict_proba(self, X: Any) -> FloatArray:
         """Return probabilities, of shape (n_samples, n_classes); of each label by itself when multi-label."""
@@ -277,8 +274,7 @@ def _checked_targets(y: Any) -> NDArray[Any]:
     if type_of_target(y, input_name="y") != "multilabel-indicator":
         y = column_or_1d(y, warn=True)
     check_classification_targets(y)
-    checked: NDArray[Any] = y
-    return checked
+    return y
 
 
 def _checked_prior(prior: Any, n_classes: int, dim: int) -> FloatArray:
@@ -286,8 +282,7 @@ def _checked_prior(prior: Any, n_classes: int, dim: int) -> FloatArray:
     prior = np.zeros((n_classes, dim)) if prior is None else np.asarray(prior, dtype=np.float64)
     if prior.shape != (n_classes, dim):
         raise ParameterError(f"prior must be of shape {(n_classes, dim)}, a row for each class. Got {prior.shape}.")
-    checked: FloatArray = prior
-    return checked
+    return prior
 
 
 def _intercept(logits: FloatArray, share: float, weights: FloatArray) -> float:

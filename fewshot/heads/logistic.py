@@ -1,4 +1,4 @@
-"""Logistic regression around given logits: its optimum, and what held-out examples say of its two constants."""
+"""Logistic regression around given logits: its optimum, and the log loss of its two constants on held-out examples."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from fewshot.models.base import FloatArray, IntArray
 
 __all__ = ["Choice", "Optimum", "Problem", "folds", "held_out_losses", "shares"]
 
-#: Fits on folds stop when a step gains less than this share of the loss: their losses are compared, their weights are
-#: not used.
+#: Share of the loss that a step of a fit on folds must gain, or the fit stops. Only the losses of these fits are used.
 _SEARCH_GAIN = 1e-3
-#: A choice that counts less in the average is left out of it.
+#: The least share of a choice in the average. What counts less is left out.
 _LEAST_SHARE = 1e-3
 
 #: A weight of the given logits, tau, and an inverse penalty, C.
@@ -75,7 +74,20 @@ class Problem:
         return self.Z @ found.V.T + found.b + tau * self.offsets
 
     def optimum(self, tau: float, C: float, *, max_iter: int, tol: float, gain: float | None = None) -> Optimum:
-        """Minimise the weighted log loss plus the penalty on V; the intercepts are free. C 0 leaves all at nothing."""
+        """Minimise the weighted log loss plus the penalty on V; the intercepts are free. C 0 leaves all at nothing.
+
+        Parameters
+        ----------
+        tau : float
+            Weight of the given logits.
+        C : float
+            Inverse strength of the penalty.
+        max_iter : int
+        tol : float
+            Tolerance of L-BFGS on the gradient.
+        gain : float, optional
+            Share of the loss that a step must gain. None: what float64 can tell.
+        """
         n_classes, dim = self.targets.shape[1], self.Z.shape[1]
         if C == 0:
             return Optimum(np.zeros((n_classes, dim)), np.zeros(n_classes), 0)

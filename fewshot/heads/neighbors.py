@@ -1,4 +1,4 @@
-"""Classifiers that compare a text with the examples: neighbours by divergence, and the classes' mean vectors."""
+"""Nearest neighbours by divergence, and nearest mean vectors: classifiers that compare a text with the examples."""
 
 from __future__ import annotations
 
@@ -60,13 +60,11 @@ class KLNeighbors(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         k = min(self.n_neighbors, len(self._examples))
         nearest = np.argsort(-cross, axis=1, kind="stable")[:, :k]
         votes = np.eye(len(self.classes_))[self._targets[nearest]].sum(axis=1)
-        shares: FloatArray = (votes + 1 / len(self.classes_)) / (k + 1)
-        return shares
+        return (votes + 1 / len(self.classes_)) / (k + 1)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The class with the most votes, of shape (n_texts,)."""
-        found: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
-        return found
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
 
 class Prototypes(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -97,10 +95,8 @@ class Prototypes(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def decision_function(self, X: Any) -> FloatArray:
         """Scaled cosines, of shape (n_texts, n_classes)."""
         check_is_fitted(self)
-        scores: FloatArray = _SCALE * normalize(np.asarray(X, dtype=np.float64) - self._middle) @ self.prototypes_.T
-        return scores
+        return _SCALE * normalize(np.asarray(X, dtype=np.float64) - self._middle) @ self.prototypes_.T
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The class of the nearest prototype, of shape (n_texts,)."""
-        found: NDArray[Any] = self.classes_[self.decision_function(X).argmax(axis=1)]
-        return found
+        return self.classes_[self.decision_function(X).argmax(axis=1)]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Contrastive"]
 
-#: Steps for few texts, up to how many that are, and for more.
+#: Steps for few texts, how many texts are few, and steps for more.
 _FEW_STEPS, _FEW, _STEPS = 7, 64, 8
 
 

@@ -26,14 +26,15 @@ from fewshot.task.task import Task
 
 __all__ = ["Embedding"]
 
-#: Inverse temperature of the cosine similarities: of 5, 10, 20 and 40 the one with the lowest log loss, on training
-#: rows of eight public data sets with the default encoder.
+#: Inverse temperature of the cosine similarities. Of 5, 10, 20 and 40 it has the lowest log loss, on training rows of
+#: eight public data sets with the default encoder.
 _SCALE = 10.0
-#: After tuning, with the number of classes as C: of tau 1.25 to 5 a low log loss with 2, 8 and 64 examples a class, on
-#: training rows of eight sets (seeds 10 to 13). With 8 and 64, no constant C from 0.1 to 100 was as good in both.
+#: Tau after tuning, where C is the number of classes. Of 1.25 to 5 it has a low log loss with 2, 8 and 64 examples a
+#: class, on training rows of eight sets (seeds 10 to 13). No constant C from 0.1 to 100 was as good with both 8 and 64.
 _TUNED_TAU = 3.5
 
-_NEIGHBORS = 5  # examples that an explanation shows
+#: Examples that an explanation shows.
+_NEIGHBORS = 5
 
 
 class Embedding(Strategy):
@@ -189,10 +190,7 @@ class Embedding(Strategy):
             return similar - _best_other(similar) if multi_label else log_softmax(similar, axis=1)
         if self._knows_names:
             unit = normalize(vectors)
-            scores: FloatArray = (
-                self.head_.decision_function(unit) if multi_label else self.head_.predict_log_proba(unit)
-            )
-            return scores
+            return self.head_.decision_function(unit) if multi_label else self.head_.predict_log_proba(unit)
         if not multi_label:
             return head_log_scores(self.head_, vectors, len(self.task_.classes))
         unseen = np.full(len(self.task_.classes), FLOOR)  # what is kept by an older version has no more
@@ -290,5 +288,4 @@ def _encoded(model: Any, texts: list[str]) -> FloatArray:
 def _best_other(scores: FloatArray) -> FloatArray:
     """For each class the best score among the other classes."""
     second, first = np.partition(scores, -2, axis=1)[:, -2:].T
-    best: FloatArray = np.where(scores == first[:, None], second[:, None], first[:, None])
-    return best
+    return np.where(scores == first[:, None], second[:, None], first[:, None])

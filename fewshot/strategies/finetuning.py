@@ -214,7 +214,17 @@ class _Prompt:
 
     @classmethod
     def begun(cls, task: Task, model: Any, selector: Any, X: Rows, y: Any) -> Self:
-        """Before the training, with the model as it was given."""
+        """Before the training.
+
+        Parameters
+        ----------
+        task : Task
+        model : ReadingModel
+            As it was given.
+        selector : Selector or None
+        X, y : sequence
+            All labelled rows, demonstrations among them.
+        """
         return cls(task, Asking(task, model, selector, rows=X, labels=y))
 
     def tune(self, model: Any, texts: list[Row], plan: Plan, calibration: Any) -> Tuned:

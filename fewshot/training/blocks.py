@@ -1,4 +1,4 @@
-"""Texts as blocks of tokens to pretrain on, which of them are held out, and which tokens are hidden. Pure planning."""
+"""Blocks of tokens to pretrain on: how texts are packed, held out and hidden. Pure planning."""
 
 from __future__ import annotations
 
@@ -44,6 +44,17 @@ def corrupt(
     """Hide a share of the ordinary tokens: 80 % become the mask, 10 % a random ordinary token, 10 % stay.
 
     The scheme is BERT's (Devlin et al. 2019).
+
+    Parameters
+    ----------
+    blocks : ndarray of shape (n_blocks, size)
+    rng : Generator
+    rate : float
+        The share.
+    ordinary : ndarray of int
+        Tokens that are not special.
+    mask : int
+        The mask token.
 
     Returns
     -------

@@ -17,9 +17,9 @@ from fewshot.files import CAN_LOCK, locked, sync
 __all__ = ["RunFolder", "check_run_folder"]
 
 _CHECKPOINT, _PART, _MODEL = "checkpoint.pt", "checkpoint.pt.part", "model.part"
-#: The file without which nobody takes a folder for a model: it comes last.
+#: The file that makes a folder a model. It is written last.
 _LAST = "config.json"
-#: What a run that was killed at its very end may have written beside its checkpoint.
+#: Files of a model, which a run that was killed at its very end may have written beside its checkpoint.
 _OF_A_MODEL = re.compile(
     r"(model|generation_config|config|tokenizer|special_tokens|added_tokens|vocab|merges|chat_template|spiece|sentencepiece)"
     r"[\w.-]*\.(safetensors|json|txt|jinja|model)"

@@ -1,4 +1,4 @@
-"""Own copies of models for training: which parameters move, and the settings that train fastest."""
+"""Copies of models for training: which of their parameters are trained, and the attention that trains fastest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps down the gradient: the optimiser, its learning rate, the clipping of gradients, and the progress bar."""
+"""Gradient descent: AdamW, its learning rate, the clipping of gradients and the progress bar."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fewshot.models.local import progress
 
 __all__ = ["Descent", "rate_share"]
 
-#: Of AdamW, a step: this share of the learning rate is taken off each weight.
+#: AdamW's weight decay, as a share of the learning rate.
 _WEIGHT_DECAY = 0.01
-#: The longest gradient that a step takes as it is.
-_LONGEST = 1.0
+#: The norm to which longer gradients are clipped.
+_MAX_NORM = 1.0
 
 
 def rate_share(step: int, steps: int, warm: float = 0.1) -> float:
@@ -93,7 +93,7 @@ class Descent:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         loss = gradients(step)
-        torch.nn.utils.clip_grad_norm_(self.parameters, _LONGEST)
+        torch.nn.utils.clip_grad_norm_(self.parameters, _MAX_NORM)
         self.optimizer.step()
         self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
         self._bar.update()

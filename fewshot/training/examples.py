@@ -1,4 +1,4 @@
-"""Planning of a training: which examples there are, what each counts, which are held out, and for how long."""
+"""Training examples: equal ones as one, their weights, which are held out, and the number of steps. Pure planning."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["BATCH_SIZE", "Examples", "class_weights", "grouped", "n_steps", "set
 
 #: Examples of a step.
 BATCH_SIZE = 16
-#: Examples of the smallest class from which on some are held out.
+#: Examples that the smallest class needs, so that some are held out.
 _HELD_OUT_FROM = 50
 
 T = TypeVar("T", bound=Hashable)
@@ -46,7 +46,19 @@ class Examples:
 def grouped(
     asked: Sequence[T], targets: IntArray, weights: FloatArray, n_classes: int, sizes: Callable[[list[T]], Any]
 ) -> tuple[list[T], Examples]:
-    """Equal inputs as one example with the distribution of their labels, so that each is computed once."""
+    """Equal inputs as one example with the distribution of their labels, so that each is computed once.
+
+    Parameters
+    ----------
+    asked : sequence
+        The input of each row.
+    targets : ndarray of shape (n_rows,)
+        The number of each row's class.
+    weights : ndarray of shape (n_rows,)
+    n_classes : int
+    sizes : callable
+        The tokens of each input.
+    """
     place: dict[T, int] = {}
     which = np.array([place.setdefault(one, len(place)) for one in asked])
     table = np.zeros((len(place), n_classes))
@@ -74,8 +86,7 @@ def class_weights(
         if not isinstance(class_weight, str):
             class_weight = {i: class_weight[name] for i, name in enumerate(classes.tolist()) if name in class_weight}
         whole[seen] = compute_class_weight(class_weight, classes=seen, y=targets)
-    found: FloatArray = whole[targets]
-    return found
+    return whole[targets]
 
 
 def set_apart(

@@ -1,4 +1,4 @@
-"""Fine-tuning of a copy of a model, through its prompt or under a new layer: the scores, the rate, and what is left."""
+"""Fine-tuning of a copy of a model: through its prompt, or under a new classification layer."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from fewshot.training.new_layer import SequenceClassifier
 
 __all__ = ["Plan", "Tuned", "tune_new_layer", "tune_prompt"]
 
-#: Settled on training rows of sst2, cr and trec6 (16 a class, seeds 10 and 11) with the embedded model, of this width.
+#: Learning rates, settled with the embedded model on training rows of sst2, cr and trec6 (16 a class, seeds 10 and 11).
 _LEARNING_RATES = {"prompt": 5e-5, "head": 3e-4, "bias": 4e-3, "lora": 1e-3}
+#: Hidden units of that model.
 _WIDTH = 384
 
 

@@ -1,8 +1,8 @@
 """The training loop of fine-tuning.
 
-A plain loop rather than transformers' Trainer: the loss is on class scores that a template and a verbalizer make, a
-step is cut into parts by tokens, and the result must not depend on anything but the seed; with the Trainer each of
-these is a subclass or a callback, and together they are longer than this.
+The loop is plain, not transformers' Trainer. The loss is on class scores, which a template and a verbalizer make. A
+step is cut into parts by tokens. The result depends on the seed alone. In the Trainer each of these is a subclass or a
+callback, and together they are longer than this.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from fewshot.training.examples import Examples
 
 __all__ = ["Pace", "TrainingStep", "train"]
 
-#: Tokens of the parts of a step that follow one another, texts of like length together. Smaller parts hold less padding
-#: and need less memory; each adds up the gradient of all word embeddings once more.
+#: Tokens of a part of a step. Texts of like length are in one part. Smaller parts hold less padding and need less
+#: memory. Each part adds up the gradient of all word embeddings once more.
 PART_TOKENS, GPU_PART_TOKENS = 1024, 4096
 
 
@@ -175,7 +175,20 @@ def _loss(
     *,
     backward: bool,
 ) -> float:
-    """Weighted mean cross-entropy of some examples, part by part, and its gradients."""
+    """Weighted mean cross-entropy of some examples, part by part, and its gradients.
+
+    Parameters
+    ----------
+    scores : callable
+        Class scores of some examples.
+    examples : Examples
+    rows : ndarray of int
+        Which of the examples.
+    part_tokens : int
+        Tokens of a part.
+    backward : bool
+        Whether gradients are computed.
+    """
     total, whole = 0.0, float(examples.weights[rows].sum())
     for part in batches(examples.sizes[rows].tolist(), part_tokens):
         own = rows[part]

@@ -1,4 +1,4 @@
-"""What of a model is trained: all of it, its biases, or a low-rank change of its matrices."""
+"""LoRA, and the other sets of parameters that can be trained: all, or the biases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SequenceClassifier: a classification layer on a pretrained body, the classic way of fine-tuning."""
+"""SequenceClassifier: a new classification layer on a pretrained body."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The objective that a language model was pretrained with, as a loss on blocks of tokens."""
+"""Pretraining objectives: the loss of a language model on blocks of tokens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fewshot.training.blocks import corrupt, to_blocks
 
 __all__ = ["Objective"]
 
-#: A training step keeps about this many times the memory of a scoring step.
+#: Memory of a training step, in scoring steps.
 TRAINING = 4
 
 

@@ -1,4 +1,4 @@
-"""Tuning of a sentence encoder on all pairs of its examples: the loss, its gradients within memory, and the steps."""
+"""Contrastive tuning of a sentence encoder: the loss over all pairs, and its gradients within memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["pair_loss", "tune"]
 
 #: Tokens of a batch: few, so that little is padding.
 _BATCH = 256
-#: Tokens whose activations are kept for the backward pass; beyond, they are computed again, batch by batch.
+#: Tokens whose activations are kept for the backward pass. Of more tokens they are computed again, batch by batch.
 _KEPT = 16384
 
 
@@ -128,6 +128,15 @@ def _gradients(tail: Tail, batches: list[Batch], places: IntArray, classes: IntA
     Where the activations of all batches are too much to keep, the gradient of the loss with respect to the vectors is
     computed first and then passed down batch by batch (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size
     under Memory Limited Setup").
+
+    Parameters
+    ----------
+    tail : Tail
+    batches : list of Batch
+        The distinct texts.
+    places : ndarray of shape (n_texts,)
+        Where the vector of each text is among those of the batches.
+    classes, weights : ndarray of shape (n_texts,)
     """
     kept = sum(batch.size for batch in batches) <= _KEPT
     with torch.set_grad_enabled(kept):

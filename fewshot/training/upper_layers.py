@@ -1,4 +1,4 @@
-"""The upper layers of a sentence encoder, trained over lower layers that stay and are therefore computed once."""
+"""Training of the upper layers of a sentence encoder. The lower layers stay, and are computed once."""
 
 from __future__ import annotations
 
