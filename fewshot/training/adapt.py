@@ -1,8 +1,8 @@
 """adapt(): continued pretraining of a language model on unlabelled text, with the model's own objective.
 
-The loop is plain, not transformers' Trainer. The head is applied only where a word was hidden, since half of a step of a
-small model is its vocabulary. Every step draws its masks from its own seed, so that a run that was killed goes on to the
-same weights, bit for bit.
+The loop is plain, not transformers' Trainer. The head is applied only where a word was hidden, since half of a step of
+a small model is its vocabulary. Every step draws its masks from its own seed, so that a run that was killed goes on to
+the same weights, bit for bit.
 """
 
 from __future__ import annotations
