@@ -70,8 +70,7 @@ class _Similar(Selector):
         vectors = np.asarray(self.encoder_.encode(texts), dtype=np.float64)
         if not np.isfinite(vectors).all():
             raise broken(self.encoder_, "vectors")
-        unit: FloatArray = normalize(vectors)
-        return unit
+        return normalize(vectors)
 
     @staticmethod
     def _nearest(similarity: FloatArray, excluded: list[int]) -> IntArray:

@@ -39,8 +39,7 @@ def masked_lm(**kwargs: Any) -> MaskedLM:
     >>> clf.predict(["A wonderful evening, and I laughed all the way home."]).tolist()
     ['positive']
     """
-    model: MaskedLM = load(NAME, **kwargs)
-    return model
+    return load(NAME, **kwargs)
 
 
 def export(folder: str | Path) -> Path:

@@ -39,8 +39,7 @@ def _macro_f1(p: Predictions, counts: IntArray) -> FloatArray:
     hits = _per_class(p, p.targets, counts * p.right)
     present = _per_class(p, p.targets, counts) + _per_class(p, p.predicted, counts)
     f1 = 2 * hits / np.maximum(present, 1)
-    mean: FloatArray = f1.sum(axis=1) / (present > 0).sum(axis=1)
-    return mean
+    return f1.sum(axis=1) / (present > 0).sum(axis=1)
 
 
 def _log_loss(p: Predictions, counts: IntArray) -> FloatArray:
@@ -52,15 +51,13 @@ def _brier(p: Predictions, counts: IntArray) -> FloatArray:
 
 
 def _ece(p: Predictions, counts: IntArray) -> FloatArray:
-    gaps: FloatArray = np.abs(_top_gaps(p, counts)).sum(axis=1)
-    return gaps
+    return np.abs(_top_gaps(p, counts)).sum(axis=1)
 
 
 def _ece_noise(p: Predictions, counts: IntArray) -> FloatArray:
     """How far the bins' gaps are from those of all rows: by the triangle inequality, no less than the error of _ece."""
     gaps = _top_gaps(p, np.ones((1, len(p.targets)), dtype=np.int64))
-    noise: FloatArray = np.abs(_top_gaps(p, counts) - gaps).sum(axis=1)
-    return noise
+    return np.abs(_top_gaps(p, counts) - gaps).sum(axis=1)
 
 
 def _top_gaps(p: Predictions, counts: IntArray) -> FloatArray:
@@ -203,16 +200,14 @@ def _resamples(n: int, n_bootstrap: int, random_state: Any) -> Iterator[IntArray
 
 
 def _mean(values: Any, counts: IntArray) -> FloatArray:
-    mean: FloatArray = counts.astype(np.float64) @ np.asarray(values, dtype=np.float64) / counts.shape[1]
-    return mean
+    return counts.astype(np.float64) @ np.asarray(values, dtype=np.float64) / counts.shape[1]
 
 
 def _per_class(p: Predictions, columns: IntArray, counts: IntArray) -> FloatArray:
     """How many rows of each resample have each class, of shape (n_resamples, n_classes)."""
     n = len(columns)
     members = csr_array((np.ones(n), (np.arange(n), columns)), shape=(n, len(p.classes)))
-    totals: FloatArray = counts.astype(np.float64) @ members
-    return totals
+    return counts.astype(np.float64) @ members
 
 
 def _bin_gaps(confidence: Any, right: Any, counts: IntArray, bins: int) -> FloatArray:
@@ -222,12 +217,10 @@ def _bin_gaps(confidence: Any, right: Any, counts: IntArray, bins: int) -> Float
     gaps = (confidence - right)[order]
     drawn = np.repeat(np.tile(gaps, len(counts)), counts[:, order].ravel()).reshape(len(counts), n)
     sums = np.concatenate([np.zeros((len(counts), 1)), drawn.cumsum(axis=1)], axis=1)
-    gaps_of_bins: FloatArray = np.diff(sums[:, _edges(n, bins)], axis=1) / n
-    return gaps_of_bins
+    return np.diff(sums[:, _edges(n, bins)], axis=1) / n
 
 
 def _edges(n: int, bins: int) -> IntArray:
     """Where bins of equal mass begin and end among n sorted rows, as np.array_split has them."""
     sizes = np.full(bins, n // bins) + (np.arange(bins) < n % bins)
-    edges: IntArray = np.concatenate([[0], sizes.cumsum()])
-    return edges
+    return np.concatenate([[0], sizes.cumsum()])

@@ -251,10 +251,7 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable class, or the indicator matrix of labels above one half."""
         logits = self._logits(X)
-        predicted: NDArray[Any] = (
-            (logits > 0).astype(np.int64) if self.multilabel_ else self.classes_[logits.argmax(axis=1)]
-        )
-        return predicted
+        return (logits > 0).astype(np.int64) if self.multilabel_ else self.classes_[logits.argmax(axis=1)]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -111,8 +111,7 @@ class FakeLM:
         if not self.vocabulary:
             raise UnsupportedError(f"{self!r} has no vocabulary: give FakeLM(vocabulary=[...]).")
         scores = np.stack([self._score(replace(query, candidates=self.vocabulary)).logprobs for query in queries])
-        logs: Float32Array = (scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)).astype(np.float32)
-        return logs
+        return (scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)).astype(np.float32)
 
     def lengths(self, queries: Sequence[Query]) -> IntArray:
         """Words of each query with its longest candidate."""

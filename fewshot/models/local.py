@@ -130,13 +130,13 @@ def size_of(model: Any, *names: str, otherwise: int) -> int:
     return next((int(getattr(config, name)) for name in names if getattr(config, name, None)), otherwise)
 
 
-def chunks(queries: Sequence[Query], size: int = CHUNK_SIZE) -> Iterator[Sequence[Query]]:
+def chunks(queries: Sequence[Query]) -> Iterator[Sequence[Query]]:
     """Cut a long list of queries into runs of bounded size, in order."""
     start = total = 0
     for i, query in enumerate(queries):
         length = sum(len(turn.text) for turn in query.context) + len(query.prefix) + len(query.suffix) + 16
         total += length * len(query.candidates)
-        if total > size and i > start:
+        if total > CHUNK_SIZE and i > start:
             yield queries[start:i]
             start, total = i, length * len(query.candidates)
     if start < len(queries):
@@ -201,8 +201,7 @@ class LocalModel(ABC):
     @property
     def device(self) -> torch.device:
         """Where the model's input goes."""
-        device: torch.device = self.model.device
-        return device
+        return self.model.device
 
     @property
     def limit(self) -> int:

@@ -68,8 +68,7 @@ class Windows:
             return vectors[0]
         joined = vectors.mean(0) if self.reduce == "mean" else vectors.max(0)
         length = np.linalg.norm(joined)
-        scaled: NDArray[np.float32] = joined * (np.linalg.norm(vectors, axis=1).mean() / length if length else 1.0)
-        return scaled
+        return joined * (np.linalg.norm(vectors, axis=1).mean() / length if length else 1.0)
 
 
 def _last_at_most(places: Sequence[int], most: int, least: int) -> int:

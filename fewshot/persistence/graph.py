@@ -291,8 +291,7 @@ def _is_number(kind: np.dtype[Any]) -> bool:
 def _dtype(said: Any) -> np.dtype[Any]:
     if not re.fullmatch(r"[<>|=]?[a-zA-Z]\d{0,9}", _text(said)):
         raise InputError(f"it has the type {said!r:.80}")
-    found: np.dtype[Any] = np.dtype(said)
-    return found
+    return np.dtype(said)
 
 
 def _text(value: Any) -> str:

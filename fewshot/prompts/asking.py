@@ -242,5 +242,4 @@ def shown_rows(selector: Selector | None) -> IntArray:
     """Rows that stand in every prompt."""
     if selector is None or not selector.shared:
         return np.empty(0, dtype=np.int64)
-    rows: IntArray = selector.rows_
-    return rows
+    return selector.rows_

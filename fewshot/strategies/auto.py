@@ -108,25 +108,21 @@ class Auto(Strategy):
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
         """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
-        scores: FloatArray = self.chosen_.log_scores(X)
-        return scores
+        return self.chosen_.log_scores(X)
 
     def preview(self, X: Sequence[Row]) -> Preview:
         """What the chosen strategy would ask."""
-        shown: Preview = self.chosen_.preview(X)
-        return shown
+        return self.chosen_.preview(X)
 
     def explain(self, row: Row) -> Explanation:
         """What the chosen strategy explains."""
-        shown: Explanation = self.chosen_.explain(row)
-        return shown
+        return self.chosen_.explain(row)
 
     def label_mass(self, X: Sequence[Row]) -> FloatArray:
         """The label mass, where the chosen strategy has one."""
         if not hasattr(self.chosen_, "label_mass"):
             raise UnsupportedError("An encoder has no label mass: it compares vectors, not words.")
-        mass: FloatArray = self.chosen_.label_mass(X)
-        return mass
+        return self.chosen_.label_mass(X)
 
 
 def _for_language_model(

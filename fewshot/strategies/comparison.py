@@ -48,8 +48,7 @@ class Candidate:
 
     def right(self, targets: IntArray) -> NDArray[np.bool_]:
         """Which rows are right, given the columns of the true classes."""
-        hits: NDArray[np.bool_] = self.log_scores.argmax(axis=1) == targets
-        return hits
+        return self.log_scores.argmax(axis=1) == targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +87,7 @@ class Report:
         return "\n".join(lines)
 
 
-def n_folds(targets: IntArray, most: int = 5) -> int:
+def n_folds(targets: IntArray) -> int:
     """Folds of a cross-validation on examples: at most five, and at most the smallest class; 0 where that is below 2.
 
     Examples
@@ -97,7 +96,7 @@ def n_folds(targets: IntArray, most: int = 5) -> int:
     >>> n_folds(np.array([0, 0, 0, 1, 1, 1])), n_folds(np.array([0, 0, 1]))
     (3, 0)
     """
-    n = int(min(most, np.unique(targets, return_counts=True)[1].min()))
+    n = int(min(5, np.unique(targets, return_counts=True)[1].min()))
     return n if n >= 2 else 0
 
 

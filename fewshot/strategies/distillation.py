@@ -198,18 +198,15 @@ class Distillation(Strategy):
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
         """Log-probabilities of the classes under the student, of shape (n_texts, n_classes)."""
-        scores: FloatArray = self.student_.log_scores(X)
-        return scores
+        return self.student_.log_scores(X)
 
     def explain(self, row: Row) -> Explanation:
         """What the student explains."""
-        shown: Explanation = self.student_.explain(row)
-        return shown
+        return self.student_.explain(row)
 
     def preview(self, X: Sequence[Row]) -> Preview:
         """What the student would read."""
-        shown: Preview = self.student_.preview(X)
-        return shown
+        return self.student_.preview(X)
 
 
 def _defaults(encoder: Any, n_rows: float) -> dict[str, Any]:
@@ -222,8 +219,7 @@ def _defaults(encoder: Any, n_rows: float) -> dict[str, Any]:
 
 def _soft_labels(teachers: Sequence[Strategy], weights: FloatArray, X: Sequence[Row], temperature: float) -> FloatArray:
     scores = np.stack([teacher.log_scores(X) for teacher in teachers])
-    soft: FloatArray = np.exp(log_softmax(np.tensordot(weights, scores, 1) / temperature, axis=1))
-    return soft
+    return np.exp(log_softmax(np.tensordot(weights, scores, 1) / temperature, axis=1))
 
 
 def _surest(soft: FloatArray, size: int) -> IntArray:

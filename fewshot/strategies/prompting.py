@@ -228,8 +228,7 @@ class Prompting(Strategy):
             pooled = log_softmax(np.tensordot(softmax(free), scores, 1), axis=1)
             return float(free @ free / 2 - pooled[np.arange(len(targets)), targets].sum())
 
-        found: FloatArray = softmax(minimize(loss, np.zeros(len(scores)), method="L-BFGS-B").x)
-        return found
+        return softmax(minimize(loss, np.zeros(len(scores)), method="L-BFGS-B").x)
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
         """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""

@@ -222,8 +222,7 @@ class Readout(Strategy):
 
     def _scored(self, X: Sequence[Row]) -> FloatArray:
         if self.head is None:
-            scores: FloatArray = self.head_.predict_log_proba(self._inputs(X))
-            return scores
+            return self.head_.predict_log_proba(self._inputs(X))
         return head_log_scores(self.head_, self._features(X), len(self.task_.classes))
 
     def label_mass(self, X: Sequence[Row]) -> FloatArray:

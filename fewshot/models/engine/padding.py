@@ -64,8 +64,7 @@ def same_logprobs(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> bool:
 def scaled(vectors: torch.Tensor) -> torch.Tensor:
     """Vectors brought to numbers of about 1, so that they can be compared as log-probabilities are."""
     lengths = vectors.float().norm(dim=-1, keepdim=True).clamp(min=1e-12)
-    found: torch.Tensor = vectors.float() * (math.sqrt(vectors.shape[-1]) / lengths)
-    return found
+    return vectors.float() * (math.sqrt(vectors.shape[-1]) / lengths)
 
 
 class Padding:

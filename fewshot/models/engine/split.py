@@ -118,8 +118,7 @@ class Split:
                 "encoder_attention_mask": inputs["attention_mask"],
                 "use_cache": False,
             }
-        found: torch.Tensor = self.body(**inputs).last_hidden_state[list(which), list(positions)]
-        return found
+        return self.body(**inputs).last_hidden_state[list(which), list(positions)]
 
     hidden = states
 
@@ -127,8 +126,7 @@ class Split:
         """Apply the head to hidden states of shape (n, dim)."""
         # a head that is called without its body asks for the encoder's output, and does nothing with it
         given = {"encoder_outputs": encoded(states[None, :1])} if self._two else {}
-        out: torch.Tensor = self._rest(**{self._embeds: states[None]}, **given).logits[0]
-        return out
+        return self._rest(**{self._embeds: states[None]}, **given).logits[0]
 
     def blocks(self, states: torch.Tensor, vocabulary: int) -> Iterator[tuple[slice, torch.Tensor]]:
         """Apply the head block by block, so that no block of logits exceeds `BLOCK_BYTES`."""
@@ -159,8 +157,7 @@ class Whole:
             kept, where = np.unique(np.asarray(positions), return_inverse=True)
             at = torch.from_numpy(kept).to(self.model.device)
             inputs, positions = {**inputs, "logits_to_keep": at}, where.tolist()
-        found: torch.Tensor = self.model(**inputs).logits[list(which), list(positions)]
-        return found
+        return self.model(**inputs).logits[list(which), list(positions)]
 
     def hidden(self, which: Sequence[int], positions: Sequence[int], **inputs: Any) -> torch.Tensor:
         """Hidden states of the last layer, of shape (n, dim)."""
@@ -168,8 +165,7 @@ class Whole:
         layers = getattr(out, "decoder_hidden_states" if self._two else "hidden_states", None)
         if not layers:
             raise UnsupportedError(f"{type(self.model).__name__} does not show its hidden states.")
-        found: torch.Tensor = layers[-1][list(which), list(positions)]
-        return found
+        return layers[-1][list(which), list(positions)]
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """They are what `states` gave."""

@@ -88,8 +88,7 @@ class Chat:
         messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": mark}]
         rendered = self.plain.tokenizer.apply_chat_template(messages, tokenize=False, **self.template_kwargs)
         control = self._controls.search(rendered.rpartition(mark)[2])
-        end: int | None = self.plain.controls[control.group()] if control else self.plain.tokenizer.eos_token_id
-        return end
+        return self.plain.controls[control.group()] if control else self.plain.tokenizer.eos_token_id
 
 
 def _alternating(context: Sequence[Turn], prefix: str) -> list[Turn]:

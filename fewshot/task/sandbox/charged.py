@@ -13,8 +13,7 @@ __all__ = ["charged", "is_loop_attribute"]
 
 def charged(tree: nodes.Template) -> nodes.Template:
     """The tree with its calls, joins, comparisons, slices, lists and loops as filters; it is changed in place."""
-    found: nodes.Template = _Charging().visit(tree)
-    return found
+    return _Charging().visit(tree)
 
 
 def is_loop_attribute(node: nodes.Getattr) -> bool:
