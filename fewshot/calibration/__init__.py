@@ -1,9 +1,9 @@
-"""Calibration: take what a language model says of every text out of what it says of one.
+"""Calibration: remove the bias of a language model towards some label words.
 
-A model favours some label words whatever the text is: common ones, the one it saw last. Four methods are one operation,
-log-scores minus a log-prior, with the prior from four sources (`Contextual`, `DomainContext`, `PMI`, `Batch`).
-`Learned` goes on from there with labels, and `BestOf` chooses by cross-validation. Their probes are scored once, in
-``fit``.
+A model favours some label words whatever the text is: common words, or the word it saw last. Four methods subtract a
+log-prior from the log-scores; they differ in where the prior comes from (`Contextual`, `DomainContext`, `PMI`,
+`Batch`). `Learned` adds a map that is learnt from labels. `BestOf` chooses by cross-validation. The probes of each
+method are scored once, in ``fit``.
 """
 
 from fewshot.calibration.best_of import BestOf, as_prior

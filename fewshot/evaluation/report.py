@@ -104,8 +104,8 @@ def evaluate(
     probable class, in 15 bins of equal mass.
 
     The intervals are percentiles over resamples of the rows: they say what other rows would have given, not what
-    another fit would have. That of the expected calibration error is another one, and wide: chance makes this metric
-    larger, in a resample more than in the rows themselves. It is the value with the noise of the bins on both sides.
+    another fit would have. The interval of the expected calibration error is not made of percentiles, since resampling
+    biases this metric upwards: it is the value plus and minus the noise of the bins, and it is wide.
 
     Examples
     --------
