@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fewshot.checks import between, one_of
 from fewshot.errors import InputError, ParameterError, UnsupportedError
-from fewshot.inputs import columns_of, labelled
+from fewshot.inputs import columns_of, take_labelled
 from fewshot.models.base import FloatArray
 from fewshot.persistence.mixin import KeptMixin
 
@@ -111,7 +111,7 @@ class ConformalClassifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: i
         between("alpha", self.alpha, 0, 1, more=", such as 0.1")
         one_of("method", self.method, ("lac", "aps"))
         _check_probabilistic(self.classifier)
-        X, labels = labelled(X, y)
+        X, labels = take_labelled(X, y)
         frozen = isinstance(self.classifier, FrozenEstimator)
         n = len(labels) if frozen else self._n_calibration(len(labels))
         needed = ceil(1 / self.alpha - 1 - _EPS)
@@ -208,7 +208,7 @@ def fit_threshold(classifier: Any, X: Any, y: Any, precision: float = 0.95, *, n
     ['good', 'none']
     """
     between("precision", precision, 0, 1, with_high=True, more=", such as 0.95")
-    X, labels = labelled(X, y)
+    X, labels = take_labelled(X, y)
     proba = probabilities(classifier, X)
     _check_none_label(none_label, classifier.classes_)
     known = [i for i, label in enumerate(labels) if label != none_label]

@@ -12,7 +12,7 @@ from fewshot.checks import is_missing
 from fewshot.errors import InputError, UnsupportedError, warn
 from fewshot.labels import plain_label
 
-__all__ = ["Row", "as_indicator", "as_labels", "as_row", "as_rows", "as_texts", "columns_of", "labelled"]
+__all__ = ["Row", "as_indicator", "as_labels", "as_row", "as_rows", "as_texts", "columns_of", "take_labelled"]
 
 Row = str | Mapping[str, Any]  # a text, or fields by name
 
@@ -196,7 +196,7 @@ def _is_table(y: Any) -> bool:
     return alike and all(isinstance(cell, int | float | np.generic) and cell in (0, 1) for row in y for cell in row)
 
 
-def labelled(X: Any, y: Any) -> tuple[Any, list[Any]]:
+def take_labelled(X: Any, y: Any) -> tuple[Any, list[Any]]:
     """The checked rows and their classes; a frame stays a frame, since a pipeline may pick its columns by name.
 
     Raises

@@ -19,7 +19,7 @@ from fewshot.cli.formats import READ, Format
 from fewshot.cli.json_rows import as_json, parse_array, parse_lines
 from fewshot.cli.options import as_shots, as_words
 from fewshot.cli.reading import read
-from fewshot.cli.setups import as_strategy, setups
+from fewshot.cli.setups import as_strategy, make_setups
 from fewshot.cli.table import Table
 from fewshot.cli.writing import lines_of
 from fewshot.errors import FewshotError
@@ -164,7 +164,7 @@ def test_any_option_is_a_strategy_or_refused(text):
     with contextlib.suppress(FewshotError):
         assert all(size >= 0 for size in as_shots([text]))
     with contextlib.suppress(FewshotError):
-        assert setups({}, None, [f"a: {text}", "b: shots=1"]).keys() == {"a", "b"}
+        assert make_setups({}, None, [f"a: {text}", "b: shots=1"]).keys() == {"a", "b"}
 
 
 def outcome(data, name, form):

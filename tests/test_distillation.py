@@ -21,7 +21,7 @@ from fewshot import (
     UnsupportedError,
     load,
 )
-from fewshot.heads.logistic import Problem, folds
+from fewshot.heads.logistic import Problem, make_folds
 from fewshot.strategies.distillation import _surest
 from tests.conftest import language_model, sentence_model
 from tests.contract import HashEncoder
@@ -265,7 +265,7 @@ def test_folds_never_part_what_is_the_same_sample():
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(30, 5))
     rows, classes = np.repeat(vectors, 2, axis=0), np.tile([0, 1], 30)
-    splits = folds(Problem(rows, np.zeros((60, 2)), np.eye(2)[classes], np.ones(60), several=False), 0)
+    splits = make_folds(Problem(rows, np.zeros((60, 2)), np.eye(2)[classes], np.ones(60), several=False), 0)
     assert len(splits) == 5
     for train, test in splits:
         assert not {rows[i].tobytes() for i in train} & {rows[i].tobytes() for i in test}

@@ -121,7 +121,7 @@ class TestBuild:
         encoder = load(sentence_model())
         before = {name: tensor.clone() for name, tensor in encoder.model.state_dict().items()}
         counts = np.arange(len(encoder.model.tokenizer))
-        model, tokenizer = build.with_head(encoder, counts)
+        model, tokenizer = build.attach_head(encoder, counts)
         share = model.cls.predictions.bias.detach().exp()
         assert float(share.sum()) == pytest.approx(1, abs=1e-4)
         assert (share.diff() > 0).all()

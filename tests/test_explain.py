@@ -26,7 +26,7 @@ from fewshot import (
     UnsupportedError,
 )
 from fewshot.display.explanation import ClassLine, Explanation, Neighbor
-from fewshot.display.preview import visible
+from fewshot.display.preview import strip_controls
 from fewshot.errors import NoAnswerWarning
 from fewshot.evaluation import compare, evaluate, learning_curve
 from fewshot.models.base import Scores
@@ -276,7 +276,7 @@ def test_a_text_can_not_steer_a_terminal():
         assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", said)
         assert "a\ufffd[31m red \ufffd31m\r\nb\ufffdc\td\ufffd" in said
     assert clf.preview([text])[0].text.count(text) == 1  # what is asked is not changed
-    assert visible("plain\ntext é") == "plain\ntext é"
+    assert strip_controls("plain\ntext é") == "plain\ntext é"
 
 
 # --- tables ------------------------------------------------------------------------------------------

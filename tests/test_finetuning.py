@@ -30,7 +30,7 @@ from fewshot.models.randomness import seeded
 from fewshot.training import finetune as module
 from fewshot.training import loop as training
 from fewshot.training.copies import own_copy
-from fewshot.training.examples import Examples, n_steps, set_apart
+from fewshot.training.examples import Examples, n_steps, set_examples_apart
 from fewshot.training.new_layer import SequenceClassifier
 from tests.conftest import language_model, pair, sentence_model
 from tests.contract import HashEncoder, keyword_lm
@@ -292,11 +292,11 @@ class TestStopping:
 
     def test_soft_labels_in_which_no_class_is_alone_warn_of_nothing(self, recwarn):
         soft = Examples(np.ones(8), np.array([[0.7, 0.3]] * 7 + [[0.4, 0.6]]), np.ones(8))
-        assert set_apart(soft, "auto", 0.2, np.random.RandomState(0)).size == 0
+        assert set_examples_apart(soft, "auto", 0.2, np.random.RandomState(0)).size == 0
         assert not recwarn.list
         hard = Examples(np.ones(8), np.array([[1.0, 0.0]] * 7 + [[0.0, 1.0]]), np.ones(8))
         with pytest.warns(FewshotWarning, match="single example"):
-            set_apart(hard, "auto", 0.2, np.random.RandomState(0))
+            set_examples_apart(hard, "auto", 0.2, np.random.RandomState(0))
 
     @pytest.mark.parametrize(("n", "steps"), [(4, 8), (32, 8), (96, 8), (20_000, 8)])
     def test_steps_grow_with_the_examples_but_more_slowly(self, n, steps):

@@ -12,7 +12,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from fewshot.models.causal import CausalLM
 from fewshot.models.engine import islands
 from fewshot.models.engine.islands import IslandMask, attention_mask, find_islands
-from fewshot.models.engine.split import normaliser
+from fewshot.models.engine.split import compute_normaliser
 from fewshot.models.engine.trie import build_trie, make_plan
 from tests.test_packed import ARCHITECTURES, QUERIES, TOKENS, brute_force, model
 
@@ -115,7 +115,7 @@ def test_the_normaliser_is_that_of_all_rows_at_once(vocabulary, monkeypatch):
     torch.manual_seed(0)
     logits = torch.randn(23, vocabulary).mul_(5).requires_grad_(True)
     monkeypatch.setattr("fewshot.models.engine.split._CACHED", 3 * vocabulary)
-    torch.testing.assert_close(normaliser(logits), logits.logsumexp(-1), atol=1e-5, rtol=0)
-    (gradient,) = torch.autograd.grad(normaliser(logits).sum(), logits)
+    torch.testing.assert_close(compute_normaliser(logits), logits.logsumexp(-1), atol=1e-5, rtol=0)
+    (gradient,) = torch.autograd.grad(compute_normaliser(logits).sum(), logits)
     torch.testing.assert_close(gradient, logits.softmax(-1), atol=1e-6, rtol=0)
-    assert normaliser(logits.detach().bfloat16()).dtype == torch.float32
+    assert compute_normaliser(logits.detach().bfloat16()).dtype == torch.float32

@@ -14,7 +14,7 @@ import pytest
 
 from fewshot import Classifier, FewshotWarning, InputError, ModelLoadError, adapt, load, push_to_hub
 from fewshot.models.loading import Loaded
-from fewshot.models.secrets import unsaid
+from fewshot.models.secrets import redact_errors
 from tests.contract import NEW, TEXTS, keyword_lm
 from tests.kept import REVIEW, edited, zero_shot
 
@@ -124,7 +124,7 @@ def test_no_error_quotes_a_token(monkeypatch):
         assert "verysecret" not in str(caught.value)
         assert caught.value.__cause__ is None
         assert caught.value.__suppress_context__
-    with pytest.raises(KeyError), unsaid({"token": TOKEN}):
+    with pytest.raises(KeyError), redact_errors({"token": TOKEN}):
         raise KeyError("another thing")
 
 

@@ -18,7 +18,7 @@ from fewshot import Classifier, FewshotError, FewshotWarning, InputError, ModelL
 from fewshot.persistence import folder as folders
 from fewshot.persistence import libraries
 from fewshot.persistence import load as load_kept
-from fewshot.persistence.classes import KEPT, TABLE, known, rebuilt
+from fewshot.persistence.classes import KEPT, TABLE, is_known, rebuild
 from tests.contract import NEW, HashEncoder, keyword_lm
 from tests.kept import EVERY, edited, sealed
 
@@ -339,25 +339,25 @@ def test_an_object_that_refuses_its_attributes(light):
     windows = {"object": "Windows", "attributes": {"stride": -1, "reduce": "mean"}}
     refused(light, lambda c: c["nodes"].append(windows), "not what save writes.*stride must be at least 1")
     with pytest.raises(InputError, match="holds no objects of a class 'RunFolder'"):
-        rebuilt("RunFolder", {"folder": "/tmp/x"})
+        rebuild("RunFolder", {"folder": "/tmp/x"})
 
 
 # versions
 
 
 def test_versions_that_do_not_fit(folder, light, monkeypatch):
-    then = libraries.versions()
+    then = libraries.read_versions()
     edited(folder, lambda c: c["versions"].update(torch="0.1"))  # which is not asked
     Classifier.load(folder)
     for name in ("scikit-learn", "transformers", "sentence-transformers"):
-        monkeypatch.setattr(libraries, "versions", lambda name=name: {**then, name: "99.0.0"})
+        monkeypatch.setattr(libraries, "read_versions", lambda name=name: {**then, name: "99.0.0"})
         with pytest.raises(
             InputError, match=f"was kept with {name} .*, and here is 99.0.0.* install {name}=={then[name]}"
         ):
             Classifier.load(folder)
         Classifier.load(light, model=keyword_lm())  # needs none of them
         minor = then[name].split(".")[0] + ".999.0"
-        monkeypatch.setattr(libraries, "versions", lambda name=name, minor=minor: {**then, name: minor})
+        monkeypatch.setattr(libraries, "read_versions", lambda name=name, minor=minor: {**then, name: minor})
         with pytest.warns(
             FewshotWarning, match=f"was kept with {name} .*, and here is {minor}: probabilities may differ"
         ):
@@ -418,5 +418,5 @@ def test_the_public_lists_let_in_these_classes_and_no_other():
     assert not TABLE.keys() & {name for name, _ in derived}
     for name, module in KEPT.items():
         assert module.startswith("fewshot.") or name == "FrozenEstimator"
-    assert not known(type("Prompting", (Prompting,), {"__module__": "evil"})())
+    assert not is_known(type("Prompting", (Prompting,), {"__module__": "evil"})())
     assert not {"Strategy", "Prior", "Selector"} & KEPT.keys()

@@ -14,10 +14,10 @@ from sklearn.metrics import ConfusionMatrixDisplay
 
 from fewshot import Classifier, FakeLM, InputError, Prompting, Template, UnsupportedError
 from fewshot.evaluation import calibration_error, compare, evaluate, learning_curve
-from fewshot.evaluation.metrics import binned
+from fewshot.evaluation.metrics import bin_confidences
 from fewshot.evaluation.templates import TemplateRanking
 from fewshot.plotting import CoverageDisplay, LearningCurveDisplay, PriorDisplay, ReliabilityDisplay, TemplateDisplay
-from fewshot.plotting.axes import wilson
+from fewshot.plotting.axes import compute_wilson_intervals
 from tests.contract import EXPECTED, NEW, data, keyword_lm
 from tests.drawn import _no_figure_stays_open, simulated  # noqa: F401 - a fixture
 
@@ -45,7 +45,7 @@ def test_the_bins_are_those_of_the_calibration_error(n, bins):
     proba, labels = simulated(n, 4)
     sure, right = proba.max(axis=1), proba.argmax(axis=1) == labels
     parts = [part for part in np.array_split(np.argsort(sure, kind="stable"), bins) if len(part)]
-    confidence, accuracy, counts = binned(sure, right, bins)
+    confidence, accuracy, counts = bin_confidences(sure, right, bins)
     assert counts.tolist() == [len(part) for part in parts]
     np.testing.assert_allclose(confidence, [sure[part].mean() for part in parts])
     np.testing.assert_allclose(accuracy, [right[part].mean() for part in parts])
@@ -86,7 +86,7 @@ def test_several_classifiers_share_axes(clf):
 def test_intervals_are_those_of_wilson():
     from scipy.stats import binomtest
 
-    low, high = wilson(np.array([0.0, 0.3, 1.0]), np.array([7, 10, 4]))
+    low, high = compute_wilson_intervals(np.array([0.0, 0.3, 1.0]), np.array([7, 10, 4]))
     for i, (hits, n) in enumerate([(0, 7), (3, 10), (4, 4)]):
         interval = binomtest(hits, n).proportion_ci(0.95, "wilson")
         assert (low[i], high[i]) == pytest.approx((interval.low, interval.high), abs=1e-12)

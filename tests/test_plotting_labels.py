@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from fewshot.plotting import CoverageDisplay, LearningCurveDisplay, PriorDisplay, ReliabilityDisplay, TemplateDisplay
-from fewshot.plotting.axes import shown
+from fewshot.plotting.axes import format_label
 from tests.drawn import _no_figure_stays_open, simulated  # noqa: F401 - a fixture
 
 mpl.use("Agg")
@@ -117,4 +117,4 @@ def contrast(one, other):
     ],
 )
 def test_names_as_labels(name, label):
-    assert shown(name) == label
+    assert format_label(name) == label

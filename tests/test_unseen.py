@@ -10,10 +10,10 @@ import pytest
 from fewshot import Auto, Classifier, Contrastive, FakeLM, Prompting, SentenceEncoder
 from fewshot.calibration import Batch
 from fewshot.errors import InputError
-from fewshot.heads.logistic import folds
+from fewshot.heads.logistic import make_folds
 from fewshot.inputs import as_labels
 from fewshot.models.base import Query
-from fewshot.models.local import chunks
+from fewshot.models.local import cut_into_chunks
 from tests.conftest import sentence_model
 
 
@@ -22,7 +22,7 @@ def test_many_classes_are_folded_three_times(n_classes, expected):
     targets = np.eye(n_classes, dtype=np.int64)[np.arange(6 * n_classes) % n_classes]
     vectors = np.random.RandomState(0).standard_normal((len(targets), 3))
     problem = SimpleNamespace(targets=targets, several=False, Z=vectors)
-    assert len(folds(problem, 0)) == expected
+    assert len(make_folds(problem, 0)) == expected
 
 
 def test_the_folds_of_auto_tune_less_than_the_final_fit():
@@ -65,5 +65,5 @@ def test_only_the_marks_themselves_are_unlabelled():
 
 def test_what_is_planned_at_once_counts_every_candidate():
     few, many = ([Query("x" * 84, tuple(map(str, range(n)))) for _ in range(12)] for n in (1, 6))
-    assert [len(part) for part in chunks(few, 600)] == [6, 6]
-    assert [len(part) for part in chunks(many, 600)] == [1] * 12
+    assert [len(part) for part in cut_into_chunks(few, 600)] == [6, 6]
+    assert [len(part) for part in cut_into_chunks(many, 600)] == [1] * 12

@@ -17,7 +17,7 @@ from fewshot import (
     Readout,
     load,
 )
-from fewshot.heads.counting import distinct
+from fewshot.heads.counting import merge_equal
 from tests.conftest import language_model, sentence_model
 from tests.contract import NEW, TEXTS, HashEncoder, data, keyword_lm, letters
 from tests.test_head import blobs
@@ -36,12 +36,12 @@ def repeated(counts, *columns):
 
 class TestDistinct:
     def test_the_first_of_equal_ones_and_their_sum(self):
-        rows, weights = distinct(list("abcab"), np.array([0.0, 1, 0, 2, 3]))
+        rows, weights = merge_equal(list("abcab"), np.array([0.0, 1, 0, 2, 3]))
         assert rows.tolist() == [1, 3]
         assert weights.tolist() == [4.0, 2.0]
 
     def test_nothing_to_say_where_all_differ(self):
-        rows, weights = distinct(list("abc"))
+        rows, weights = merge_equal(list("abc"))
         assert rows.tolist() == [0, 1, 2]
         assert weights is None
 

@@ -67,7 +67,7 @@ class Learned(Prior):
         everything = np.arange(len(scores))
         self.batch_ = Batch().fit(scores)
         # the scores are fitted with their own prior; how much of it the labels want is what the intercepts are for
-        features = centred(aggregate(self.batch_.transform(scores), everything))
+        features = centre(aggregate(self.batch_.transform(scores), everything))
         self.head_ = None
         counts = np.bincount(targets, minlength=features.shape[1])
         if counts.min() >= 2:
@@ -83,9 +83,9 @@ class Learned(Prior):
         """Apply the map to class log-scores, of shape (n_texts, n_classes)."""
         if self.head_ is None:
             return scores
-        return self.head_.predict_log_proba(centred(scores))
+        return self.head_.predict_log_proba(centre(scores))
 
 
-def centred(scores: Any) -> FloatArray:
+def centre(scores: Any) -> FloatArray:
     """Log-scores less their mean over the classes: what a softmax does not see is not learnt from."""
     return scores - scores.mean(axis=1, keepdims=True)

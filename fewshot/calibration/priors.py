@@ -85,7 +85,7 @@ class Prior(BaseEstimator, ABC):  # type: ignore[misc]
 
     def transform(self, scores: FloatArray) -> FloatArray:
         """Subtract the prior from word log-scores, of shape (n_texts, n_words)."""
-        return without(scores, self.log_prior_)
+        return subtract_prior(scores, self.log_prior_)
 
     def transform_classes(self, scores: FloatArray) -> FloatArray:
         """Class log-scores, of shape (n_texts, n_classes), as they are: what is subtracted is subtracted from words."""
@@ -291,7 +291,8 @@ class Batch(Prior):
         if targets is not None and aggregate is not None:
             rows = np.arange(len(scores))
             losses = [
-                log_loss(aggregate(without(scores, self.log_prior_, share), rows), targets) for share in _STRENGTHS
+                log_loss(aggregate(subtract_prior(scores, self.log_prior_, share), rows), targets)
+                for share in _STRENGTHS
             ]
             # the largest of equally good shares: what is known without labels stays unless labels speak against it
             self.strength_ = float(_STRENGTHS[::-1][int(np.argmin(losses[::-1]))])
@@ -303,10 +304,10 @@ class Batch(Prior):
     def transform(self, scores: FloatArray) -> FloatArray:
         """Subtract the prior, of the texts of ``fit`` or of these."""
         prior = self._prior(scores) if self.transductive else self.log_prior_
-        return without(scores, prior, self.strength_)
+        return subtract_prior(scores, prior, self.strength_)
 
 
-def without(scores: FloatArray, log_prior: FloatArray, share: float = 1.0) -> FloatArray:
+def subtract_prior(scores: FloatArray, log_prior: FloatArray, share: float = 1.0) -> FloatArray:
     """Subtract a share of a log-prior; a word that the probes made impossible counts as the rarest of the others."""
     possible = np.isfinite(log_prior)
     prior = np.where(possible, log_prior, log_prior[possible].min()) if possible.any() else np.zeros_like(log_prior)

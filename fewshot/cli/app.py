@@ -13,7 +13,7 @@ import typer
 from fewshot import __version__
 from fewshot.errors import FewshotError, FewshotWarning
 
-__all__ = ["AsJson", "WrongUsage", "app", "command", "note", "one_line_warnings", "shortened"]
+__all__ = ["AsJson", "WrongUsage", "app", "command", "note", "one_line_warnings", "shorten_message"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -27,7 +27,7 @@ def note(message: str) -> None:
     typer.echo(f"fewshot: note: {message}", err=True)
 
 
-def shortened(text: str, width: int = 40) -> str:
+def shorten_message(text: str, width: int = 40) -> str:
     """A name for a message, in quotes where it would not read as one word."""
     cut = text if len(text) <= width else text[: width - 3] + "..."
     return cut if cut.isprintable() and cut == cut.strip() and cut else repr(cut)

@@ -14,9 +14,9 @@ import typer
 
 from fewshot.cli import options as opt
 from fewshot.cli.app import AsJson, WrongUsage, command, note
-from fewshot.cli.data import check_standard_input, fields_of, inputs
+from fewshot.cli.data import check_standard_input, fields_of, take_inputs
 from fewshot.cli.formats import Format, kind_of
-from fewshot.cli.learning import Lesson, kept
+from fewshot.cli.learning import Lesson, load_kept
 from fewshot.cli.parquet import arrow_of
 from fewshot.cli.part import Part, kept_part
 from fewshot.cli.reading import one_text, read
@@ -29,7 +29,7 @@ from fewshot.cli.writing import (
     is_plain,
     kind_of_output,
     lines_of,
-    replaced,
+    replace_when_done,
     save_rows,
     sweep,
 )
@@ -58,7 +58,7 @@ def demo(
 
     check_picture(picture)
     found: dict[str, Any] = {}
-    for line, facts in run(picture, replaced):
+    for line, facts in run(picture, replace_when_done):
         found |= facts
         if not as_json:
             typer.echo(line)
@@ -130,8 +130,8 @@ def classify(
         lesson.check()
     table = _rows(file, form)
     names = _names(table, prefix)
-    made = kept(classifier, follow_paths) if classifier else None
-    texts = inputs(
+    made = load_kept(classifier, follow_paths) if classifier else None
+    texts = take_inputs(
         table, fields_of([made.template_ if made else setup.parts()[1]], columns.text_column), empty=skip_empty
     )
     _say_skipped(texts, table)

@@ -28,9 +28,9 @@ __all__ = [
     "check_standard_input",
     "classes_of",
     "fields_of",
-    "inputs",
-    "labelled",
     "read_beside",
+    "read_labelled",
+    "take_inputs",
 ]
 
 
@@ -85,7 +85,7 @@ def fields_of(templates: Sequence[Template | None], text_column: str | None) -> 
     return columns
 
 
-def inputs(table: Table, fields: Mapping[str, str], *, empty: bool = False) -> list[Any]:
+def take_inputs(table: Table, fields: Mapping[str, str], *, empty: bool = False) -> list[Any]:
     """The texts of one column, or for several fields a mapping a row; None for a row without text, where that may be.
 
     Raises
@@ -153,7 +153,7 @@ def classes_of(table: Table, name: str, numbers: bool = False) -> list[Any]:
     return found
 
 
-def labelled(
+def read_labelled(
     path: Path,
     templates: Sequence[Template | None],
     text_column: str | None,
@@ -163,7 +163,7 @@ def labelled(
     """Read a file of labelled rows."""
     fields = fields_of(templates, text_column)
     table = read(path, form)
-    return Data(inputs(table, fields), classes_of(table, label_column, by_number(templates)))
+    return Data(take_inputs(table, fields), classes_of(table, label_column, by_number(templates)))
 
 
 def read_beside(path: Path, form: Format, others: Mapping[Path, Table] | None = None) -> Table:
@@ -238,4 +238,4 @@ class Source:
         return data.take(kept), data.take(held_out)
 
     def _labelled(self, path: Path, form: Format, templates: Sequence[Template | None]) -> Data:
-        return labelled(path, templates, self.text_column, self.label_column, form)
+        return read_labelled(path, templates, self.text_column, self.label_column, form)

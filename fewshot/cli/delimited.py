@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from fewshot.cli.app import shortened
+from fewshot.cli.app import shorten_message
 from fewshot.errors import InputError
 
 __all__ = ["Delimited", "cells_to_line", "parse_delimited", "sniff", "text_lines"]
@@ -115,7 +115,7 @@ def _records(source: str, name: str, delimiter: str) -> list[tuple[int, list[str
 def _check_names(columns: Sequence[str], name: str) -> None:
     for i, one in enumerate(columns):
         if one in columns[:i]:
-            twice = f"the column {shortened(one)} twice" if one else f"no name for the columns {_empty(columns)}"
+            twice = f"the column {shorten_message(one)} twice" if one else f"no name for the columns {_empty(columns)}"
             raise InputError(f"{name!r} has {twice} in its header: give every column a name of its own.")
 
 

@@ -16,14 +16,14 @@ from fewshot.cli.data import (
     check_share,
     check_standard_input,
     fields_of,
-    inputs,
-    labelled,
     read_beside,
+    read_labelled,
+    take_inputs,
 )
 from fewshot.cli.formats import Format
-from fewshot.cli.learning import Lesson, kept
-from fewshot.cli.setups import Setup, check_unlabelled, setups
-from fewshot.cli.writing import check_picture, check_result, replaced, save_text
+from fewshot.cli.learning import Lesson, load_kept
+from fewshot.cli.setups import Setup, check_unlabelled, make_setups
+from fewshot.cli.writing import check_picture, check_result, replace_when_done, save_text
 
 if TYPE_CHECKING:
     from fewshot.classifier import Classifier
@@ -80,7 +80,7 @@ def evaluate(
     check_result(output, [file, test, unlabelled])
     if classifier is not None:
         _check_kept(setup, source, unlabelled)
-        clf = kept(classifier, follow_paths)
+        clf = load_kept(classifier, follow_paths)
         learned, tested = f"kept in {classifier}", _tested(clf, source)
     else:
         given, tested, more = _rows({"": setup}, source, unlabelled)
@@ -121,7 +121,7 @@ def compare(
     varies. Or name them one by one, each by a --with. All are tested on the same resamples of the same rows, so that a
     statement such as "a beats b" has an interval. --json prints what Comparison.from_json reads.
     """
-    named = setups(options.repeated(opt.as_shots(shots)), options.words, with_)
+    named = make_setups(options.repeated(opt.as_shots(shots)), options.words, with_)
     if len(named) < 2:
         raise WrongUsage(
             "There is one classifier, and nothing to compare it with. Repeat --model, --template or --strategy, give "
@@ -171,14 +171,14 @@ def learning_curve(
     Prints the metrics by the number of rows learned from, as mean and deviation over several draws. Repeated options
     are compared as by fewshot compare, on the same draws. --json prints what LearningCurve.from_json reads.
     """
-    named = setups(options.repeated(), options.words, with_)
+    named = make_setups(options.repeated(), options.words, with_)
     sizes = opt.as_shots(shots)
     check_share(held_out)
     check_result(output, [file])
     _check_picture(picture, file)
     for setup in named.values():
         setup.check(max(sizes, default=0))
-    data = labelled(file, [setup.parts()[1] for setup in named.values()], *columns, Format.said(*said))
+    data = read_labelled(file, [setup.parts()[1] for setup in named.values()], *columns, Format.said(*said))
     from fewshot.evaluation import learning_curve as measure
 
     classes = sorted(set(data.y))
@@ -208,7 +208,7 @@ def _check_kept(setup: Setup, source: Source, unlabelled: Path | None) -> None:
 
 def _tested(clf: Classifier, source: Source) -> Data:
     """All rows, with the classes as the classifier has them: those of a file are text."""
-    data = labelled(source.file, [clf.template_], source.text_column, source.label_column, source.form)
+    data = read_labelled(source.file, [clf.template_], source.text_column, source.label_column, source.form)
     own = {str(name): name for name in clf.classes_.tolist()}
     return Data(data.X, [own.get(str(name), str(name)) for name in data.y])
 
@@ -230,7 +230,7 @@ def _draw(result: LearningCurve, picture: Path) -> None:
 
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     LearningCurveDisplay.from_results(result, ax=figure.add_subplot())
-    with replaced(picture) as new:
+    with replace_when_done(picture) as new:
         figure.savefig(new, dpi=150, format=picture.suffix[1:].lower())
 
 
@@ -246,7 +246,7 @@ def _rows(named: Mapping[str, Setup], source: Source, unlabelled: Path | None) -
 
     need_pandas()  # now, and not when all is computed
     fields = fields_of(shapes, source.text_column)
-    return *source.read(shapes), [] if unlabelled is None else inputs(read_beside(unlabelled, source.form), fields)
+    return *source.read(shapes), [] if unlabelled is None else take_inputs(read_beside(unlabelled, source.form), fields)
 
 
 def _learns_unlabelled(setup: Setup) -> bool:

@@ -15,7 +15,7 @@ from fewshot.cli.formats import Format
 from fewshot.cli.learning import Lesson
 from fewshot.cli.reading import read
 from fewshot.cli.setups import Setup
-from fewshot.cli.writing import probe
+from fewshot.cli.writing import try_writing
 from fewshot.errors import InputError
 
 
@@ -70,6 +70,6 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
         if folder.exists() and not folder.is_dir():
             raise InputError(f"--save {str(folder)!r} is a file: give the name of a folder.")
         folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-        probe(folder.absolute())
+        try_writing(folder.absolute())
     except OSError as error:
         raise InputError(f"--save {str(folder)!r} can't be made: {error.strerror or error}.") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fewshot.cli.app import WrongUsage
 
-__all__ = ["DELIMITERS", "READ", "WRITTEN", "Format", "guessed", "kind_of"]
+__all__ = ["DELIMITERS", "READ", "WRITTEN", "Format", "guess_kind", "kind_of"]
 
 _ENDINGS = {
     ".csv": "csv",
@@ -34,7 +34,7 @@ def kind_of(path: Path) -> tuple[str | None, bool]:
     return _ENDINGS.get(ending) if ending else "", zipped
 
 
-def guessed(data: bytes) -> str:
+def guess_kind(data: bytes) -> str:
     """The kind of what comes without an ending, as from a pipe: lines of JSON, or an array, begin like nothing else."""
     if data[:4] == b"PAR1":
         return "parquet"

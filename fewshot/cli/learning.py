@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fewshot import __version__
 from fewshot.cli.app import WrongUsage
-from fewshot.cli.data import by_number, classes_of, fields_of, inputs, read_beside
+from fewshot.cli.data import by_number, classes_of, fields_of, read_beside, take_inputs
 from fewshot.cli.formats import Format
 from fewshot.cli.setups import Setup, check_unlabelled
 from fewshot.cli.table import Table
@@ -19,7 +19,7 @@ from fewshot.errors import InputError, UnsupportedError
 if TYPE_CHECKING:
     from fewshot.classifier import Classifier
 
-__all__ = ["Lesson", "kept"]
+__all__ = ["Lesson", "load_kept"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Lesson:
         fields, numbers = fields_of([shape], self.text_column), by_number([shape])
         more: list[Any] = []
         if self.unlabelled is not None:
-            found = inputs(read_beside(self.unlabelled, self.form, tables), fields, empty=skip_empty)
+            found = take_inputs(read_beside(self.unlabelled, self.form, tables), fields, empty=skip_empty)
             more = [text for text in found if text is not None]
         if self.examples is None:  # choices in a list are counted over the rows
             return self.setup.zero_shot(self.seed, self.names, more or (texts if numbers else []))
@@ -83,7 +83,7 @@ class Lesson:
         extra = set(self.names) - set(map(str, y))
         if extra:
             raise InputError(f"The labels {sorted(extra)} have no example in {str(self.examples)!r}.")
-        return self.setup.fitted(self.seed, inputs(shown, fields), y, more)
+        return self.setup.fitted(self.seed, take_inputs(shown, fields), y, more)
 
     def identity(self) -> dict[str, Any]:
         """All that what it predicts depends on, but for the model, in values of JSON."""
@@ -108,7 +108,7 @@ def _digest(path: Path | None) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def kept(folder: Path, follow_paths: bool) -> Classifier:
+def load_kept(folder: Path, follow_paths: bool) -> Classifier:
     """A classifier that was kept in a folder.
 
     Raises

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fewshot.cli.app import note
 from fewshot.cli.delimited import parse_delimited, sniff, text_lines
-from fewshot.cli.formats import DELIMITERS, Format, guessed, kind_of
+from fewshot.cli.formats import DELIMITERS, Format, guess_kind, kind_of
 from fewshot.cli.json_rows import parse_array, parse_lines
 from fewshot.cli.parquet import parse_parquet
 from fewshot.cli.table import Table
@@ -45,7 +45,7 @@ def read(path: Path, form: Format | None = None) -> Table:
     digest = hashlib.sha256(data).hexdigest()
     if zipped or (not kind and data[:2] == b"\x1f\x8b"):
         data = _unzipped(data, name)
-    kind = form.kind or kind or guessed(data)
+    kind = form.kind or kind or guess_kind(data)
     form.check(name, kind)
     table = _table(data, name, kind, form)
     if not table.rows:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fewshot.classifier import Classifier
     from fewshot.task.template import Template
 
-__all__ = ["Setup", "as_strategy", "check_unlabelled", "setups"]
+__all__ = ["Setup", "as_strategy", "check_unlabelled", "make_setups"]
 
 _CALLABLE = {name.lower(): name for name in (*STRATEGIES, "LoRA")}  # and what are parameters of strategies
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
@@ -172,7 +172,7 @@ def check_unlabelled(path: Path | None, learns: Iterable[bool]) -> None:
 _KEYS = [one.name for one in fields(Setup)]
 
 
-def setups(
+def make_setups(
     options: Mapping[str, Sequence[Any] | None], words: str | None, named: Sequence[str] | None
 ) -> dict[str, Setup]:
     """Every combination of the repeated options, called by what varies, and those that were named one by one."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fewshot.cli.app import shortened
+from fewshot.cli.app import shorten_message
 from fewshot.errors import InputError
 
 __all__ = ["Table"]
@@ -64,7 +64,7 @@ class Table:
         """
         for i, row in enumerate(self.rows):
             if name not in row:
-                there = ", ".join(map(shortened, row))
+                there = ", ".join(map(shorten_message, row))
                 raise InputError(
                     f"{self.where(i)}: there is no column {name!r}; there are {there}.{self._cure(name, option)}"
                 )

@@ -31,11 +31,11 @@ __all__ = [
     "is_plain",
     "kind_of_output",
     "lines_of",
-    "probe",
-    "replaced",
+    "replace_when_done",
     "save_rows",
     "save_text",
     "sweep",
+    "try_writing",
 ]
 
 
@@ -98,7 +98,7 @@ def check_target(output: Path, inputs: Iterable[Path] = (), option: str = "--out
         if output.exists() and not os.access(output, os.W_OK):
             raise InputError(f"{option} {str(output)!r} is there and may not be written: give another name.")
         if is_plain(output):
-            probe(output)
+            try_writing(output)
     except OSError as error:
         raise _unwritable(output, error) from error
 
@@ -128,7 +128,7 @@ def _same(output: Path, path: Path) -> bool:
         return False
 
 
-def probe(output: Path) -> None:
+def try_writing(output: Path) -> None:
     """Make and remove a file beside it: permissions alone do not say whether one can be made."""
     new = _beside(output)
     new.touch(exist_ok=False)
@@ -158,7 +158,7 @@ def _unwritable(output: Path, error: OSError) -> InputError:
 
 
 @contextmanager
-def replaced(output: Path) -> Iterator[Path]:
+def replace_when_done(output: Path) -> Iterator[Path]:
     """A new file to write, which becomes the output when all is well and on the disk, and is gone when it is not.
 
     A link stays a link: what it leads to is replaced. A device or a pipe is written as it is.
@@ -189,14 +189,14 @@ def replaced(output: Path) -> Iterator[Path]:
 
 def save_text(output: Path, text: str) -> None:
     """Write a file of text, whole or not at all."""
-    with replaced(output) as new:
+    with replace_when_done(output) as new:
         new.write_text(text, encoding="utf-8")
 
 
 def save_rows(output: Path, table: Table, added: Mapping[str, Sequence[Any]]) -> None:
     """Write the rows with more columns after their own, as the name of the file says, whole or not at all."""
     kind = kind_of_output(output)
-    with replaced(output) as new:
+    with replace_when_done(output) as new:
         if kind == "parquet":
             write_parquet(new, table, added)
             return

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from fewshot.display.preview import PreviewRow, legend, visible
+from fewshot.display.preview import PreviewRow, explain_colours, strip_controls
 from fewshot.tables import as_html, as_text, known
 
 __all__ = ["ClassLine", "Explanation", "Neighbor", "Question", "WordLine"]
@@ -153,7 +153,7 @@ class Explanation:
     def __str__(self) -> str:
         blocks = [self._heading(), *(_printed(*table) for table in self._tables())]
         blocks += [f"{heading}\n{question.prompt.text}".lstrip("\n") for heading, question in self._prompts()]
-        return visible("\n\n".join([*blocks, *(f"note: {note}" for note in self.notes)]))
+        return strip_controls("\n\n".join([*blocks, *(f"note: {note}" for note in self.notes)]))
 
     __repr__ = __str__
 
@@ -161,7 +161,7 @@ class Explanation:
         parts = [f"<div style='margin-bottom:.6em'><b>{escape(self._heading())}</b></div>"]
         parts += [_html(*table) for table in self._tables()]
         kinds = {kind for question in self.questions for kind, _ in question.prompt.coloured}
-        parts.append(legend(kinds))
+        parts.append(explain_colours(kinds))
         for heading, question in self._prompts():
             parts.append(f"<small>{escape(heading)}</small>{question.prompt.html(question.candidates)}")
         parts += [f"<div><small>{escape(note)}</small></div>" for note in self.notes]

@@ -11,7 +11,16 @@ from typing import Literal, NamedTuple
 from fewshot.models.kinds import kind_named
 from fewshot.task.prompt import Fitted
 
-__all__ = ["Part", "Preview", "PreviewRow", "cut_after", "legend", "parts_of", "premise_of", "visible"]
+__all__ = [
+    "Part",
+    "Preview",
+    "PreviewRow",
+    "cut_after",
+    "explain_colours",
+    "split_parts",
+    "split_premise",
+    "strip_controls",
+]
 
 _MOST_CANDIDATES = 12  # that are shown in the hole
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
@@ -120,7 +129,7 @@ class Preview(Sequence[PreviewRow]):
             own = f"\ncandidates: {' | '.join(row.candidates)}" if row.candidates else ""
             blocks.append(f"{f'[{i}] {row.heading}'.rstrip()}\n{row.text}{own}")
         shared = f"\ncandidates: {', '.join(self.candidates)}" if self.candidates else ""
-        return visible("\n\n".join(blocks) + shared)
+        return strip_controls("\n\n".join(blocks) + shared)
 
     __repr__ = __str__
 
@@ -129,29 +138,29 @@ class Preview(Sequence[PreviewRow]):
             f"<div><small>[{i}] {escape(row.heading)}</small>{row.html(self.candidates)}</div>"
             for i, row in enumerate(self.rows)
         ]
-        return "".join([legend({kind for row in self.rows for kind, _ in row.coloured}), *blocks])
+        return "".join([explain_colours({kind for row in self.rows for kind, _ in row.coloured}), *blocks])
 
 
-def legend(kinds: Collection[str]) -> str:
+def explain_colours(kinds: Collection[str]) -> str:
     """What the colours of a prompt mean, of those kinds of parts that it has."""
     shown = [_span(kind, kind) for kind in _STYLES if kind in kinds]
     return f"<div style='margin-bottom:.6em'><small>{' '.join(shown)}</small></div>"
 
 
-def visible(text: str) -> str:
+def strip_controls(text: str) -> str:
     """The text without the control characters that could steer a terminal; line breaks and tabs stay."""
     return _INVISIBLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def parts_of(fitted: Fitted, kind: str = "causal") -> tuple[Part, ...]:
+def split_parts(fitted: Fitted, kind: str = "causal") -> tuple[Part, ...]:
     """A prompt in parts, with what was cut from it where it stood; of an entailment model, premise and hypothesis."""
     if kind_named(kind).reads != "premise":
         return tuple(part for i in range(len(fitted.prompt.pieces)) for part in _piece(fitted, i))
     frame = [part for i, piece in enumerate(fitted.prompt.pieces) if piece.place.in_frame for part in _piece(fitted, i)]
-    return (*premise_of(fitted), Part("text", "\n"), *_stripped(frame))
+    return (*split_premise(fitted), Part("text", "\n"), *_stripped(frame))
 
 
-def premise_of(fitted: Fitted) -> tuple[Part, ...]:
+def split_premise(fitted: Fitted) -> tuple[Part, ...]:
     """The parts of `Prompt.fields_text`, with what was cut from it."""
     halves: tuple[list[Part], list[Part]] = ([], [])
     after = False

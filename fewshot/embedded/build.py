@@ -25,14 +25,14 @@ from fewshot.models.text.tokens import PlainTokenizer
 from fewshot.training.adapt import adapt, pretraining_loss
 from fewshot.training.blocks import hold_out
 
-__all__ = ["build", "held_out_loss", "with_head"]
+__all__ = ["attach_head", "build", "held_out_loss"]
 
 _BLOCK = 96
 _HELD_OUT = 0.004
 _SEED = 0
 
 
-def with_head(encoder: Any, counts: NDArray[np.int64]) -> tuple[Any, Any]:
+def attach_head(encoder: Any, counts: NDArray[np.int64]) -> tuple[Any, Any]:
     """A masked language model whose body is that of a BERT-shaped sentence encoder, and whose head is new.
 
     Parameters
@@ -113,7 +113,7 @@ def _fresh(texts: list[str]) -> tuple[Any, Any]:
     tokenizer = encoder.model.tokenizer
     sample = np.random.default_rng(_SEED).choice(len(texts), min(len(texts), 50_000), replace=False)
     ids = PlainTokenizer(tokenizer).ids([texts[i] for i in sample])
-    return with_head(encoder, np.bincount(np.concatenate(ids), minlength=len(tokenizer)))
+    return attach_head(encoder, np.bincount(np.concatenate(ids), minlength=len(tokenizer)))
 
 
 def held_out_loss(model: Any, texts: list[str]) -> float:

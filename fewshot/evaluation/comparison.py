@@ -11,10 +11,17 @@ import numpy as np
 
 from fewshot.checks import one_of
 from fewshot.errors import UnsupportedError
-from fewshot.evaluation.metrics import HIGHER_IS_BETTER, METRICS, WITHOUT_PROBABILITIES, bootstrap, metrics, percentiles
+from fewshot.evaluation.metrics import (
+    HIGHER_IS_BETTER,
+    METRICS,
+    WITHOUT_PROBABILITIES,
+    bootstrap,
+    compute_metrics,
+    compute_percentiles,
+)
 from fewshot.evaluation.predictions import check_named, check_resampling, predict
-from fewshot.evaluation.tables import Result, frame, need_pandas
-from fewshot.inputs import labelled
+from fewshot.evaluation.tables import Result, make_frame, need_pandas
+from fewshot.inputs import take_labelled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,23 +143,23 @@ def compare(
                     f"The classifier {name!r} has no predict_proba, which {metric!r} needs: compare by 'accuracy'."
                 )
     check_resampling(n_bootstrap, level)
-    X, labels = labelled(X, y)
+    X, labels = take_labelled(X, y)
     found = [predict(clf, X, labels) for clf in clfs.values()]
     sign = 1 if metric in HIGHER_IS_BETTER else -1
-    values = np.array([metrics(one)[metric] for one in found])
+    values = np.array([compute_metrics(one)[metric] for one in found])
     resampled = bootstrap(found, METRICS[metric], n_bootstrap, random_state)
     order = np.argsort(-sign * values, kind="stable").tolist()
     names = list(clfs)
     pairs: dict[str, list[Any]] = {name: [] for name in ("a", "b", "difference", "low", "high", "better", "beats")}
     for a, b in combinations(order, 2):
         gaps = sign * (resampled[a] - resampled[b])
-        low, high = percentiles(gaps, level)
+        low, high = compute_percentiles(gaps, level)
         share = float((gaps > _ROUNDING).mean() + (np.abs(gaps) <= _ROUNDING).mean() / 2)
         row = (names[a], names[b], float(sign * (values[a] - values[b])), low, high, share, low > _ROUNDING)
         for column, cell in zip(pairs.values(), row, strict=True):
             column.append(cell)
-    ends = [percentiles(resampled[i], level) for i in order]
-    table = frame(
+    ends = [compute_percentiles(resampled[i], level) for i in order]
+    table = make_frame(
         {
             "name": [names[i] for i in order],
             "value": values[order].tolist(),
@@ -161,4 +168,4 @@ def compare(
         },
         "name",
     )
-    return Comparison(table, frame(pairs), metric, len(labels), int(n_bootstrap), float(level))
+    return Comparison(table, make_frame(pairs), metric, len(labels), int(n_bootstrap), float(level))

@@ -16,10 +16,10 @@ from sklearn.utils import check_random_state
 from fewshot.checks import at_least
 from fewshot.classifier import Classifier
 from fewshot.errors import InputError, ParameterError, UnsupportedError
-from fewshot.evaluation.metrics import METRICS, metrics
+from fewshot.evaluation.metrics import METRICS, compute_metrics
 from fewshot.evaluation.predictions import check_named, predict
-from fewshot.evaluation.tables import Result, frame, html, need_pandas
-from fewshot.inputs import labelled
+from fewshot.evaluation.tables import Result, make_frame, need_pandas, render_html
+from fewshot.inputs import take_labelled
 from fewshot.labels import in_turn, orders_of_classes
 from fewshot.models.base import IntArray, is_language_model
 from fewshot.models.loading import load
@@ -60,7 +60,7 @@ class LearningCurve(Result):
         return grouped[[*METRICS, "seconds"]].agg(["mean", "std"])
 
     def _repr_html_(self) -> str:
-        return html(self.summary(), self.skipped)
+        return render_html(self.summary(), self.skipped)
 
     def __str__(self) -> str:
         counts = self.draws.groupby(["name", "shots"], sort=False).size()
@@ -145,7 +145,7 @@ def learning_curve(
     check_named(named, 1)
     sizes = _checked(shots)
     at_least("draws", draws, 1, whole=True)
-    X, labels = labelled(X, y)
+    X, labels = take_labelled(X, y)
     rng = check_random_state(random_state)
     pool, test = _split(labels, test_size, rng)
     orders = [orders_of_classes(labels, rng, pool) for _ in range(draws)]
@@ -188,7 +188,7 @@ class _Records:
             self.skip(name, shots, f"{type(error).__name__}: {error}")
             return
         seconds = time.perf_counter() - started
-        values = metrics(found)
+        values = compute_metrics(found)
         cells = {metric: values.get(metric) for metric in METRICS}
         self._rows.append({"name": name, "shots": shots, "draw": draw, **cells, "seconds": seconds})
 
@@ -199,8 +199,8 @@ class _Records:
         columns = ["name", "shots", "draw", *METRICS, "seconds"]
         left_out = [(*key[:2], draws, key[2]) for key, draws in self._skipped.items()]
         return LearningCurve(
-            frame({column: [row[column] for row in self._rows] for column in columns}),
-            frame({c: [row[i] for row in left_out] for i, c in enumerate(("name", "shots", "draws", "reason"))}),
+            make_frame({column: [row[column] for row in self._rows] for column in columns}),
+            make_frame({c: [row[i] for row in left_out] for i, c in enumerate(("name", "shots", "draws", "reason"))}),
             n_test,
         )
 

@@ -18,12 +18,12 @@ __all__ = [
     "HIGHER_IS_BETTER",
     "METRICS",
     "WITHOUT_PROBABILITIES",
-    "binned",
+    "bin_confidences",
     "bootstrap",
     "calibration_error",
-    "intervals",
-    "metrics",
-    "percentiles",
+    "compute_intervals",
+    "compute_metrics",
+    "compute_percentiles",
 ]
 
 _BINS = 15
@@ -81,7 +81,7 @@ HIGHER_IS_BETTER = {"accuracy", "macro-F1"}
 WITHOUT_PROBABILITIES = {"accuracy", "macro-F1"}
 
 
-def metrics(p: Predictions) -> dict[str, float]:
+def compute_metrics(p: Predictions) -> dict[str, float]:
     """Every metric that the predictions allow, in the order of ``METRICS``."""
     once = np.ones((1, len(p.targets)), dtype=np.int64)
     names = METRICS if p.proba is not None else [name for name in METRICS if name in WITHOUT_PROBABILITIES]
@@ -94,13 +94,13 @@ def bootstrap(each: Sequence[Predictions], measure: Metric, n_bootstrap: int, ra
     return np.concatenate([[measure(p, counts) for p in each] for counts in blocks], axis=1)
 
 
-def percentiles(values: FloatArray, level: float) -> tuple[float, float]:
+def compute_percentiles(values: FloatArray, level: float) -> tuple[float, float]:
     """The middle of resampled values."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def intervals(
+def compute_intervals(
     p: Predictions, values: dict[str, float], n_bootstrap: int, level: float, random_state: int
 ) -> dict[str, tuple[float, float]]:
     """The interval of each of the metrics, of which the values are known.
@@ -115,7 +115,7 @@ def intervals(
             noise = float(np.quantile(bootstrap([p], _ece_noise, n_bootstrap, random_state), level))
             found[name] = (max(0.0, value - noise), min(1.0, value + noise))
         else:
-            found[name] = percentiles(bootstrap([p], METRICS[name], n_bootstrap, random_state)[0], level)
+            found[name] = compute_percentiles(bootstrap([p], METRICS[name], n_bootstrap, random_state)[0], level)
     return found
 
 
@@ -157,7 +157,7 @@ def calibration_error(confidence: Any, right: Any, bins: int = 15) -> float:
     return float(np.abs(_bin_gaps(sure, correct, np.ones((1, len(sure)), dtype=np.int64), n_bins)).sum())
 
 
-def binned(confidence: Any, right: Any, bins: int = 15) -> tuple[FloatArray, FloatArray, IntArray]:
+def bin_confidences(confidence: Any, right: Any, bins: int = 15) -> tuple[FloatArray, FloatArray, IntArray]:
     """The bins of `calibration_error`: mean confidence, share of right answers and number of rows of each.
 
     Returns

@@ -16,7 +16,7 @@ from fewshot.errors import InputError, ParameterError, UnsupportedError
 from fewshot.inputs import as_labels, columns_of
 from fewshot.models.base import FloatArray, IntArray
 
-__all__ = ["Predictions", "check_classifier", "check_named", "check_resampling", "predict", "recorded"]
+__all__ = ["Predictions", "check_classifier", "check_named", "check_resampling", "predict", "take_probabilities"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +116,7 @@ def predict(clf: Any, X: Any, labels: list[Any]) -> Predictions:
     return Predictions(classes, targets, np.array([where[label] for label in said.tolist()], dtype=np.int64), proba)
 
 
-def recorded(y: Any, proba: Any, classes: Any = None) -> Predictions:
+def take_probabilities(y: Any, proba: Any, classes: Any = None) -> Predictions:
     """What probabilities that are there already say of rows; the predicted class is the most probable one.
 
     Raises

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fewshot.evaluation.metrics import intervals, metrics
+from fewshot.evaluation.metrics import compute_intervals, compute_metrics
 from fewshot.evaluation.predictions import Predictions, check_classifier, check_resampling, predict
-from fewshot.evaluation.tables import Result, frame, need_pandas, printed
-from fewshot.inputs import labelled
+from fewshot.evaluation.tables import Result, make_frame, need_pandas, printed
+from fewshot.inputs import take_labelled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,12 +123,12 @@ def evaluate(
     need_pandas()
     check_classifier(clf)
     check_resampling(n_bootstrap, level)
-    X, labels = labelled(X, y)
+    X, labels = take_labelled(X, y)
     found = predict(clf, X, labels)
-    values = metrics(found)
-    ends = intervals(found, values, n_bootstrap, level, random_state).values()
+    values = compute_metrics(found)
+    ends = compute_intervals(found, values, n_bootstrap, level, random_state).values()
     return Evaluation(
-        frame(
+        make_frame(
             {
                 "metric": list(values),
                 "value": list(values.values()),
@@ -157,4 +157,4 @@ def _by_class(p: Predictions) -> pd.DataFrame:
     }
     if p.proba is not None:
         columns["mean probability"] = p.proba.mean(axis=0).tolist()
-    return frame(columns, "class")
+    return make_frame(columns, "class")

@@ -16,7 +16,7 @@ from fewshot.tables import as_text
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Result", "frame", "html", "need_pandas", "printed"]
+__all__ = ["Result", "make_frame", "need_pandas", "printed", "render_html"]
 
 
 def need_pandas() -> None:
@@ -24,7 +24,7 @@ def need_pandas() -> None:
     need("pandas", "The results are tables of")
 
 
-def frame(columns: Mapping[str, Sequence[Any]], index: str | None = None) -> pd.DataFrame:
+def make_frame(columns: Mapping[str, Sequence[Any]], index: str | None = None) -> pd.DataFrame:
     """Make a table of named columns; one of them may be the index. None is not a number."""
     import pandas as pd
 
@@ -47,7 +47,7 @@ class Result:
 
     def _repr_html_(self) -> str:
         values = [getattr(self, one.name) for one in fields(self)]  # type: ignore[arg-type]
-        return html(*(value for value in values if hasattr(value, "columns")))
+        return render_html(*(value for value in values if hasattr(value, "columns")))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -71,7 +71,7 @@ class Result:
         return cls(**{name: _unpacked(found[name]) for name in names})
 
 
-def html(*frames: pd.DataFrame) -> str:
+def render_html(*frames: pd.DataFrame) -> str:
     """Tables one below the other, for a notebook."""
     return "".join(one.to_html(float_format="{:.3f}".format) for one in frames)
 
@@ -95,4 +95,4 @@ def _packed(value: Any) -> Any:
 
 
 def _unpacked(value: Any) -> Any:
-    return frame(value["columns"], value["index"]) if isinstance(value, dict) else value
+    return make_frame(value["columns"], value["index"]) if isinstance(value, dict) else value

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from fewshot.models.base import FloatArray
 
-__all__ = ["FLOOR", "constant_odds", "distinct", "varying"]
+__all__ = ["FLOOR", "constant_odds", "merge_equal", "varying"]
 
 FLOOR = np.log(1e-9)  # a class that the examples lack is improbable, not impossible
 
 
-def distinct(
+def merge_equal(
     keys: Sequence[Hashable], weights: FloatArray | None = None
 ) -> tuple[NDArray[np.int64], FloatArray | None]:
     """The first of equal examples, in their order, and their summed weights: twice is a weight of 2.

@@ -15,8 +15,8 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fewshot.errors import InputError, ParameterError
-from fewshot.heads.counting import FLOOR, constant_odds, distinct, varying
-from fewshot.heads.logistic import Choice, Problem, folds, held_out_losses, shares
+from fewshot.heads.counting import FLOOR, constant_odds, merge_equal, varying
+from fewshot.heads.logistic import Choice, Problem, held_out_losses, make_folds, weigh_choices
 from fewshot.models.base import FloatArray, IntArray
 
 __all__ = ["LabelPriorLogisticRegression"]
@@ -147,7 +147,7 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         given = prior is not None
         prior = _checked_prior(prior, targets.shape[1], X.shape[1])
         # the same row twice is one of twice the weight, in the folds as well
-        rows, merged = distinct([part.tobytes() for part in np.hstack([X + 0.0, targets])], weights)
+        rows, merged = merge_equal([part.tobytes() for part in np.hstack([X + 0.0, targets])], weights)
         X, targets, weights = X[rows], targets[rows], weights if merged is None else merged
         seen = varying(targets)
         self._check_seen(seen, targets)
@@ -221,13 +221,13 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
             raise ParameterError(f"C must be greater than 0, or 0 with a prior and a tau above 0. Got {Cs[0]}.")
         if len(problem.Z) > _SEARCH_ROWS:
             problem = problem.rows(check_random_state(self.random_state).permutation(len(problem.Z))[:_SEARCH_ROWS])
-        splits = folds(problem, self.random_state)
+        splits = make_folds(problem, self.random_state)
         if len(taus) * len(Cs) == 1 or not splits:
             # nothing tells them apart: those of the given that are nearest to what is usual
             return {(min(taus, key=lambda tau: abs(tau - DEFAULT_TAU)), min(Cs, key=lambda C: abs(C - DEFAULT_C))): 1.0}
         losses = held_out_losses(problem, taus, Cs, splits, max_iter=self.max_iter, tol=self.tol)
         self.cv_log_loss_ = {choice: loss / float(problem.weights.sum()) for choice, loss in losses.items()}
-        return shares(losses, _ALONE) if self.average else {min(losses, key=losses.__getitem__): 1.0}
+        return weigh_choices(losses, _ALONE) if self.average else {min(losses, key=losses.__getitem__): 1.0}
 
     def _logits(self, X: Any) -> FloatArray:
         check_is_fitted(self)

@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 
 from fewshot.models.base import FloatArray, IntArray
 
-__all__ = ["Choice", "Optimum", "Problem", "folds", "held_out_losses", "shares"]
+__all__ = ["Choice", "Optimum", "Problem", "held_out_losses", "make_folds", "weigh_choices"]
 
 #: Share of the loss that a step of a fit on folds must gain, or the fit stops. Only the losses of these fits are used.
 _SEARCH_GAIN = 1e-3
@@ -108,7 +108,7 @@ class Problem:
         return Optimum(V, b, int(found.nit))
 
 
-def folds(problem: Problem, random_state: Any) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def make_folds(problem: Problem, random_state: Any) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Stratified folds, at most five; none where they can't be made."""
     targets = problem.targets
     counts = targets.sum(axis=0)
@@ -181,7 +181,7 @@ def held_out_losses(
     return tried
 
 
-def shares(losses: dict[Choice, float], alone: float) -> dict[Choice, float]:
+def weigh_choices(losses: dict[Choice, float], alone: float) -> dict[Choice, float]:
     """How much each choice counts in the average: by its likelihood on held-out examples.
 
     Parameters

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.inputs import as_rows
-from fewshot.linting.checks import checked
+from fewshot.linting.checks import run_checks
 from fewshot.linting.look import Look
 from fewshot.linting.report import Finding, LintReport, TokenCounts, WordLine, unparsed
 from fewshot.models.loading import load
@@ -63,4 +63,4 @@ def lint(template: Template, model: Any = None, X: Any = None, verbalizer: Any =
     if isinstance(model, str | Path):
         model = load(model)
     rows = [] if X is None else as_rows(X)
-    return checked(Look(template, model, rows, verbalizer))
+    return run_checks(Look(template, model, rows, verbalizer))

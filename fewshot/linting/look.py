@@ -16,7 +16,7 @@ from fewshot.task.prompt import Prompt
 from fewshot.task.template import Template
 from fewshot.task.verbalizer import Verbalizer
 
-__all__ = ["Look", "head", "listed", "tail"]
+__all__ = ["Look", "list_words", "show_end", "show_start"]
 
 
 class Look:
@@ -122,17 +122,17 @@ class Look:
         return re.search(r"\|\s*shorten\b", self.template.source) is not None
 
 
-def listed(words: Sequence[str]) -> str:
+def list_words(words: Sequence[str]) -> str:
     """The first words, for a message."""
     shown = ", ".join(repr(word) for word in words[:5])
     return shown if len(words) <= 5 else f"{shown} and {len(words) - 5} more"
 
 
-def tail(text: str, n: int = 24) -> str:
+def show_end(text: str, n: int = 24) -> str:
     """The end of a text, for a message."""
     return text if len(text) <= n else "…" + text[-n:]
 
 
-def head(text: str, n: int = 24) -> str:
+def show_start(text: str, n: int = 24) -> str:
     """The beginning of a text, for a message."""
     return text if len(text) <= n else text[:n] + "…"

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import re
 
-from fewshot.linting.look import Look, head
+from fewshot.linting.look import Look, show_start
 from fewshot.task.front_matter import split_front_matter
-from fewshot.task.hints import marks
+from fewshot.task.hints import find_marks
 from fewshot.task.source import LINE_BREAK
 
-__all__ = ["written"]
+__all__ = ["check_source"]
 
 _TAGS = re.compile(
     r"[ \t]*(?:\{%(?!-|\s*raw)[^{}]*[^-{}]%\}[ \t]*)+"
 )  # a line of statements that keep their line break
 
 
-def written(look: Look) -> None:
+def check_source(look: Look) -> None:
     """Marks of other tools, dashes at the start, and lines that hold nothing but a statement."""
     _, body = split_front_matter(look.template.source)
-    for mark in marks(body):
+    for mark in find_marks(body):
         if mark.certain:
             look.found(
                 "warning",
@@ -36,7 +36,7 @@ def written(look: Look) -> None:
         more = f", as {len(alone) - 1} more do" if len(alone) > 1 else ""
         look.found(
             "warning",
-            f"The line {head(alone[0].strip())!r} holds nothing that is shown, and leaves a line break{more}.",
+            f"The line {show_start(alone[0].strip())!r} holds nothing that is shown, and leaves a line break{more}.",
             "End it with -%}, which takes the line break after it."
             if first
             else "Begin it with {%-, which takes the line break before it.",

@@ -6,17 +6,17 @@ import difflib
 import itertools
 from collections.abc import Sequence
 
-from fewshot.linting.look import Look, head, listed, tail
+from fewshot.linting.look import Look, list_words, show_end, show_start
 from fewshot.models.base import is_window
 from fewshot.task.parsing import CANDIDATE
 from fewshot.task.prompt import Prompt
 
-__all__ = ["around", "choices", "columns", "spellings"]
+__all__ = ["check_blanks", "check_choices", "check_columns", "check_spellings"]
 
 _UNEVEN = 2  # how many times as long as another a choice must be to be called longer
 
 
-def columns(look: Look) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def check_columns(look: Look) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The fields that no row has, and the columns that the template does not use."""
     fields = [name for name in look.template.fields if not (look.answers and name == CANDIDATE)]
     if not look.rows:
@@ -41,7 +41,7 @@ def columns(look: Look) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return missing, unused
 
 
-def around(look: Look, prompt: Prompt) -> None:
+def check_blanks(look: Look, prompt: Prompt) -> None:
     """Blanks before the hole and after it, and words that would run into the text."""
     before, after = prompt.prefix, prompt.suffix
     gap = before[len(before.rstrip()) :]
@@ -56,13 +56,13 @@ def around(look: Look, prompt: Prompt) -> None:
     elif not gap and _glued(look, before[-1:], words):
         look.found(
             "warning" if before[-1].isalnum() else "hint",
-            f"Nothing separates the hole from {tail(before)!r}, so a word would read "
-            f"{tail(before, 8) + (words[0] if words else 'word')!r}.",
+            f"Nothing separates the hole from {show_end(before)!r}, so a word would read "
+            f"{show_end(before, 8) + (words[0] if words else 'word')!r}.",
             "Write a blank before {{ label }}. It is safe here: the model tokenises it together with the word.",
         )
     if after[:1].isascii() and after[:1].isalnum():
         cure = "Write a blank or a punctuation mark after {{ label }}."
-        look.found("warning", f"The text after the hole, {head(after)!r}, runs into the word.", cure)
+        look.found("warning", f"The text after the hole, {show_start(after)!r}, runs into the word.", cure)
     if after != after.rstrip():
         look.found(
             "warning",
@@ -74,7 +74,7 @@ def around(look: Look, prompt: Prompt) -> None:
     if odd:
         doubled = "" if not gap else " Before the hole stands a blank already."
         cure = "Write blanks into the template, and the bare word into the verbalizer."
-        look.found("warning" if gap else "hint", f"Blanks are part of label words: {listed(odd)}.{doubled}", cure)
+        look.found("warning" if gap else "hint", f"Blanks are part of label words: {list_words(odd)}.{doubled}", cure)
     rest = itertools.dropwhile(lambda piece: piece.place.kind != "hole", prompt.pieces)
     if look.continues and any(piece.place.kind == "field" for piece in rest):
         look.found(
@@ -92,7 +92,7 @@ def _glued(look: Look, last: str, words: Sequence[str]) -> bool:
     return last.isascii() and not brings_its_own and not starts
 
 
-def spellings(look: Look) -> None:
+def check_spellings(look: Look) -> None:
     """Words that differ only by case, or of which one begins another."""
     words = look.asked.candidates if look.asked else ()
     spelt: dict[str, list[str]] = {}
@@ -102,7 +102,7 @@ def spellings(look: Look) -> None:
         if len(same) > 1:
             look.found(
                 "warning",
-                f"The label words {listed(same)} differ only by case or blanks: an uncased model refuses them, "
+                f"The label words {list_words(same)} differ only by case or blanks: an uncased model refuses them, "
                 "and free answers are matched without case.",
                 "Keep one of them, or choose another word for one class.",
             )
@@ -113,13 +113,13 @@ def spellings(look: Look) -> None:
         if longer:
             look.found(
                 "hint",
-                f"The label word {spelt[short][0]!r} begins {listed(longer)}, so they may share their first "
+                f"The label word {spelt[short][0]!r} begins {list_words(longer)}, so they may share their first "
                 "tokens; all words are then scored with what would end an answer.",
                 "Choose words that begin differently, or lint with a model to see their tokens.",
             )
 
 
-def choices(look: Look) -> None:
+def check_choices(look: Look) -> None:
     """Whether a model can choose among what rows bring, and whether length would decide."""
     if look.template.choices is not None and look.encodes:
         cure = "Use a language model, such as model='embedded:masked' or a hub name."

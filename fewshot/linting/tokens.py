@@ -13,12 +13,12 @@ from fewshot.linting.report import TokenCounts
 from fewshot.models.base import Query, is_window
 from fewshot.task.prompt import Prompt, fit_to_window
 
-__all__ = ["counted", "encoded", "marks"]
+__all__ = ["check_marks", "count_prompts", "count_texts"]
 
 _LONG = 2000  # characters: about 500 tokens, which is all that many encoders and masked models read
 
 
-def marks(look: Look, prompts: Sequence[Prompt]) -> None:
+def check_marks(look: Look, prompts: Sequence[Prompt]) -> None:
     """Long texts in fields that are not marked to be shortened; their weight is 0 only where others are marked."""
     own = [p for prompt in prompts for p in prompt.pieces if p.place.kind == "field"]
     fixed = max((len(piece.text) for piece in own if not piece.place.weight), default=0)
@@ -40,7 +40,7 @@ def marks(look: Look, prompts: Sequence[Prompt]) -> None:
         )
 
 
-def counted(look: Look, prompts: Sequence[Prompt], blank: Prompt | None) -> TokenCounts | None:
+def count_prompts(look: Look, prompts: Sequence[Prompt], blank: Prompt | None) -> TokenCounts | None:
     """Count a language model's tokens, and cut what exceeds its window, as a strategy would."""
     model = look.model
     shared = look.asked.candidates if look.asked else ("x",)
@@ -86,7 +86,7 @@ def counted(look: Look, prompts: Sequence[Prompt], blank: Prompt | None) -> Toke
     return _counts(model.limit, overhead, sizes, cuts)
 
 
-def encoded(look: Look) -> TokenCounts | None:
+def count_texts(look: Look) -> TokenCounts | None:
     """Count the tokens of what an encoder reads: the fields without the frame."""
     if not is_window(look.model):
         return None

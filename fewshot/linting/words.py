@@ -6,23 +6,23 @@ from dataclasses import replace
 
 import numpy as np
 
-from fewshot.linting.look import Look, listed
+from fewshot.linting.look import Look, list_words
 from fewshot.linting.report import NEUTRAL, WordLine
 from fewshot.models.base import Query, check_scores, is_language_model, is_window
 from fewshot.task.prompt import Prompt
 from fewshot.task.verbalizer import MASS_FLOOR
 
-__all__ = ["frames", "scored"]
+__all__ = ["check_frames", "score_words"]
 
 _FAR = 10.0  # how many times more probable than every other class a class must be to be called a favourite
 
 
-def frames(look: Look) -> list[WordLine]:
+def check_frames(look: Look) -> list[WordLine]:
     """An encoder compares texts with the frame of each class."""
     return [replace(line, frame=look.template.frame(line.word, look.labels)) for line in look.lines()]
 
 
-def scored(look: Look, blank: Prompt) -> tuple[list[WordLine], float | None]:
+def score_words(look: Look, blank: Prompt) -> tuple[list[WordLine], float | None]:
     """Score the words once, after a text without content."""
     lines = look.lines()
     if look.asked is None or not is_language_model(look.model) or look.kind is None:
@@ -67,7 +67,7 @@ def _judge(look: Look, lines: list[WordLine], mass: float | None) -> None:
             words = [line.word for line in group]
             look.found(
                 "warning",
-                f"The label words {listed(words)} share their first token {first!r}: at the hole the model can't "
+                f"The label words {list_words(words)} share their first token {first!r}: at the hole the model can't "
                 "tell them apart, and the label mass counts them once.",
                 "Give each class a word that begins differently: verbalizer={class: word}.",
             )

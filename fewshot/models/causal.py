@@ -16,9 +16,9 @@ from fewshot.models.engine.packed import PackedForward, self_check
 from fewshot.models.engine.padding import Padding
 from fewshot.models.engine.proof import Proof
 from fewshot.models.engine.reads import Look, Reads
-from fewshot.models.engine.trial import samples, try_later_tokens
+from fewshot.models.engine.trial import draw_samples, try_later_tokens
 from fewshot.models.engine.trie import build_trie, make_plan
-from fewshot.models.local import asked_of, chunks, progress
+from fewshot.models.local import cut_into_chunks, name_in_errors, show_progress
 from fewshot.models.locks import alone
 from fewshot.models.reading import ReadingModel
 from fewshot.models.recipe import Recipe
@@ -85,7 +85,7 @@ class CausalLM(ReadingModel):
         recipe: Recipe | None = None,
     ) -> None:
         super().__init__(model, tokenizer, recipe=recipe)
-        rows = samples(self.model, tokenizer)
+        rows = draw_samples(self.model, tokenizer)
         try_later_tokens(repr(self), lambda row: self.model(input_ids=row), rows, _LOOKS_AHEAD)
         has_template = bool(tokenizer.chat_template)
         if chat and not has_template:
@@ -211,9 +211,11 @@ class CausalLM(ReadingModel):
 
     def lengths(self, queries: Sequence[Query]) -> IntArray:
         """Tokens of each query with its longest candidate, special tokens included."""
-        with asked_of(self, queries):
+        with name_in_errors(self, queries):
             sizes = [
-                len(one.common) + max(map(len, one.rests)) for chunk in chunks(queries) for one in self._joined(chunk)
+                len(one.common) + max(map(len, one.rests))
+                for chunk in cut_into_chunks(queries)
+                for one in self._joined(chunk)
             ]
         return np.array(sizes, dtype=np.int64)
 
@@ -243,7 +245,7 @@ class CausalLM(ReadingModel):
         """Answers of the packed engine; None where it disagrees on the answers that strain it most so far."""
         answers: list[list[int]] = [[] for _ in prompts]
         group = min(4 * self._pack_tokens, max(self.budget, 256))
-        with progress(len(prompts), "Generating") as bar:
+        with show_progress(len(prompts), "Generating") as bar:
             for i, answer in decode(packed, prompts, max_new_tokens, self._ends, group=group, pack=self._pack_tokens):
                 answers[i] = answer
                 bar.update()
@@ -276,7 +278,7 @@ class CausalLM(ReadingModel):
             bar.update(len(batch))
 
         lengths = [len(row) + max_new_tokens for row in prompts]
-        with progress(len(prompts), "Generating") as bar:
+        with show_progress(len(prompts), "Generating") as bar:
             self._left_padding.run(lengths, self.budget, compute, receive, lambda tokens: tokens.float())
         return answers
 

@@ -18,8 +18,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from fewshot.errors import ModelLoadError
 from fewshot.inputs import as_texts
 from fewshot.models.base import SCORING_VERSION, FloatArray, IntArray, Query
-from fewshot.models.engine.padding import TOKEN_BUDGET, Padding, scaled
-from fewshot.models.local import digest, progress, sharing_copy, shrinking
+from fewshot.models.engine.padding import TOKEN_BUDGET, Padding, scale_vectors
+from fewshot.models.local import compute_within_memory, hash_weights, sharing_copy, show_progress
 from fewshot.models.locks import lock_of
 from fewshot.models.recipe import Recipe
 from fewshot.models.text.tokens import PlainTokenizer, as_text, without_surrogates
@@ -114,7 +114,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Weights, dtype, tokenizer, pooling, prompt and window, as one hash."""
         prompt = self.model.prompts.get(self.model.default_prompt_name or "")
         read = f"{as_text(self.model.tokenizer)}|{prompt}|{self.limit}|{self.windows}"
-        return digest(self.model, f"{SCORING_VERSION}|{self.model}|{read}")
+        return hash_weights(self.model, f"{SCORING_VERSION}|{self.model}|{read}")
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Return one vector per text.
@@ -175,10 +175,10 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 bar.update(len(batch))
 
             lengths = [sizes[i] for i in left]
-            self.padding.run(lengths, budget, lambda batch: compute([left[i] for i in batch]), receive, scaled)
+            self.padding.run(lengths, budget, lambda batch: compute([left[i] for i in batch]), receive, scale_vectors)
 
-        with progress(len(clean), "Encoding") as bar, self._plain_text():
-            _, self._budget = shrinking(encode, self._budget, repr(self), self.model.device)
+        with show_progress(len(clean), "Encoding") as bar, self._plain_text():
+            _, self._budget = compute_within_memory(encode, self._budget, repr(self), self.model.device)
         return np.stack([vectors[i] for i in range(len(clean))])
 
     def _sizes(self, texts: list[str]) -> list[int]:

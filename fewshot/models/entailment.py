@@ -13,7 +13,7 @@ import torch
 
 from fewshot.errors import ModelLoadError, UnsupportedError
 from fewshot.models.base import FloatArray, IntArray, Query, Scores
-from fewshot.models.engine.trial import samples, try_forward
+from fewshot.models.engine.trial import draw_samples, try_forward
 from fewshot.models.kinds import entailment_index
 from fewshot.models.local import LocalModel
 from fewshot.models.recipe import Recipe
@@ -65,7 +65,7 @@ class EntailmentLM(LocalModel):
         self._entails = index
         self._has_types = self._takes_types()
         special, between, (first, second) = self._frame
-        premise, hypothesis = samples(self.model, tokenizer).tolist()
+        premise, hypothesis = draw_samples(self.model, tokenizer).tolist()
         a, b = (*special.before, *premise, *between), (*hypothesis, *special.after)
         ids = torch.tensor([(*a, *b)], device=self.device)
         halves = torch.tensor([[first] * len(a) + [second] * len(b)], device=self.device)

@@ -14,7 +14,7 @@ from fewshot.models.kinds import OPTIONS
 from fewshot.models.locks import lock_of
 from fewshot.models.pretrained import read_checkpoint, wrap_encoder, wrap_pair
 from fewshot.models.recipe import Recipe
-from fewshot.models.secrets import unsaid
+from fewshot.models.secrets import redact_errors
 
 __all__ = ["DEFAULT_ENCODER", "Loaded", "default_encoder", "load", "load_folder"]
 
@@ -94,7 +94,7 @@ class _Loader:
             with lock_of(_Loader):  # two threads load a model once; what is kept is handed out meanwhile
                 found = self._look(key)
                 if found is None:
-                    with unsaid(recipe.kwargs):
+                    with redact_errors(recipe.kwargs):
                         found = self._keep(key, read_checkpoint(recipe))
         return found
 

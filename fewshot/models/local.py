@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from fewshot.errors import FewshotError, InputError, ParameterError
 from fewshot.models.base import SCORING_VERSION, IntArray, Query, Scores, scored_once
-from fewshot.models.engine.padding import TOKEN_BUDGET, Padding, batches, padded, ran_out
+from fewshot.models.engine.padding import TOKEN_BUDGET, Padding, batches, is_out_of_memory, padded
 from fewshot.models.locks import alone, lock_of
 from fewshot.models.recipe import Recipe
 from fewshot.models.text.tokens import PlainTokenizer, as_text
@@ -28,15 +28,15 @@ __all__ = [
     "LocalModel",
     "autocast",
     "batches",
-    "chunks",
-    "digest",
+    "compute_within_memory",
+    "cut_into_chunks",
+    "hash_weights",
     "in_eval_mode",
     "native_dtype",
     "own_dtype",
-    "place",
-    "progress",
+    "pick_device",
     "settle_dtype",
-    "shrinking",
+    "show_progress",
     "size_of",
 ]
 
@@ -63,7 +63,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_alone_again)
 
 
-def place(device: str | None) -> torch.device:
+def pick_device(device: str | None) -> torch.device:
     """The device of that name; None is CUDA, else Apple's GPU, else the CPU."""
     if device is not None:
         return torch.device(device)
@@ -130,7 +130,7 @@ def size_of(model: Any, *names: str, otherwise: int) -> int:
     return next((int(getattr(config, name)) for name in names if getattr(config, name, None)), otherwise)
 
 
-def chunks(queries: Sequence[Query]) -> Iterator[Sequence[Query]]:
+def cut_into_chunks(queries: Sequence[Query]) -> Iterator[Sequence[Query]]:
     """Cut a long list of queries into runs of bounded size, in order."""
     start = total = 0
     for i, query in enumerate(queries):
@@ -153,13 +153,13 @@ def available_memory(device: torch.device) -> int:
         return 4 * 2**30
 
 
-def shrinking(compute: Callable[[int], T], budget: int, what: str, device: torch.device) -> tuple[T, int]:
+def compute_within_memory(compute: Callable[[int], T], budget: int, what: str, device: torch.device) -> tuple[T, int]:
     """Call ``compute(budget)``, and again with half the budget for as long as memory runs out; also its last budget."""
     while True:
         try:
             return compute(budget), budget
         except (RuntimeError, MemoryError) as error:
-            if not ran_out(error) or budget <= 16:
+            if not is_out_of_memory(error) or budget <= 16:
                 raise
         budget //= 2
         logger.warning("%s ran out of memory: going on with batches of %d tokens", what, budget)
@@ -168,7 +168,7 @@ def shrinking(compute: Callable[[int], T], budget: int, what: str, device: torch
 
 
 @contextlib.contextmanager
-def progress(total: int, title: str) -> Iterator[tqdm[Any]]:
+def show_progress(total: int, title: str) -> Iterator[tqdm[Any]]:
     """A progress bar that stays away for 2 seconds, and altogether when nobody is watching a terminal or notebook."""
     with tqdm(total=total, desc=title, delay=2, leave=False, disable=None) as bar:
         yield bar
@@ -222,7 +222,7 @@ class LocalModel(ABC):
     @alone
     def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
         """Score every candidate; see the class for the exact definition. Equal queries are scored once."""
-        with asked_of(self, queries):
+        with name_in_errors(self, queries):
             return scored_once(self._in_chunks, queries)
 
     def _forget(self) -> None:  # noqa: B027 - most models keep nothing
@@ -230,8 +230,8 @@ class LocalModel(ABC):
 
     def _in_chunks(self, queries: Sequence[Query]) -> list[Scores]:
         scores: list[Scores] = []
-        with progress(len(queries), "Scoring") as bar:
-            for chunk in chunks(queries):
+        with show_progress(len(queries), "Scoring") as bar:
+            for chunk in cut_into_chunks(queries):
                 scores += self._score(chunk)
                 bar.update(len(chunk))
         return scores
@@ -250,7 +250,7 @@ class LocalModel(ABC):
 
     def within_memory(self, compute: Callable[[int], T]) -> T:
         """Call ``compute(budget)``, and again with half the budget for as long as memory runs out."""
-        result, self.budget = shrinking(compute, self.budget, repr(self), self.device)
+        result, self.budget = compute_within_memory(compute, self.budget, repr(self), self.device)
         return result
 
     @cached_property
@@ -277,7 +277,7 @@ class LocalModel(ABC):
         """Weights, dtype, tokenizer with its chat template, scoring variant and scoring version, as one hash."""
         tokens = as_text(self.tokenizer) + repr(self.tokenizer.chat_template)
         said = f"{type(self).__name__}|{self.variant}|{SCORING_VERSION}|{tokens}"
-        return digest(self.model, said)
+        return hash_weights(self.model, said)
 
     def around(self, model: Any, recipe: Recipe | None) -> Self:
         """The same kind of language model, read in the same way, around other weights."""
@@ -307,7 +307,7 @@ class LocalModel(ABC):
 
 
 @contextlib.contextmanager
-def asked_of(model: LocalModel, queries: Sequence[Query]) -> Iterator[None]:
+def name_in_errors(model: LocalModel, queries: Sequence[Query]) -> Iterator[None]:
     """Add the model's name to what went wrong while scoring, once."""
     try:
         yield
@@ -328,7 +328,7 @@ def in_eval_mode(model: Any) -> Any:
     return copy.deepcopy(model, held).eval()
 
 
-def digest(model: torch.nn.Module, said: str) -> str:
+def hash_weights(model: torch.nn.Module, said: str) -> str:
     """Hash every weight of a model, and what else decides its numbers."""
     hashed = hashlib.blake2b(said.encode("utf-8", "backslashreplace"), digest_size=16)
     for name, tensor in sorted(model.state_dict().items()):

@@ -13,8 +13,8 @@ from fewshot.checks import one_of
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import Float32Array, IntArray, Query, Reading, Scores
 from fewshot.models.engine.reads import Look, Reads
-from fewshot.models.engine.trial import samples, try_forward
-from fewshot.models.local import asked_of, chunks
+from fewshot.models.engine.trial import draw_samples, try_forward
+from fewshot.models.local import cut_into_chunks, name_in_errors
 from fewshot.models.reading import ReadingModel
 from fewshot.models.recipe import Recipe
 from fewshot.models.text.tokens import Special, check_tokens
@@ -89,7 +89,7 @@ class MaskedLM(ReadingModel):
     @property
     def _sample(self) -> dict[str, Any]:
         """A short cloze."""
-        special, (first, _) = self._special, samples(self.model, self.tokenizer).tolist()
+        special, (first, _) = self._special, draw_samples(self.model, self.tokenizer).tolist()
         row = (*special.before, *first, int(self.tokenizer.mask_token_id), *special.after)
         return {"input_ids": torch.tensor([row], device=self.device)}
 
@@ -166,10 +166,10 @@ class MaskedLM(ReadingModel):
     def lengths(self, queries: Sequence[Query]) -> IntArray:
         """Tokens of each query with its longest candidate, special tokens included."""
         extra = len(self._special.before) + len(self._special.after)
-        with asked_of(self, queries):
+        with name_in_errors(self, queries):
             sizes = [
                 extra + max(sum(map(len, parts)) for parts in own)
-                for chunk in chunks(queries)
+                for chunk in cut_into_chunks(queries)
                 for own in self._clozes(chunk)
             ]
         return np.array(sizes, dtype=np.int64)

@@ -60,7 +60,7 @@ def _read(recipe: Recipe) -> Any:
 
 
 def _embedded(recipe: Recipe) -> Any:
-    from fewshot.models.local import place, settle_dtype
+    from fewshot.models.local import pick_device, settle_dtype
 
     if recipe.revision or recipe.passed:
         given = ["revision"] if recipe.revision else []
@@ -69,7 +69,7 @@ def _embedded(recipe: Recipe) -> Any:
             f"{', '.join([*given, *recipe.passed])}."
         )
     model, tokenizer = embedded.read()
-    device = place(recipe.device)
+    device = pick_device(recipe.device)
     settle_dtype(model, recipe.dtype, device)
     return wrap_pair(model.to(device), tokenizer, recipe=recipe, own=recipe.own)
 
@@ -103,14 +103,14 @@ def _json(recipe: Recipe, filename: str) -> Any:
 def _pretrained(recipe: Recipe, config: Any) -> tuple[Any, Any]:
     import transformers
 
-    from fewshot.models.local import place, settle_dtype
+    from fewshot.models.local import pick_device, settle_dtype
 
     auto = getattr(transformers, str(kind_of_config(config).auto))
     passed = recipe.passed
     options = {**recipe.hub, **passed}
     model = auto.from_pretrained(recipe.name, revision=recipe.revision, dtype="auto", use_safetensors=True, **options)
     if not passed.keys() & {"device_map", "quantization_config"}:  # those place and type the weights themselves
-        device = place(recipe.device)
+        device = pick_device(recipe.device)
         settle_dtype(model, recipe.dtype, device)
         model.to(device)
     tokenizer = transformers.AutoTokenizer.from_pretrained(recipe.name, revision=recipe.revision, **recipe.hub)
@@ -147,9 +147,9 @@ def _check_modules(recipe: Recipe, modules: Any) -> None:
 def _sentence_encoder(recipe: Recipe) -> Any:
     from sentence_transformers import SentenceTransformer
 
-    from fewshot.models.local import place, settle_dtype
+    from fewshot.models.local import pick_device, settle_dtype
 
-    device = place(recipe.device)
+    device = pick_device(recipe.device)
     hub = {key: value for key, value in recipe.hub.items() if key != "cache_dir"}
     inner = {key: value for key, value in recipe.passed.items() if key not in recipe.hub}
     model = SentenceTransformer(

@@ -12,11 +12,11 @@ import torch
 
 from fewshot.checks import one_of
 from fewshot.models.base import Float32Array, IntArray, Query, Reading
-from fewshot.models.engine.padding import scaled
+from fewshot.models.engine.padding import scale_vectors
 from fewshot.models.engine.reads import Look, Reads
 from fewshot.models.engine.split import Split, Whole, take_apart
-from fewshot.models.engine.trial import samples
-from fewshot.models.local import LocalModel, asked_of, chunks
+from fewshot.models.engine.trial import draw_samples
+from fewshot.models.local import LocalModel, cut_into_chunks, name_in_errors
 from fewshot.models.locks import alone
 
 __all__ = ["ReadingModel"]
@@ -65,8 +65,8 @@ class ReadingModel(LocalModel):
         one_of("what", what, ("vocabulary", "hidden"))
         distinct = list(dict.fromkeys(queries))
         places = {query: i for i, query in enumerate(distinct)}
-        with asked_of(self, queries):
-            found = np.concatenate([self._look(chunk, what) for chunk in chunks(distinct)])
+        with name_in_errors(self, queries):
+            found = np.concatenate([self._look(chunk, what) for chunk in cut_into_chunks(distinct)])
         return found[[places[query] for query in queries]]
 
     @abstractmethod
@@ -109,7 +109,7 @@ class ReadingModel(LocalModel):
     def _compared(self, reads: Reads) -> Callable[[torch.Tensor], torch.Tensor]:
         """What is compared of what is read, of two ways to compute it."""
         if isinstance(reads, Look) and reads.what == "hidden":
-            return scaled
+            return scale_vectors
         return lambda states: self._taken.logits(states).float().log_softmax(-1)
 
     @alone
@@ -119,7 +119,7 @@ class ReadingModel(LocalModel):
         The definition of `loglikelihoods`, computed row by row; every query has the same candidates.
         """
         reads = TensorReads()
-        with asked_of(self, queries):
+        with name_in_errors(self, queries):
             self.plan(queries, reads)
             self.run_for(queries, reads, self.budget)
         logprobs, n_tokens = reads.tensors()
@@ -148,7 +148,7 @@ class ReadingModel(LocalModel):
     @property
     def _sample(self) -> dict[str, Any]:
         """A short input such as scoring gives the model, to try it with."""
-        return {"input_ids": samples(self.model, self.tokenizer)[:1]}
+        return {"input_ids": draw_samples(self.model, self.tokenizer)[:1]}
 
     @property
     def _vocabulary(self) -> int:

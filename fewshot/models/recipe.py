@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fewshot.models.kinds import OPTIONS
-from fewshot.models.secrets import revealed, sealed
+from fewshot.models.secrets import open_sealed, seal
 
 __all__ = ["Recipe"]
 
@@ -25,7 +25,7 @@ class Recipe(ABC):
     kwargs: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "kwargs", sealed(self.kwargs))
+        object.__setattr__(self, "kwargs", seal(self.kwargs))
 
     @property
     def own(self) -> dict[str, Any]:
@@ -35,12 +35,12 @@ class Recipe(ABC):
     @property
     def passed(self) -> dict[str, Any]:
         """Keyword arguments for ``from_pretrained`` that the user gave."""
-        return {key: value for key, value in revealed(self.kwargs).items() if key not in OPTIONS}
+        return {key: value for key, value in open_sealed(self.kwargs).items() if key not in OPTIONS}
 
     @property
     def hub(self) -> dict[str, Any]:
         """Those of them that every file of the repository needs; its code is not run, nor asked about, by itself."""
-        return {"trust_remote_code": False} | {k: value for k, value in revealed(self.kwargs).items() if k in _HUB}
+        return {"trust_remote_code": False} | {k: value for k, value in open_sealed(self.kwargs).items() if k in _HUB}
 
     @abstractmethod
     def again(self, fingerprint: str) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fewshot.errors import FewshotError, ModelLoadError
 
-__all__ = ["Secret", "revealed", "sealed", "unsaid"]
+__all__ = ["Secret", "open_sealed", "redact_errors", "seal"]
 
 #: Options whose values are secret. Addresses of proxies may hold a password.
 _NAMES = frozenset({"token", "use_auth_token", "hf_token", "api_key", "password", "proxies", "headers"})
@@ -65,18 +65,18 @@ def _nothing() -> None:
     """What is unpickled in a secret's place: whoever loads it uses their own."""
 
 
-def sealed(options: Mapping[str, Any]) -> dict[str, Any]:
+def seal(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options with every secret in them closed up, at whatever depth."""
     found: dict[str, Any] = {}
     for key, value in options.items():
         if key in _NAMES and value is not None and not isinstance(value, bool | Secret):
             found[key] = Secret(value)
         else:
-            found[key] = sealed(value) if type(value) is dict and key not in _DATA else value
+            found[key] = seal(value) if type(value) is dict and key not in _DATA else value
     return found
 
 
-def revealed(options: Mapping[str, Any]) -> dict[str, Any]:
+def open_sealed(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as they were given."""
     return {key: _revealed(value) if key not in _DATA else value for key, value in options.items()}
 
@@ -84,7 +84,7 @@ def revealed(options: Mapping[str, Any]) -> dict[str, Any]:
 def _revealed(value: Any) -> Any:
     if isinstance(value, Secret):
         return value.reveal()
-    return revealed(value) if type(value) is dict else value
+    return open_sealed(value) if type(value) is dict else value
 
 
 def _hidden(text: str, options: Mapping[str, Any]) -> str:
@@ -95,7 +95,7 @@ def _hidden(text: str, options: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def unsaid(options: Mapping[str, Any]) -> Iterator[None]:
+def redact_errors(options: Mapping[str, Any]) -> Iterator[None]:
     """Let no error leave that quotes a secret among these options, nor one that came from such an error.
 
     Raises
@@ -126,7 +126,7 @@ def _tells(error: BaseException, options: Mapping[str, Any]) -> bool:
 
 
 def _secrets(options: Mapping[str, Any]) -> Iterator[str]:
-    for value in sealed(options).values():
+    for value in seal(options).values():
         if isinstance(value, Secret):
             yield from value.texts()
         elif type(value) is dict:

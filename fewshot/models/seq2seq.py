@@ -14,13 +14,13 @@ from fewshot.errors import ModelLoadError
 from fewshot.models.base import Float32Array, IntArray, Query, Reading, Scores
 from fewshot.models.engine.padding import Padding
 from fewshot.models.engine.reads import Look, Reads
-from fewshot.models.engine.split import Split, Whole, encoded, take_apart
-from fewshot.models.engine.trial import samples, try_later_tokens
-from fewshot.models.local import asked_of, progress
+from fewshot.models.engine.split import Split, Whole, take_apart, wrap_encoded
+from fewshot.models.engine.trial import draw_samples, try_later_tokens
+from fewshot.models.local import name_in_errors, show_progress
 from fewshot.models.locks import alone
 from fewshot.models.reading import ReadingModel
 from fewshot.models.recipe import Recipe
-from fewshot.models.text.tokens import Special, check_tokens, open_ended
+from fewshot.models.text.tokens import Special, check_tokens, is_open_ended
 
 __all__ = ["Seq2SeqLM"]
 
@@ -82,7 +82,7 @@ class Seq2SeqLM(ReadingModel):
             )
         if self._end is None:
             raise ModelLoadError(f"{self!r} names no token that ends a text: set tokenizer.eos_token.")
-        rows = samples(self.model, self.tokenizer)
+        rows = draw_samples(self.model, self.tokenizer)
         rows[:, : len(self._opening)] = torch.tensor(self._opening)  # a decoder that hides its own start looks ahead
         try_later_tokens(
             repr(self),
@@ -106,7 +106,7 @@ class Seq2SeqLM(ReadingModel):
 
     @property
     def _sample(self) -> dict[str, Any]:
-        rows = samples(self.model, self.tokenizer)
+        rows = draw_samples(self.model, self.tokenizer)
         return {"input_ids": rows[:1], "attention_mask": torch.ones_like(rows[:1])}
 
     def _sentinels(self) -> tuple[int, int | None]:
@@ -176,7 +176,7 @@ class Seq2SeqLM(ReadingModel):
                 lead, end = (), self._end
                 words = self.plain.ids([(word + query.suffix).strip() for word in query.candidates])
             tokens = [tuple(word) for word in words]
-            if open_ended(tokens):
+            if is_open_ended(tokens):
                 assert end is not None
                 tokens = [(*word, end) for word in tokens]
             check_tokens(query.candidates, tokens)
@@ -274,7 +274,7 @@ class Seq2SeqLM(ReadingModel):
 
     def lengths(self, queries: Sequence[Query]) -> IntArray:
         """Tokens that the encoder reads, or the decoder writes with the longest candidate, whichever are more."""
-        with asked_of(self, queries):
+        with name_in_errors(self, queries):
             inputs, outputs = self._inputs(queries), self._outputs(queries)
         written = [len(self._opening) + len(lead) + max(map(len, words)) for lead, words in outputs]
         return np.array([max(len(a), b) for a, b in zip(inputs, written, strict=True)], dtype=np.int64)
@@ -300,7 +300,7 @@ class Seq2SeqLM(ReadingModel):
             bar.update(len(batch))
 
         lengths = [len(row) + max_new_tokens for row in inputs]
-        with progress(len(inputs), "Generating") as bar:
+        with show_progress(len(inputs), "Generating") as bar:
             self._generated.run(lengths, self.budget, compute, receive, lambda tokens: tokens.float())
         return answers
 
@@ -313,5 +313,5 @@ class Seq2SeqLM(ReadingModel):
 def _given(ids: torch.Tensor, attended: torch.Tensor, states: torch.Tensor, written: torch.Tensor) -> dict[str, Any]:
     """What a decoder is given: what was read, what the encoder made of it, and what is written."""
     # the tokens are not read again, but FSMT hides later tokens from earlier ones only where it is given them
-    read = {"input_ids": ids, "attention_mask": attended, "encoder_outputs": encoded(states)}
+    read = {"input_ids": ids, "attention_mask": attended, "encoder_outputs": wrap_encoded(states)}
     return {**read, "decoder_input_ids": written, "use_cache": False}

@@ -13,12 +13,12 @@ import yaml
 from fewshot.errors import ParameterError
 from fewshot.persistence.models import name_of
 
-__all__ = ["card", "check_metrics"]
+__all__ = ["check_metrics", "write_card"]
 
 _SHOWN = 6  # classes in the title
 
 
-def card(
+def write_card(
     clf: Any,
     *,
     where: str,

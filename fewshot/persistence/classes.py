@@ -15,7 +15,7 @@ from fewshot.persistence.invariants import check_fitted
 from fewshot.persistence.typed import check_types
 from fewshot.strategies import STRATEGIES
 
-__all__ = ["KEPT", "TABLE", "construct", "known", "rebuilt", "state"]
+__all__ = ["KEPT", "TABLE", "construct", "is_known", "rebuild", "take_state"]
 
 #: Class name -> module, beside the public strategies, calibrations and selectors.
 TABLE = {
@@ -65,12 +65,12 @@ KEPT: dict[str, str] = {
 }
 
 
-def known(value: object) -> bool:
+def is_known(value: object) -> bool:
     """Whether an object is of a class that can be kept; a subclass is another class."""
     return KEPT.get(type(value).__name__) == type(value).__module__
 
 
-def state(value: Any) -> dict[str, Any]:
+def take_state(value: Any) -> dict[str, Any]:
     """The attributes of an object that are kept."""
     if is_dataclass(value):
         return {one.name: getattr(value, one.name) for one in fields(value)}
@@ -87,7 +87,7 @@ def construct(cls: type, parameters: Mapping[str, Any]) -> Any:
         raise InputError(f"{cls.__name__} in config.json is not what save writes: {error}") from error
 
 
-def rebuilt(name: Any, attributes: Mapping[str, Any]) -> Any:
+def rebuild(name: Any, attributes: Mapping[str, Any]) -> Any:
     """Make an object again from its attributes, without running anything of theirs.
 
     Raises

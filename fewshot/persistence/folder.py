@@ -17,7 +17,7 @@ from fewshot.errors import FewshotError, InputError
 from fewshot.files import CAN_LOCK, locked, sync
 from fewshot.persistence.limits import MAX_TEXT, read_json
 
-__all__ = ["ARRAYS", "CARD", "CONFIG", "HEADS", "MODELS", "Kept", "interrupted", "written"]
+__all__ = ["ARRAYS", "CARD", "CONFIG", "HEADS", "MODELS", "Kept", "find_interrupted", "write_folder"]
 
 CONFIG, CARD, ARRAYS, HEADS, MODELS = "config.json", "README.md", "arrays.safetensors", "heads", "models"
 _SUMS = "checksums.json"
@@ -28,7 +28,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)*", re.ASCII)
 
 
 @contextmanager
-def written(target: str | Path, *, overwrite: bool) -> Iterator[Path]:
+def write_folder(target: str | Path, *, overwrite: bool) -> Iterator[Path]:
     """A new folder to fill, which becomes the target when all is well, and is gone when anything went wrong.
 
     A kill leaves the target as it was, and the unfinished folder beside it, named ``.<target>.<random>.part``, which
@@ -178,7 +178,7 @@ def _sums(folder: Path) -> dict[str, str]:
     return dict(sums)
 
 
-def interrupted(folder: Path) -> str:
+def find_interrupted(folder: Path) -> str:
     """Where a kill has left what was kept before, if it came between the two renames of a replacement."""
     before = sorted(folder.absolute().parent.glob(f".{escape(folder.name)}.*{_BEFORE}"))
     return str(before[-1]) if before and not folder.exists() else ""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fewshot.errors import FewshotError, InputError, UnsupportedError
-from fewshot.persistence.classes import known, rebuilt, state
+from fewshot.persistence.classes import is_known, rebuild, take_state
 from fewshot.persistence.limits import Sizes, check_width
 from fewshot.task.template import Template
 
@@ -91,8 +91,8 @@ class Writer:
             return {"random_state": self.value(value.get_state(legacy=False), path)}
         if type(value) is Template:
             return self._template(value, path)
-        if known(value):
-            attributes = {name: self.value(own, f"{path}.{name}") for name, own in state(value).items()}
+        if is_known(value):
+            attributes = {name: self.value(own, f"{path}.{name}") for name, own in take_state(value).items()}
             return {"object": type(value).__name__, "attributes": attributes}
         found = self._other(value, path)
         if found is not None:
@@ -210,7 +210,7 @@ class Reader:
 
     def _object(self, node: dict[str, Any]) -> Any:
         if "object" in node:
-            return rebuilt(node["object"], {name: self.value(own) for name, own in node["attributes"].items()})
+            return rebuild(node["object"], {name: self.value(own) for name, own in node["attributes"].items()})
         if "array" in node:
             found = self._arrays[node["array"]]
             if math.prod(node["shape"]) != found.size or min(node["shape"], default=0) < 0:

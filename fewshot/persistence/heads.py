@@ -13,7 +13,7 @@ from fewshot.errors import InputError, ParameterError, UnsupportedError
 from fewshot.extras import need
 from fewshot.persistence.classes import KEPT
 
-__all__ = ["dumped", "is_head", "loaded", "type_names", "untrusted"]
+__all__ = ["dump", "find_untrusted", "is_head", "load_head", "type_names"]
 
 #: This library's own heads may be parts of a foreign one, as of a pipeline, where skops writes their modules.
 _NAMES = ("KLNeighbors", "LabelPriorLogisticRegression", "Prototypes")
@@ -30,7 +30,7 @@ def is_head(value: object) -> bool:
     return any(hasattr(kind, name) for name in ("predict", "transform", "decision_function", "predict_proba"))
 
 
-def dumped(head: Any, path: str) -> bytes:
+def dump(head: Any, path: str) -> bytes:
     """An estimator as a skops file.
 
     Raises
@@ -51,13 +51,13 @@ def dumped(head: Any, path: str) -> bytes:
     return found
 
 
-def untrusted(data: bytes) -> list[str]:
+def find_untrusted(data: bytes) -> list[str]:
     """The types in a skops file that whoever reads it has to trust."""
     found: list[str] = _skops().get_untrusted_types(data=data)
     return [name for name in found if name not in _OWN]
 
 
-def loaded(data: bytes, trusted: Iterable[str], name: str) -> Any:
+def load_head(data: bytes, trusted: Iterable[str], name: str) -> Any:
     """Read a skops file.
 
     Raises
@@ -68,7 +68,7 @@ def loaded(data: bytes, trusted: Iterable[str], name: str) -> Any:
     io, trusted = _skops(), list(trusted)
     try:
         data = _updated(data)
-        unknown = [one for one in untrusted(data) if one not in trusted]
+        unknown = [one for one in find_untrusted(data) if one not in trusted]
         if not unknown:
             return io.loads(data, trusted=[*trusted, *_OWN])
     except ImportError:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.errors import InputError, ModelLoadError, ParameterError
-from fewshot.models.secrets import unsaid
-from fewshot.persistence.folder import ARRAYS, HEADS, MODELS, interrupted
+from fewshot.models.secrets import redact_errors
+from fewshot.persistence.folder import ARRAYS, HEADS, MODELS, find_interrupted
 from fewshot.persistence.saving import save
 
-__all__ = ["fetched", "push_to_hub"]
+__all__ = ["fetch", "push_to_hub"]
 
 _NETWORK = ("huggingface_hub", "httpx", "requests", "urllib3")
 #: Options that also the models of a classifier need, which may be on the hub when it is not.
@@ -80,7 +80,7 @@ def push_to_hub(
     with tempfile.TemporaryDirectory() as folder:
         kept = save(clf, Path(folder) / "classifier", metrics=metrics, where=repo_id)
         given = {"commit_message": f"Keep a {type(clf).__name__}", "delete_patterns": own, **options}
-        with unsaid({"token": token}), _reached(repo_id, type(clf).__name__):
+        with redact_errors({"token": token}), _reached(repo_id, type(clf).__name__):
             create_repo(repo_id, private=private, token=token, exist_ok=True)
             return upload_folder(repo_id=repo_id, folder_path=str(kept), token=token, **given)
 
@@ -106,10 +106,10 @@ def _is_of_the_hub(error: Exception) -> bool:
     return isinstance(error, OSError | ValueError) or type(error).__module__.partition(".")[0] in _NETWORK
 
 
-def fetched(folder: str | Path, revision: str | None, options: dict[str, Any]) -> Path:
+def fetch(folder: str | Path, revision: str | None, options: dict[str, Any]) -> Path:
     """The folder itself, or the hub's copy of it."""
     path = Path(folder).expanduser()
-    before = interrupted(path)
+    before = find_interrupted(path)
     if before:
         raise InputError(f"A save of {str(path)!r} was interrupted. What was kept before is whole: rename {before!r}.")
     if path.exists() or not isinstance(folder, str) or not _REPOSITORY.fullmatch(folder):
@@ -120,7 +120,7 @@ def fetched(folder: str | Path, revision: str | None, options: dict[str, Any]) -
         return path
     from huggingface_hub import snapshot_download
 
-    with unsaid(options):
+    with redact_errors(options):
         try:
             return Path(snapshot_download(folder, revision=revision, **options))
         except Exception as error:

@@ -9,14 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 import fewshot
 from fewshot.errors import FewshotWarning, InputError, warn
 
-__all__ = ["FORMAT", "check_versions", "versions"]
+__all__ = ["FORMAT", "check_versions", "read_versions"]
 
 #: It rises when what is kept changes, so that an older library says so instead of reading something else.
 FORMAT = 1
 _LIBRARIES = ("numpy", "scikit-learn", "scipy", "sentence-transformers", "skops", "tokenizers", "torch", "transformers")
 
 
-def versions() -> dict[str, str]:
+def read_versions() -> dict[str, str]:
     """Of this library, Python and whatever else decides a prediction."""
     found = {"fewshot": fewshot.__version__, "python": platform.python_version()}
     for name in _LIBRARIES:
@@ -45,7 +45,7 @@ def check_versions(said: Mapping[str, str], used: Iterable[str]) -> None:
     then, now = said["fewshot"], fewshot.__version__
     if _numbers(then) > _numbers(now):
         raise InputError(f"The classifier was kept by fewshot {then}, and this is {now}: update fewshot.")
-    at_hand = versions()
+    at_hand = read_versions()
     for name in used:
         if name not in at_hand:  # asked for where it is needed
             continue

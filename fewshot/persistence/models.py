@@ -19,9 +19,9 @@ from fewshot.models.windows import Windows
 from fewshot.models.wrappers import CachedLM, Wrapper
 from fewshot.persistence.classes import construct
 from fewshot.persistence.folder import Kept
-from fewshot.persistence.weights import Weights, dtype_of, foreign_part, known_dtype, reading, try_out
+from fewshot.persistence.weights import Weights, dtype_of, foreign_part, known_dtype, open_weights, try_out
 
-__all__ = ["Found", "Models", "Reach", "loadable", "name_of"]
+__all__ = ["Found", "Models", "Reach", "as_loadable", "name_of"]
 
 #: Which arguments of ``from_pretrained`` are kept beside our own: no secret, and no code from a repository.
 _CHOICES = {"attn_implementation": ("eager", "sdpa", "flash_attention_2"), "device_map": ("auto",)}
@@ -31,7 +31,7 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _GIVE = "Classifier.load(folder, model=...), which takes a list where several are needed"
 
 
-def loadable(value: Any) -> Any:
+def as_loadable(value: Any) -> Any:
     """What a model is to be kept as: itself without a cache around it, a raw one as `load` wraps it; else None."""
     while isinstance(value, Wrapper):
         if isinstance(value, CachedLM):
@@ -249,7 +249,7 @@ class Found:
             model = _by_name(entry, self._reach)
         elif entry["kept"] == "folder":
             dtype, own = known_dtype(entry["dtype"]), _options(entry["options"])
-            with reading(self._kept, entry["folder"]) as folder:
+            with open_weights(self._kept, entry["folder"]) as folder:
                 model = load_folder(folder, dtype=dtype, own=own)
                 try_out(model)
         else:

@@ -14,12 +14,12 @@ from fewshot.models.kinds import KINDS
 from fewshot.models.loading import load as load_model
 from fewshot.persistence.folder import ARRAYS, CONFIG, Kept
 from fewshot.persistence.graph import Reader
-from fewshot.persistence.heads import loaded, type_names
-from fewshot.persistence.hub import fetched
+from fewshot.persistence.heads import load_head, type_names
+from fewshot.persistence.hub import fetch
 from fewshot.persistence.libraries import FORMAT, check_versions
 from fewshot.persistence.limits import read_json
 from fewshot.persistence.models import Found, Reach
-from fewshot.persistence.rehearsal import once, rehearse, stand_in
+from fewshot.persistence.rehearsal import make_stand_in, rehearse, remember
 from fewshot.persistence.weights import read_weights
 
 __all__ = ["load"]
@@ -42,7 +42,7 @@ def load(
     if model is not None and not isinstance(model, list):
         offered = [load_model(model)]
     only = {"local_files_only": True} if local_files_only else {}
-    kept = Kept(fetched(folder, revision, options | only))
+    kept = Kept(fetch(folder, revision, options | only))
     hub = {key: options[key] for key in ("token", "cache_dir") if options.get(key) is not None}
     try:
         clf = _read(kept, cls, offered, names, Reach(follow_paths, local_files_only, hub))
@@ -79,14 +79,14 @@ def _read(kept: Kept, cls: type, offered: list[Any], trusted: list[str], reach: 
 
     others: dict[str, Callable[[dict[str, Any]], Any]] = {
         "model": lambda node: models.get(node["model"]),
-        "head": once(lambda node: loaded(kept.read(node["head"]), trusted, node["head"])),
-        "weights": once(partial(read_weights, kept)),
-        "tokenizer": once(partial(read_weights, kept)),
+        "head": remember(lambda node: load_head(kept.read(node["head"]), trusted, node["head"])),
+        "weights": remember(partial(read_weights, kept)),
+        "tokenizer": remember(partial(read_weights, kept)),
     }
     found = Reader(nodes, arrays, source, others).value(config["root"])
     if not isinstance(found, cls):
         raise InputError(f"{CONFIG} in {str(kept.folder)!r} holds a {type(found).__name__}, not a {wanted}.")
-    others["model"] = once(lambda node: stand_in(models.get(node["model"])))
+    others["model"] = remember(lambda node: make_stand_in(models.get(node["model"])))
     rehearse(Reader(nodes, arrays, source, others).value(config["root"]))
     return found
 

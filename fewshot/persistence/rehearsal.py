@@ -15,12 +15,12 @@ import numpy as np
 from fewshot.errors import FewshotError, InputError, TemplateError
 from fewshot.models.base import Float32Array, IntArray, Query, Reading, Scores, is_encoder, kind_of
 
-__all__ = ["once", "rehearse", "stand_in"]
+__all__ = ["make_stand_in", "rehearse", "remember"]
 
 _ROW = "It is a test."
 
 
-def once(make: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
+def remember(make: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
     """The same function, which makes the same thing of the same node."""
     made: dict[str, Any] = {}
 
@@ -33,7 +33,7 @@ def once(make: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], An
     return get
 
 
-def stand_in(model: Any) -> Any:
+def make_stand_in(model: Any) -> Any:
     """What stands in for a model: for a language model one that finds all candidates alike."""
     return model if is_encoder(model) else _Indifferent(model)
 

@@ -12,7 +12,7 @@ from fewshot.errors import InputError
 from fewshot.persistence.chats import check_chat_source, check_chat_template
 from fewshot.persistence.limits import read_json
 from fewshot.persistence.patterns import check_ids, check_tokenizer
-from fewshot.persistence.sizes import check_numbers, check_sizes, shapes
+from fewshot.persistence.sizes import check_numbers, check_sizes, read_shapes
 
 __all__ = ["check_model_folder", "is_known_module"]
 
@@ -70,7 +70,7 @@ def check_model_folder(folder: Path, files: Sequence[str]) -> None:
         if path.suffix == ".jinja":
             check_chat_template(path, where)
         if path.suffix == ".safetensors":
-            shapes(path, where)
+            read_shapes(path, where)
         if path.suffix == ".json":
             with _as_transformers_writes(where):
                 found = read_json(path.read_bytes(), where)

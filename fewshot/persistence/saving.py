@@ -9,12 +9,12 @@ from typing import Any
 from sklearn.utils.validation import check_is_fitted
 
 from fewshot.errors import UnsupportedError
-from fewshot.persistence.card import card, check_metrics
-from fewshot.persistence.folder import ARRAYS, CARD, CONFIG, HEADS, written
+from fewshot.persistence.card import check_metrics, write_card
+from fewshot.persistence.folder import ARRAYS, CARD, CONFIG, HEADS, write_folder
 from fewshot.persistence.graph import Writer
-from fewshot.persistence.heads import dumped, is_head, untrusted
-from fewshot.persistence.libraries import FORMAT, versions
-from fewshot.persistence.models import Models, loadable
+from fewshot.persistence.heads import dump, find_untrusted, is_head
+from fewshot.persistence.libraries import FORMAT, read_versions
+from fewshot.persistence.models import Models, as_loadable
 from fewshot.persistence.weights import Weights
 from fewshot.prompts.asking import Asking
 
@@ -26,7 +26,7 @@ def save(clf: Any, folder: str | Path, *, overwrite: bool = False, metrics: Any 
     check_is_fitted(clf)
     check_metrics(metrics)
     target = Path(folder).expanduser()
-    with written(target, overwrite=overwrite) as part:
+    with write_folder(target, overwrite=overwrite) as part:
         _write(clf, part, metrics, where or target.name)
     return target
 
@@ -39,11 +39,11 @@ def _write(clf: Any, part: Path, metrics: Any, where: str) -> None:
     heads: list[bytes] = []
 
     def other(value: Any, path: str) -> dict[str, Any] | None:
-        model = loadable(value)
+        model = as_loadable(value)
         if model is not None:
             return {"model": models.add(model, path)}
         if is_head(value):
-            heads.append(dumped(value, path))
+            heads.append(dump(value, path))
             return {"head": f"{HEADS}/{len(heads) - 1}.skops"}
         return weights.node(value, path)
 
@@ -53,7 +53,7 @@ def _write(clf: Any, part: Path, metrics: Any, where: str) -> None:
         "library": "fewshot",
         "format": FORMAT,
         "class": type(clf).__name__,
-        "versions": versions(),
+        "versions": read_versions(),
         "models": models.entries,
         "nodes": writer.nodes,
         "root": root,
@@ -66,11 +66,11 @@ def _write(clf: Any, part: Path, metrics: Any, where: str) -> None:
     for i, data in enumerate(heads):
         (part / HEADS).mkdir(exist_ok=True)
         (part / HEADS / f"{i}.skops").write_bytes(data)
-    text = card(
+    text = write_card(
         clf,
         where=where,
         entries=models.entries,
-        trusted=sorted({name for data in heads for name in untrusted(data)}),
+        trusted=sorted({name for data in heads for name in find_untrusted(data)}),
         n_shown=max((len(asking.shown) for asking in writer.written if isinstance(asking, Asking)), default=0),
         metrics=metrics,
         versions=config["versions"],

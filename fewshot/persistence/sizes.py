@@ -12,7 +12,7 @@ from typing import Any
 
 from fewshot.errors import InputError, printable
 
-__all__ = ["bounded", "check_numbers", "check_sizes", "shapes"]
+__all__ = ["bound_weights", "check_numbers", "check_sizes", "read_shapes"]
 
 #: Numbers in a config: how many there are of something, and what may be larger, such as the base of a rotation.
 _MAX_COUNT, _MAX_NUMBER = 2**20, 2**40
@@ -25,7 +25,7 @@ _TIMES, _MORE = 4, 2**20
 _MAX_BUFFERS = 2**30
 
 
-def shapes(path: Path, where: str) -> dict[str, tuple[int, ...]]:
+def read_shapes(path: Path, where: str) -> dict[str, tuple[int, ...]]:
     """The shapes of the arrays in a safetensors file, of which nothing but the header is read.
 
     Raises
@@ -91,7 +91,7 @@ def check_sizes(folder: Path, found: Mapping[str, Any], files: Sequence[str], na
     prefix = f"{own}/" if own else ""
     where = f"{folder.name}/{name}"
     weights = [one for one in files if one.startswith(prefix) and one.endswith(".safetensors")]
-    arrays = [shape for one in weights for shape in shapes(folder / one, f"{folder.name}/{one}").values()]
+    arrays = [shape for one in weights for shape in read_shapes(folder / one, f"{folder.name}/{one}").values()]
     if "model_type" in found:
         if not weights:
             raise InputError(f"{where} is a model's, and its folder has no safetensors file.")
@@ -110,7 +110,7 @@ def _check_built(folder: Path, arrays: list[tuple[int, ...]], where: str) -> Non
     try:
         config: Any = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         cls = getattr(transformers, str((config.architectures or [""])[0]), None)
-        with bounded(sum(map(math.prod, arrays)), len(arrays), where), torch.device("meta"):
+        with bound_weights(sum(map(math.prod, arrays)), len(arrays), where), torch.device("meta"):
             if isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel):
                 cls._from_config(config)  # type: ignore[no-untyped-call]
             else:
@@ -122,7 +122,7 @@ def _check_built(folder: Path, arrays: list[tuple[int, ...]], where: str) -> Non
 
 
 @contextmanager
-def bounded(n_numbers: int, n_arrays: int, where: str) -> Iterator[None]:
+def bound_weights(n_numbers: int, n_arrays: int, where: str) -> Iterator[None]:
     """While a model is built by this thread, refuse more weights than a file holds."""
     from torch.nn.modules import module
 

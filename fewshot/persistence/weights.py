@@ -15,7 +15,7 @@ from fewshot.models.locks import lock_of
 from fewshot.persistence.folder import MODELS, Kept
 from fewshot.persistence.safety import check_model_folder, is_known_module
 
-__all__ = ["Weights", "dtype_of", "foreign_part", "known_dtype", "read_weights", "reading", "try_out"]
+__all__ = ["Weights", "dtype_of", "foreign_part", "known_dtype", "open_weights", "read_weights", "try_out"]
 
 
 class Weights:
@@ -75,7 +75,7 @@ def read_weights(kept: Kept, node: dict[str, Any]) -> Any:
     InputError
         When its folder could run anything, or its class is not one of transformers' models.
     """
-    with reading(kept, node.get("weights") or node["tokenizer"]) as folder:
+    with open_weights(kept, node.get("weights") or node["tokenizer"]) as folder:
         return _read(folder, node)
 
 
@@ -83,7 +83,7 @@ def _read(folder: Path, node: dict[str, Any]) -> Any:
     import torch
     import transformers
 
-    from fewshot.models.local import place
+    from fewshot.models.local import pick_device
     from fewshot.models.randomness import seeded
 
     if "tokenizer" in node:
@@ -100,11 +100,11 @@ def _read(folder: Path, node: dict[str, Any]) -> Any:
     lost = sorted(told["missing_keys"])
     if lost:
         raise InputError(f"its weights lack {lost[0]!r}, and {len(lost) - 1} more.")
-    return model.to(place(None)).eval()
+    return model.to(pick_device(None)).eval()
 
 
 @contextmanager
-def reading(kept: Kept, name: Any) -> Iterator[Path]:
+def open_weights(kept: Kept, name: Any) -> Iterator[Path]:
     """A model's folder, in which nothing could run; whatever goes wrong with it is said with its name.
 
     Raises

@@ -13,13 +13,23 @@ from scipy.special import ndtri
 from fewshot.errors import UnsupportedError
 from fewshot.evaluation.predictions import Predictions, check_classifier, predict
 from fewshot.extras import need
-from fewshot.inputs import labelled
+from fewshot.inputs import take_labelled
 from fewshot.models.base import FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["CurveDisplay", "asked", "axes_of", "ink", "legend", "look", "need_matplotlib", "shown", "wilson"]
+__all__ = [
+    "CurveDisplay",
+    "ask",
+    "compute_wilson_intervals",
+    "draw_legend",
+    "format_label",
+    "get_axes",
+    "get_style",
+    "get_text_colour",
+    "need_matplotlib",
+]
 
 #: Of Okabe and Ito (2008), "Color Universal Design", those that stand out first; markers differ besides.
 _ON_WHITE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -53,9 +63,9 @@ class CurveDisplay(ABC):
         CoverageDisplay or ReliabilityDisplay
             Itself.
         """
-        ax = axes_of(ax, self._size)
+        ax = get_axes(ax, self._size)
         self._draw(ax, self.name if name is None else name, ax.get_legend_handles_labels()[1], kwargs)
-        legend(ax, loc="best")
+        draw_legend(ax, loc="best")
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
@@ -69,7 +79,7 @@ def need_matplotlib() -> None:
     need("matplotlib", "The plots are drawn by")
 
 
-def asked(clf: Any, X: Any, y: Any) -> Predictions:
+def ask(clf: Any, X: Any, y: Any) -> Predictions:
     """Ask a fitted classifier for the probabilities of labelled rows.
 
     Raises
@@ -81,11 +91,11 @@ def asked(clf: Any, X: Any, y: Any) -> Predictions:
     check_classifier(clf)
     if not hasattr(clf, "predict_proba"):
         raise UnsupportedError(f"{type(clf).__name__} has no predict_proba, and the plot is of probabilities.")
-    X, labels = labelled(X, y)
+    X, labels = take_labelled(X, y)
     return predict(clf, X, labels)
 
 
-def axes_of(ax: Axes | None, size: tuple[float, float]) -> Axes:
+def get_axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
     """The axes to draw into: those given, or those of a new figure."""
     need_matplotlib()
     if ax is None:
@@ -96,20 +106,20 @@ def axes_of(ax: Axes | None, size: tuple[float, float]) -> Axes:
     return ax
 
 
-def ink(ax: Axes) -> Any:
+def get_text_colour(ax: Axes) -> Any:
     """The colour of the axes' own text, which is seen on their background whatever the style."""
     return ax.xaxis.label.get_color()
 
 
-def look(ax: Axes, number: int) -> dict[str, Any]:
+def get_style(ax: Axes, number: int) -> dict[str, Any]:
     """Colour and marker of the classifier with this number; 42 of them differ."""
     from matplotlib.colors import to_rgb
 
-    colours = _ON_BLACK if sum(to_rgb(ink(ax))) > 1.5 else _ON_WHITE
+    colours = _ON_BLACK if sum(to_rgb(get_text_colour(ax))) > 1.5 else _ON_WHITE
     return {"color": colours[number % len(colours)], "marker": _MARKERS[number % len(_MARKERS)]}
 
 
-def shown(name: Any, width: int = 32, lines: int = 3) -> str:
+def format_label(name: Any, width: int = 32, lines: int = 3) -> str:
     """A name as a label: broken into lines, cut where it is very long, and never read as mathematics."""
     words = _TAG.sub(lambda tag: tag[0].replace(" ", "\0"), " ".join(str(name).split()))  # a tag is not broken
     text = "\n".join(textwrap.wrap(words, width, max_lines=lines, placeholder=" …")) or repr(str(name))
@@ -117,13 +127,13 @@ def shown(name: Any, width: int = 32, lines: int = 3) -> str:
     return f" {text}" if text.startswith("_") else text  # matplotlib hides labels that begin with a low line
 
 
-def legend(ax: Axes, **params: Any) -> None:
+def draw_legend(ax: Axes, **params: Any) -> None:
     """Draw the legend anew, with all that was drawn into the axes so far."""
     style = {"framealpha": 0.8, "edgecolor": "none", "fontsize": "small", "title_fontsize": "small"}
     ax.legend(**{**style, "alignment": "left", **params})
 
 
-def wilson(share: FloatArray, n: Any) -> tuple[FloatArray, FloatArray]:
+def compute_wilson_intervals(share: FloatArray, n: Any) -> tuple[FloatArray, FloatArray]:
     """The ends of the intervals of shares of n rows each: Wilson (1927), "Probable Inference"."""
     z2 = ndtri((1 + LEVEL) / 2) ** 2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)

@@ -6,9 +6,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from fewshot.evaluation.predictions import Predictions, recorded
+from fewshot.evaluation.predictions import Predictions, take_probabilities
 from fewshot.models.base import FloatArray
-from fewshot.plotting.axes import LEVEL, CurveDisplay, asked, look, need_matplotlib, shown, wilson
+from fewshot.plotting.axes import (
+    LEVEL,
+    CurveDisplay,
+    ask,
+    compute_wilson_intervals,
+    format_label,
+    get_style,
+    need_matplotlib,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,7 +102,7 @@ class CoverageDisplay(CurveDisplay):
         NotInstalledError
             When matplotlib is not installed.
         """
-        return cls._of(asked(clf, X, y), type(clf).__name__ if name is None else name).plot(ax, **kwargs)
+        return cls._of(ask(clf, X, y), type(clf).__name__ if name is None else name).plot(ax, **kwargs)
 
     @classmethod
     def from_predictions(
@@ -113,7 +121,7 @@ class CoverageDisplay(CurveDisplay):
             As for `from_estimator`.
         """
         need_matplotlib()
-        return cls._of(recorded(y, proba, classes), name).plot(ax, **kwargs)
+        return cls._of(take_probabilities(y, proba, classes), name).plot(ax, **kwargs)
 
     @classmethod
     def _of(cls, p: Predictions, name: str | None) -> Self:
@@ -124,10 +132,10 @@ class CoverageDisplay(CurveDisplay):
         return cls(answered / len(sure), np.repeat(share, sizes).cumsum() / answered, name)
 
     def _draw(self, ax: Axes, name: str | None, labels: list[str], style: dict[str, Any]) -> None:
-        label = f"{'' if name is None else shown(name) + ': '}{self.accuracy[-1]:.3f} on all texts"
-        style = {"lw": 1.6, "ms": 6, "label": label, **look(ax, len(labels)), **style}
+        label = f"{'' if name is None else format_label(name) + ': '}{self.accuracy[-1]:.3f} on all texts"
+        style = {"lw": 1.6, "ms": 6, "label": label, **get_style(ax, len(labels)), **style}
         (self.line_,) = ax.plot(self.coverage, self.accuracy, markevery=[-1], **style)
-        low, high = wilson(self.accuracy, np.arange(1, len(self.accuracy) + 1))
+        low, high = compute_wilson_intervals(self.accuracy, np.arange(1, len(self.accuracy) + 1))
         ax.fill_between(self.coverage, low, high, color=self.line_.get_color(), alpha=0.15, lw=0)
         # the intervals of the first few texts are wide and say little: the curves and all else set the scale
         few = min(len(low) - 1, max(10, len(low) // 20))

@@ -10,7 +10,7 @@ from fewshot.checks import one_of
 from fewshot.errors import InputError, ParameterError
 from fewshot.evaluation.curve import LearningCurve
 from fewshot.evaluation.metrics import HIGHER_IS_BETTER, METRICS
-from fewshot.plotting.axes import axes_of, legend, look, need_matplotlib, shown
+from fewshot.plotting.axes import draw_legend, format_label, get_axes, get_style, need_matplotlib
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +119,7 @@ class LearningCurveDisplay:
         LearningCurveDisplay
             Itself.
         """
-        ax = axes_of(ax, (6.4, 4.4))
+        ax = get_axes(ax, (6.4, 4.4))
         taken = len(ax.get_legend_handles_labels()[1])
         draws = self.draws.dropna(subset=[self.metric])
         top = _MOST.get(self.metric, np.inf)
@@ -128,7 +128,7 @@ class LearningCurveDisplay:
             by_shots = own.groupby("shots")[self.metric].agg(["mean", "std"])
             shots, mean = by_shots.index.to_numpy(dtype=float), by_shots["mean"].to_numpy()
             spread = by_shots["std"].fillna(0.0).to_numpy()  # a single draw has none
-            style = {"lw": 1.6, "ms": 5, "label": shown(name), **look(ax, taken + number), **kwargs}
+            style = {"lw": 1.6, "ms": 5, "label": format_label(name), **get_style(ax, taken + number), **kwargs}
             (line,) = ax.plot(shots, mean, **style)
             low, high = np.maximum(mean - spread, 0), np.minimum(mean + spread, top)
             ax.fill_between(shots, low, high, color=line.get_color(), alpha=0.15, lw=0)
@@ -138,7 +138,7 @@ class LearningCurveDisplay:
         n_draws = int(draws.groupby(["name", "shots"]).size().max())
         ax.set_xlabel("labelled texts per class")
         ax.set_ylabel(f"{self.metric} ({better} is better)")
-        legend(ax, loc="best", title=f"mean ± standard deviation of {n_draws} draws" if n_draws > 1 else None)
+        draw_legend(ax, loc="best", title=f"mean ± standard deviation of {n_draws} draws" if n_draws > 1 else None)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from fewshot.errors import InputError, ParameterError
-from fewshot.evaluation.predictions import Predictions, check_named, recorded
+from fewshot.evaluation.predictions import Predictions, check_named, take_probabilities
 from fewshot.evaluation.report import Evaluation
 from fewshot.models.base import FloatArray
-from fewshot.plotting.axes import asked, axes_of, ink, legend, look, need_matplotlib, shown
+from fewshot.plotting.axes import ask, draw_legend, format_label, get_axes, get_style, get_text_colour, need_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -105,7 +105,7 @@ class PriorDisplay:
             When matplotlib is not installed.
         """
         check_named(clfs, 1)
-        return cls._of({name: asked(clf, X, y) for name, clf in clfs.items()}).plot(ax, **kwargs)
+        return cls._of({name: ask(clf, X, y) for name, clf in clfs.items()}).plot(ax, **kwargs)
 
     @classmethod
     def from_predictions(
@@ -126,7 +126,9 @@ class PriorDisplay:
         need_matplotlib()
         if not isinstance(probas, Mapping) or not probas:
             raise ParameterError("Give a mapping of names to probabilities, {'calibrated': clf.predict_proba(X), ...}.")
-        return cls._of({name: recorded(y, proba, classes) for name, proba in probas.items()}).plot(ax, **kwargs)
+        return cls._of({name: take_probabilities(y, proba, classes) for name, proba in probas.items()}).plot(
+            ax, **kwargs
+        )
 
     @classmethod
     def from_results(cls, results: Mapping[str, Evaluation], *, ax: Axes | None = None, **kwargs: Any) -> Self:
@@ -185,20 +187,22 @@ class PriorDisplay:
         PriorDisplay
             Itself.
         """
-        labels = [shown(name, lines=2) for name in self.classes]
-        ax = axes_of(ax, (6.4, 1.5 + 0.22 * len(self.means) + 0.2 * sum(2 + label.count("\n") for label in labels)))
+        labels = [format_label(name, lines=2) for name in self.classes]
+        ax = get_axes(ax, (6.4, 1.5 + 0.22 * len(self.means) + 0.2 * sum(2 + label.count("\n") for label in labels)))
         places = np.arange(len(labels))
-        self.bars_ = ax.barh(places, self.shares, height=0.7, color=ink(ax), alpha=0.2, label="share of the texts")
+        self.bars_ = ax.barh(
+            places, self.shares, height=0.7, color=get_text_colour(ax), alpha=0.2, label="share of the texts"
+        )
         self.lines_ = []
         for number, (name, mean) in enumerate(self.means.items()):
-            label = f"{shown(name)}: {100 * self.distances[name]:.0f} % of the probability misplaced"
-            style = {"ls": "none", "ms": 6, "clip_on": False, "label": label, **look(ax, number), **kwargs}
+            label = f"{format_label(name)}: {100 * self.distances[name]:.0f} % of the probability misplaced"
+            style = {"ls": "none", "ms": 6, "clip_on": False, "label": label, **get_style(ax, number), **kwargs}
             # one below the other within the bar, so that none hides another
             (line,) = ax.plot(mean, places + 0.6 * ((number + 0.5) / len(self.means) - 0.5), **style)
             self.lines_.append(line)
         ax.set_yticks(places, labels)
         ax.tick_params(axis="y", length=0)
         ax.set(ylim=(len(labels) - 0.4, -0.6), xlim=(0, None), xlabel="share of the texts, mean probability")
-        legend(ax, handles=[self.bars_, *self.lines_], loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        draw_legend(ax, handles=[self.bars_, *self.lines_], loc="lower center", bbox_to_anchor=(0.5, 1.0))
         self.ax_, self.figure_ = ax, ax.figure
         return self

@@ -6,10 +6,19 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from fewshot.evaluation.metrics import binned
-from fewshot.evaluation.predictions import Predictions, recorded
+from fewshot.evaluation.metrics import bin_confidences
+from fewshot.evaluation.predictions import Predictions, take_probabilities
 from fewshot.models.base import FloatArray, IntArray
-from fewshot.plotting.axes import LEVEL, CurveDisplay, asked, ink, look, need_matplotlib, shown, wilson
+from fewshot.plotting.axes import (
+    LEVEL,
+    CurveDisplay,
+    ask,
+    compute_wilson_intervals,
+    format_label,
+    get_style,
+    get_text_colour,
+    need_matplotlib,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,7 +119,7 @@ class ReliabilityDisplay(CurveDisplay):
         NotInstalledError
             When matplotlib is not installed.
         """
-        return cls._of(asked(clf, X, y), bins, type(clf).__name__ if name is None else name).plot(ax, **kwargs)
+        return cls._of(ask(clf, X, y), bins, type(clf).__name__ if name is None else name).plot(ax, **kwargs)
 
     @classmethod
     def from_predictions(
@@ -137,18 +146,18 @@ class ReliabilityDisplay(CurveDisplay):
             As for `from_estimator`.
         """
         need_matplotlib()
-        return cls._of(recorded(y, proba, classes), bins, name).plot(ax, **kwargs)
+        return cls._of(take_probabilities(y, proba, classes), bins, name).plot(ax, **kwargs)
 
     @classmethod
     def _of(cls, p: Predictions, bins: int, name: str | None) -> Self:
-        return cls(*binned(p.probabilities.max(axis=1), p.right, bins), name)
+        return cls(*bin_confidences(p.probabilities.max(axis=1), p.right, bins), name)
 
     def _draw(self, ax: Axes, name: str | None, labels: list[str], style: dict[str, Any]) -> None:
         if _IDEAL not in labels:
-            ax.axline((0, 0), slope=1, color=ink(ax), lw=1, ls=(0, (4, 4)), alpha=0.6, label=_IDEAL)
-        low, high = wilson(self.accuracy, self.counts)
+            ax.axline((0, 0), slope=1, color=get_text_colour(ax), lw=1, ls=(0, (4, 4)), alpha=0.6, label=_IDEAL)
+        low, high = compute_wilson_intervals(self.accuracy, self.counts)
         number = len(labels) - (_IDEAL in labels)
-        style = {"lw": 1, "ms": 5, "label": self._label(name), **look(ax, number), **style}
+        style = {"lw": 1, "ms": 5, "label": self._label(name), **get_style(ax, number), **style}
         (self.line_,) = ax.plot(self.confidence, self.accuracy, **style)
         ax.vlines(self.confidence, low, high, color=self.line_.get_color(), lw=1, alpha=0.6)
         start = min(float(min(self.confidence.min(), low.min())), *([ax.get_xlim()[0]] if labels else [1.0]))
@@ -160,4 +169,4 @@ class ReliabilityDisplay(CurveDisplay):
         least, most = int(self.counts.min()), int(self.counts.max())
         sizes = str(least) if least == most else f"{least}–{most}"
         number = f"{len(self.counts)} bin{'s' if len(self.counts) > 1 else ''} of {sizes} texts"
-        return f"{'' if name is None else shown(name) + chr(10)}ECE {self.calibration_error:.3f}, {number}"
+        return f"{'' if name is None else format_label(name) + chr(10)}ECE {self.calibration_error:.3f}, {number}"

@@ -12,7 +12,7 @@ from fewshot.evaluation.comparison import Comparison
 from fewshot.evaluation.metrics import HIGHER_IS_BETTER
 from fewshot.evaluation.templates import TemplateRanking
 from fewshot.models.base import FloatArray
-from fewshot.plotting.axes import axes_of, ink, legend, look, need_matplotlib, shown
+from fewshot.plotting.axes import draw_legend, format_label, get_axes, get_style, get_text_colour, need_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -132,18 +132,18 @@ class TemplateDisplay:
         TemplateDisplay
             Itself.
         """
-        labels = [shown(name, 40) for name in self.names]
-        ax = axes_of(ax, (7.2, 1.2 + 0.2 * sum(2 + label.count("\n") for label in labels)))
+        labels = [format_label(name, 40) for name in self.names]
+        ax = get_axes(ax, (7.2, 1.2 + 0.2 * sum(2 + label.count("\n") for label in labels)))
         places = np.arange(len(labels))
-        ax.axvline(self.values[0], color=ink(ax), lw=1, ls=(0, (4, 4)), alpha=0.6)
+        ax.axvline(self.values[0], color=get_text_colour(ax), lw=1, ls=(0, (4, 4)), alpha=0.6)
         ends = None if self.low is None or self.high is None else [self.values - self.low, self.high - self.values]
-        style = {"ls": "none", "ms": 7, "elinewidth": 1.6, "label": self.bars, **look(ax, 0), **kwargs}
+        style = {"ls": "none", "ms": 7, "elinewidth": 1.6, "label": self.bars, **get_style(ax, 0), **kwargs}
         self.container_ = ax.errorbar(self.values, places, xerr=ends, **style)
         ax.set_yticks(places, labels)
         ax.tick_params(axis="y", length=0)
         better = "higher" if self.metric in {*HIGHER_IS_BETTER, "mutual information"} else "lower"
         ax.set(ylim=(len(labels) - 0.5, -0.5), xlabel=f"{self.metric} ({better} is better)")
         if self.bars is not None:
-            legend(ax, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+            draw_legend(ax, loc="lower center", bbox_to_anchor=(0.5, 1.0))
         self.ax_, self.figure_ = ax, ax.figure
         return self

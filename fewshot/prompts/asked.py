@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.special import log_softmax
 
-from fewshot.display.preview import Preview, PreviewRow, parts_of
+from fewshot.display.preview import Preview, PreviewRow, split_parts
 from fewshot.errors import LabelMassWarning, ShortenedWarning, at_row, warn
 from fewshot.models.base import FloatArray, Query, Scores, Turn, check_scores, kind_of, score_each
 from fewshot.task.prompt import Fitted
@@ -63,7 +63,7 @@ class Asked:
         shown, verbalizer = [], self.task.verbalizer
         for fit, query, own in zip(self.prompts, self.queries, self.words, strict=True):
             turns = [(turn.role, turn.text) for turn in query.context if turn.role != "premise"]
-            parts = parts_of(fit, kind_of(self.model).name)
+            parts = split_parts(fit, kind_of(self.model).name)
             candidates = own.labels if verbalizer.per_row else ()
             shown.append(PreviewRow(turns, parts, fit.n_tokens, fit.n_demonstrations, fit.n_cut, candidates))
         return Preview(shown, verbalizer.candidates, getattr(self.model, "limit", None))

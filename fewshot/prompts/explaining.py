@@ -14,10 +14,10 @@ from fewshot.models.base import FloatArray
 from fewshot.prompts.asked import Asked
 from fewshot.task.task import Task
 
-__all__ = ["class_lines", "question", "word_lines"]
+__all__ = ["ask_question", "class_lines", "word_lines"]
 
 
-def question(asked: Asked, calibration: Prior | None) -> Question:
+def ask_question(asked: Asked, calibration: Prior | None) -> Question:
     """What one wording asks about one row, and what the model says of its label words."""
     (scores,), (query,), (own,) = asked.answers, asked.queries, asked.words
     logprobs = scores.logprobs

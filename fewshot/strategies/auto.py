@@ -12,7 +12,7 @@ from fewshot.demonstrations import select
 from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
 from fewshot.errors import ParameterError, UnsupportedError
-from fewshot.heads.counting import distinct
+from fewshot.heads.counting import merge_equal
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, is_language_model, is_reader, kind_of
 from fewshot.models.kinds import Kind, trains
@@ -285,7 +285,7 @@ def _for_encoder(
         choices[tuning] = (tuned, Embedding(tuning=Contrastive(_FOLD_STEPS, layers=_FOLD_LAYERS)))
     # equal rows are one, of their weight: a fold must not be asked what it was taught
     keys = [(row if isinstance(row, str) else repr(row), label) for row, label in zip(X, task.index(y), strict=True)]
-    first, sample_weight = distinct(keys, sample_weight)
+    first, sample_weight = merge_equal(keys, sample_weight)
     X, y = [X[i] for i in first], [y[i] for i in first]
     targets = task.index(y)
     rows, folds, seed = _compared(targets, len(task.classes), random_state)

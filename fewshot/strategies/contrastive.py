@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 
 from fewshot.checks import above
 from fewshot.errors import ParameterError, UnsupportedError
-from fewshot.heads.counting import distinct
+from fewshot.heads.counting import merge_equal
 from fewshot.models.base import FloatArray, IntArray
 from fewshot.models.kinds import trains
 
@@ -113,7 +113,7 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
         self._check()
         if not trains(encoder, "vectors"):
             raise UnsupportedError(f"Contrastive tunes sentence-transformers models. Got {encoder!r}.")
-        rows, merged = distinct(list(zip(texts, np.asarray(classes).tolist(), strict=True)), sample_weight)
+        rows, merged = merge_equal(list(zip(texts, np.asarray(classes).tolist(), strict=True)), sample_weight)
         texts, classes, n = [texts[i] for i in rows], np.asarray(classes)[rows], len(rows)
         weights = np.ones(n) if merged is None else merged
         if self.anchors and len(prompts):

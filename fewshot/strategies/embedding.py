@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.preprocessing import normalize
 
 from fewshot.display.explanation import Explanation, Neighbor, Question
-from fewshot.display.preview import Part, Preview, PreviewRow, cut_after, premise_of
+from fewshot.display.preview import Part, Preview, PreviewRow, cut_after, split_premise
 from fewshot.errors import InputError, ShortenedWarning, at_row, broken, warn
 from fewshot.heads.any import fitted_head, head_log_scores, head_odds
 from fewshot.heads.counting import FLOOR, constant_odds, varying
@@ -224,7 +224,7 @@ class Embedding(Strategy):
         ends: Any = self.encoder_.token_ends(texts) if is_window(self.encoder_) else [()] * len(texts)
         rows = []
         for (text, fit), own in zip(fitted, ends, strict=True):
-            parts = (Part("field", text),) if fit is None else premise_of(fit)
+            parts = (Part("field", text),) if fit is None else split_premise(fit)
             dropped = 0
             if room is not None and len(own) > room:
                 dropped = len(own) - room

@@ -18,7 +18,7 @@ from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, is_encoder, is_language_model, kind_of
 from fewshot.models.kinds import trains
 from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
-from fewshot.prompts.explaining import class_lines, question
+from fewshot.prompts.explaining import ask_question, class_lines
 from fewshot.strategies.base import Rows, Strategy
 from fewshot.task.prompt import fit_text
 from fewshot.task.task import Task
@@ -275,7 +275,7 @@ class _Prompt:
         asked.warn_of_cuts()
         before = None if calibration is None else asked.raw_scores()
         lines = class_lines(self.task, self.asking.class_scores(asked), before)
-        return Explanation(lines, (question(asked, calibration),))
+        return Explanation(lines, (ask_question(asked, calibration),))
 
 
 class _NewLayer:

@@ -23,7 +23,7 @@ from fewshot.models.wrappers import RememberedLM
 from fewshot.prompts.asked import Asked
 from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
 from fewshot.prompts.each_label import EachLabel
-from fewshot.prompts.explaining import class_lines, question
+from fewshot.prompts.explaining import ask_question, class_lines
 from fewshot.strategies.base import Rows, Strategy, one_wording
 from fewshot.task.task import Task
 
@@ -269,7 +269,9 @@ class Prompting(Strategy):
         if self.task_.multi_label:
             return self.each_label_.explain(row)
         asked = self._ask([row])
-        questions = tuple(question(own, asking.calibration) for own, asking in zip(asked, self.askings_, strict=True))
+        questions = tuple(
+            ask_question(own, asking.calibration) for own, asking in zip(asked, self.askings_, strict=True)
+        )
         before, scores = self._pooled([own.raw_scores() for own in asked]), self._scored(asked)
         if self.read == "score":
             calibrated = any(asking.calibration is not None for asking in self.askings_)

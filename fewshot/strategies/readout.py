@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 from sklearn.utils import check_random_state
 
-from fewshot.calibration.learned import centred
+from fewshot.calibration.learned import centre
 from fewshot.checks import one_of
 from fewshot.demonstrations import as_selector
 from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
 from fewshot.errors import InputError, UnsupportedError
 from fewshot.heads.any import fitted_head, head_log_scores
-from fewshot.heads.counting import distinct
+from fewshot.heads.counting import merge_equal
 from fewshot.heads.label_prior import LabelPriorLogisticRegression
 from fewshot.heads.neighbors import KLNeighbors, Prototypes
 from fewshot.inputs import Row
 from fewshot.models.base import BLOCK_BYTES, FloatArray, is_reader, kind_of
 from fewshot.models.loading import load
 from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
-from fewshot.prompts.explaining import class_lines, question
+from fewshot.prompts.explaining import ask_question, class_lines
 from fewshot.strategies.base import Rows, Strategy
 from fewshot.task.prompt import fit_text
 from fewshot.task.task import Task
@@ -159,7 +159,7 @@ class Readout(Strategy):
             asked.warn_of_cuts()
             if self.features == "labels":  # otherwise the label words are no more than a prior
                 asked.warn_of_mass()
-            each.append(centred(asking.class_scores(asked)))
+            each.append(centre(asking.class_scores(asked)))
         return np.stack(each, axis=1)
 
     def _features(self, X: Sequence[Row]) -> FloatArray:
@@ -207,7 +207,7 @@ class Readout(Strategy):
         alone = inputs.shape[1] == k
         prior = np.eye(k, inputs.shape[1]) / (1.0 if alone else _FAINT)
         head = LabelPriorLogisticRegression(taus=_TAUS, Cs=_LABEL_CS if alone else _CS, average=False, max_iter=500)
-        rows, _ = distinct([(own.tobytes(), target) for own, target in zip(inputs, targets.tolist(), strict=True)])
+        rows, _ = merge_equal([(own.tobytes(), target) for own, target in zip(inputs, targets.tolist(), strict=True)])
         counts = np.bincount(targets[rows])
         if counts[counts > 0].min() < 2:  # nothing can be held out
             head.set_params(tau=_TAUS[1], C=_CS[0])
@@ -232,7 +232,7 @@ class Readout(Strategy):
     def explain(self, row: Row) -> Explanation:
         """The prompt, what the model says of each label word, and what the head makes of it."""
         asked = [asking.ask([row]) for asking in self.askings_]
-        questions = tuple(question(one, None) for one in asked)
+        questions = tuple(ask_question(one, None) for one in asked)
         alone = log_softmax(np.mean([one.raw_scores() for one in asked], axis=0))
         lines = class_lines(self.task_, self.log_scores([row]), alone)
         return Explanation(lines, questions, before="by the label words alone")

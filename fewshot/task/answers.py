@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["named_in", "plain"]
+__all__ = ["named_in", "simplify"]
 
 # a block that was cut off holds no answer
 _THINKING = re.compile(r"\A\s*<(think|thinking|thought|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL)
@@ -42,7 +42,7 @@ def named_in(answer: str, owners: Sequence[tuple[str, int]]) -> int | None:
     owners : sequence of (str, int)
         Label words, each made `plain`, with the number of its class.
     """
-    text = plain(_THINKING.sub("", answer))
+    text = simplify(_THINKING.sub("", answer))
     line = text.splitlines()[0] if text else ""
     mentioned: set[int] = set()
     rest = line
@@ -63,7 +63,7 @@ def named_in(answer: str, owners: Sequence[tuple[str, int]]) -> int | None:
     return None
 
 
-def plain(text: str) -> str:
+def simplify(text: str) -> str:
     """The text in small letters, without what can't be seen, and full-width marks as their ASCII twins."""
     seen = "".join(c for c in text.translate(_WIDE) if unicodedata.category(c) != "Cf")
     return unicodedata.normalize("NFC", seen).strip().casefold()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from jinja2 import nodes
 
-__all__ = ["Mark", "cure_of_tag", "hyphenated", "marks", "translation"]
+__all__ = ["Mark", "find_cure", "find_hyphenated", "find_marks", "translate_marks"]
 
 _COLUMN = re.compile(r"\w[\w .,:;/#&?!'’$%°-]*")  # what a table calls a column, where that is more than one name
 _RESERVED = frozenset({"and", "else", "if", "in", "is", "not", "or"})
@@ -51,7 +51,7 @@ _ANY = re.compile(
 _MOST_MARKS = 3
 
 
-def marks(text: str) -> list[Mark]:
+def find_marks(text: str) -> list[Mark]:
     """The marks of other tools in a text, each once."""
     found: dict[str, Mark] = {}
     for match in _ANY.finditer(text):
@@ -65,13 +65,13 @@ def marks(text: str) -> list[Mark]:
     return list(found.values())
 
 
-def translation(text: str) -> str:
+def translate_marks(text: str) -> str:
     """What to write for the first marks of other tools in a text, as a sentence; empty where there are none."""
-    said = [f"{mark.here} instead of {mark.written}" for mark in marks(text)[:_MOST_MARKS]]
+    said = [f"{mark.here} instead of {mark.written}" for mark in find_marks(text)[:_MOST_MARKS]]
     return f"Write {', '.join(said)}. " if said else ""
 
 
-def cure_of_tag(tag: str) -> str:
+def find_cure(tag: str) -> str:
     """What to do about a tag that does not parse because a column's name stands in it; empty where it is not that."""
     printed = tag.startswith("{{") and tag.endswith("}}")
     name = tag[2:-2].strip(" \t+-") if printed else ""
@@ -86,7 +86,7 @@ def cure_of_tag(tag: str) -> str:
     )
 
 
-def hyphenated(node: nodes.Sub, line: str) -> str | None:
+def find_hyphenated(node: nodes.Sub, line: str) -> str | None:
     """The name with hyphens that was read as fields minus each other; None where blanks stand around the minus."""
     parts: list[str] = []
     at: nodes.Node = node

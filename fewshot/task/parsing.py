@@ -17,11 +17,11 @@ from jinja2 import Template as JinjaTemplate
 from jinja2 import TemplateSyntaxError, meta, nodes, pass_context
 
 from fewshot.errors import TemplateError
-from fewshot.task.hints import translation
-from fewshot.task.sandbox.allowed import SHORTEN, checked, parsed
+from fewshot.task.hints import translate_marks
+from fewshot.task.sandbox.allowed import SHORTEN, check_allowed, parse_source
 from fewshot.task.sandbox.environment import METER, Environment, Meter, text_of
 from fewshot.task.sandbox.filters import AS_TEXT, equip
-from fewshot.task.source import Source, cut
+from fewshot.task.source import Source, abridge
 
 __all__ = [
     "CANDIDATE",
@@ -30,9 +30,9 @@ __all__ = [
     "LABELS",
     "Compiled",
     "Piece",
+    "compile_plain",
     "compile_source",
-    "joined",
-    "plain",
+    "render_joined",
 ]
 
 HOLE = "label"  # the variable that marks the hole
@@ -110,9 +110,9 @@ def compile_source(source: Source, choices: Collection[str] = ()) -> Compiled:
         no effect.
     """
     env = equip(Environment(), **{_TAG: _tag})
-    tree = parsed(env, source)
+    tree = parse_source(env, source)
     hole = _the_hole(tree, source)
-    tree = checked(tree, source)
+    tree = check_allowed(tree, source)
     frame = _frame(tree, hole)
     places: list[Place] = []
     lists = {*choices, *_listed(tree, {LABELS, *choices})}
@@ -144,10 +144,10 @@ def compile_source(source: Source, choices: Collection[str] = ()) -> Compiled:
     )
 
 
-def plain(source: Source) -> JinjaTemplate:
+def compile_plain(source: Source) -> JinjaTemplate:
     """Compile a source without a hole (an instruction), under the same rules."""
     env = equip(Environment())
-    tree = checked(parsed(env, source), source)
+    tree = check_allowed(parse_source(env, source), source)
     for stray in tree.find_all(nodes.Filter):
         if stray.name == SHORTEN:
             raise _misplaced(source, stray)
@@ -155,7 +155,7 @@ def plain(source: Source) -> JinjaTemplate:
     return _compile(env, tree, source)
 
 
-def joined(template: JinjaTemplate, variables: Mapping[str, Any], what: str) -> str:
+def render_joined(template: JinjaTemplate, variables: Mapping[str, Any], what: str) -> str:
     """Render a template to one string; an error says what it was."""
     try:
         return "".join(piece.text for piece in _render(template, variables))
@@ -238,7 +238,7 @@ def _the_hole(tree: nodes.Template, source: Source) -> nodes.Expr:
     names = [node for node in tree.find_all(nodes.Name) if node.name == HOLE]
     cure = "A template has exactly one hole, written {{ label }}"
     if not names:
-        raise TemplateError(f"{translation(source.text)}{cure}. Got none in: {cut(source.text)}.")
+        raise TemplateError(f"{translate_marks(source.text)}{cure}. Got none in: {abridge(source.text)}.")
     if len(names) > 1:
         message = f"{cure}. Got {len(names)}; the second one"
         raise source.error(message, names[1].lineno, HOLE, last=names[0].lineno == names[1].lineno)
@@ -247,7 +247,7 @@ def _the_hole(tree: nodes.Template, source: Source) -> nodes.Expr:
             for child in output.nodes:
                 if child is names[0]:
                     return child
-    message = f"{translation(source.text)}{cure}, by itself: without a filter, and outside any block"
+    message = f"{translate_marks(source.text)}{cure}, by itself: without a filter, and outside any block"
     raise source.error(message, names[0].lineno, HOLE)
 
 

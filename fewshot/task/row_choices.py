@@ -10,7 +10,7 @@ from fewshot.errors import InputError, TemplateError
 from fewshot.inputs import Row
 from fewshot.task.parsing import CHOICE, HOLE, LABELS
 
-__all__ = ["check_choices", "listed", "texts_of"]
+__all__ = ["as_tuple", "check_choices", "texts_of"]
 
 
 def check_choices(metadata: Mapping[str, Any]) -> None:
@@ -27,8 +27,8 @@ def check_choices(metadata: Mapping[str, Any]) -> None:
             raise TemplateError("'choice' says how a choice is written, and no 'choices' say which fields have them.")
         return
     named = isinstance(names, str) or (isinstance(names, list) and len(names) > 1)
-    right = named and all(isinstance(name, str) and name.strip(" 0123456789") for name in listed(names))
-    if not right or len(set(listed(names))) < len(listed(names)):
+    right = named and all(isinstance(name, str) and name.strip(" 0123456789") for name in as_tuple(names))
+    if not right or len(set(as_tuple(names))) < len(as_tuple(names)):
         raise TemplateError(
             f"'choices' must be a list of at least two fields, [choice1, choice2], or one field that holds a list of "
             f"texts. Got {names}."
@@ -36,13 +36,13 @@ def check_choices(metadata: Mapping[str, Any]) -> None:
     for key in ("words", "answers"):
         if metadata.get(key) is not None:
             raise TemplateError(f"A template has fixed label words or choices of each row: give {key!r} or 'choices'.")
-    if {HOLE, LABELS} & set(listed(names)):
+    if {HOLE, LABELS} & set(as_tuple(names)):
         raise TemplateError(f"'choices' names the hole or the list of label words, {names!r}: rename the field.")
     if form is not None and (not isinstance(form, str) or CHOICE not in form):
         raise TemplateError(f"'choice' must be text such as '{{{{ choice | lower }}}}'. Got {form!r}.")
 
 
-def listed(names: str | Sequence[str] | None) -> tuple[str, ...]:
+def as_tuple(names: str | Sequence[str] | None) -> tuple[str, ...]:
     """One field or several as a tuple."""
     return (names,) if isinstance(names, str) else tuple(names or ())
 
@@ -57,7 +57,7 @@ def texts_of(row: Row, names: str | tuple[str, ...]) -> tuple[str, ...]:
     InputError
         When it has no choice, or one that is not text.
     """
-    fields = list(listed(names))
+    fields = list(as_tuple(names))
     if not isinstance(row, Mapping):
         raise TemplateError(
             f"the choices stand in the field{'s' if len(fields) > 1 else ''} {', '.join(map(repr, fields))}, and the "

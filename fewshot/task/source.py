@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fewshot.errors import TemplateError
 
-__all__ = ["LINE_BREAK", "Source", "cut"]
+__all__ = ["LINE_BREAK", "Source", "abridge"]
 
 LINE_BREAK = r"(?:\r\n|\r|\n)"  # the breaks that Jinja2 counts
 _SHOWN = 120  # characters of a long line
@@ -50,7 +50,7 @@ def _whole(target: str) -> str:
     return rf"(?<!\w){exact}(?!\w)" if target.isidentifier() else exact
 
 
-def cut(value: object, most: int = 200) -> str:
+def abridge(value: object, most: int = 200) -> str:
     """The repr of what was got, or the beginning of it where it is long."""
     shown = repr(value[: most + 1] if isinstance(value, str) else value)
     return shown if len(shown) <= most else shown[:most] + "…"

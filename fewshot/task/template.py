@@ -15,11 +15,11 @@ from fewshot.errors import InputError, TemplateError
 from fewshot.inputs import Row
 from fewshot.models.base import Query, Turn
 from fewshot.task.front_matter import split_front_matter
-from fewshot.task.hints import translation
-from fewshot.task.parsing import CHOICE, LABELS, Compiled, compile_source, joined, plain
+from fewshot.task.hints import translate_marks
+from fewshot.task.parsing import CHOICE, LABELS, Compiled, compile_plain, compile_source, render_joined
 from fewshot.task.prompt import Prompt
-from fewshot.task.row_choices import check_choices, listed, texts_of
-from fewshot.task.source import LINE_BREAK, Source, cut
+from fewshot.task.row_choices import as_tuple, check_choices, texts_of
+from fewshot.task.source import LINE_BREAK, Source, abridge
 
 if TYPE_CHECKING:
     from fewshot.linting import LintReport
@@ -112,9 +112,11 @@ class Template:
         name: str | None = None,
     ) -> None:
         if not isinstance(source, str):
-            raise TemplateError(f"A template's source must be a string. Got {type(source).__name__}: {cut(source)}.")
+            raise TemplateError(
+                f"A template's source must be a string. Got {type(source).__name__}: {abridge(source)}."
+            )
         if name is not None and not isinstance(name, str):
-            raise TemplateError(f"A template's name must be a string. Got {type(name).__name__}: {cut(name)}.")
+            raise TemplateError(f"A template's name must be a string. Got {type(name).__name__}: {abridge(name)}.")
         self.source = source
         self.name = name
         self._renamed: dict[str, str] = {}
@@ -133,8 +135,8 @@ class Template:
         names = self._names
         if not names:
             raise TemplateError(
-                f"{translation(self._body)}A template must use at least one field, such as {{{{ text }}}}. "
-                f"Got {cut(self._body)}."
+                f"{translate_marks(self._body)}A template must use at least one field, such as {{{{ text }}}}. "
+                f"Got {abridge(self._body)}."
             )
         declared = self.metadata.get("fields")
         if declared is not None and (not isinstance(declared, list) or set(map(str, declared)) != set(names)):
@@ -147,7 +149,9 @@ class Template:
             if any(
                 isinstance(one, Sequence | Mapping) and not isinstance(one, str) for one in (own if several else ())
             ):
-                raise TemplateError(f"'words' must map {cut(name)} to a word or a list of words. Got {cut(own)}.")
+                raise TemplateError(
+                    f"'words' must map {abridge(name)} to a word or a list of words. Got {abridge(own)}."
+                )
         answers = self.metadata.get("answers")
         if answers is not None and (not isinstance(answers, Mapping) or set(answers) != {"no", "yes"}):
             raise TemplateError(f"'answers' must be words for no and yes, {{no: No, yes: Yes}}. Got {answers!r}.")
@@ -179,7 +183,7 @@ class Template:
     @property
     def _names(self) -> tuple[str, ...]:
         """The fields as the source calls them, those of choices that the prompt does not show included."""
-        return tuple(dict.fromkeys((*self._compiled.fields, *listed(self.metadata.get("choices")))))
+        return tuple(dict.fromkeys((*self._compiled.fields, *as_tuple(self.metadata.get("choices")))))
 
     @property
     def words(self) -> dict[Any, Any] | None:
@@ -196,7 +200,7 @@ class Template:
     @property
     def choice_fields(self) -> tuple[str, ...]:
         """The fields of `choices`, one or several; none where label words are fixed."""
-        return tuple(self._renamed.get(name, name) for name in listed(self.metadata.get("choices")))
+        return tuple(self._renamed.get(name, name) for name in as_tuple(self.metadata.get("choices")))
 
     def choices_of(self, row: Row) -> tuple[str, ...]:
         """What may fill the hole of a row that brings its own choices, written as in the hole.
@@ -225,7 +229,7 @@ class Template:
         if key not in self._small:
             return None
         with _named(self.name):
-            return joined(self._small[key], variables, _SMALL[key])
+            return render_joined(self._small[key], variables, _SMALL[key])
 
     @property
     def separator(self) -> str:
@@ -241,7 +245,7 @@ class Template:
             When the template has no such field, or two fields would get one name.
         """
         if not all(isinstance(new, str) for new in names.values()):
-            raise TemplateError(f"Fields are renamed to the names of columns, which are text. Got {cut(names)}.")
+            raise TemplateError(f"Fields are renamed to the names of columns, which are text. Got {abridge(names)}.")
         unknown = sorted(set(names) - set(self.fields))
         if unknown:
             raise TemplateError(f"{self} has no field {unknown[0]!r}. Its fields are {list(self.fields)}.")
@@ -357,7 +361,7 @@ class Template:
     def _compiled(self) -> Compiled:
         before = self.source[: len(self.source) - len(self._body)]
         source = Source(self._body, 1 + len(re.findall(LINE_BREAK, before)))
-        return compile_source(source, listed(self.metadata.get("choices")))
+        return compile_source(source, as_tuple(self.metadata.get("choices")))
 
     @cached_property
     def _small(self) -> dict[str, Any]:
@@ -365,7 +369,7 @@ class Template:
 
     def _plain(self, key: str) -> Any:
         try:
-            return plain(Source(self.metadata[key]))
+            return compile_plain(Source(self.metadata[key]))
         except TemplateError as error:
             raise TemplateError(f"{_SMALL[key]} can't be rendered. {error}") from error.__cause__
 
@@ -389,7 +393,7 @@ class Template:
         return (self.source, repr(self.metadata), tuple(sorted(self._renamed.items())))
 
     def __repr__(self) -> str:
-        return f"Template({cut(self.name or self._body)})"
+        return f"Template({abridge(self.name or self._body)})"
 
 
 class _named:
@@ -403,4 +407,4 @@ class _named:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self.name and isinstance(error, TemplateError) and not str(error).startswith("In the template"):
-            raise TemplateError(f"In the template {cut(self.name)}: {error}") from error.__cause__
+            raise TemplateError(f"In the template {abridge(self.name)}: {error}") from error.__cause__

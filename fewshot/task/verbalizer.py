@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fewshot.errors import VerbalizerError
 from fewshot.labels import named_class
 from fewshot.models.base import FloatArray, Query, Scores
-from fewshot.task.answers import named_in, plain
+from fewshot.task.answers import named_in, simplify
 
 if TYPE_CHECKING:
     from fewshot.inputs import Row
@@ -231,7 +231,7 @@ class Verbalizer:
         return None if named is None else self.classes[named]
 
     def _owners(self) -> list[tuple[str, int]]:
-        return [(plain(word), i) for i, group in enumerate(self.words) for word in group]
+        return [(simplify(word), i) for i, group in enumerate(self.words) for word in group]
 
     def __sklearn_clone__(self) -> Verbalizer:
         """A verbalizer never changes, so clones share it."""
@@ -256,7 +256,7 @@ def _words(name: Any, value: Any) -> tuple[str, ...]:
     if not group:
         raise VerbalizerError(f"The class {name!r} has no label words.")
     for word in group:
-        if not isinstance(word, str) or not plain(word):
+        if not isinstance(word, str) or not simplify(word):
             raise VerbalizerError(f"The label words of class {name!r} must be text that is not blank. Got {word!r}.")
     return tuple(dict.fromkeys(str.__str__(word) for word in group))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fewshot.models.local import progress
+from fewshot.models.local import show_progress
 
 __all__ = ["Descent", "rate_share"]
 
@@ -70,7 +70,7 @@ class Descent:
     @contextmanager
     def shown(self, done: int = 0) -> Iterator[None]:
         """Show a progress bar, of which some steps are done."""
-        with progress(self.steps, self.title) as self._bar:
+        with show_progress(self.steps, self.title) as self._bar:
             self._bar.update(done)
             yield
 

@@ -15,7 +15,7 @@ from fewshot.demonstrations import select
 from fewshot.errors import FewshotWarning, warn
 from fewshot.models.base import FloatArray, IntArray
 
-__all__ = ["BATCH_SIZE", "Examples", "class_weights", "grouped", "n_steps", "set_apart"]
+__all__ = ["BATCH_SIZE", "Examples", "class_weights", "group_equal", "n_steps", "set_examples_apart"]
 
 #: Examples of a step.
 BATCH_SIZE = 16
@@ -43,7 +43,7 @@ class Examples:
     weights: FloatArray
 
 
-def grouped(
+def group_equal(
     asked: Sequence[T], targets: IntArray, weights: FloatArray, n_classes: int, sizes: Callable[[list[T]], Any]
 ) -> tuple[list[T], Examples]:
     """Equal inputs as one example with the distribution of their labels, so that each is computed once.
@@ -89,7 +89,7 @@ def class_weights(
     return whole[targets]
 
 
-def set_apart(
+def set_examples_apart(
     examples: Examples, early_stopping: bool | Literal["auto"], fraction: float, rng: np.random.RandomState
 ) -> IntArray:
     """Examples that say when to stop, of every class as many as its share; none where there are too few."""

@@ -15,7 +15,7 @@ from fewshot.models.local import available_memory, own_dtype, size_of
 from fewshot.models.randomness import Draws, seeded
 from fewshot.models.reading import ReadingModel
 from fewshot.training.copies import own_copy
-from fewshot.training.examples import Examples, grouped, n_steps, set_apart
+from fewshot.training.examples import Examples, group_equal, n_steps, set_examples_apart
 from fewshot.training.loop import Pace, TrainingStep, train
 from fewshot.training.lora import LoRA, Parameters
 from fewshot.training.new_layer import SequenceClassifier
@@ -94,7 +94,7 @@ def tune_prompt(
     InputError
         When memory has no room for one prompt with its candidates.
     """
-    asked, examples = grouped(queries, plan.targets, plan.weights, plan.n_classes, model.n_inputs)
+    asked, examples = group_equal(queries, plan.targets, plan.weights, plan.n_classes, model.n_inputs)
     _check_memory(int(examples.sizes.max()), model, offset.shape[1])
     with seeded(plan.seed()):
         copied, finish = own_copy(model.model, plan.parameters)
@@ -123,7 +123,7 @@ def tune_new_layer(model: Any, read: Callable[[SequenceClassifier], list[tuple[i
         classifier = SequenceClassifier(model, plan.n_classes)
         dtype = own_dtype(classifier.model)
         classifier.model, finish = own_copy(classifier.model, plan.parameters, fresh=classifier.fresh)
-    asked, examples = grouped(
+    asked, examples = group_equal(
         read(classifier), plan.targets, plan.weights, plan.n_classes, lambda rows: list(map(len, rows))
     )
     # the classic recipe has dropout, and the prompt, which begins where it can answer already, does without
@@ -163,7 +163,7 @@ def _train(
     """
     new_layer = objective == "head"
     early = False if new_layer and plan.early_stopping == "auto" else plan.early_stopping
-    held_out = set_apart(examples, early, plan.validation_fraction, plan.rng)
+    held_out = set_examples_apart(examples, early, plan.validation_fraction, plan.rng)
     steps = plan.steps or n_steps(len(examples.sizes) - len(held_out), plan.batch_size)
     pace = Pace(steps, plan.batch_size, plan.learning_rate or _rate(objective, plan.parameters, copied))
     n_trained = sum(p.numel() for p in copied.parameters() if p.requires_grad)

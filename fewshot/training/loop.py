@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from fewshot.errors import UnsupportedError
 from fewshot.models.base import IntArray
-from fewshot.models.local import autocast, batches, shrinking
+from fewshot.models.local import autocast, batches, compute_within_memory
 from fewshot.training.copies import as_for_training
 from fewshot.training.descent import Descent
 from fewshot.training.examples import Examples
@@ -117,7 +117,7 @@ def train(
             descent.clear()
             return _loss(computed, examples, rows, tokens, backward=backward)
 
-        loss, part_tokens = shrinking(whole, part_tokens, "Training", model.device)
+        loss, part_tokens = compute_within_memory(whole, part_tokens, "Training", model.device)
         return loss
 
     def gradients(step: int) -> float:

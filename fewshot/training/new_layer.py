@@ -14,7 +14,7 @@ from fewshot.errors import ModelLoadError, UnsupportedError
 from fewshot.models.base import FloatArray, IntArray, Query, kind_of
 from fewshot.models.engine.padding import Padding, padded
 from fewshot.models.engine.trial import try_forward
-from fewshot.models.local import progress
+from fewshot.models.local import show_progress
 from fewshot.models.locks import lock_of
 from fewshot.models.text.tokens import PlainTokenizer, Special
 
@@ -131,7 +131,7 @@ class SequenceClassifier:
     def scores(self, rows: Sequence[tuple[int, ...]]) -> FloatArray:
         """Class scores of any number of rows."""
         found = np.empty((len(rows), self.model.config.num_labels))
-        with lock_of(self.model), progress(len(rows), "Scoring") as bar:
+        with lock_of(self.model), show_progress(len(rows), "Scoring") as bar:
             for batch in self.padding.batches([len(row) for row in rows]):
                 found[batch] = self.logits([rows[i] for i in batch]).double().cpu().numpy()
                 bar.update(len(batch))

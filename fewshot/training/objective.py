@@ -66,7 +66,7 @@ class Objective:
             if rng is None or self.sampled_words is None:
                 return functional.cross_entropy(self.split.logits(hidden).float(), targets, reduction="sum")
             words, targets, weights = self._sample(targets, rng, self.sampled_words)
-            with only_words(self.model.get_output_embeddings(), words):
+            with restrict_to_words(self.model.get_output_embeddings(), words):
                 logits = self.split.logits(hidden).float()
         return functional.cross_entropy(logits + weights, targets, reduction="sum")
 
@@ -93,7 +93,7 @@ class Objective:
 
 
 @contextlib.contextmanager
-def only_words(output: Any, words: torch.Tensor) -> Iterator[None]:
+def restrict_to_words(output: Any, words: torch.Tensor) -> Iterator[None]:
     """Let a model's output layer compute the logits of some words only."""
 
     def forward(hidden: torch.Tensor) -> torch.Tensor:

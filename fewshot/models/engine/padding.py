@@ -16,7 +16,7 @@ import torch
 from fewshot.errors import UnsupportedError
 from fewshot.models.base import IntArray
 
-__all__ = ["Padding", "Way", "batches", "padded", "ran_out", "same_logprobs", "scaled"]
+__all__ = ["Padding", "Way", "batches", "is_out_of_memory", "padded", "same_logprobs", "scale_vectors"]
 
 #: Tokens per padded batch: enough to fill the hardware, and less where memory is short.
 TOKEN_BUDGET = 8192
@@ -50,7 +50,7 @@ def padded(rows: Sequence[Sequence[int]], padding: int, device: torch.device) ->
     return ids.to(device), mask.to(device)
 
 
-def ran_out(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out."""
     return isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY)
 
@@ -61,7 +61,7 @@ def same_logprobs(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> bool:
     return bool(torch.isclose(a.double(), b.double(), atol=allowed, rtol=1e-5, equal_nan=True).all())
 
 
-def scaled(vectors: torch.Tensor) -> torch.Tensor:
+def scale_vectors(vectors: torch.Tensor) -> torch.Tensor:
     """Vectors brought to numbers of about 1, so that they can be compared as log-probabilities are."""
     lengths = vectors.float().norm(dim=-1, keepdim=True).clamp(min=1e-12)
     return vectors.float() * (math.sqrt(vectors.shape[-1]) / lengths)
@@ -152,7 +152,7 @@ class Padding:
         try:
             found = compute(batch)
         except (RuntimeError, ValueError) as error:
-            if len(batch) == 1 or ran_out(error):
+            if len(batch) == 1 or is_out_of_memory(error):
                 raise
             with torch.no_grad():
                 compute(batch[-1:])  # what can't be computed alone either is an error of its own

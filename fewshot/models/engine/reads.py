@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewshot.models.base import FloatArray, IntArray, Reading, Scores
-from fewshot.models.engine.split import normaliser
+from fewshot.models.engine.split import compute_normaliser
 
 if TYPE_CHECKING:
     import torch
@@ -109,7 +109,7 @@ class Reads:
         """The reads at these places, and their log-probabilities."""
         reads, which = self._at(spots)
         asked = logits[which.tolist(), self._table[reads, 2].tolist()].float()
-        return reads, asked - normaliser(logits)[which.tolist()]
+        return reads, asked - compute_normaliser(logits)[which.tolist()]
 
     def _at(self, spots: IntArray) -> tuple[IntArray, IntArray]:
         """The reads at these places, and the place of each."""

@@ -21,12 +21,12 @@ from fewshot.errors import UnsupportedError
 from fewshot.models.base import BLOCK_BYTES
 from fewshot.models.engine.padding import same_logprobs
 
-__all__ = ["Split", "Whole", "block_rows", "encoded", "normaliser", "take_apart"]
+__all__ = ["Split", "Whole", "compute_normaliser", "count_block_rows", "take_apart", "wrap_encoded"]
 
 logger = logging.getLogger(__name__)
 
 
-def block_rows(vocabulary: int) -> int:
+def count_block_rows(vocabulary: int) -> int:
     """How many positions' logits fit into one block."""
     return max(1, BLOCK_BYTES // (4 * vocabulary))
 
@@ -35,7 +35,7 @@ def block_rows(vocabulary: int) -> int:
 _CACHED = 2**18
 
 
-def normaliser(logits: torch.Tensor) -> torch.Tensor:
+def compute_normaliser(logits: torch.Tensor) -> torch.Tensor:
     """The logarithm of the sum of exponentials of each row, in float32.
 
     A few rows at a time where memory is further away than arithmetic: half of a processor's time, else, goes into
@@ -70,7 +70,7 @@ class _PassThrough(torch.nn.Module):
         return output
 
 
-def encoded(states: torch.Tensor) -> BaseModelOutput:
+def wrap_encoded(states: torch.Tensor) -> BaseModelOutput:
     """What an encoder said, in an output that has every field a decoder may ask for."""
     output = BaseModelOutput(last_hidden_state=states)
     output.router_logits = output.router_probs = None
@@ -125,12 +125,12 @@ class Split:
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """Apply the head to hidden states of shape (n, dim)."""
         # a head that is called without its body asks for the encoder's output, and does nothing with it
-        given = {"encoder_outputs": encoded(states[None, :1])} if self._two else {}
+        given = {"encoder_outputs": wrap_encoded(states[None, :1])} if self._two else {}
         return self._rest(**{self._embeds: states[None]}, **given).logits[0]
 
     def blocks(self, states: torch.Tensor, vocabulary: int) -> Iterator[tuple[slice, torch.Tensor]]:
         """Apply the head block by block, so that no block of logits exceeds `BLOCK_BYTES`."""
-        size = block_rows(vocabulary)
+        size = count_block_rows(vocabulary)
         for start in range(0, len(states), size):
             rows = slice(start, start + size)
             yield rows, self.logits(states[rows])
@@ -149,7 +149,7 @@ class Whole:
         self.model = model
         self._two = bool(getattr(model.config, "is_encoder_decoder", False))
         self._picks = "logits_to_keep" in inspect.signature(model.forward).parameters
-        self.room = 4 * block_rows(int(getattr(model.config.get_text_config(), "vocab_size", 0) or 2**15))
+        self.room = 4 * count_block_rows(int(getattr(model.config.get_text_config(), "vocab_size", 0) or 2**15))
 
     def states(self, which: Sequence[int], positions: Sequence[int], **inputs: Any) -> torch.Tensor:
         """Logits at these positions of these rows, of shape (n, vocabulary)."""

@@ -12,7 +12,7 @@ import torch
 from fewshot.errors import ModelLoadError
 from fewshot.models.engine.padding import same_logprobs
 
-__all__ = ["samples", "try_forward", "try_later_tokens"]
+__all__ = ["draw_samples", "try_forward", "try_later_tokens"]
 
 _LENGTH, _LATER = 10, 2
 #: A later token is noticed if it moves an earlier logit by this share of what it moves its own, beyond rounding.
@@ -20,7 +20,7 @@ _SHARES = {torch.float32: 2e-3, torch.float64: 2e-3}
 _SHARE_OF_OTHERS = 0.01
 
 
-def samples(model: Any, tokenizer: Any) -> torch.Tensor:
+def draw_samples(model: Any, tokenizer: Any) -> torch.Tensor:
     """Two rows of ordinary tokens, which differ in the last ones, on the model's device."""
     rows = _n_embeddings(model, tokenizer)
     ordinary = np.setdiff1d(np.arange(min(rows, len(tokenizer))), tokenizer.all_special_ids)

@@ -10,7 +10,7 @@ from typing import Any
 
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import Turn
-from fewshot.models.text.tokens import Head, PlainTokenizer, without_blanks
+from fewshot.models.text.tokens import Head, PlainTokenizer, strip_blanks
 
 __all__ = ["Chat"]
 
@@ -60,7 +60,7 @@ class Chat:
             tail += part[at:]
         ids = tuple(self.plain.ids([before])[0])
         eats = self.plain.eats(last)
-        return Head(ids, without_blanks(tail) if eats else tail, bool(ids), self._end_of_turn, eats)
+        return Head(ids, strip_blanks(tail) if eats else tail, bool(ids), self._end_of_turn, eats)
 
     def _render(self, messages: list[dict[str, str]], turns: list[Turn]) -> str:
         tokenizer = self.plain.tokenizer

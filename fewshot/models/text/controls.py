@@ -16,7 +16,7 @@ from typing import Any
 
 from fewshot.errors import ModelLoadError
 
-__all__ = ["PlainBackend", "controls", "plain_backend"]
+__all__ = ["PlainBackend", "find_controls", "plain_backend"]
 
 _ROLES = (
     r"s|bos|eos|bot|eot|eom|sop|eop|sot|pad|padding|unk|mask|[gs]mask|cls|sep|nul|null"
@@ -38,7 +38,7 @@ _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _STRUCK = ("<s>", "</s>")  # of text in a vocabulary that has HTML's other tags as well
 
 
-def controls(tokenizer: Any) -> dict[str, int]:
+def find_controls(tokenizer: Any) -> dict[str, int]:
     """The control tokens of a tokenizer by their spelling.
 
     Parameters

@@ -30,9 +30,9 @@ __all__ = [
     "PlainTokenizer",
     "Special",
     "as_text",
+    "is_open_ended",
     "join",
-    "open_ended",
-    "without_blanks",
+    "strip_blanks",
     "without_surrogates",
 ]
 
@@ -272,7 +272,7 @@ def join(plain: PlainTokenizer, asked: Sequence[tuple[Head, Query]]) -> list[Joi
         When a candidate adds no token, or two candidates are the same tokens.
     """
     joined = _joined(plain, asked, [""] * len(asked))
-    unclosed = [i for i, one in enumerate(joined) if open_ended(one.rests)]
+    unclosed = [i for i, one in enumerate(joined) if is_open_ended(one.rests)]
     if unclosed:
         again = [asked[i] for i in unclosed]
         closed = _joined(plain, again, [h.terminator if isinstance(h.terminator, str) else "" for h, _ in again])
@@ -297,9 +297,7 @@ def _joined(plain: PlainTokenizer, asked: Sequence[tuple[Head, Query]], ends: Se
         tail = head.text[cut:]
         jobs[head.inner or bool(cut)] += [tail] if cut else []
         rests = [tail + word + query.suffix + end for word in query.candidates]
-        jobs[head.inner or bool(cut)] += [
-            without_blanks(rest) if head.eats and not head.text else rest for rest in rests
-        ]
+        jobs[head.inner or bool(cut)] += [strip_blanks(rest) if head.eats and not head.text else rest for rest in rests]
     done = {True: iter(plain.inner_ids(jobs[True])), False: iter(plain.ids(jobs[False]))}
     joined = []
     for (head, query), end, cut in zip(asked, ends, cuts, strict=True):
@@ -337,12 +335,12 @@ def _cut(head: tuple[int, ...], alone: list[int], wholes: list[list[int]]) -> Jo
     return Joined((*head, *alone[:k]), tuple(tuple(whole[k:]) for whole in wholes))
 
 
-def open_ended(rests: Sequence[tuple[int, ...]]) -> bool:
+def is_open_ended(rests: Sequence[tuple[int, ...]]) -> bool:
     """Whether one candidate's tokens begin another's; in sorted order such a pair, if any, has one side by side."""
     return any(len(a) < len(b) and b[: len(a)] == a for a, b in itertools.pairwise(sorted(rests)))
 
 
-def without_blanks(text: str) -> str:
+def strip_blanks(text: str) -> str:
     """The text without the blanks it begins with, as tokenizers count blanks."""
     return _BLANKS.sub("", text, count=1)
 

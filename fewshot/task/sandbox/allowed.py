@@ -11,13 +11,13 @@ from jinja2 import TemplateSyntaxError, nodes
 from jinja2.parser import Parser
 
 from fewshot.errors import TemplateError
-from fewshot.task.hints import cure_of_tag, hyphenated
+from fewshot.task.hints import find_cure, find_hyphenated
 from fewshot.task.sandbox import filters as ours
-from fewshot.task.sandbox.charged import charged, is_loop_attribute
+from fewshot.task.sandbox.charged import charge, is_loop_attribute
 from fewshot.task.sandbox.environment import MOST_RANGE, Environment
 from fewshot.task.source import Source
 
-__all__ = ["SHORTEN", "checked", "parsed"]
+__all__ = ["SHORTEN", "check_allowed", "parse_source"]
 
 SHORTEN = "shorten"
 _MOST_CHARACTERS = 200_000
@@ -56,7 +56,7 @@ _ELSEWHERE = {  # filters of Jinja2 and of other tools, and why they are none he
 }
 
 
-def parsed(env: Environment, source: Source) -> nodes.Template:
+def parse_source(env: Environment, source: Source) -> nodes.Template:
     """The tree of a source, of bounded size.
 
     Raises
@@ -79,7 +79,7 @@ def parsed(env: Environment, source: Source) -> nodes.Template:
     return tree
 
 
-def checked(tree: nodes.Template, source: Source) -> nodes.Template:
+def check_allowed(tree: nodes.Template, source: Source) -> nodes.Template:
     """A tree whose every node is on the list, its operations charged to the meter of a rendering.
 
     Raises
@@ -88,7 +88,7 @@ def checked(tree: nodes.Template, source: Source) -> nodes.Template:
         On what is not on the list.
     """
     _Check(source).check(tree)
-    return charged(tree)
+    return charge(tree)
 
 
 def _foreign(error: Exception) -> str:
@@ -101,7 +101,7 @@ def _syntax_error(source: Source, error: TemplateSyntaxError, tag: str | None) -
     message = str(error.message)
     if message.startswith("Encountered unknown tag"):
         return source.error(f"{message.partition('.')[0]}. {_LIST}", error.lineno, tag)
-    cure = cure_of_tag(tag or "")
+    cure = find_cure(tag or "")
     return source.error(f"{cure}: {message}" if cure else message, error.lineno, tag)
 
 
@@ -283,7 +283,7 @@ class _Check:
                 raise self.error(f"'{node.operator}' takes numbers: {cure}", node, node.operator)
 
     def _sub(self, node: nodes.Sub) -> None:
-        name = hyphenated(node, self.source.line(node.lineno))
+        name = find_hyphenated(node, self.source.line(node.lineno))
         if name is not None:
             plain = re.sub(r"\W+", "_", name)
             raise self.error(

@@ -8,10 +8,10 @@ from jinja2.visitor import NodeTransformer
 from fewshot.task.sandbox import filters as ours
 from fewshot.task.sandbox.environment import LOOP
 
-__all__ = ["charged", "is_loop_attribute"]
+__all__ = ["charge", "is_loop_attribute"]
 
 
-def charged(tree: nodes.Template) -> nodes.Template:
+def charge(tree: nodes.Template) -> nodes.Template:
     """The tree with its calls, joins, comparisons, slices, lists and loops as filters; it is changed in place."""
     return _Charging().visit(tree)
 

@@ -23,7 +23,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from fewshot.checks import is_missing
 from fewshot.errors import TemplateError
 
-__all__ = ["LOOP", "METER", "MOST_RANGE", "Environment", "Meter", "text_of", "weight"]
+__all__ = ["LOOP", "METER", "MOST_RANGE", "Environment", "Meter", "measure", "text_of"]
 
 METER = "the meter of a rendering"  # among its variables, under no name that a template could write
 MOST_CHARACTERS = 20_000_000
@@ -129,7 +129,7 @@ class Environment(ImmutableSandboxedEnvironment, NativeEnvironment):
         return isinstance(getattr(obj, "__self__", None), LoopContext)
 
 
-def weight(value: Any, most: int = MOST_CHARACTERS, *, shown: bool = False) -> int:
+def measure(value: Any, most: int = MOST_CHARACTERS, *, shown: bool = False) -> int:
     """How much there is to walk through: characters, and items of lists and mappings within each other.
 
     What is to be shown holds nothing that is undefined.
@@ -162,7 +162,7 @@ def text_of(context: Context, value: Any) -> str:
             raise TemplateError(
                 f"{value!r} says that a value is missing: fill it, drop the row, or ask with {{% if %}}"
             )
-        meter.take(weight(value, meter.left, shown=True))
+        meter.take(measure(value, meter.left, shown=True))
         kind = type(value)
         bare = all(getattr(kind, name) is getattr(object, name) for name in ("__str__", "__repr__"))
         text = None if isinstance(value, Iterator) or callable(value) or bare else str(value)
@@ -180,7 +180,7 @@ def joined_texts(context: Context, values: Iterable[Any], between: str = "") -> 
     return between.join(texts)
 
 
-def items_of(context: Context, value: Any) -> Any:
+def take_items(context: Context, value: Any) -> Any:
     """What a loop goes through: the value itself where it has a length."""
     if isinstance(value, Undefined):
         return iter(value)  # says which
@@ -192,8 +192,8 @@ def items_of(context: Context, value: Any) -> Any:
 
 
 @pass_context
-def looped(context: Context, value: Any, each: int) -> Any:
+def charge_loop(context: Context, value: Any, each: int) -> Any:
     """What a loop goes through, charged; ``each`` is how much one pass does."""
-    items = items_of(context, value)
+    items = take_items(context, value)
     context.parent[METER].walk(len(items) * each)
     return items

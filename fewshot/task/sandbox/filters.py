@@ -16,11 +16,11 @@ from fewshot.task.sandbox.environment import (
     METER,
     MOST_RANGE,
     Environment,
-    items_of,
+    charge_loop,
     joined_texts,
-    looped,
+    measure,
+    take_items,
     text_of,
-    weight,
 )
 
 __all__ = [
@@ -111,14 +111,14 @@ def _measured(own: Any, shallow: bool = False) -> Callable[..., Any]:
     def measured(context: Context, value: Any, /, *args: Any, **kwargs: Any) -> Any:
         meter = context.parent[METER]
         for one in () if shallow else (value, *args, *kwargs.values()):
-            meter.take(weight(one, meter.left))
+            meter.take(measure(one, meter.left))
         passed = {"context": context, "eval_context": context.eval_ctx, "environment": context.environment}
         first = () if passing is None else (passed[passing],)
         made = own(*first, value, *args, **kwargs)
         if isinstance(made, Iterator):
             made = Several(made)
         if made is not value and not shallow:
-            meter.take(weight(made, meter.left))
+            meter.take(measure(made, meter.left))
         return str(made) if isinstance(made, str) else made
 
     return measured
@@ -126,7 +126,7 @@ def _measured(own: Any, shallow: bool = False) -> Callable[..., Any]:
 
 @pass_context
 def _join(context: Context, value: Any, /, d: str = "", attribute: int | str | None = None) -> str:
-    items = items_of(context, value)
+    items = take_items(context, value)
     if attribute is not None:
         items = context.environment.call_filter("map", items, kwargs={"attribute": attribute}, context=context)
     return joined_texts(context, items, text_of(context, d))
@@ -158,7 +158,7 @@ def _round(context: Context, value: Any, /, precision: int = 0, method: Any = "c
 
 @pass_context
 def _sum(context: Context, value: Any, /, attribute: int | str | None = None) -> Any:
-    items = items_of(context, value)
+    items = take_items(context, value)
     context.parent[METER].take(len(items))
     return JINJA_FILTERS["sum"](context.environment, items, attribute)
 
@@ -179,7 +179,7 @@ def _tojson(context: Context, value: Any, /, indent: int | None = None) -> str:
     if indent is not None and not (isinstance(indent, int) and 0 <= indent <= 8):
         raise TemplateError("'tojson' takes an indent of 8 at most")
     meter = context.parent[METER]
-    meter.take(2 * weight(value, meter.left))
+    meter.take(2 * measure(value, meter.left))
     return str(JINJA_FILTERS["tojson"](context.eval_ctx, value, indent))
 
 
@@ -196,14 +196,14 @@ def _joined_by_tilde(context: Context, values: list[Any], /) -> str:
 @pass_context
 def _made(context: Context, value: Any, /) -> Any:
     meter = context.parent[METER]
-    meter.take(weight(value, meter.left))
+    meter.take(measure(value, meter.left))
     return value
 
 
 @pass_context
 def _compared(context: Context, value: Any, /) -> Any:
     meter = context.parent[METER]
-    meter.take(weight(value, meter.left) // 16)
+    meter.take(measure(value, meter.left) // 16)
     return value
 
 
@@ -220,7 +220,7 @@ def _sliced(context: Context, value: Any, /, *bounds: Any) -> Any:
     made = value[slice(*bounds)]
     if not isinstance(value, Undefined) and made is not value:
         meter = context.parent[METER]
-        meter.take(weight(made, meter.left))
+        meter.take(measure(made, meter.left))
     return made
 
 
@@ -268,7 +268,7 @@ _PRIVATE = {
     AS_TEXT: pass_context(text_of),
     CALLED: _called,
     JOINED: _joined_by_tilde,
-    LOOPED: looped,
+    LOOPED: charge_loop,
     MADE: _made,
     RANGE: _short_range,
     SLICED: _sliced,
