@@ -23,7 +23,7 @@ def merge_equal(
 
     Examples
     --------
-    >>> distinct(["a", "b", "a"])
+    >>> merge_equal(["a", "b", "a"])
     (array([0, 1]), array([2., 1.]))
     """
     first: dict[Hashable, int] = {}

@@ -130,13 +130,13 @@ def size_of(model: Any, *names: str, otherwise: int) -> int:
     return next((int(getattr(config, name)) for name in names if getattr(config, name, None)), otherwise)
 
 
-def cut_into_chunks(queries: Sequence[Query]) -> Iterator[Sequence[Query]]:
+def cut_into_chunks(queries: Sequence[Query], size: int = CHUNK_SIZE) -> Iterator[Sequence[Query]]:
     """Cut a long list of queries into runs of bounded size, in order."""
     start = total = 0
     for i, query in enumerate(queries):
         length = sum(len(turn.text) for turn in query.context) + len(query.prefix) + len(query.suffix) + 16
         total += length * len(query.candidates)
-        if total > CHUNK_SIZE and i > start:
+        if total > size and i > start:
             yield queries[start:i]
             start, total = i, length * len(query.candidates)
     if start < len(queries):

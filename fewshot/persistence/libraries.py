@@ -33,7 +33,7 @@ def check_versions(said: Mapping[str, str], used: Iterable[str]) -> None:
     Parameters
     ----------
     said : mapping
-        What `versions` gave.
+        What `read_versions` gave.
     used : iterable of str
         The libraries that the classifier needs besides this one.
 

@@ -40,7 +40,7 @@ def named_in(answer: str, owners: Sequence[tuple[str, int]]) -> int | None:
     ----------
     answer : str
     owners : sequence of (str, int)
-        Label words, each made `plain`, with the number of its class.
+        Label words, simplified, with the number of its class.
     """
     text = simplify(_THINKING.sub("", answer))
     line = text.splitlines()[0] if text else ""

@@ -79,7 +79,7 @@ def try_later_tokens(who: str, forward: Callable[[torch.Tensor], Any], rows: tor
     forward : callable
         The model's forward pass over one row.
     rows : Tensor
-        The `samples`.
+        What `draw_samples` gave.
 
     Raises
     ------
