@@ -211,7 +211,9 @@ class TestLearning:
     def test_demonstrations_stand_in_every_prompt_and_are_not_trained_on(self, monkeypatch):
         asked = []
         grouped = module.group_equal
-        monkeypatch.setattr(module, "group_equal", lambda queries, *rest: asked.extend(queries) or grouped(queries, *rest))
+        monkeypatch.setattr(
+            module, "group_equal", lambda queries, *rest: asked.extend(queries) or grouped(queries, *rest)
+        )
         clf = tuned(shots=2).fit(X, Y)
         assert len(asked) == 6
         shown = [text for text in X if all(text in "".join(turn.text for turn in q.context) for q in asked)]
