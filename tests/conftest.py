@@ -216,7 +216,7 @@ def _model(kind: str, vocabulary: int):
         )
         return t.BertForSequenceClassification(config)
     assert kind == "t5"
-    config = t.T5Config(
+    config = t.T5Config(  # type: ignore[call-arg]
         vocab_size=vocabulary, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, decoder_start_token_id=0
     )
     return t.T5ForConditionalGeneration(config)
@@ -316,7 +316,7 @@ def kept(tmp_path_factory):
             made[name] = case, clf, folder, found
         return made[name]
 
-    get.root = root
+    get.root = root  # type: ignore[attr-defined]
     return get
 
 

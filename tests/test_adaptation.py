@@ -199,7 +199,7 @@ class TestFolder:
 
     def test_a_checkpoint_of_another_run_is_refused(self, tmp_path, monkeypatch):
         lm = language_model("bert")
-        monkeypatch.setattr(module.RunFolder, "finish", lambda *_: None)  # as if killed before the end
+        monkeypatch.setattr(module.RunFolder, "finish", lambda *_: None)  # type: ignore[attr-defined]  # as if killed before the end
         adapt(lm, TEXTS[:20], folder=tmp_path, **SMALL)
         with pytest.raises(InputError, match="of another run: mask_rate, texts differ"):
             adapt(lm, TEXTS[:21], folder=tmp_path, mask_rate=0.2, **SMALL)

@@ -121,7 +121,7 @@ def test_many_examples_are_compared_on_some_of_each_class(encoder, monkeypatch):
     report = Classifier(encoder, random_state=0).fit(X, y).report_
     n = len(set(y))
     assert len(report.rows) == max(12, 2 * n)
-    counts = np.unique(np.array(y)[report.rows], return_counts=True)[1]
+    counts = np.unique(np.array(y)[report.rows], return_counts=True)[1]  # type: ignore[call-overload]
     assert len(counts) == n
     assert counts.max() - counts.min() <= 1
 

@@ -117,11 +117,11 @@ def test_it_is_the_model_in_everything_else(path):
     assert is_language_model(lm)
     assert is_window(lm)
     assert is_generator(lm)
-    assert (lm.kind, lm.limit) == ("masked", 77)
+    assert (lm.kind, lm.limit) == ("masked", 77)  # type: ignore[attr-defined]
     assert not is_generator(CachedLM(Counting(), path))
     assert repr(lm).startswith("CachedLM(FakeLM(")
     with pytest.raises(AttributeError):
-        lm.nothing_of_the_kind  # noqa: B018
+        lm.nothing_of_the_kind  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_another_aggregation_costs_no_model_call(path):

@@ -16,7 +16,7 @@ import pytest
 
 from fewshot import FakeLM
 from fewshot.cli import classify as classifying
-from fewshot.cli.part import Part, kept_part
+from fewshot.cli.part import kept_part
 from fewshot.cli.writing import save_text
 from fewshot.errors import InputError
 from tests.command import run
@@ -129,7 +129,7 @@ def test_a_part_that_is_cut_anywhere_or_damaged_gives_whole_steps_only(tmp_path)
     steps = [[["a", 0.5], ["b", 0.75]], [["b", 1.0], [None, None]], [["a", 0.25]]]
     path = tmp_path / "out.csv.part"
 
-    def left() -> Part:
+    def left() -> list:
         with kept_part(tmp_path / "out.csv", RUN, 5, restart=False) as part:
             found = list(part.steps)
             if found:

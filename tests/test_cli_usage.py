@@ -123,7 +123,7 @@ def test_lists_in_options():
 
 def commands():
     found = typer.main.get_command(cli.app)
-    return found, sorted(found.commands)
+    return found, sorted(found.commands)  # type: ignore[attr-defined]
 
 
 def shell_lines(help_text):

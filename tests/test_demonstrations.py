@@ -213,8 +213,8 @@ cases = st.lists(st.tuples(letters, st.sampled_from("xyz")), min_size=1, max_siz
         (Nearest(), brute_nearest),
         (Nearest(per_class=True), brute_per_class),
         (MMR(), brute_mmr),
-        (MMR(balance=0.2), lambda *args: brute_mmr(*args, balance=0.2)),
-        (MMR(balance=0), lambda *args: brute_mmr(*args, balance=0)),
+        (MMR(balance=0.2), lambda *args: brute_mmr(*args, balance=0.2)),  # type: ignore[misc]
+        (MMR(balance=0), lambda *args: brute_mmr(*args, balance=0)),  # type: ignore[misc]
         (MMR(balance=1), brute_nearest),
     ],
     ids=lambda value: getattr(value, "__name__", repr(value)),

@@ -137,7 +137,7 @@ class TestBuild:
         lines = [f"The {noun} is {word} today." for noun in ("sky", "sea", "film", "book") for word in "ABCDEFGH"]
         (tmp_path / "corpus.txt").write_text("\n".join([*lines, ""]), encoding="utf-8")
         monkeypatch.setattr(build, "load", lambda model=None: load(sentence_model() if model is None else model))
-        monkeypatch.setattr(build, "write", lambda *given: embedded.write(*given, tmp_path / "packed"))
+        monkeypatch.setattr(build, "write", lambda *given: embedded.write(*given, tmp_path / "packed"))  # type: ignore[call-arg]
         monkeypatch.setattr("sys.argv", ["build", str(tmp_path / "corpus.txt"), "--folder", str(tmp_path / "run")])
         build.main()
         packed, _ = embedded.read(tmp_path / "packed")

@@ -210,7 +210,7 @@ class TestLearning:
 
     def test_demonstrations_stand_in_every_prompt_and_are_not_trained_on(self, monkeypatch):
         asked = []
-        grouped = module.group_equal
+        grouped = module.group_equal  # type: ignore[attr-defined]
         monkeypatch.setattr(
             module, "group_equal", lambda queries, *rest: asked.extend(queries) or grouped(queries, *rest)
         )
@@ -239,7 +239,7 @@ class TestStopping:
 
     def test_it_ends_with_the_weights_that_were_best(self, monkeypatch):
         seen = {}
-        train = module.train
+        train = module.train  # type: ignore[attr-defined]
 
         def spy(model, scores, examples, pace, *, held_out, **options):
             history = train(model, scores, examples, pace, held_out=held_out, **options)
@@ -256,7 +256,7 @@ class TestStopping:
     @pytest.mark.parametrize(("objective", "drops"), [("head", True), ("prompt", False)])
     def test_only_a_new_layer_is_trained_with_dropout_and_never_judged_with_it(self, objective, drops, monkeypatch):
         trained, seen = [], set()
-        copied, loss = module.own_copy, training._loss
+        copied, loss = module.own_copy, training._loss  # type: ignore[attr-defined]
 
         def copy_of(*args, **kwargs):
             made = copied(*args, **kwargs)

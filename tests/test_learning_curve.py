@@ -72,7 +72,7 @@ class TestLearningCurve:
         shared = curve.draws[(curve.draws.name == "shown") & (curve.draws.shots == 2)]
         assert alone.draws["log loss"].tolist() == shared["log loss"].tolist()
         assert set(curve.skipped["shots"]) == {0}
-        assert clfs["zero"].model is lm
+        assert clfs["zero"].model is lm  # type: ignore[attr-defined]
         assert not hasattr(clfs["zero"], "model_")
 
     def test_the_fits_are_those_by_hand(self):

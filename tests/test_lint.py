@@ -44,7 +44,7 @@ def test_a_good_template_has_no_findings():
     assert [line.share for line in report.words] == pytest.approx([0.5, 0.5])
     assert [line.probability for line in report.words] == pytest.approx([0.1, 0.1])
     with pytest.raises(FrozenInstanceError):
-        report.n_rows = 3
+        report.n_rows = 3  # type: ignore[misc]
     assert REVIEW.lint().findings == ()
 
 

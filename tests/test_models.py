@@ -177,7 +177,7 @@ class TestEveryLanguageModel:
 
         lm, queries = language_model(name), queries_for(name)
         widths = []
-        pad, build = lm._pad, causal.build_trie
+        pad, build = lm._pad, causal.build_trie  # type: ignore[attr-defined]
         monkeypatch.setattr(
             lm, "_pad", lambda rows, *padding: widths.append(max(map(len, rows))) or pad(rows, *padding)
         )
@@ -193,7 +193,7 @@ class TestEveryLanguageModel:
         assert is_language_model(lm)
         assert is_window(lm)
         assert lm.limit in (128, 256)
-        assert lm.fingerprint == lm.fingerprint
+        assert lm.fingerprint == lm.fingerprint  # type: ignore[attr-defined]
         text = "two words"
         assert lm.token_ends([text])[0][-1] == len(text)
 

@@ -79,12 +79,12 @@ def test_labels_can_be_read(style, n_classes):
         TemplateDisplay(classes, np.linspace(0, 1, n_classes), "log loss").plot(),
     ]
     for display in displays:
-        ax, background = display.ax_, mpl.colors.to_rgb(display.ax_.get_facecolor())
+        ax, background = display.ax_, mpl.colors.to_rgb(display.ax_.get_facecolor())  # type: ignore[attr-defined]
         ticks = [*in_sight(ax.get_xticks(), ax.get_xticklabels(), ax.get_xlim())]
         ticks += in_sight(ax.get_yticks(), ax.get_yticklabels(), ax.get_ylim())
         boxes = [box for box in boxes_of(display, [*ticks, ax.xaxis.label, ax.yaxis.label]) if box.width]
         assert not overlapping(boxes)
-        frame = display.figure_.bbox
+        frame = display.figure_.bbox  # type: ignore[attr-defined]
         legend = ax.get_legend()
         for box in [*boxes, *([legend.get_window_extent()] if legend else [])]:
             assert box.x0 >= frame.x0 - 1

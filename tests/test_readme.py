@@ -93,7 +93,7 @@ def shell(tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit) as done:
             main()
         said = capsys.readouterr()
-        return done.value.code, said.out or said.err
+        return done.value.code, said.out or said.err  # type: ignore[return-value]
 
     return run
 

@@ -141,9 +141,9 @@ def test_one_classifier_answers_every_thread_while_others_are_fitted_on_its_mode
     calls = []
     for i, text in enumerate(texts):
         calls.append(lambda text=text: [clf.predict_proba([text])])
-        calls.append((lambda i=i: tuned(i)) if i < 2 else lambda: [clone(clf).fit(texts, LABELS).predict_proba(texts)])
+        calls.append((lambda i=i: tuned(i)) if i < 2 else lambda: [clone(clf).fit(texts, LABELS).predict_proba(texts)])  # type: ignore[misc]
         if i % 4 == 0:
-            calls.append(lambda: [clone(sets).fit(TEXTS[:12], LABELS).predict_set(texts)])
+            calls.append(lambda: [clone(sets).fit(TEXTS[:12], LABELS).predict_set(texts)])  # type: ignore[misc]
     check(together(calls), [call() for call in calls])
 
 
@@ -158,7 +158,7 @@ def test_models_are_adapted_in_threads_while_they_are_asked(name):
         return [run.history[-1].held_out_loss, run.model.loglikelihoods(asked)[0].logprobs]
 
     calls = [lambda seed=seed: adapted(seed) for seed in range(2)]
-    calls += [lambda: [lm.loglikelihoods(asked)[0].logprobs]] * 12
+    calls += [lambda: [lm.loglikelihoods(asked)[0].logprobs]] * 12  # type: ignore[misc]
     expected = [call() for call in calls]
     assert not np.allclose(expected[0][0], expected[1][0], atol=1e-4)  # the seed decides
     check(together(calls), expected)

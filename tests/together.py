@@ -31,7 +31,7 @@ def together(calls, n_threads=8):
             try:
                 found[i] = calls[i]()
             except BaseException as error:
-                found[i] = error
+                found[i] = error  # type: ignore[call-overload]
 
     threads = [threading.Thread(target=work) for _ in range(n_threads)]
     for thread in threads:

@@ -44,7 +44,7 @@ def _bpe(first: list[str], *, byte_level: bool, **options):
 
     pieces, merges = _trained(byte_level)
     names = dict.fromkeys([*first, *sorted(pieces, key=pieces.__getitem__)])
-    return models.BPE({name: i for i, name in enumerate(names)}, [tuple(pair) for pair in merges], **options)
+    return models.BPE({name: i for i, name in enumerate(names)}, [tuple(pair) for pair in merges], **options)  # type: ignore[misc]
 
 
 def _wrapped(tokenizer, names: dict[str, str], unflagged=(), texts=(), **options):
