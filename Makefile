@@ -35,6 +35,7 @@ check: $(STAMP)
 	@$(RUN)/ruff format --check
 	@$(RUN)/mypy
 	@$(RUN)/lint-imports
+	@OMP_NUM_THREADS=1 $(RUN)/pytest tests/test_docstrings.py
 
 # torch first and by its exact version, so that an index that has a CPU build of it is used
 $(STAMP): pyproject.toml constraints.txt

@@ -55,6 +55,19 @@ def at_least(
     """Refuse a parameter that is no number of at least the minimum, nor None where it is optional.
 
     Numpy's numbers are numbers. Truth values and NaN are none.
+
+    Parameters
+    ----------
+    name : str
+    value : object
+        What was given.
+    minimum : float
+    whole : bool, default=False
+        Only integers will do.
+    optional : bool, default=False
+        None will do.
+    more : str, default=""
+        What the message adds to the bound.
     """
     if not ((optional and value is None) or (_is_number(value, whole) and value >= minimum)):
         raise _error(name, f"{'an integer of ' * whole}at least {minimum}{more}{', or None' * optional}", value)
@@ -67,7 +80,19 @@ def above(name: str, value: Any, minimum: float, *, optional: bool = False) -> N
 
 
 def between(name: str, value: Any, low: float, high: float, *, with_high: bool = False, more: str = "") -> None:
-    """Refuse a parameter that is no number above ``low`` and below ``high``, or at most ``high``."""
+    """Refuse a parameter that is no number above ``low`` and below ``high``, or at most ``high``.
+
+    Parameters
+    ----------
+    name : str
+    value : object
+        What was given.
+    low, high : float
+    with_high : bool, default=False
+        ``high`` itself will do.
+    more : str, default=""
+        What the message adds to the bounds.
+    """
     if not (_is_number(value) and (low < value < high or (with_high and value == high))):
         raise _error(name, f"above {low} and {'at most' if with_high else 'below'} {high}{more}", value)
 

@@ -169,7 +169,13 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
         return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 and not self.multi_label_ else scores
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the accuracy, with the labels read as `fit` reads them; when multi-label, that of whole rows."""
+        """Return the accuracy, with the labels read as `fit` reads them; when multi-label, that of whole rows.
+
+        Raises
+        ------
+        InputError
+            When the labels are of another type than the classes.
+        """
         rows = as_rows(X)
         indicator = as_indicator(y, len(rows))
         if indicator is not None:

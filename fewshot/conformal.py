@@ -107,6 +107,11 @@ class ConformalClassifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: i
         """Fit the classifier on a part of the labelled rows and calibrate on the others; when frozen, on all of them.
 
         A failed fit leaves the previous state.
+
+        Raises
+        ------
+        InputError
+            When there are too few labelled rows for ``alpha``.
         """
         between("alpha", self.alpha, 0, 1, more=", such as 0.1")
         one_of("method", self.method, ("lac", "aps"))
@@ -234,10 +239,12 @@ def predict_or_none(classifier: Any, X: Any, threshold: Any, *, none_label: Any 
 
     Parameters
     ----------
-    classifier, X, none_label
-        As in `fit_threshold`, but X without labels. ``none_label`` must be of the type of the classes.
+    classifier, X
+        As in `fit_threshold`, but without labels.
     threshold : float
         Such as `fit_threshold` returns.
+    none_label : object, default="none"
+        As in `fit_threshold`. It must be of the type of the classes.
 
     Returns
     -------

@@ -52,7 +52,13 @@ class Learned(Prior):
         self.max_texts = max_texts
 
     def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
-        """One query a text of ``fit``."""
+        """One query a text of ``fit``.
+
+        Raises
+        ------
+        InputError
+            When there are no labelled texts.
+        """
         if not X:
             raise InputError(
                 "Learned needs labelled texts besides the demonstrations, and there are none: call fit(X, y), or use "
@@ -61,7 +67,13 @@ class Learned(Prior):
         return ask(X)
 
     def fit(self, scores: FloatArray, targets: IntArray | None = None, aggregate: Aggregate | None = None) -> Self:
-        """Learn the prior of the words, then the map of the classes."""
+        """Learn the prior of the words, then the map of the classes.
+
+        Raises
+        ------
+        InputError
+            When there are no labels.
+        """
         if targets is None or aggregate is None:
             raise InputError("Learned needs labels: call fit(X, y), or use calibration='batch'.")
         everything = np.arange(len(scores))

@@ -155,7 +155,13 @@ class DomainContext(Prior):
         self.max_texts = max_texts
 
     def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
-        """One query a random text."""
+        """One query a random text.
+
+        Raises
+        ------
+        InputError
+            When there are no texts.
+        """
         at_least("n_texts", self.n_texts, 1)
         if not X:
             raise InputError(
@@ -271,7 +277,13 @@ class Batch(Prior):
         self.transductive = transductive
 
     def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
-        """One query a text of ``fit``; none when transductive."""
+        """One query a text of ``fit``; none when transductive.
+
+        Raises
+        ------
+        InputError
+            When there are no texts, and it is not transductive.
+        """
         one_of("mean", self.mean, ("geometric", "arithmetic"))
         if self.transductive:
             return []

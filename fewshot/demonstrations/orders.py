@@ -62,6 +62,11 @@ def least_biased(scores: FloatArray) -> int:
     int
         Number of the order.
 
+    Raises
+    ------
+    InputError
+        When the scores are of another shape.
+
     Examples
     --------
     >>> import numpy as np

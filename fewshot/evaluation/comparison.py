@@ -97,10 +97,12 @@ def compare(
     ----------
     clfs : mapping of str to estimator
         At least two fitted classifiers of texts, one class a text, under the names that the result uses.
-    X, y, n_bootstrap, level, random_state
+    X, y
         As for `evaluate`.
     metric : {"accuracy", "macro-F1", "log loss", "Brier"}
         What they are compared by.
+    n_bootstrap, level, random_state
+        As for `evaluate`.
 
     Returns
     -------

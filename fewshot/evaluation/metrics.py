@@ -108,6 +108,18 @@ def compute_intervals(
     They are percentiles over resamples, except that of the calibration error. Noise makes it larger, and resamples add
     noise: in simulations of calibrated classifiers their percentiles never held the true error. Its interval is the
     value, and around it what the noise of the bins can do to it. It is wide, and holds the true error often enough.
+
+    Parameters
+    ----------
+    p : Predictions
+    values : dict
+        The metrics of ``p`` by their names.
+    n_bootstrap : int
+        Number of resamples.
+    level : float
+        Confidence level.
+    random_state : int
+        Seed of the resamples.
     """
     found = {}
     for name, value in values.items():

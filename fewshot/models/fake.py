@@ -103,7 +103,13 @@ class FakeLM:
         return answers
 
     def read(self, queries: Sequence[Query], what: Reading) -> Float32Array:
-        """Ask ``f`` for the normalised log-probabilities of the vocabulary, or ``hidden`` for its vectors."""
+        """Ask ``f`` for the normalised log-probabilities of the vocabulary, or ``hidden`` for its vectors.
+
+        Raises
+        ------
+        UnsupportedError
+            When the model was made without what is read.
+        """
         if what == "hidden":
             if self.hidden is None:
                 raise UnsupportedError(f"{self!r} has no hidden states: give FakeLM(hidden=...).")

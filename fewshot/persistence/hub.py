@@ -54,6 +54,8 @@ def push_to_hub(
 
     Raises
     ------
+    ParameterError
+        When ``repo_id`` is not of the form 'user/name'.
     UnsupportedError
         When something in the classifier can't be kept.
     ModelLoadError

@@ -122,6 +122,11 @@ class PriorDisplay:
             Of the columns. None: the sorted labels.
         ax, **kwargs
             As for `from_estimators`.
+
+        Raises
+        ------
+        ParameterError
+            When ``probas`` is no mapping, or empty.
         """
         need_matplotlib()
         if not isinstance(probas, Mapping) or not probas:

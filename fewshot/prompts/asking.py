@@ -219,6 +219,20 @@ def fitted_selector(
 ) -> Selector | None:
     """Fit a selector of demonstrations on the labelled rows; None where none are shown.
 
+    Parameters
+    ----------
+    selector : Selector
+    shots : int
+        Number of demonstrations of a prompt.
+    task : Task
+        Whose template renders the rows that are compared.
+    X : sequence of rows or None
+    y : sequence or None
+        The class of each row.
+    rng : RandomState
+    encoder : Encoder or str, optional
+        What a selector by similarity encodes with.
+
     Raises
     ------
     InputError

@@ -52,7 +52,16 @@ def class_lines(
     similarities: Sequence[float] | None = None,
     prompts: Sequence[str] | None = None,
 ) -> tuple[ClassLine, ...]:
-    """A line for each class, from the log-scores of one row, of shape (1, n_classes)."""
+    """A line for each class, from the log-scores of one row.
+
+    Parameters
+    ----------
+    task : Task
+    scores, before : ndarray of shape (1, n_classes)
+        Log-scores after and before calibration.
+    similarities, prompts : sequence of n_classes, optional
+        What an encoder compares the row with, and how similar they are.
+    """
     probabilities = (expit(scores) if task.multi_label else np.exp(scores))[0].tolist()
     none: list[Any] = [None] * len(probabilities)
     columns = [none if before is None else np.exp(before[0]).tolist(), similarities or none, prompts or none]

@@ -119,7 +119,13 @@ class Auto(Strategy):
         return self.chosen_.explain(row)
 
     def label_mass(self, X: Sequence[Row]) -> FloatArray:
-        """The label mass, where the chosen strategy has one."""
+        """The label mass, where the chosen strategy has one.
+
+        Raises
+        ------
+        UnsupportedError
+            When the chosen strategy has none.
+        """
         if not hasattr(self.chosen_, "label_mass"):
             raise UnsupportedError("An encoder has no label mass: it compares vectors, not words.")
         return self.chosen_.label_mass(X)

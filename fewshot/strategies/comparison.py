@@ -112,7 +112,24 @@ def cross_validated(
     sample_weight: FloatArray | None = None,
     random_state: int = 0,
 ) -> Candidate:
-    """Fit on all folds but one and score that one, for each; the same folds under the same seed."""
+    """Fit on all folds but one and score that one, for each; the same folds under the same seed.
+
+    Parameters
+    ----------
+    name : str
+        What the report calls the strategy.
+    strategy : Strategy
+        Cloned for each fold.
+    task : Task
+    model : LanguageModel or Encoder
+    X : sequence of rows
+    y : sequence
+        The class of each row.
+    folds : int
+    sample_weight : ndarray of shape (n_texts,), optional
+    random_state : int, default=0
+        Seed of the folds and of each fit.
+    """
     targets = task.index(y)
     started = time.perf_counter()
     log_scores = np.empty((len(X), len(task.classes)))

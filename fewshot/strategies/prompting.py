@@ -255,6 +255,11 @@ class Prompting(Strategy):
         """The model's total probability of the label words' distinct first tokens, of shape (n_texts,).
 
         With several templates, that of the first.
+
+        Raises
+        ------
+        UnsupportedError
+            When a text may have several labels.
         """
         if self.task_.multi_label:
             raise UnsupportedError("When a text may have several labels, yes and no are asked for, not label words.")

@@ -248,7 +248,13 @@ class AutomaticVerbalizer(BaseEstimator):  # type: ignore[misc]
         return chosen, scores
 
     def table(self) -> str:
-        """The words of each class with their scores, best first."""
+        """The words of each class with their scores, best first.
+
+        Raises
+        ------
+        NotFittedError
+            When no words have been learned yet.
+        """
         if not hasattr(self, "words_"):
             raise NotFittedError("This AutomaticVerbalizer has no words yet: call learn, or fit the classifier.")
         rows: list[tuple[str, ...]] = []

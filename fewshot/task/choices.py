@@ -64,6 +64,8 @@ class Choices(Verbalizer):
 
         Raises
         ------
+        VerbalizerError
+            When the choices belong to no template yet.
         InputError
             When the row has no choice, more than there are classes, or one that is not text.
         """

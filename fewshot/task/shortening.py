@@ -69,7 +69,17 @@ def shortened(
 ) -> list[Cut]:
     """Take so many tokens from these texts, or all that they have.
 
-    ``ends`` are the offsets at which their tokens end, and ``sides`` ("right" or "left") those that are cut away.
+    Parameters
+    ----------
+    texts : sequence of str
+    ends : sequence of array-like
+        For each text, the offsets at which its tokens end.
+    weights : sequence of float
+        For each text, its share of what is taken.
+    sides : sequence of {"right", "left"}
+        For each text, the side that is cut away.
+    excess : int
+        Number of tokens to take.
     """
     own = [_own_ends(text, found) for text, found in zip(texts, ends, strict=True)]
     sizes = [len(found) for found in own]

@@ -162,7 +162,13 @@ class Template:
 
     @classmethod
     def from_file(cls, path: str | Path, *, name: str | None = None) -> Template:
-        """Read a template from a UTF-8 file; the line break that ends the file is not part of it."""
+        """Read a template from a UTF-8 file; the line break that ends the file is not part of it.
+
+        Raises
+        ------
+        TemplateError
+            When the file can't be read, or is no template.
+        """
         path = Path(path)
         try:
             with path.open(encoding="utf-8-sig") as file:  # some editors begin it with a byte order mark
@@ -207,6 +213,8 @@ class Template:
 
         Raises
         ------
+        TemplateError
+            When the template takes no choices from its rows.
         InputError
             When the row has no choice, or one that is not text.
         """
@@ -264,7 +272,13 @@ class Template:
         return {**{key: changed.get(key) for key in ("instruction", "words")}, "renamed": dict(self._renamed)}
 
     def prompt(self, row: Row, labels: Sequence[str] = ()) -> Prompt:
-        """Render a row, still in pieces; ``labels`` are the label words that it may list, or its own choices."""
+        """Render a row, still in pieces; ``labels`` are the label words that it may list, or its own choices.
+
+        Raises
+        ------
+        TemplateError
+            When the row lacks what the template uses, or can't be rendered.
+        """
         own = labels or (() if self.choices is None else self.choices_of(row))
         variables = {**self._variables(row), LABELS: list(own)}
         with _named(self.name):
@@ -293,7 +307,19 @@ class Template:
         demonstrations: Sequence[tuple[Row, str]] = (),
         kind: str = "causal",
     ) -> Query:
-        """Ask which candidate fills the hole for this row, after the instruction and the demonstrations."""
+        """Ask which candidate fills the hole for this row, after the instruction and the demonstrations.
+
+        Parameters
+        ----------
+        row : str or mapping
+        candidates : sequence of str
+            Label words.
+        labels : sequence of str, default=()
+            What the template lists as ``labels``.
+        demonstrations : sequence of (row, label word), default=()
+        kind : str, default="causal"
+            Of the model that is asked.
+        """
         return self.prompt(row, labels).query(candidates, self.context(demonstrations, labels), kind)
 
     def context(self, demonstrations: Sequence[tuple[Row, str]] = (), labels: Sequence[str] = ()) -> tuple[Turn, ...]:
@@ -320,7 +346,13 @@ class Template:
         return row if isinstance(row, str) else self.prompt(row).fields_text
 
     def frame(self, word: str, labels: Sequence[str] = ()) -> str:
-        """The run of text around the hole that holds no field, filled; an encoder's prompt for a class."""
+        """The run of text around the hole that holds no field, filled; an encoder's prompt for a class.
+
+        Raises
+        ------
+        TemplateError
+            When the text around the hole can't be rendered.
+        """
         with _named(self.name):
             try:
                 pieces = self._compiled.frame_pieces({LABELS: list(labels)})

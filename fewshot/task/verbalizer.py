@@ -224,6 +224,11 @@ class Verbalizer:
         around the word, full-width forms and what can't be seen do not matter. An answer that also mentions another
         class's word, that denies or doubts anything ("not spam", unless that is itself a label word), that lists what
         could be chosen ("Options: spam"), or whose number is a part of another ("0.1", "<1", "1%"), names none.
+
+        Raises
+        ------
+        VerbalizerError
+            When the verbalizer is bound to no classes.
         """
         if self.classes is None:
             raise VerbalizerError("bind the verbalizer to its classes before parsing answers")
