@@ -191,7 +191,25 @@ def _finetuned(
     seed: int,
     sample_weight: FloatArray | None = None,
 ) -> tuple[Candidate, ...]:
-    """Fine-tuning on the same folds, where the budget has room for them and for the final fit."""
+    """Fine-tuning on the same folds, where the budget has room for them and for the final fit.
+
+    Parameters
+    ----------
+    objective : {"prompt", "head"}
+        What `FineTuning` trains.
+    budget : Budget
+        Takes the reasons why nothing was tried.
+    task : Task
+    model : LanguageModel or Encoder
+    X : sequence of rows
+    y : sequence
+        The class of each row.
+    rows : ndarray of int
+        Numbers of the rows that are compared on.
+    folds, seed : int
+        Number of folds, and what they are drawn with.
+    sample_weight : ndarray of shape (n_texts,), optional
+    """
     if budget.seconds is None:
         return ()
     from fewshot.strategies.finetuning import FineTuning
@@ -252,7 +270,22 @@ def _candidates(
     seed: int,
     sample_weight: FloatArray | None = None,
 ) -> tuple[Candidate, ...]:
-    """Each choice by cross-validation on the same folds of these rows."""
+    """Each choice by cross-validation on the same folds of these rows.
+
+    Parameters
+    ----------
+    choices : mapping of str to Strategy
+    task : Task
+    model : LanguageModel or Encoder
+    X : sequence of rows
+    y : sequence
+        The class of each row.
+    rows : ndarray of int
+        Numbers of the rows that are compared on.
+    folds, seed : int
+        Number of folds, and what they are drawn with.
+    sample_weight : ndarray of shape (n_texts,), optional
+    """
     shown, labels = [X[i] for i in rows], [y[i] for i in rows]
     weights = None if sample_weight is None else sample_weight[rows]
     return tuple(
