@@ -56,11 +56,9 @@ def documented():
 THINGS = dict(documented())
 
 
-@pytest.mark.parametrize("name", THINGS)
+@pytest.mark.parametrize("name", [name for name, thing in THINGS.items() if section(thing.__doc__, "Parameters")])
 def test_parameters_are_those_of_the_signature(name):
-    said = section(THINGS[name].__doc__, "Parameters")
-    if said is None:
-        pytest.skip("one line says it")
+    said = section(THINGS[name].__doc__, "Parameters") or ""
     assert entries(said) == [one for one in inspect.signature(THINGS[name]).parameters if one not in ("self", "cls")]
 
 
