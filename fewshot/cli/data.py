@@ -49,13 +49,7 @@ class Data:
         return Data([self.X[i] for i in rows], [self.y[i] for i in rows])
 
     def drawn(self, shots: int | None, seed: int) -> Data:
-        """So many rows of each class, those of a smaller number among those of a larger one; all rows for None.
-
-        Raises
-        ------
-        InputError
-            When a class has fewer rows.
-        """
+        """So many rows of each class, those of a smaller number among those of a larger one; all rows for None."""
         if shots is None:
             return self
         orders = orders_of_classes(self.y, np.random.RandomState(seed))
@@ -66,13 +60,7 @@ class Data:
 
 
 def fields_of(templates: Sequence[Template | None], text_column: str | None) -> dict[str, str]:
-    """The column that each field of the templates is read from.
-
-    Raises
-    ------
-    WrongUsage
-        When one column is named for a template that has several fields.
-    """
+    """The column that each field of the templates is read from; one named column is for one field."""
     columns: dict[str, str] = {}
     for template in templates:
         fields = ("text",) if template is None else template.fields
@@ -88,10 +76,7 @@ def fields_of(templates: Sequence[Template | None], text_column: str | None) -> 
 def take_inputs(table: Table, fields: Mapping[str, str], *, empty: bool = False) -> list[Any]:
     """The texts of one column, or for several fields a mapping a row; None for a row without text, where that may be.
 
-    Raises
-    ------
-    InputError
-        When a column is missing, holds what is no text, or rows have no text; the message names the rows.
+    The message about rows without text names them.
     """
     wanted = dict(fields)
     if table.unnamed and len(wanted) == 1 and set(wanted.values()) == set(wanted):  # no column was named
@@ -211,13 +196,7 @@ class Source:
             )
 
     def read(self, templates: Sequence[Template | None]) -> tuple[Data, Data]:
-        """The rows to learn from and those to test on; where nothing is learned, the same.
-
-        Raises
-        ------
-        InputError
-            When a part of the rows would lack a class.
-        """
+        """The rows to learn from and those to test on, both with every class; where nothing is learned, the same."""
         data = self._labelled(self.file, self.form, templates)
         if self.test is not None:
             form = self.form if kind_of(self.test)[0] in ("", kind_of(self.file)[0]) else self.form.beside()

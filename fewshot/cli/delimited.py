@@ -65,15 +65,9 @@ def _is_even(head: str, delimiter: str) -> bool:
 
 
 def parse_delimited(source: str, name: str, delimiter: str, header: bool) -> Delimited:
-    """Read the rows of a table of text.
+    """Read the rows of a table of text; what is no such table is refused, by its line.
 
     A blank line is a row with an empty cell where there is one column, and no row where there are more.
-
-    Raises
-    ------
-    InputError
-        When it is no such table, a row has not as many cells as the header, or a name occurs twice; the message names
-        the line.
     """
     records = _records(source, name, delimiter)
     if not records:

@@ -10,16 +10,8 @@ from fewshot.cli.app import WrongUsage
 
 __all__ = ["DELIMITERS", "READ", "WRITTEN", "Format", "guess_kind", "kind_of"]
 
-_ENDINGS = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".txt": "txt",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".parquet": "parquet",
-}
 READ = ("csv", "tsv", "txt", "json", "jsonl", "parquet")
+_ENDINGS = {**{f".{kind}": kind for kind in READ}, ".ndjson": "jsonl"}
 WRITTEN = "It must end with .csv, .tsv, .json, .jsonl or .parquet; all but the last also with .gz after it."
 #: The delimiter of each kind that has one, where none is said or sniffed.
 DELIMITERS = {"csv": ",", "tsv": "\t"}
@@ -44,30 +36,16 @@ def guess_kind(data: bytes) -> str:
 
 @dataclass(frozen=True)
 class Format:
-    """What the user says of a file, where its name and its content do not.
+    """What the user says of a file, where its name and its content do not."""
 
-    Parameters
-    ----------
-    kind, delimiter, encoding : str or None
-        None: by the ending of the name, by the first rows, and UTF-8 or as a byte order mark says.
-    header : bool
-        Whether the first line of a delimited file names the columns.
-    """
-
-    kind: str | None = None
-    delimiter: str | None = None
-    encoding: str | None = None
-    header: bool = True
+    kind: str | None = None  # None: by the ending of the name
+    delimiter: str | None = None  # None: by the first rows
+    encoding: str | None = None  # None: UTF-8, or as a byte order mark says
+    header: bool = True  # whether the first line of a delimited file names the columns
 
     @classmethod
     def said(cls, kind: str | None, delimiter: str | None, encoding: str | None, no_header: bool) -> Format:
-        """From the options, each of them checked.
-
-        Raises
-        ------
-        WrongUsage
-            When there is no such kind or encoding, or the delimiter is not one character.
-        """
+        """From the options, each of them checked."""
         if kind is not None and kind not in READ:
             raise WrongUsage(f"--format must be one of {', '.join(READ)}. Got {kind!r}.")
         if delimiter is not None:
@@ -93,9 +71,8 @@ class Format:
 
     def fits(self, kind: str) -> Format:
         """What of it another file of this kind can use."""
-        return Format(
-            kind, self.delimiter if kind in DELIMITERS else None, self.encoding if kind != "parquet" else None
-        )
+        delimiter = self.delimiter if kind in DELIMITERS else None
+        return Format(kind, delimiter, None if kind == "parquet" else self.encoding)
 
 
 def _is_encoding(name: str) -> bool:

@@ -21,13 +21,7 @@ class _Refused(ValueError):
 
 
 def parse_lines(source: str, name: str) -> tuple[list[dict[str, Any]], list[int]]:
-    """The objects of JSON Lines, and the line of each; blank lines are no rows.
-
-    Raises
-    ------
-    InputError
-        When a line is not JSON, or no object; the message names it.
-    """
+    """The objects of JSON Lines, and the line of each; blank lines are no rows."""
     rows, lines = [], []
     for number, line in enumerate(re.split("\r\n|\n|\r", source), 1):
         if line.strip():
@@ -37,13 +31,7 @@ def parse_lines(source: str, name: str) -> tuple[list[dict[str, Any]], list[int]
 
 
 def parse_array(source: str, name: str) -> tuple[list[dict[str, Any]], list[int]]:
-    """The objects of a JSON array, or of JSON Lines that are called so, and the lines of the latter.
-
-    Raises
-    ------
-    InputError
-        When it is neither.
-    """
+    """The objects of a JSON array, or of JSON Lines that are called so, and the lines of the latter."""
     if not source.strip():
         return [], []
     if not source.lstrip().startswith("["):

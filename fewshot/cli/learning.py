@@ -63,13 +63,7 @@ class Lesson:
             raise WrongUsage(f"{option} is a classifier that has learned: leave out {', '.join(used)}.")
 
     def fitted(self, tables: Mapping[Path, Table], texts: Sequence[Any] = (), skip_empty: bool = False) -> Classifier:
-        """The classifier; the tables are files that were read already, the texts those that it is for.
-
-        Raises
-        ------
-        InputError
-            When a label has no example.
-        """
+        """The classifier; the tables are files that were read already, the texts those that it is for."""
         shape = self.setup.parts()[1]
         fields, numbers = fields_of([shape], self.text_column), by_number([shape])
         more: list[Any] = []
@@ -109,13 +103,7 @@ def _digest(path: Path | None) -> str | None:
 
 
 def load_kept(folder: Path, follow_paths: bool) -> Classifier:
-    """A classifier that was kept in a folder.
-
-    Raises
-    ------
-    UnsupportedError
-        When a text may have several labels.
-    """
+    """A classifier that was kept in a folder, and gives a text one label."""
     from fewshot.classifier import Classifier
 
     clf = Classifier.load(folder, follow_paths=follow_paths)

@@ -15,25 +15,13 @@ __all__ = ["arrow_of", "need_pyarrow", "parse_parquet", "write_parquet"]
 
 
 def need_pyarrow() -> tuple[Any, Any]:
-    """The library and its module for Parquet.
-
-    Raises
-    ------
-    InputError
-        When it is not installed.
-    """
+    """The library and its module for Parquet."""
     what = "Parquet files are read and written by"
     return need("pyarrow", what), need("pyarrow.parquet", what)
 
 
 def parse_parquet(data: bytes, name: str) -> tuple[Any, list[dict[str, Any]]]:
-    """The table and its rows.
-
-    Raises
-    ------
-    InputError
-        When it is no Parquet, or a name occurs twice.
-    """
+    """The table and its rows; no name of a column may occur twice."""
     pa, pq = need_pyarrow()
     try:
         file = pq.ParquetFile(io.BytesIO(data))
@@ -48,13 +36,7 @@ def parse_parquet(data: bytes, name: str) -> tuple[Any, list[dict[str, Any]]]:
 
 
 def arrow_of(table: Table) -> Any:
-    """The rows of any file with types.
-
-    Raises
-    ------
-    InputError
-        When a column holds values of several types.
-    """
+    """The rows of any file with types, one for each column."""
     pa, _ = need_pyarrow()
     if table.arrow is not None:
         return table.arrow

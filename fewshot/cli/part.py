@@ -28,16 +28,7 @@ _FORMAT = 1
 
 
 class Part:
-    """The results of the steps of one run.
-
-    Parameters
-    ----------
-    path : Path
-    file : binary file
-        Open for reading and appending, and locked.
-    run : mapping of str to JSON values
-        What the results depend on.
-    """
+    """The results of the steps of one run, which depend on ``run``; the file is open for appending, and locked."""
 
     def __init__(self, path: Path, file: IO[bytes], run: Mapping[str, Any]) -> None:
         self.path, self._file, self._run = path, file, json.loads(json.dumps(run))
@@ -51,13 +42,7 @@ class Part:
         return not self.steps and not self._whole
 
     def read(self, restart: bool) -> None:
-        """Take over what an earlier run left, or with restart give it up.
-
-        Raises
-        ------
-        InputError
-            When it is of another run, or no part at all.
-        """
+        """Take over what an earlier run of the same kind left, or with restart give it up."""
         self._file.seek(0)
         lines = self._file.read().splitlines(keepends=True)
         if not lines or (len(lines) == 1 and _is_begun(lines[0])):
@@ -88,13 +73,7 @@ class Part:
             )
 
     def settle(self, name: str, value: str) -> None:
-        """Say one more thing that the results depend on, which is known only now.
-
-        Raises
-        ------
-        InputError
-            When an earlier run had another.
-        """
+        """Say one more thing that the results depend on, which is known only now, and was the same before."""
         before = dict(self._run)
         self._run[name] = value
         if self._whole:
@@ -107,10 +86,7 @@ class Part:
     def add(self, results: list[Any]) -> None:
         """Keep the results of the next step; they are on the disk when this returns.
 
-        Raises
-        ------
-        InputError
-            When they can't be written, as on a full disk; those of the steps before stay.
+        When they can't be written, as on a full disk, those of the steps before stay.
         """
         try:
             data = b"" if self._whole else _packed({"fewshot part": _FORMAT, "run": self._run})
@@ -154,10 +130,7 @@ def _is_begun(line: bytes) -> bool:
 def kept_part(output: Path, run: Mapping[str, Any], n_rows: int, *, restart: bool) -> Iterator[Part]:
     """The part beside an output; it stays where a step is done and the run does not finish.
 
-    Raises
-    ------
-    InputError
-        When it is another run's, or another process is at it.
+    It is refused when it is another run's, or another process is at it.
     """
     path = output.with_name(f"{output.name}.part")
     part = Part(path, _locked(path), run)

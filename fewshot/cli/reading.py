@@ -26,12 +26,7 @@ _MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # afte
 def read(path: Path, form: Format | None = None) -> Table:
     """Read the rows of a file, whose name says what it is unless the format does; ``-`` is standard input.
 
-    Raises
-    ------
-    InputError
-        When the file can't be read, is not what it is said to be, or holds no rows; the message names the line.
-    WrongUsage
-        When the format says what makes no sense for the file.
+    A file that is not what it is said to be is an InputError; a format that makes no sense for the file, WrongUsage.
     """
     form = form or Format()
     name = "standard input" if path == Path("-") else str(path)
@@ -56,13 +51,7 @@ def read(path: Path, form: Format | None = None) -> Table:
 
 
 def one_text(text: str) -> Table:
-    """The rows of a text that was given as it is.
-
-    Raises
-    ------
-    InputError
-        When it holds what is no character.
-    """
+    """The rows of a text that was given as it is."""
     try:
         digest = hashlib.sha256(text.encode()).hexdigest()
     except UnicodeEncodeError as error:
@@ -129,10 +118,7 @@ def _delimited(source: str, name: str, kind: str, form: Format) -> Table:
 def as_text(data: bytes, name: str, encoding: str | None) -> str:
     """Decode the bytes of a file: as the user says, or as its byte order mark does, or as UTF-8.
 
-    Raises
-    ------
-    InputError
-        When they are something else, or hold a NUL, which is no text; the message names the byte.
+    Bytes that are something else, or a NUL, which is no text, are refused by their place.
     """
     marked = next((own for mark, own in _MARKS.items() if data.startswith(mark)), None)
     used = encoding or marked or "utf-8"

@@ -14,54 +14,25 @@ __all__ = ["Table"]
 
 @dataclass(frozen=True)
 class Table:
-    """Rows and where they come from.
+    """Rows and where they come from."""
 
-    Parameters
-    ----------
-    name : str
-        What messages call the file.
-    kind : str
-        One of `formats.READ`.
-    rows : list of dict
-    columns : list of str
-        The names of all columns, in their order; where rows differ, in the order in which names come up.
-    lines : sequence of int
-        The line on which each row begins, from 1; empty where the file has none.
-    delimiter : str
-        Between the cells, where there is one.
-    unnamed : bool
-        The file is a list of texts: its only column has no name of its own.
-    headed : bool
-        The names of the columns were the first line of the file.
-    arrow : pyarrow.Table or None
-        The rows with their types.
-    digest : str
-        SHA-256 of the file.
-    """
-
-    name: str
-    kind: str
+    name: str  # what messages call the file
+    kind: str  # one of `formats.READ`
     rows: list[dict[str, Any]]
-    columns: list[str]
-    lines: Sequence[int] = ()
+    columns: list[str]  # in their order; where rows differ, in the order in which names come up
+    lines: Sequence[int] = ()  # on which each row begins, from 1; empty where the file has none
     delimiter: str = ","
-    unnamed: bool = False
-    headed: bool = False
-    arrow: Any = field(default=None, compare=False, repr=False)
-    digest: str = ""
+    unnamed: bool = False  # a list of texts: its only column has no name of its own
+    headed: bool = False  # the names of the columns were the first line of the file
+    arrow: Any = field(default=None, compare=False, repr=False)  # a pyarrow.Table: the rows with their types
+    digest: str = ""  # SHA-256 of the file
 
     def where(self, row: int) -> str:
         """What messages call a row."""
         return f"{self.name!r}, " + (f"line {self.lines[row]}, row {row}" if self.lines else f"row {row}")
 
     def column(self, name: str, option: str = "") -> list[Any]:
-        """The values of a column that every row must have; the option is the one by which another is chosen.
-
-        Raises
-        ------
-        InputError
-            When there is no such column, or a row lacks it.
-        """
+        """The values of a column that every row must have; the option is the one by which another is chosen."""
         for i, row in enumerate(self.rows):
             if name not in row:
                 there = ", ".join(map(shorten_message, row))

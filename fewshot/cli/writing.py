@@ -40,13 +40,7 @@ __all__ = [
 
 
 def kind_of_output(output: Path, option: str = "--output") -> str:
-    """The kind of rows that a file of this name holds.
-
-    Raises
-    ------
-    WrongUsage
-        When its ending says no kind that is written.
-    """
+    """The kind of rows that a file of this name holds, where it is one that is written."""
     kind, zipped = kind_of(output)
     if kind is None or (zipped and kind in ("", "parquet")):
         raise WrongUsage(f"{option} {str(output)!r}: {WRITTEN}")
@@ -79,13 +73,7 @@ def check_picture(picture: Path, inputs: Iterable[Path] = ()) -> None:
 
 
 def check_target(output: Path, inputs: Iterable[Path] = (), option: str = "--output") -> None:
-    """Refuse a file that could not be written, or whose writing would lose what is read.
-
-    Raises
-    ------
-    InputError
-        When it is a folder, can't be written, or is one of the inputs by whatever name.
-    """
+    """Refuse a file that could not be written, or is one of those that are read, by whatever name."""
     for path in inputs:
         if _same(output, path):
             read = "standard input" if path == Path("-") else repr(str(path))
@@ -161,12 +149,8 @@ def _unwritable(output: Path, error: OSError) -> InputError:
 def replace_when_done(output: Path) -> Iterator[Path]:
     """A new file to write, which becomes the output when all is well and on the disk, and is gone when it is not.
 
-    A link stays a link: what it leads to is replaced. A device or a pipe is written as it is.
-
-    Raises
-    ------
-    InputError
-        When it can't be written, as on a full disk; what was there before stays.
+    A link stays a link: what it leads to is replaced. A device or a pipe is written as it is. Where it can't be
+    written, as on a full disk, what was there before stays.
     """
     if not is_plain(output):  # before its name is followed: that of a pipe leads nowhere
         yield output

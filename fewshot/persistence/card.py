@@ -64,13 +64,7 @@ def write_card(
 
 
 def check_metrics(metrics: Any) -> None:
-    """Refuse what a card can't show, before anything is written.
-
-    Raises
-    ------
-    InputError
-        When it is neither an evaluation nor a mapping of names to numbers.
-    """
+    """Refuse metrics that are neither an evaluation nor names with numbers, before anything is written."""
     fine = isinstance(metrics, Mapping) and all(isinstance(value, int | float) for value in metrics.values())
     if metrics is not None and not fine and not hasattr(metrics, "metrics"):
         raise ParameterError(f"metrics must be what evaluate() returns, or names with numbers. Got {metrics!r:.80}.")

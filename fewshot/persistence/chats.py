@@ -26,13 +26,7 @@ def check_chat_template(path: Path, where: str) -> None:
 
 
 def check_chat_source(said: Any, where: str) -> None:
-    """Refuse a chat template, or each of several, that multiplies texts or counts far.
-
-    Raises
-    ------
-    InputError
-        When it does, or is no template.
-    """
+    """Refuse a chat template, or each of several, that is none, multiplies texts or counts far."""
     if isinstance(said, list):
         for one in said:
             check_chat_source(one.get("template"), where)

@@ -88,13 +88,7 @@ def construct(cls: type, parameters: Mapping[str, Any]) -> Any:
 
 
 def rebuild(name: Any, attributes: Mapping[str, Any]) -> Any:
-    """Make an object again from its attributes, without running anything of theirs.
-
-    Raises
-    ------
-    InputError
-        When no such class can be kept, or it has no such attributes.
-    """
+    """Make an object again from its attributes, without running anything of theirs; refuse what no class has."""
     if name not in KEPT:
         raise InputError(f"a kept classifier holds no objects of a class {name!r}; this one may be of a newer version")
     cls = getattr(import_module(KEPT[name]), name)

@@ -32,13 +32,8 @@ def write_folder(target: str | Path, *, overwrite: bool) -> Iterator[Path]:
     """A new folder to fill, which becomes the target when all is well, and is gone when anything went wrong.
 
     A kill leaves the target as it was, and the unfinished folder beside it, named ``.<target>.<random>.part``, which
-    the next save takes away.
-
-    Raises
-    ------
-    InputError
-        When there is something at the target, and it may not be overwritten, or is not a kept classifier; or when it
-        can't be written, as on a full disk.
+    the next save takes away. A target is refused that is there and may not be overwritten, that is not a kept
+    classifier, or that can't be written, as on a full disk.
     """
     target = Path(target).expanduser().absolute()
     try:
@@ -201,15 +196,8 @@ def _check_link(folder: Path, name: str) -> None:
 class Kept:
     """A kept classifier's files, all of which are as they were written.
 
-    Parameters
-    ----------
-    folder : Path
-
-    Raises
-    ------
-    InputError
-        When a file is missing, changed, a link, or one more than there should be; the message names it. The card is for
-        people, and may be edited. Other files at the top of the folder are ignored, since nothing reads them.
+    A file that is missing, changed, a link, or one more than there should be is refused by name. The card is for
+    people, and may be edited. Other files at the top of the folder are ignored, since nothing reads them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -246,13 +234,7 @@ class Kept:
         return found
 
     def below(self, name: Any) -> list[str]:
-        """The files of a folder in it, by their names within that folder.
-
-        Raises
-        ------
-        InputError
-            When there is no such folder.
-        """
+        """The files of a model's folder in it, by their names within that folder."""
         own = [one.removeprefix(f"{name}/") for one in self._sums if one.startswith(f"{name}/")]
         if not own or not isinstance(name, str) or not re.fullmatch(rf"{MODELS}/\d+", name):
             raise InputError(f"{CONFIG} in {str(self.folder)!r} names {name!r}, which is not a model's folder in it.")

@@ -17,7 +17,7 @@ import numpy as np
 
 from fewshot.errors import FewshotError, InputError, UnsupportedError
 from fewshot.persistence.classes import is_known, rebuild, take_state
-from fewshot.persistence.limits import Sizes, check_width
+from fewshot.persistence.limits import MISREAD, Sizes, check_width
 from fewshot.task.template import Template
 
 __all__ = ["Reader", "Writer"]
@@ -30,40 +30,21 @@ Other = Callable[[Any, str], dict[str, Any] | None]
 
 
 class Writer:
-    """Turns an object into nodes.
-
-    Parameters
-    ----------
-    other : callable
-        ``other(value, path)`` returns the node of a model or a foreign head, or None for anything else.
-
-    Attributes
-    ----------
-    nodes : list of dict
-    arrays : dict of ndarray
-        By name.
-    templates : dict of str
-        File name -> source.
-    written : list
-        The objects that became nodes.
-    """
+    """Turns an object into nodes; ``other(value, path)`` gives the node of a model or a foreign head, or else None."""
 
     def __init__(self, other: Other) -> None:
         self.nodes: list[dict[str, Any]] = []
         self.arrays: dict[str, np.ndarray[Any, Any]] = {}
-        self.templates: dict[str, str] = {}
+        self.templates: dict[str, str] = {}  # file name -> source
+        self.written: list[Any] = []  # what became nodes; alive, so that no two objects share an id
         self._other = other
         self._places: dict[int, int] = {}
-        self.written: list[Any] = []  # alive, so that no two objects share an id
         self._open: set[int] = set()
 
     def value(self, value: Any, path: str) -> Any:
         """The JSON of a value; of anything that is not a plain one a reference to its node.
 
-        Raises
-        ------
-        UnsupportedError
-            When something can't be kept; the message says where it is.
+        What can't be kept is refused, and the message says where it is.
         """
         if value is None or type(value) in (bool, int, str):
             return value
@@ -136,21 +117,9 @@ class Writer:
 
 
 class Reader:
-    """Turns nodes into an object.
+    """Turns nodes into an object, and refuses a node that is not what `Writer` makes.
 
-    Parameters
-    ----------
-    nodes : list of dict
-    arrays : dict of ndarray
-    template : callable
-        ``template(file name)`` returns its source.
-    others : mapping of callables
-        By the key of its node, ``others[key](node)`` returns a model or a foreign head.
-
-    Raises
-    ------
-    InputError
-        When a node is not what `Writer` makes.
+    ``template(file name)`` returns a source; ``others[key](node)``, by the key of a node, a model or a foreign head.
     """
 
     def __init__(
@@ -174,15 +143,7 @@ class Reader:
                 self._made.append(self._object(node))
             except FewshotError as error:
                 raise type(error)(f"config.json, node {i}: {error}") from error
-            except (
-                ArithmeticError,
-                AttributeError,
-                LookupError,
-                MemoryError,
-                RecursionError,
-                TypeError,
-                ValueError,
-            ) as error:
+            except MISREAD as error:
                 raise InputError(f"config.json, node {i} is not what save writes: {node!r:.200} ({error!r})") from error
 
     def value(self, said: Any) -> Any:

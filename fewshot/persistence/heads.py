@@ -31,15 +31,7 @@ def is_head(value: object) -> bool:
 
 
 def dump(head: Any, path: str) -> bytes:
-    """An estimator as a skops file.
-
-    Raises
-    ------
-    UnsupportedError
-        When skops can't write it.
-    NotInstalledError
-        When skops is not installed.
-    """
+    """An estimator as a skops file; UnsupportedError where skops can't write it."""
     io = _skops()
     try:
         found: bytes = io.dumps(head)
@@ -58,13 +50,7 @@ def find_untrusted(data: bytes) -> list[str]:
 
 
 def load_head(data: bytes, trusted: Iterable[str], name: str) -> Any:
-    """Read a skops file.
-
-    Raises
-    ------
-    InputError
-        When it holds types that are neither known to be safe nor trusted, or is no such file.
-    """
+    """Read a skops file, in which every type is known to be safe or trusted."""
     io, trusted = _skops(), list(trusted)
     try:
         data = _updated(data)
@@ -101,13 +87,7 @@ def _updated(data: bytes) -> bytes:
 
 
 def type_names(trusted: Any) -> list[str]:
-    """The names of types, which may be given as such.
-
-    Raises
-    ------
-    InputError
-        When something is neither.
-    """
+    """The names of types, each of which may be given as such."""
     if isinstance(trusted, str | type) or not isinstance(trusted, Iterable):
         raise ParameterError(f"trusted must be a list of types or of their full names. Got {trusted!r}.")
     names = []

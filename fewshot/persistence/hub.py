@@ -82,30 +82,26 @@ def push_to_hub(
     with tempfile.TemporaryDirectory() as folder:
         kept = save(clf, Path(folder) / "classifier", metrics=metrics, where=repo_id)
         given = {"commit_message": f"Keep a {type(clf).__name__}", "delete_patterns": own, **options}
-        with redact_errors({"token": token}), _reached(repo_id, type(clf).__name__):
+        refused = (
+            f"The {type(clf).__name__} can't be put on the Hugging Face hub as {repo_id!r}. The machine may be "
+            "offline, the token missing or without the right to write there (hf auth login), or the name wrong. "
+            f"clf.save(folder) keeps it here, and 'hf upload {repo_id} folder' puts it there later."
+        )
+        with redact_errors({"token": token}), _reached(refused):
             create_repo(repo_id, private=private, token=token, exist_ok=True)
             return upload_folder(repo_id=repo_id, folder_path=str(kept), token=token, **given)
 
 
 @contextmanager
-def _reached(repo_id: str, kind: str) -> Iterator[None]:
-    """Say what can be done where the hub does not take a classifier."""
+def _reached(refused: str) -> Iterator[None]:
+    """Say what can be done where huggingface_hub, or a library by which it speaks to the network, refuses."""
     try:
         yield
     except Exception as error:
-        if not _is_of_the_hub(error):
+        if not isinstance(error, OSError | ValueError) and type(error).__module__.partition(".")[0] not in _NETWORK:
             raise
         reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise ModelLoadError(
-            f"The {kind} can't be put on the Hugging Face hub as {repo_id!r}. The machine may be offline, the token "
-            "missing or without the right to write there (hf auth login), or the name wrong. clf.save(folder) keeps it "
-            f"here, and 'hf upload {repo_id} folder' puts it there later. ({type(error).__name__}: {reason})"
-        ) from error
-
-
-def _is_of_the_hub(error: Exception) -> bool:
-    """Whether an error is one of huggingface_hub, or of a library by which it speaks to the network."""
-    return isinstance(error, OSError | ValueError) or type(error).__module__.partition(".")[0] in _NETWORK
+        raise ModelLoadError(f"{refused} ({type(error).__name__}: {reason})") from error
 
 
 def fetch(folder: str | Path, revision: str | None, options: dict[str, Any]) -> Path:
@@ -122,15 +118,9 @@ def fetch(folder: str | Path, revision: str | None, options: dict[str, Any]) -> 
         return path
     from huggingface_hub import snapshot_download
 
-    with redact_errors(options):
-        try:
-            return Path(snapshot_download(folder, revision=revision, **options))
-        except Exception as error:
-            if not _is_of_the_hub(error):
-                raise
-            reason = (str(error).strip() or repr(error)).splitlines()[0]
-            raise ModelLoadError(
-                f"The classifier {folder!r} can't be had. Tried: a folder of that name (there is none), then the "
-                "Hugging Face hub. The machine may be offline, the name misspelt or private. "
-                f"({type(error).__name__}: {reason})"
-            ) from error
+    refused = (
+        f"The classifier {folder!r} can't be had. Tried: a folder of that name (there is none), then the Hugging Face "
+        "hub. The machine may be offline, the name misspelt or private."
+    )
+    with redact_errors(options), _reached(refused):
+        return Path(snapshot_download(folder, revision=revision, **options))

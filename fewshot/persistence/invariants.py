@@ -13,13 +13,7 @@ __all__ = ["check_fitted"]
 
 
 def check_fitted(name: str, attributes: Mapping[str, Any]) -> None:
-    """Refuse attributes that no fit leaves.
-
-    Raises
-    ------
-    InputError
-        When one does not go with another.
-    """
+    """Refuse attributes that no fit leaves, since one does not go with another."""
     check = _CHECKS.get(name)
     if check is not None:
         check(name, attributes)

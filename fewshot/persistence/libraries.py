@@ -28,19 +28,9 @@ def read_versions() -> dict[str, str]:
 
 
 def check_versions(said: Mapping[str, str], used: Iterable[str]) -> None:
-    """Compare the versions that a classifier was kept with to those at hand.
+    """Compare what `read_versions` gave then to the versions at hand, of this library and of those that are used.
 
-    Parameters
-    ----------
-    said : mapping
-        What `read_versions` gave.
-    used : iterable of str
-        The libraries that the classifier needs besides this one.
-
-    Raises
-    ------
-    InputError
-        When the classifier is of a newer version of this library, or of another major version of one it needs.
+    A newer version of this library is refused, and another major version of one that is used.
     """
     then, now = said["fewshot"], fewshot.__version__
     if _numbers(then) > _numbers(now):

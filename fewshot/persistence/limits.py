@@ -12,7 +12,7 @@ from typing import Any
 
 from fewshot.errors import InputError
 
-__all__ = ["MAX_TEXT", "Sizes", "check_width", "read_json"]
+__all__ = ["MAX_TEXT", "MISREAD", "Sizes", "check_width", "read_json"]
 
 #: Bytes of a JSON file or template: a prompt shows tens of labelled texts, or chooses among some hundred thousand.
 MAX_JSON, MAX_TEXT = 256 * 2**20, 2**20
@@ -24,22 +24,12 @@ _MAX_DEPTH = 100
 _MAX_WITHIN, _MAX_KEY = 50_000_000, 1000
 #: Bytes of an array of text, whose items are all as wide as the widest.
 _MAX_WIDTH = 256 * 2**20
+#: What Python raises where a file does not say what it should.
+MISREAD = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
 
 
 def read_json(data: bytes, where: str) -> Any:
-    """Parse JSON, in memory that is bounded by the size of the file.
-
-    Parameters
-    ----------
-    data : bytes
-    where : str
-        What messages call the file.
-
-    Raises
-    ------
-    InputError
-        When it is none, or too large.
-    """
+    """Parse JSON, in memory that is bounded by the size of the file; messages call it ``where``."""
     if len(data) > MAX_JSON:
         raise InputError(f"{where} has {len(data)} bytes, and at most {MAX_JSON} are read.")
     n = sum(data.count(sign) for sign in (b",", b"[", b"{"))
@@ -67,13 +57,7 @@ class Sizes:
         self._sizes: list[tuple[int, int]] = []
 
     def add(self, named: Iterable[int]) -> None:
-        """Note a node that names these nodes before it.
-
-        Raises
-        ------
-        InputError
-            When it lies too deep, or holds too much.
-        """
+        """Note a node that names these nodes before it; refuse one that lies too deep, or holds too much."""
         depth, within = 0, 1
         for place in named:
             if not 0 <= place < len(self._sizes):
@@ -92,13 +76,7 @@ class Sizes:
 
 
 def check_width(width: int, texts: list[Any]) -> None:
-    """Refuse an array of texts that is wider than its texts and large.
-
-    Raises
-    ------
-    InputError
-        When it would take too much memory.
-    """
+    """Refuse an array of texts that is wider than its texts and large."""
     longest = max((len(text) for text in texts if isinstance(text, str)), default=0)
     if width * 4 * max(len(texts), 1) > _MAX_WIDTH or width > max(1024, 64 * longest):
         raise InputError(f"it holds an array of {len(texts)} texts of {width} characters each, which are not in it")

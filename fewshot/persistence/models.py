@@ -50,16 +50,10 @@ def as_loadable(value: Any) -> Any:
 
 
 class Models:
-    """Collects the models of a classifier, and has the weights of those written that have no name.
-
-    Attributes
-    ----------
-    entries : list of dict
-        What config.json says of each.
-    """
+    """Collects the models of a classifier, and has the weights of those written that have no name."""
 
     def __init__(self, weights: Weights) -> None:
-        self.entries: list[dict[str, Any]] = []
+        self.entries: list[dict[str, Any]] = []  # what config.json says of each
         self._weights = weights
         self._places: dict[tuple[int, str], int] = {}
         self._alive: list[Any] = []  # so that no two models share an id
@@ -168,21 +162,11 @@ def _commit(recipe: Recipe) -> str | None:
 
 @dataclass(frozen=True)
 class Reach:
-    """How far beyond its folder a kept classifier may reach for its models.
+    """How far beyond its folder a kept classifier may reach for its models."""
 
-    Parameters
-    ----------
-    follow_paths : bool
-        Whether a model may come from a folder of this machine that the classifier names.
-    local_files_only : bool
-        Whether nothing is downloaded.
-    hub : dict
-        What else `load` gets for a model of the hub: ``token``, ``cache_dir``.
-    """
-
-    follow_paths: bool = False
+    follow_paths: bool = False  # into folders of this machine that the classifier names
     local_files_only: bool = False
-    hub: Mapping[str, Any] = field(default_factory=dict, repr=False)  # which may hold a token
+    hub: Mapping[str, Any] = field(default_factory=dict, repr=False)  # options of `load`; one may be a token
 
 
 class Found:
@@ -193,15 +177,10 @@ class Found:
     kept : Kept
     entries : list of dict
     offered : sequence of models
-        Stand in for those of the entries that have their fingerprint.
+        Stand in for those of the entries that have their fingerprint; one that has none of theirs is refused.
     then : str
         The version of transformers that the classifier was kept with, which is a part of fingerprints.
     reach : Reach
-
-    Raises
-    ------
-    ModelLoadError
-        When a model was offered that is none of the entries'.
     """
 
     def __init__(
@@ -229,14 +208,8 @@ class Found:
     def get(self, place: Any) -> Any:
         """The model of an entry.
 
-        Raises
-        ------
-        InputError
-            When there is no such entry, or it asks for something that a kept classifier can't ask for.
-        ModelLoadError
-            When the model can't be had, or is not the one that was kept.
-        UnsupportedError
-            When the model was not kept, and has to be given.
+        InputError when there is no such entry, or it asks for what a kept classifier can't ask for; ModelLoadError when
+        the model can't be had, or is not the one that was kept; UnsupportedError when it has to be given.
         """
         if type(place) is not int or not 0 <= place < len(self._entries):
             raise InputError(f"config.json names model {place!r}, and there is none.")
@@ -279,12 +252,8 @@ def _by_name(entry: Mapping[str, Any], reach: Reach) -> Any:
 def _on_the_way(entry: Mapping[str, Any], reach: Reach) -> dict[str, Any]:
     """Check where a model's name leads, and return what else `load` needs to go there.
 
-    Raises
-    ------
-    InputError
-        When the name is neither a hub name nor a whole path.
-    ModelLoadError
-        When it leads to where the caller does not go.
+    A name that is neither a hub name nor a whole path is an InputError; one that leads to where the caller does not go,
+    a ModelLoadError.
     """
     name, revision = entry["name"], entry["revision"]
     if name == embedded.NAME:

@@ -17,7 +17,7 @@ from fewshot.persistence.graph import Reader
 from fewshot.persistence.heads import load_head, type_names
 from fewshot.persistence.hub import fetch
 from fewshot.persistence.libraries import FORMAT, check_versions
-from fewshot.persistence.limits import read_json
+from fewshot.persistence.limits import MISREAD, read_json
 from fewshot.persistence.models import Found, Reach
 from fewshot.persistence.rehearsal import make_stand_in, rehearse, remember
 from fewshot.persistence.weights import read_weights
@@ -38,23 +38,21 @@ def load(
 ) -> Any:
     """Read a kept classifier; see `Classifier.load`."""
     names = type_names(trusted)
-    offered = [load_model(one) for one in model] if isinstance(model, list) else []
-    if model is not None and not isinstance(model, list):
-        offered = [load_model(model)]
+    given = model if isinstance(model, list) else [] if model is None else [model]
+    offered = [load_model(one) for one in given]
     only = {"local_files_only": True} if local_files_only else {}
     kept = Kept(fetch(folder, revision, options | only))
     hub = {key: options[key] for key in ("token", "cache_dir") if options.get(key) is not None}
     try:
-        clf = _read(kept, cls, offered, names, Reach(follow_paths, local_files_only, hub))
+        return _read(kept, cls, offered, names, Reach(follow_paths, local_files_only, hub))
     except FewshotError as error:
         if str(kept.folder) in str(error):
             raise
         raise type(error)(f"{error} (In the kept classifier {str(kept.folder)!r}.)") from error
-    except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
+    except MISREAD as error:
         raise InputError(
             f"{CONFIG} in {str(kept.folder)!r} is not what save writes ({type(error).__name__}: {error})."
         ) from error
-    return clf
 
 
 def _read(kept: Kept, cls: type, offered: list[Any], trusted: list[str], reach: Reach) -> Any:

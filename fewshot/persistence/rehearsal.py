@@ -74,13 +74,7 @@ class _Indifferent:
 
 
 def rehearse(clf: Any) -> None:
-    """Predict one row.
-
-    Raises
-    ------
-    InputError
-        When the parts of the classifier do not fit together.
-    """
+    """Predict one row, and refuse a classifier whose parts do not fit together."""
     row, own = _row(clf)
     try:
         found = clf.predict_proba([row])

@@ -30,12 +30,12 @@ _RUNS = frozenset(
         *("model_args", "tokenizer_args", "config_args", "model_kwargs", "processor_kwargs", "config_kwargs"),
     }
 )
-#: The parts of a sentence encoder that read their folder without importing what it names.
 #: Functions of a layer: a name that transformers looks up in its own table, or a class of torch's own.
 _FUNCTION = re.compile(
     r"[a-z][a-z0-9_]*|torch\.nn\.(modules\.(activation|linear)\.)?([A-Z][A-Za-z]*U|[LS]?[a-z]*Tanh|"
     r"Identity|Tanh|Sigmoid|Hardtanh|Mish|Softplus|Softsign|Tanhshrink|Softmax|LogSigmoid)"
 )
+#: The parts of a sentence encoder that read their folder without importing what it names.
 _MODULE = re.compile(r"sentence_transformers(\.[a-z_]+)+\.(Transformer|Pooling|Normalize|Dense)")
 
 
@@ -47,16 +47,7 @@ def is_known_module(path: str) -> bool:
 def check_model_folder(folder: Path, files: Sequence[str]) -> None:
     """Refuse a folder that could run anything, or reach outside itself, when transformers loads it.
 
-    Parameters
-    ----------
-    folder : Path
-    files : sequence of str
-        All files in it.
-
-    Raises
-    ------
-    InputError
-        When something in it could; the message names the file and what it is.
+    ``files`` are all in it. The message names the file and what it is.
     """
     configs = {}
     for name in files:

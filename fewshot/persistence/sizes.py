@@ -26,13 +26,7 @@ _MAX_BUFFERS = 2**30
 
 
 def read_shapes(path: Path, where: str) -> dict[str, tuple[int, ...]]:
-    """The shapes of the arrays in a safetensors file, of which nothing but the header is read.
-
-    Raises
-    ------
-    InputError
-        When it is cut short, or its header is not about what is in it.
-    """
+    """The shapes of the arrays in a whole safetensors file, of which nothing but the header is read."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -47,13 +41,7 @@ def read_shapes(path: Path, where: str) -> dict[str, tuple[int, ...]]:
 
 
 def check_numbers(config: Any, where: str, key: str = "") -> None:
-    """Refuse numbers that no model has, which would have lists made and loops run.
-
-    Raises
-    ------
-    InputError
-        When a number is too large.
-    """
+    """Refuse numbers that no model has, which would have lists made and loops run."""
     if isinstance(config, Mapping):
         for name, value in config.items():
             check_numbers(value, where, str(name))
@@ -69,23 +57,9 @@ def check_numbers(config: Any, where: str, key: str = "") -> None:
 
 
 def check_sizes(folder: Path, found: Mapping[str, Any], files: Sequence[str], name: str) -> None:
-    """Compare a model's config with its weights.
+    """Refuse a model, or a part of a sentence encoder, that its config makes larger than its weights.
 
-    Parameters
-    ----------
-    folder : Path
-        Of the model, or of a part of a sentence encoder.
-    found : mapping
-        Its ``config.json``.
-    files : sequence of str
-        All files in the model's folder.
-    name : str
-        Of the config, within that folder.
-
-    Raises
-    ------
-    InputError
-        When the model would be larger than its weights.
+    ``files`` are all in the model's folder, and ``name`` is that of the config within it.
     """
     own = name.rpartition("/")[0]
     prefix = f"{own}/" if own else ""

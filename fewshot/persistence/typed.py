@@ -25,13 +25,7 @@ _SIMPLE: dict[Any, Any] = {
 
 
 def check_types(cls: type, attributes: Mapping[str, Any]) -> None:
-    """Compare attributes with the annotations of a dataclass's fields, or of an estimator's parameters.
-
-    Raises
-    ------
-    InputError
-        When one is of another type, or a number is NaN.
-    """
+    """Refuse attributes that are not as a dataclass's fields or an estimator's parameters say, or are NaN."""
     declared = is_dataclass(cls) or issubclass(cls, tuple) or hasattr(cls, "get_params")
     hints = _hints(cls) if declared else {}  # elsewhere an attribute may be more than the argument of its name
     for name, value in attributes.items():

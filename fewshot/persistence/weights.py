@@ -19,26 +19,14 @@ __all__ = ["Weights", "dtype_of", "foreign_part", "known_dtype", "open_weights",
 
 
 class Weights:
-    """Writes weights into the folders ``models/0``, ``models/1``, and so on.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the kept classifier.
-    """
+    """Writes weights into the folders ``models/0``, ``models/1``, and so on, of a kept classifier."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._n = 0
 
     def write(self, parts: tuple[Any, ...], path: str) -> str:
-        """Write models and tokenizers into a new folder, and return its name.
-
-        Raises
-        ------
-        UnsupportedError
-            When the folder could not be loaded safely.
-        """
+        """Write models and tokenizers into a new folder that can be loaded safely, and return its name."""
         name = f"{MODELS}/{self._n}"
         self._n += 1
         folder = self._folder / name
@@ -107,12 +95,7 @@ def _read(folder: Path, node: dict[str, Any]) -> Any:
 def open_weights(kept: Kept, name: Any) -> Iterator[Path]:
     """A model's folder, in which nothing could run; whatever goes wrong with it is said with its name.
 
-    Raises
-    ------
-    InputError
-        When the folder could run anything, or asks for more than there is.
-    ModelLoadError
-        When no model can be made of it.
+    It is an InputError when the folder could run anything, or asks for more than there is; else a ModelLoadError.
     """
     files = kept.below(name)
     folder: Path = kept.folder / name
@@ -122,9 +105,8 @@ def open_weights(kept: Kept, name: Any) -> Iterator[Path]:
     except InputError:
         raise
     except BaseException as error:  # torch, tokenizers and a model's own code raise what they like
-        if (
-            not isinstance(error, Exception) and type(error).__name__ != "PanicException"
-        ):  # a panic of Rust is no Exception
+        panic = type(error).__name__ == "PanicException"  # of Rust, which is no Exception
+        if not isinstance(error, Exception) and not panic:
             raise
         cause = error.__cause__ if isinstance(error, ModelLoadError) and error.__cause__ is not None else error
         raise ModelLoadError(
@@ -134,21 +116,14 @@ def open_weights(kept: Kept, name: Any) -> Iterator[Path]:
 
 
 def try_out(model: Any) -> None:
-    """Ask a model one short thing, so that what can't compute is found now.
-
-    Raises
-    ------
-    ModelLoadError
-        When it gives NaN.
-    """
+    """Ask a model one short thing, so that what can't compute, or gives NaN, is found now."""
     if is_window(model) and (int(model.limit) < 1 or not len(model.token_ends(["It is a test."])[0])):
         raise ModelLoadError("it reads no tokens")
     if is_encoder(model):
         found = model.encode(["It is a test."])
     else:
-        found = model.loglikelihoods([Query("It is a ", ("test", "word"), context=(Turn("premise", "A test."),))])[
-            0
-        ].logprobs
+        asked = Query("It is a ", ("test", "word"), context=(Turn("premise", "A test."),))
+        found = model.loglikelihoods([asked])[0].logprobs
     if not np.isfinite(found).all():
         raise ModelLoadError("its weights give NaN or infinite numbers")
 
