@@ -363,7 +363,7 @@ def test_versions_that_do_not_fit(folder, light, monkeypatch):
         ):
             Classifier.load(folder)
     monkeypatch.setattr(
-        libraries, "versions", lambda: {key: value for key, value in then.items() if key != "scikit-learn"}
+        libraries, "read_versions", lambda: {key: value for key, value in then.items() if key != "scikit-learn"}
     )
     Classifier.load(folder)  # whoever needs it says that it is missing
 

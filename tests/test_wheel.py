@@ -64,9 +64,9 @@ USES = {
         """,
     "skops": """
         from sklearn.tree import DecisionTreeClassifier
-        from fewshot.persistence.heads import dumped
+        from fewshot.persistence.heads import dump
         try:
-            dumped(DecisionTreeClassifier().fit([[0.0], [1.0]], ["x", "y"]), "head.skops")
+            dump(DecisionTreeClassifier().fit([[0.0], [1.0]], ["x", "y"]), "head.skops")
             missing = False
         except ImportError as error:
             missing = "fewshot[skops]" in str(error)
