@@ -106,15 +106,12 @@ def _records(source: str, name: str, delimiter: str) -> list[tuple[int, list[str
     return found
 
 
-def _check_names(columns: Sequence[str], name: str) -> None:
+def _check_names(columns: Sequence[str], file: str) -> None:
     for i, one in enumerate(columns):
         if one in columns[:i]:
-            twice = f"the column {shorten_message(one)} twice" if one else f"no name for the columns {_empty(columns)}"
-            raise InputError(f"{name!r} has {twice} in its header: give every column a name of its own.")
-
-
-def _empty(columns: Sequence[str]) -> str:
-    return ", ".join(str(i + 1) for i, one in enumerate(columns) if not one)
+            empty = ", ".join(str(k + 1) for k, name in enumerate(columns) if not name)
+            twice = f"the column {shorten_message(one)} twice" if one else f"no name for the columns {empty}"
+            raise InputError(f"{file!r} has {twice} in its header: give every column a name of its own.")
 
 
 def _fitted(cells: list[str], width: int, where: str) -> list[str]:

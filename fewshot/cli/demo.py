@@ -15,7 +15,6 @@ from fewshot.classifier import Classifier
 from fewshot.datasets import load_tickets
 from fewshot.extras import pip_line
 from fewshot.labels import orders_of_classes
-from fewshot.models.base import FloatArray
 
 __all__ = ["interval", "run"]
 
@@ -67,7 +66,7 @@ def run(
 def interval(correct: NDArray[Any]) -> tuple[float, float]:
     """A 95 % bootstrap confidence interval of the accuracy (percentiles over rows drawn again)."""
     rng = np.random.RandomState(SEED)
-    means: FloatArray = correct[rng.randint(len(correct), size=(2000, len(correct)))].mean(axis=1)
+    means = correct[rng.randint(len(correct), size=(2000, len(correct)))].mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
 

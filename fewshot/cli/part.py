@@ -79,10 +79,6 @@ class Part:
         if self._whole:
             self._compare(before, name)
 
-    def close(self) -> None:
-        """Close the file, and with it the lock."""
-        self._file.close()
-
     def add(self, results: list[Any]) -> None:
         """Keep the results of the next step; they are on the disk when this returns.
 
@@ -133,7 +129,8 @@ def kept_part(output: Path, run: Mapping[str, Any], n_rows: int, *, restart: boo
     It is refused when it is another run's, or another process is at it.
     """
     path = output.with_name(f"{output.name}.part")
-    part = Part(path, _locked(path), run)
+    file = _locked(path)
+    part = Part(path, file, run)
     try:
         part.read(restart)
         if part.steps:
@@ -145,7 +142,7 @@ def kept_part(output: Path, run: Mapping[str, Any], n_rows: int, *, restart: boo
         elif part.steps:
             note(f"{_said(part, n_rows)} are done and kept in {str(path)!r}: the same command goes on from there.")
         with suppress(OSError):  # what could not be flushed on a full disk
-            part.close()
+            file.close()  # and with it the lock
 
 
 def _said(part: Part, n_rows: int) -> str:

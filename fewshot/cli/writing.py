@@ -75,7 +75,7 @@ def check_picture(picture: Path, inputs: Iterable[Path] = ()) -> None:
 def check_target(output: Path, inputs: Iterable[Path] = (), option: str = "--output") -> None:
     """Refuse a file that could not be written, or is one of those that are read, by whatever name."""
     for path in inputs:
-        if _same(output, path):
+        if _is_file_of(sys.stdin if path == Path("-") else path, output):
             read = "standard input" if path == Path("-") else repr(str(path))
             raise InputError(f"{option} {str(output)!r} is the file of {read}, which is read: give another name.")
     try:
@@ -95,23 +95,16 @@ def check_screen(inputs: Iterable[Path]) -> None:
     """Refuse to print into a file that is read, as ``>> mail.csv`` does, or where nothing can be printed."""
     if sys.stdout is None:
         raise InputError("Standard output is closed: give --output FILE.")
-    try:
-        here = os.fstat(sys.stdout.fileno())
-    except (OSError, ValueError, AttributeError):  # it is no file
-        return
     for path in inputs:
-        try:
-            same = path != Path("-") and stat.S_ISREG(here.st_mode) and os.path.samestat(here, path.stat())
-        except OSError:
-            same = False
-        if same:
+        if path != Path("-") and _is_file_of(sys.stdout, path):
             raise InputError(f"The output goes into {str(path)!r}, which is read: give another name.")
 
 
-def _same(output: Path, path: Path) -> bool:
+def _is_file_of(stream: Any, path: Path) -> bool:
+    """Whether a stream, or a path, leads to the file of another path, and to no device or pipe."""
     try:
-        there = os.fstat(sys.stdin.fileno()) if path == Path("-") else path.stat()
-        return stat.S_ISREG(there.st_mode) and os.path.samestat(output.stat(), there)
+        there = stream.stat() if isinstance(stream, Path) else os.fstat(stream.fileno())
+        return stat.S_ISREG(there.st_mode) and os.path.samestat(there, path.stat())
     except (OSError, ValueError, AttributeError):  # one of them is not there, or no file
         return False
 

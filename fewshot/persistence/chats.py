@@ -6,6 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jinja2
+from jinja2 import nodes
+from jinja2.ext import Extension
+
 from fewshot.errors import InputError
 from fewshot.persistence.limits import MAX_TEXT
 
@@ -16,6 +20,16 @@ _MAX_LOOPS, _MAX_ROUNDS = 6, 1000
 #: Filters that fill up to a width.
 _WIDE = frozenset({"center", "format", "indent", "wordwrap"})
 _WIDTH = re.compile(r"%[-+ #0]*(\d{4,}|\*)|\{[^{}]*:[^{}]*\d{4,}")
+
+
+class _Generation(Extension):
+    """The tag of transformers that marks what an assistant says; here it only has to be read."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Any) -> Any:
+        line = next(parser.stream).lineno
+        return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
 
 
 def check_chat_template(path: Path, where: str) -> None:
@@ -32,13 +46,10 @@ def check_chat_source(said: Any, where: str) -> None:
             check_chat_source(one.get("template"), where)
     if not isinstance(said, str):
         return
-    import jinja2
-    from jinja2 import nodes
-
     if len(said) > MAX_TEXT:
         raise InputError(f"{where}: the chat template is larger than any: at most {MAX_TEXT} characters.")
     try:
-        tree = jinja2.Environment(extensions=["jinja2.ext.loopcontrols", _generation()]).parse(said)
+        tree = jinja2.Environment(extensions=["jinja2.ext.loopcontrols", _Generation]).parse(said)
     except (jinja2.TemplateError, RecursionError, ValueError) as error:
         raise InputError(f"{where}: the chat template can't be read: {error!r:.200}.") from error
     for node in tree.find_all((nodes.Mul, nodes.Pow, nodes.Mod)):
@@ -60,8 +71,6 @@ def check_chat_source(said: Any, where: str) -> None:
 
 
 def _check_call(call: Any, where: str) -> None:
-    from jinja2 import nodes
-
     if isinstance(call.node, nodes.Name) and call.node.name in ("range", "lipsum"):
         numbers = [one.value for one in call.args if isinstance(one, nodes.Const)]
         if call.node.name == "lipsum" or any(not isinstance(n, int) or n > _MAX_ROUNDS for n in numbers):
@@ -72,8 +81,6 @@ def _check_call(call: Any, where: str) -> None:
 
 def _is_small(node: Any) -> bool:
     """Whether numbers are multiplied and not texts: one factor is a number that is written there, and small."""
-    from jinja2 import nodes
-
     sides = (node.left, node.right)
     if isinstance(node, nodes.Mod):  # of a text, it fills in
         return isinstance(node.right, nodes.Const) and isinstance(node.right.value, int)
@@ -81,15 +88,11 @@ def _is_small(node: Any) -> bool:
 
 
 def _depth(node: Any) -> int:
-    from jinja2 import nodes
-
     return isinstance(node, nodes.For) + max(map(_depth, node.iter_child_nodes()), default=0)
 
 
 def _check_doubling(tree: Any, where: str) -> None:
     """Refuse a text that is joined with itself, or a macro that is called by macros that are called by macros."""
-    from jinja2 import nodes
-
     for node in tree.find_all(nodes.Assign):
         uses = [one for one in _names(node.node) if one in _names(node.target)]
         joins = isinstance(node.node, nodes.Add | nodes.Concat) or any(
@@ -106,8 +109,6 @@ def _check_doubling(tree: Any, where: str) -> None:
 
 def _names(node: Any) -> list[tuple[str, str]]:
     """The names, and the attributes of namespaces, in an expression; as often as they stand there."""
-    from jinja2 import nodes
-
     if isinstance(node, nodes.NSRef):
         return [(node.name, node.attr)]
     if isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name):
@@ -119,33 +120,14 @@ def _names(node: Any) -> list[tuple[str, str]]:
 
 def _alone(node: Any) -> int:
     """How many conditions there are, each of which may look at the text that it changes."""
-    from jinja2 import nodes
-
     return 1 + sum(1 for _ in node.find_all((nodes.CondExpr, nodes.Test, nodes.Compare)))
 
 
 def _cost(name: str, macros: dict[str, Any], costs: dict[str, int], above: tuple[str, ...]) -> int:
     """How many macros a call of one calls in all; what calls itself goes as deep as its data."""
-    from jinja2 import nodes
-
     if name in above:
         return 1
     if name not in costs:
         calls = [one.node.name for one in macros[name].find_all(nodes.Call) if isinstance(one.node, nodes.Name)]
         costs[name] = 1 + sum(_cost(one, macros, costs, (*above, name)) for one in calls if one in macros)
     return costs[name]
-
-
-def _generation() -> Any:
-    """The tag of transformers that marks what an assistant says; here it only has to be read."""
-    from jinja2 import nodes
-    from jinja2.ext import Extension
-
-    class Generation(Extension):
-        tags = {"generation"}  # noqa: RUF012
-
-        def parse(self, parser: Any) -> Any:
-            line = next(parser.stream).lineno
-            return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
-
-    return Generation

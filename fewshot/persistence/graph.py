@@ -139,7 +139,7 @@ class Reader:
                 self._made.append(other(node))
                 continue
             try:
-                self._sizes.add(_named(node))
+                self._sizes.add(_references(list(node.values())))
                 self._made.append(self._object(node))
             except FewshotError as error:
                 raise type(error)(f"config.json, node {i}: {error}") from error
@@ -216,14 +216,8 @@ class Reader:
         return template.rename(**renamed) if renamed else template
 
 
-def _named(node: dict[str, Any]) -> Iterator[int]:
-    """The places of the nodes that a node names, each as often as it names it."""
-    for value in node.values():
-        if isinstance(value, list | dict):
-            yield from _references(value)
-
-
 def _references(said: Any) -> Iterator[int]:
+    """The places of the nodes that are named, each as often as it is named."""
     if isinstance(said, dict):
         if type(said.get("ref")) is int:
             yield said["ref"]

@@ -34,19 +34,17 @@ def dump(head: Any, path: str) -> bytes:
     """An estimator as a skops file; UnsupportedError where skops can't write it."""
     io = _skops()
     try:
-        found: bytes = io.dumps(head)
+        return io.dumps(head)
     except Exception as error:  # whatever a foreign estimator's state makes of it
         raise UnsupportedError(
             f"{path}, {head!r:.80}, can't be kept: skops can't write it ({type(error).__name__}: {error}). Use another "
             "head, or None for the default one."
         ) from error
-    return found
 
 
 def find_untrusted(data: bytes) -> list[str]:
     """The types in a skops file that whoever reads it has to trust."""
-    found: list[str] = _skops().get_untrusted_types(data=data)
-    return [name for name in found if name not in _OWN]
+    return [name for name in _skops().get_untrusted_types(data=data) if name not in _OWN]
 
 
 def load_head(data: bytes, trusted: Iterable[str], name: str) -> Any:

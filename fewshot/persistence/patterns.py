@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
@@ -45,9 +46,7 @@ def check_tokenizer(found: Any, where: str) -> None:
         if int(model.get("max_input_chars_per_word") or 0) > _MAX_LENGTH // 2**10:
             raise InputError(f"{where} reads words of {model['max_input_chars_per_word']} characters.")
     for part in ("normalizer", "decoder"):
-        growth = 1.0
-        for rule in _rules(found.get(part)):
-            growth *= _growth(rule)
+        growth = math.prod(map(_growth, _rules(found.get(part))))
         if growth > _MAX_GROWTH:
             raise InputError(f"{where}, {part}, may make a text {growth:.3g} times as long: at most {_MAX_GROWTH}.")
     for part in ("normalizer", "pre_tokenizer", "decoder"):
@@ -65,12 +64,9 @@ def check_tokenizer(found: Any, where: str) -> None:
 
 def _copies(processor: Any) -> int:
     """How many times the templates of a post-processor repeat a text."""
-    copies = 1
-    for rule in _rules(processor):
-        for pieces in (rule.get("single"), rule.get("pair")):
-            if isinstance(pieces, list):
-                copies *= max(1, sum("Sequence" in piece for piece in pieces) - 1)
-    return copies
+    templates = (pieces for rule in _rules(processor) for pieces in (rule.get("single"), rule.get("pair")))
+    lists = (pieces for pieces in templates if isinstance(pieces, list))
+    return math.prod(max(1, sum("Sequence" in piece for piece in pieces) - 1) for pieces in lists)
 
 
 def check_ids(ids: Iterable[Any], where: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -100,9 +101,10 @@ def bound_weights(n_numbers: int, n_arrays: int, where: str) -> Iterator[None]:
     """While a model is built by this thread, refuse more weights than a file holds."""
     from torch.nn.modules import module
 
-    count, thread = {"numbers": 0, "arrays": 0, "bytes": 0, "parts": 0}, threading.get_ident()
+    count, thread = Counter[str](), threading.get_ident()
 
-    def check() -> None:
+    def add(found: dict[str, int]) -> None:
+        count.update(found)
         if count["numbers"] > _TIMES * n_numbers + _MORE or count["arrays"] > _TIMES * n_arrays + 100:
             raise InputError(
                 f"{where} asks for more than there is: the weights beside it are {n_arrays} arrays of {n_numbers} "
@@ -114,19 +116,15 @@ def bound_weights(n_numbers: int, n_arrays: int, where: str) -> Iterator[None]:
 
     def parameter(own: Any, name: str, value: Any) -> None:
         if value is not None and threading.get_ident() == thread:
-            count["numbers"] += value.numel()
-            count["arrays"] += 1
-            check()
+            add({"numbers": value.numel(), "arrays": 1})
 
     def buffer(own: Any, name: str, value: Any) -> None:
         if value is not None and threading.get_ident() == thread:
-            count["bytes"] += value.numel() * value.element_size()
-            check()
+            add({"bytes": value.numel() * value.element_size()})
 
     def part(own: Any, name: str, value: Any) -> None:
         if threading.get_ident() == thread:
-            count["parts"] += 1
-            check()
+            add({"parts": 1})
 
     with ExitStack() as stack:
         for register, hook in (
