@@ -197,10 +197,10 @@ class Source:
 
     def read(self, templates: Sequence[Template | None]) -> tuple[Data, Data]:
         """The rows to learn from and those to test on, both with every class; where nothing is learned, the same."""
-        data = self._labelled(self.file, self.form, templates)
+        data = read_labelled(self.file, templates, self.text_column, self.label_column, self.form)
         if self.test is not None:
             form = self.form if kind_of(self.test)[0] in ("", kind_of(self.file)[0]) else self.form.beside()
-            return data, self._labelled(self.test, form, templates)
+            return data, read_labelled(self.test, templates, self.text_column, self.label_column, form)
         if self.share is None:
             return data, data
         from sklearn.model_selection import train_test_split
@@ -215,6 +215,3 @@ class Source:
                 f"{error}"
             ) from error
         return data.take(kept), data.take(held_out)
-
-    def _labelled(self, path: Path, form: Format, templates: Sequence[Template | None]) -> Data:
-        return read_labelled(path, templates, self.text_column, self.label_column, form)

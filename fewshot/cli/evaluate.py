@@ -175,7 +175,11 @@ def learning_curve(
     sizes = opt.as_shots(shots)
     check_share(held_out)
     check_result(output, [file])
-    _check_picture(picture, file)
+    if picture is not None:  # before anything is computed
+        from fewshot.plotting.axes import need_matplotlib
+
+        check_picture(picture, [file])
+        need_matplotlib()
     for setup in named.values():
         setup.check(max(sizes, default=0))
     data = read_labelled(file, [setup.parts()[1] for setup in named.values()], *columns, Format.said(*said))
@@ -211,16 +215,6 @@ def _tested(clf: Classifier, source: Source) -> Data:
     data = read_labelled(source.file, [clf.template_], source.text_column, source.label_column, source.form)
     own = {str(name): name for name in clf.classes_.tolist()}
     return Data(data.X, [own.get(str(name), str(name)) for name in data.y])
-
-
-def _check_picture(picture: Path | None, file: Path) -> None:
-    """Refuse what could not be drawn, before anything is computed."""
-    if picture is None:
-        return
-    check_picture(picture, [file])
-    from fewshot.plotting.axes import need_matplotlib
-
-    need_matplotlib()
 
 
 def _draw(result: LearningCurve, picture: Path) -> None:

@@ -186,7 +186,11 @@ def save_rows(output: Path, table: Table, added: Mapping[str, Sequence[Any]]) ->
 def lines_of(kind: str, table: Table, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> Iterator[str]:
     """The text of a file of rows, piece by piece as the rows come."""
     if kind == "json":
-        yield from _array(rows)
+        before = "[\n"
+        for row in rows:
+            yield before + as_json(row)
+            before = ",\n"
+        yield "\n]\n"
     elif kind == "jsonl":
         yield from (as_json(row) + "\n" for row in rows)
     else:
@@ -194,14 +198,6 @@ def lines_of(kind: str, table: Table, columns: Sequence[str], rows: Iterable[dic
         yield cells_to_line(columns, delimiter)
         for row in rows:
             yield cells_to_line([_cell(row.get(name)) for name in columns], delimiter)
-
-
-def _array(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
-    before = "[\n"
-    for row in rows:
-        yield before + as_json(row)
-        before = ",\n"
-    yield "\n]\n"
 
 
 def _cell(value: Any) -> Any:

@@ -95,9 +95,7 @@ def _check_doubling(tree: Any, where: str) -> None:
     """Refuse a text that is joined with itself, or a macro that is called by macros that are called by macros."""
     for node in tree.find_all(nodes.Assign):
         uses = [one for one in _names(node.node) if one in _names(node.target)]
-        joins = isinstance(node.node, nodes.Add | nodes.Concat) or any(
-            True for _ in node.node.find_all((nodes.Add, nodes.Concat))
-        )
+        joins = isinstance(node.node, nodes.Add | nodes.Concat) or any(node.node.find_all((nodes.Add, nodes.Concat)))
         if joins and len(uses) > _alone(node.node):
             raise InputError(f"{where}: the chat template joins a text with itself, in line {node.lineno}.")
     macros = {one.name: one for one in tree.find_all(nodes.Macro)}

@@ -101,7 +101,8 @@ def rebuild(name: Any, attributes: Mapping[str, Any]) -> Any:
     for attribute in attributes:
         if not attribute.isidentifier() or attribute.startswith("__") or _is_taken(cls, attribute):
             raise InputError(f"{name} can have no attribute {attribute!r}")
-    missing = sorted(set(_parameters(cls)) - set(attributes))
+    parameters = inspect.signature(cls).parameters if hasattr(cls, "get_params") else ()
+    missing = sorted(set(parameters) - set(attributes))  # without which it can't be printed or cloned
     if missing:
         raise InputError(f"{name} has a parameter {missing[0]!r}, and the file has none")
     check_types(cls, attributes)
@@ -109,11 +110,6 @@ def rebuild(name: Any, attributes: Mapping[str, Any]) -> Any:
     made = cls.__new__(cls)
     vars(made).update(attributes)
     return made
-
-
-def _parameters(cls: type) -> list[str]:
-    """The parameters of a scikit-learn estimator, without which it can't be printed or cloned."""
-    return list(inspect.signature(cls).parameters) if hasattr(cls, "get_params") else []
 
 
 def _is_taken(cls: type, attribute: str) -> bool:

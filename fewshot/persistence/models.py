@@ -191,12 +191,10 @@ class Found:
         for model in offered:
             places = [i for i, entry in enumerate(entries) if self._same(entry, model.fingerprint)]
             if not places:
-                wanted = (
-                    "; ".join(f"{entry['shown']} has {entry['fingerprint']}" for entry in entries) or "there is none"
-                )
+                wanted = "; ".join(f"{entry['shown']} has {entry['fingerprint']}" for entry in entries)
                 raise ModelLoadError(
                     f"{model!r} is not a model that was kept. Its fingerprint is {model.fingerprint}; of the kept "
-                    f"models, {wanted}."
+                    f"models, {wanted or 'there is none'}."
                 )
             self._loaded |= dict.fromkeys(places, model)
 

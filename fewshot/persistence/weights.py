@@ -56,39 +56,29 @@ class Weights:
 
 
 def read_weights(kept: Kept, node: dict[str, Any]) -> Any:
-    """The model or tokenizer of a node that `Weights.node` made.
-
-    Raises
-    ------
-    InputError
-        When its folder could run anything, or its class is not one of transformers' models.
-    """
-    with open_weights(kept, node.get("weights") or node["tokenizer"]) as folder:
-        return _read(folder, node)
-
-
-def _read(folder: Path, node: dict[str, Any]) -> Any:
+    """The model or tokenizer of a node that `Weights.node` made; no model of another class than transformers'."""
     import torch
     import transformers
 
     from fewshot.models.local import pick_device
     from fewshot.models.randomness import seeded
 
-    if "tokenizer" in node:
-        return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    cls = getattr(transformers, str(node["class"]), None)
-    if not isinstance(cls, type) or not issubclass(cls, transformers.PreTrainedModel):
-        raise InputError(f"config.json names the class {node['class']!r}, which is not a model of transformers.")
-    dtype = getattr(torch, known_dtype(node["dtype"]))
-    with seeded(0):  # loading draws from torch's generator and sets its default type for a while
-        made: Any = cls.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-        )
-    model, told = made
-    lost = sorted(told["missing_keys"])
-    if lost:
-        raise InputError(f"its weights lack {lost[0]!r}, and {len(lost) - 1} more.")
-    return model.to(pick_device(None)).eval()
+    with open_weights(kept, node.get("weights") or node["tokenizer"]) as folder:
+        if "tokenizer" in node:
+            return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        cls = getattr(transformers, str(node["class"]), None)
+        if not isinstance(cls, type) or not issubclass(cls, transformers.PreTrainedModel):
+            raise InputError(f"config.json names the class {node['class']!r}, which is not a model of transformers.")
+        dtype = getattr(torch, known_dtype(node["dtype"]))
+        with seeded(0):  # loading draws from torch's generator and sets its default type for a while
+            made: Any = cls.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            )
+        model, told = made
+        lost = sorted(told["missing_keys"])
+        if lost:
+            raise InputError(f"its weights lack {lost[0]!r}, and {len(lost) - 1} more.")
+        return model.to(pick_device(None)).eval()
 
 
 @contextmanager
