@@ -250,17 +250,17 @@ def _print(table: Table, names: Sequence[str], kind: str, steps: Iterator[list[A
 
 def _steps_of(clf: Classifier, texts: Sequence[Any], part: Part | None = None) -> Iterator[list[Any]]:
     """The prediction and its probability of each row, step by step; those in the part are not computed again."""
-    from tqdm import tqdm
+    for number, start in enumerate(_steps(len(texts))):
+        if part is not None and number < len(part.steps):
+            yield part.steps[number]
+            continue
+        found = _step(clf, texts[start : start + _CHUNK], start)
+        if part is not None:
+            part.add(found)
+        yield found
 
-    done = [] if part is None else list(part.steps)
-    with tqdm(total=len(texts), desc="Classifying", unit=" rows", disable=None) as bar:
-        for start in range(0, len(texts), _CHUNK):
-            found = done.pop(0) if done else _step(clf, texts[start : start + _CHUNK], start, part)
-            yield found
-            bar.update(len(found))
 
-
-def _step(clf: Classifier, texts: Sequence[Any], start: int, part: Part | None) -> list[Any]:
+def _step(clf: Classifier, texts: Sequence[Any], start: int) -> list[Any]:
     asked = [text for text in texts if text is not None]
     try:
         probabilities = iter(clf.predict_proba(asked) if asked else ())
@@ -272,6 +272,13 @@ def _step(clf: Classifier, texts: Sequence[Any], start: int, part: Part | None) 
     for text in texts:
         p = None if text is None else next(probabilities)
         found.append([None, None] if p is None else [str(clf.classes_[p.argmax()]), round(float(p.max()), 4)])
-    if part is not None:
-        part.add(found)
     return found
+
+
+def _steps(n: int) -> Iterator[int]:
+    from tqdm import tqdm
+
+    with tqdm(total=n, desc="Classifying", unit=" rows", disable=None) as bar:
+        for start in range(0, n, _CHUNK):
+            yield start
+            bar.update(min(_CHUNK, n - start))

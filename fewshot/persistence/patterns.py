@@ -27,10 +27,7 @@ _QUANTIFIER = re.compile(r"\{(\d*)(,?)(\d*)\}|[*+?]")
 def check_tokenizer(found: Any, where: str) -> None:
     """Refuse a ``tokenizer.json`` whose rules may take for ever, or as much memory as they like.
 
-    Raises
-    ------
-    InputError
-        When a regular expression repeats what repeats, when replacements multiply, or a number is beyond all use.
+    Such are regular expressions that repeat what repeats, replacements that multiply, and numbers beyond all use.
     """
     if not isinstance(found, Mapping):
         raise InputError(f"{where} is not what transformers writes: it holds no rules.")
