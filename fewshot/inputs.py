@@ -22,10 +22,7 @@ _LABELLED_ONLY = "this strategy uses labelled rows only. Drop the row, label it,
 def as_rows(X: Any) -> list[Row]:
     """Turn X into a list of texts or of mappings of fields.
 
-    Parameters
-    ----------
-    X : list, array, Series, dataset column, DataFrame or list of mappings
-        pandas, polars and `datasets` containers are recognised by what they can do, so none of them is imported.
+    pandas, polars and `datasets` containers are recognised by what they can do, so none of them is imported.
 
     Raises
     ------
@@ -89,16 +86,9 @@ def _records(X: Any) -> list[Any]:
 
 
 def as_labels(y: Any, n: int | None = None, *, unlabelled: Sequence[Any] = ()) -> list[Any]:
-    """Turn y into a list of plain Python labels, as many as there are rows.
+    """Turn y, of shape (n,) or with scikit-learn's warning (n, 1), into a list of plain Python labels.
 
-    Parameters
-    ----------
-    y : list, array, tensor or Series
-        Of shape (n_rows,), or (n_rows, 1) with scikit-learn's warning.
-    n : int, optional
-        The number of rows.
-    unlabelled : sequence
-        What marks a row without a label; it comes back as None.
+    What is among ``unlabelled`` marks a row without a label; it comes back as None.
 
     Raises
     ------

@@ -41,14 +41,7 @@ def known(columns: Mapping[str, Sequence[Any]]) -> tuple[list[str], list[list[An
 def as_text(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: bool = False, rule: bool = False) -> str:
     """Lay out cells as plain text.
 
-    Parameters
-    ----------
-    header : sequence of str
-    rows : sequence of sequence of str
-    right : bool
-        Align all columns but the first to the right, as numbers are.
-    rule : bool
-        Put a line of dashes below the header.
+    ``right`` aligns all columns but the first to the right, as numbers are; ``rule`` puts dashes below the header.
 
     Examples
     --------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Literal, NamedTuple
@@ -119,9 +119,6 @@ class Preview(Sequence[PreviewRow]):
 
     def __getitem__(self, i: int) -> PreviewRow:  # type: ignore[override]
         return self.rows[i]
-
-    def __iter__(self) -> Iterator[PreviewRow]:
-        return iter(self.rows)
 
     def __str__(self) -> str:
         blocks = []

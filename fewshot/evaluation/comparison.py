@@ -20,7 +20,7 @@ from fewshot.evaluation.metrics import (
     compute_percentiles,
 )
 from fewshot.evaluation.predictions import check_named, check_resampling, predict
-from fewshot.evaluation.tables import Result, make_frame, need_pandas
+from fewshot.evaluation.tables import Result, make_frame, make_intervals, need_pandas
 from fewshot.inputs import take_labelled
 
 if TYPE_CHECKING:
@@ -161,13 +161,5 @@ def compare(
         for column, cell in zip(pairs.values(), row, strict=True):
             column.append(cell)
     ends = [compute_percentiles(resampled[i], level) for i in order]
-    table = make_frame(
-        {
-            "name": [names[i] for i in order],
-            "value": values[order].tolist(),
-            "low": [low for low, _ in ends],
-            "high": [high for _, high in ends],
-        },
-        "name",
-    )
+    table = make_intervals("name", [names[i] for i in order], values[order].tolist(), ends)
     return Comparison(table, make_frame(pairs), metric, len(labels), int(n_bootstrap), float(level))

@@ -21,20 +21,12 @@ __all__ = ["Predictions", "check_classifier", "check_named", "check_resampling",
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Labels and predictions as columns among the classes.
-
-    Parameters
-    ----------
-    classes : list
-    targets, predicted : ndarray of shape (n_rows,)
-    proba : ndarray of shape (n_rows, n_classes) or None
-        None where the classifier has no probabilities.
-    """
+    """Labels and predictions as columns among the classes."""
 
     classes: list[Any]
     targets: IntArray
     predicted: IntArray
-    proba: FloatArray | None
+    proba: FloatArray | None  # of shape (n_rows, n_classes); None where the classifier has none
 
     @property
     def right(self) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from fewshot.evaluation.metrics import compute_intervals, compute_metrics
 from fewshot.evaluation.predictions import Predictions, check_classifier, check_resampling, predict
-from fewshot.evaluation.tables import Result, make_frame, need_pandas, printed
+from fewshot.evaluation.tables import Result, make_frame, make_intervals, need_pandas, printed
 from fewshot.inputs import take_labelled
 
 if TYPE_CHECKING:
@@ -127,21 +127,8 @@ def evaluate(
     found = predict(clf, X, labels)
     values = compute_metrics(found)
     ends = compute_intervals(found, values, n_bootstrap, level, random_state).values()
-    return Evaluation(
-        make_frame(
-            {
-                "metric": list(values),
-                "value": list(values.values()),
-                "low": [low for low, _ in ends],
-                "high": [high for _, high in ends],
-            },
-            "metric",
-        ),
-        _by_class(found),
-        len(labels),
-        int(n_bootstrap),
-        float(level),
-    )
+    table = make_intervals("metric", list(values), list(values.values()), list(ends))
+    return Evaluation(table, _by_class(found), len(labels), int(n_bootstrap), float(level))
 
 
 def _by_class(p: Predictions) -> pd.DataFrame:

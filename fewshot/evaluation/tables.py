@@ -16,7 +16,7 @@ from fewshot.tables import as_text
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Result", "make_frame", "need_pandas", "printed", "render_html"]
+__all__ = ["Result", "make_frame", "make_intervals", "need_pandas", "printed", "render_html"]
 
 
 def need_pandas() -> None:
@@ -35,6 +35,12 @@ def make_frame(columns: Mapping[str, Sequence[Any]], index: str | None = None) -
         }
     )
     return made if index is None else made.set_index(index)
+
+
+def make_intervals(header: str, names: Sequence[Any], values: Sequence[float], ends: Sequence[Any]) -> pd.DataFrame:
+    """Make a table of named values with the ends of their intervals, low and high; the names are its index."""
+    low, high = zip(*ends, strict=True)
+    return make_frame({header: names, "value": values, "low": low, "high": high}, header)
 
 
 class Result:

@@ -130,11 +130,7 @@ def select_template(
 
 
 def mutual_information(log_proba: FloatArray) -> float:
-    """Entropy of the mean prediction minus mean entropy of the predictions, in nats.
-
-    Parameters
-    ----------
-    log_proba : ndarray of shape (n_texts, n_classes)
+    """Entropy of the mean prediction minus mean entropy of the predictions, in nats; a row is a text.
 
     Examples
     --------

@@ -36,11 +36,7 @@ _MARKS = frozenset("<>|`")  # and symbols that only set off
 def named_in(answer: str, owners: Sequence[tuple[str, int]]) -> int | None:
     """The number of the class that an answer names, or None when it names none, or more than one.
 
-    Parameters
-    ----------
-    answer : str
-    owners : sequence of (str, int)
-        Label words, simplified, with the number of its class.
+    ``owners`` are the label words, simplified, each with the number of its class.
     """
     text = simplify(_THINKING.sub("", answer))
     line = text.splitlines()[0] if text else ""

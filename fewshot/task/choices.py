@@ -119,14 +119,7 @@ def as_choices(
 ) -> Choices:
     """Make the verbalizer of a template with choices, which knows their number, and check the rows and their labels.
 
-    Parameters
-    ----------
-    verbalizer : Choices or None
-        What the user passed.
-    template : Template
-    rows : sequence of rows, optional
-    labels : sequence, optional
-        The number of each row's right choice, None where it is not known; without rows, the classes.
+    ``labels`` are the number of each row's right choice, None where it is not known; without rows, the classes.
 
     Raises
     ------

@@ -55,7 +55,6 @@ def find_marks(text: str) -> list[Mark]:
     """The marks of other tools in a text, each once."""
     found: dict[str, Mark] = {}
     for match in _ANY.finditer(text):
-        number = int((match.lastgroup or "m0")[1:]) if match.lastgroup else 0
         number = next(i for i in range(len(_MARKS)) if match.group(f"m{i}") is not None)
         _, here, certain = _MARKS[number]
         field = match.groupdict().get(f"f{number}")

@@ -115,6 +115,7 @@ def compile_source(source: Source, choices: Collection[str] = ()) -> Compiled:
     tree = check_allowed(tree, source)
     frame = _frame(tree, hole)
     places: list[Place] = []
+    frame_nodes: list[nodes.Node] = []
     lists = {*choices, *_listed(tree, {LABELS, *choices})}
     own = list(_own_outputs(tree))
     for output in own:
@@ -124,33 +125,26 @@ def compile_source(source: Source, choices: Collection[str] = ()) -> Compiled:
             name = ", ".join(sorted(used)) if kind == "field" else ""
             place = Place(kind, id(child) in frame, lists=used <= lists, name=name)
             output.nodes[i] = _tagged(child, place, source, places)
+            if place.in_frame:
+                frame_nodes.append(output.nodes[i])
     if not any(place.weight for place in places):  # no field asks to be shortened: then all may be
         places = [
             replace(place, weight=1.0) if place.kind == "field" and not place.lists else place for place in places
         ]
-    for stray in tree.find_all(nodes.Filter):
-        if stray.name == SHORTEN:
-            raise _misplaced(source, stray)
+    _refuse_misplaced(tree, source)
     _as_texts(tree, {id(output) for output in own})
     env.places = tuple(places)
-    frame_nodes = [child for output in own for child in output.nodes if _in_frame(child, places)]
     names = _fields(env, tree, source)
     aliases = _aliased(tree)
-    return Compiled(
-        _compile(env, tree, source),
-        _compile(env, nodes.Template([nodes.Output(frame_nodes)]), source),
-        names,
-        aliases,
-    )
+    frame_tree = nodes.Template([nodes.Output(frame_nodes)])
+    return Compiled(_compile(env, tree, source), _compile(env, frame_tree, source), names, aliases)
 
 
 def compile_plain(source: Source) -> JinjaTemplate:
     """Compile a source without a hole (an instruction), under the same rules."""
     env = equip(Environment())
     tree = check_allowed(parse_source(env, source), source)
-    for stray in tree.find_all(nodes.Filter):
-        if stray.name == SHORTEN:
-            raise _misplaced(source, stray)
+    _refuse_misplaced(tree, source)
     _as_texts(tree, set())
     return _compile(env, tree, source)
 
@@ -163,8 +157,11 @@ def render_joined(template: JinjaTemplate, variables: Mapping[str, Any], what: s
         raise TemplateError(f"{what} can't be rendered: {error!s:.400}") from error
 
 
-def _misplaced(source: Source, node: nodes.Filter) -> TemplateError:
-    return source.error("'shorten' must be the last filter of a field in the template's own text", node.lineno, SHORTEN)
+def _refuse_misplaced(tree: nodes.Template, source: Source) -> None:
+    for stray in tree.find_all(nodes.Filter):
+        if stray.name == SHORTEN:
+            message = "'shorten' must be the last filter of a field in the template's own text"
+            raise source.error(message, stray.lineno, SHORTEN)
 
 
 def _fields(env: Environment, tree: nodes.Template, source: Source) -> tuple[str, ...]:
@@ -291,13 +288,6 @@ def _tagged(node: nodes.Expr, place: Place, source: Source, places: list[Place])
         node = nodes.Const(node.data, lineno=node.lineno)
     places.append(place)
     return nodes.Filter(node, _TAG, [nodes.Const(len(places) - 1)], [], None, None, lineno=node.lineno)
-
-
-def _in_frame(node: nodes.Expr, places: list[Place]) -> bool:
-    assert isinstance(node, nodes.Filter)
-    assert isinstance(node.args[0], nodes.Const)
-    place: Place = places[node.args[0].value]
-    return place.in_frame
 
 
 def _shortenable(node: nodes.Filter, place: Place, source: Source) -> Place:

@@ -6,7 +6,7 @@ import functools
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,26 +65,13 @@ class Settled:
 
 @dataclass(frozen=True, eq=False)
 class _Given:
-    """What X and y say; None where they do not say it.
-
-    Attributes
-    ----------
-    rows : list
-    labels : list
-        The class of each row; None for an unlabelled row.
-    names : list
-        The names of the classes, given without rows.
-    indicator : ndarray of shape (n_rows, n_columns)
-        The labels of each row, where a row may have several.
-    columns : list
-        The class of each column of the indicator.
-    """
+    """What X and y say; None where they do not say it."""
 
     rows: list[Row] | None
-    labels: list[Any] | None = None
-    names: list[Any] | None = None
-    indicator: IntArray | None = None
-    columns: list[Any] | None = None
+    labels: list[Any] | None = None  # the class of each row; None for an unlabelled row
+    names: list[Any] | None = None  # of the classes, given without rows
+    indicator: IntArray | None = None  # of shape (n_rows, n_columns), where a row may have several labels
+    columns: list[Any] | None = None  # the class of each column of the indicator
 
     @property
     def classes(self) -> list[Any] | None:
@@ -326,12 +313,9 @@ def _of_labels(words: dict[Any, Any] | None, labels: Sequence[Any] | None) -> di
     kinds = {type(label) for label in seen}
     if not words or len(kinds) != 1 or not kinds <= {bool, int}:
         return words
-    known = {str(label): label for label in ((False, True) if kinds == {bool} else (*seen, *_whole(words)))}
+    whole = [int(name) for name in words if isinstance(name, str) and re.fullmatch(r"-?\d{1,18}", name)]
+    known = {str(label): label for label in ((False, True) if kinds == {bool} else (*seen, *whole))}
     return {known.get(name, name): own for name, own in words.items()} if known.keys() >= words.keys() else words
-
-
-def _whole(names: Iterable[Any]) -> list[int]:
-    return [int(name) for name in names if isinstance(name, str) and re.fullmatch(r"-?\d{1,18}", name)]
 
 
 def _distinct(labels: Sequence[Any]) -> list[Any]:

@@ -139,7 +139,12 @@ class Verbalizer:
         """
         classes = _sorted(classes)
         if self.classes is None:
-            return self._with(dict(zip(self._listed(classes), self.words, strict=True)))
+            return Verbalizer(
+                dict(zip(self._listed(classes), self.words, strict=True)),
+                word_aggregation=self.word_aggregation,
+                token_aggregation=self.token_aggregation,
+                multi_label=self.multi_label,
+            )
         unknown = [name for name in classes if name not in self.classes]
         if unknown:
             raise VerbalizerError(
@@ -164,14 +169,6 @@ class Verbalizer:
             f"There are label words for {len(self.words)} classes ({', '.join(self.labels)}), and "
             f"{len(classes)} classes: {classes}. A list needs one entry per class, in sorted order; a mapping "
             "{class: label word} also fits rows that lack a class."
-        )
-
-    def _with(self, words: Mapping[Any, Sequence[str]]) -> Verbalizer:
-        return Verbalizer(
-            words,
-            word_aggregation=self.word_aggregation,
-            token_aggregation=self.token_aggregation,
-            multi_label=self.multi_label,
         )
 
     def table(
@@ -232,11 +229,9 @@ class Verbalizer:
         """
         if self.classes is None:
             raise VerbalizerError("bind the verbalizer to its classes before parsing answers")
-        named = named_in(answer, self._owners())
+        owners = [(simplify(word), i) for i, group in enumerate(self.words) for word in group]
+        named = named_in(answer, owners)
         return None if named is None else self.classes[named]
-
-    def _owners(self) -> list[tuple[str, int]]:
-        return [(simplify(word), i) for i, group in enumerate(self.words) for word in group]
 
     def __sklearn_clone__(self) -> Verbalizer:
         """A verbalizer never changes, so clones share it."""

@@ -163,8 +163,8 @@ class _Check:
             nodes.FilterBlock: self._filter_block,
             nodes.Test: self._test,
             nodes.Call: self._call,
-            nodes.Getattr: self._getattr,
-            nodes.Getitem: self._getitem,
+            nodes.Getattr: self._item,
+            nodes.Getitem: self._item,
             nodes.Const: self._const,
             nodes.Dict: self._dict,
             nodes.Mul: self._numbers,
@@ -257,14 +257,8 @@ class _Check:
             if max(abs(one) for one in values if isinstance(one, int)) > 10**9 or len(long) > MOST_RANGE:
                 raise self.error(f"A range has {MOST_RANGE:,} numbers at most", node, "range")
 
-    def _getattr(self, node: nodes.Getattr) -> None:
-        if node.attr.startswith("__"):
-            raise self.error("A template reads no names that begin with __", node, node.attr)
-        if is_loop_attribute(node):
-            return
-
-    def _getitem(self, node: nodes.Getitem) -> None:
-        value = getattr(node.arg, "value", None)
+    def _item(self, node: nodes.Getattr | nodes.Getitem) -> None:
+        value = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
         if isinstance(value, str) and value.startswith("__"):
             raise self.error("A template reads no names that begin with __", node, value)
 

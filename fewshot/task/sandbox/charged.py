@@ -52,13 +52,11 @@ class _Charging(NodeTransformer):
         bounds = (node.arg.start, node.arg.stop, node.arg.step)
         return _filter(ours.SLICED, node.node, *[nodes.Const(None) if one is None else one for one in bounds])
 
-    def visit_List(self, node: nodes.List) -> nodes.Node:
+    def visit_List(self, node: nodes.List | nodes.Dict) -> nodes.Node:
         self.generic_visit(node)
         return _filter(ours.MADE, node)
 
-    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:
-        self.generic_visit(node)
-        return _filter(ours.MADE, node)
+    visit_Dict = visit_List
 
     def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:
         self.generic_visit(node)
