@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, TypeGuard
+from typing import Literal, NamedTuple, Protocol, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,7 @@ Float32Array = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 Reading = Literal["vocabulary", "hidden"]
 Role = Literal["system", "user", "assistant", "premise"]
+T = TypeVar("T")
 
 #: Part of every fingerprint. It rises when the definition of a score changes: then no cache serves old numbers.
 SCORING_VERSION = 1
@@ -298,7 +299,7 @@ def score_each(model: LanguageModel, queries: Sequence[Query]) -> dict[Query, Sc
     return dict(zip(queries, answers, strict=True))
 
 
-def scored_once(score: Callable[[Sequence[Query]], list[Scores]], queries: Sequence[Query]) -> list[Scores]:
+def scored_once(score: Callable[[Sequence[Query]], Iterable[T]], queries: Sequence[Query]) -> list[T]:
     """Apply ``score`` to the distinct queries only, and hand its answers back in the order of ``queries``."""
     distinct = list(dict.fromkeys(queries))
     answers = dict(zip(distinct, score(distinct), strict=True))

@@ -10,15 +10,14 @@ import numpy as np
 import torch
 
 from fewshot.errors import FewshotWarning, ModelLoadError, warn
-from fewshot.models.base import Float32Array, IntArray, Query, Reading, Scores
+from fewshot.models.base import Query
 from fewshot.models.engine.greedy import decode
 from fewshot.models.engine.packed import PackedForward, self_check
-from fewshot.models.engine.padding import Padding
 from fewshot.models.engine.proof import Proof
 from fewshot.models.engine.reads import Look, Reads
 from fewshot.models.engine.trial import draw_samples, try_later_tokens
 from fewshot.models.engine.trie import build_trie, make_plan
-from fewshot.models.local import cut_into_chunks, name_in_errors, show_progress
+from fewshot.models.local import show_progress
 from fewshot.models.locks import alone
 from fewshot.models.reading import ReadingModel
 from fewshot.models.recipe import Recipe
@@ -103,16 +102,11 @@ class CausalLM(ReadingModel):
     def _chat(self) -> Chat:
         return Chat(self.plain, self.chat_template_kwargs)
 
-    @cached_property
-    def _start(self) -> tuple[int, ...]:
-        """What begins a text, as the tokenizer was saved."""
-        return self.plain.special().before
-
     def _head(self, query: Query) -> Head:
         if self.chat:
             return self._chat.head(query.context, query.prefix)
         text = "".join(turn.text for turn in query.context) + query.prefix
-        return Head(self._start, text, False, "\n")
+        return Head(self._special.before, text, False, "\n")
 
     def _joined(self, queries: Sequence[Query]) -> list[Joined]:
         """The tokens of each query's candidates; those of the last queries are kept, since lengths precede scores."""
@@ -137,18 +131,20 @@ class CausalLM(ReadingModel):
                 return (int(token),)
         raise ValueError("nothing stands before the hole, and the model has no token that begins a text: add some text")
 
-    def _score(self, queries: Sequence[Query]) -> list[Scores]:
-        reads = Reads()
-        self.plan(queries, reads)
-        self.within_memory(partial(self._run, reads))
-        return reads.scores()
-
     def plan(self, queries: Sequence[Query], reads: Reads) -> None:
         """Ask for every token of every candidate."""
         for joined in self._joined(queries):
             reads.continuations(joined.common, joined.rests)
 
+    def plan_looks(self, queries: Sequence[Query], looks: Look) -> None:
+        """Ask for the first place of every hole."""
+        for joined in self._joined(queries):
+            looks.look(joined.common, len(joined.common) - 1)
+
     @torch.inference_mode()
+    def _compute(self, queries: Sequence[Query], reads: Reads) -> None:
+        self.within_memory(partial(self._run, reads))
+
     def _run(self, reads: Reads, budget: int) -> None:
         """Compute what the reads ask for: every distinct prefix token once, or, where a model can't, row by row."""
         if self._packed is None or not self._run_packed(self._packed, reads, budget):
@@ -169,13 +165,6 @@ class CausalLM(ReadingModel):
         if error is not None:
             self._fall_back(error)
         return error is None
-
-    def _look(self, queries: Sequence[Query], what: Reading) -> Float32Array:
-        looks = Look(what)
-        for joined in self._joined(queries):
-            looks.look(joined.common, len(joined.common) - 1)
-        self.within_memory(partial(self._run, looks))
-        return looks.result()
 
     @property
     def _pack_tokens(self) -> int:
@@ -209,15 +198,8 @@ class CausalLM(ReadingModel):
             FewshotWarning,
         )
 
-    def lengths(self, queries: Sequence[Query]) -> IntArray:
-        """Tokens of each query with its longest candidate, special tokens included."""
-        with name_in_errors(self, queries):
-            sizes = [
-                len(one.common) + max(map(len, one.rests))
-                for chunk in cut_into_chunks(queries)
-                for one in self._joined(chunk)
-            ]
-        return np.array(sizes, dtype=np.int64)
+    def _sizes(self, queries: Sequence[Query]) -> list[int]:
+        return [len(one.common) + max(map(len, one.rests)) for one in self._joined(queries)]
 
     @alone
     def generate(self, queries: Sequence[Query], max_new_tokens: int) -> list[str]:
@@ -279,13 +261,8 @@ class CausalLM(ReadingModel):
 
         lengths = [len(row) + max_new_tokens for row in prompts]
         with show_progress(len(prompts), "Generating") as bar:
-            self._left_padding.run(lengths, self.budget, compute, receive, lambda tokens: tokens.float())
+            self._generated.run(lengths, self.budget, compute, receive, lambda tokens: tokens.float())
         return answers
-
-    @cached_property
-    def _left_padding(self) -> Padding:
-        """Which prompts may be continued together: padded on the left, where scoring pads on the right."""
-        return Padding()
 
     @property
     def _ends(self) -> set[int]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from fewshot.errors import ModelLoadError, UnsupportedError
-from fewshot.models.base import FloatArray, IntArray, Query, Scores
+from fewshot.models.base import FloatArray, Query, Scores
 from fewshot.models.engine.trial import draw_samples, try_forward
 from fewshot.models.kinds import entailment_index
 from fewshot.models.local import LocalModel
@@ -142,6 +142,5 @@ class EntailmentLM(LocalModel):
         self.padding.run(lengths, budget, compute, receive, lambda logits: logits.float().log_softmax(-1))
         return values
 
-    def lengths(self, queries: Sequence[Query]) -> IntArray:
-        """Tokens of each premise with its longest hypothesis, special tokens included."""
-        return np.array([max(len(ids) for ids, _ in own) for own in self._pairs(queries)], dtype=np.int64)
+    def _sizes(self, queries: Sequence[Query]) -> list[int]:
+        return [max(len(ids) for ids, _ in own) for own in self._pairs(queries)]

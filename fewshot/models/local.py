@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Self, TypeVar
 
+import numpy as np
 import torch
 import transformers
 from tqdm.auto import tqdm
@@ -207,17 +208,12 @@ class LocalModel(ABC):
     def limit(self) -> int:
         """The most tokens that the model reads at once."""
         stated = [getattr(self.model.config, key, None) for key in _LIMITS]
-        # RoBERTa's positions begin after its padding id, so that many fewer can be used
-        offset = self._position_offset()
-        known = [n - offset for n in stated if isinstance(n, int) and n > 0]  # -1 is no limit (XLNet)
-        known.append(int(self.tokenizer.model_max_length))
-        return min(known)
-
-    def _position_offset(self) -> int:
         embeddings = getattr(getattr(self.model, "base_model", None), "embeddings", None)
-        positions = getattr(embeddings, "position_embeddings", None)
-        padding = getattr(positions, "padding_idx", None)
-        return 0 if padding is None else int(padding) + 1
+        padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
+        # RoBERTa's positions begin after its padding id, so that many fewer can be used
+        offset = 0 if padding is None else int(padding) + 1
+        known = [n - offset for n in stated if isinstance(n, int) and n > 0]  # -1 is no limit (XLNet)
+        return min(*known, int(self.tokenizer.model_max_length))
 
     @alone
     def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
@@ -239,6 +235,16 @@ class LocalModel(ABC):
     @abstractmethod
     def _score(self, queries: Sequence[Query]) -> list[Scores]:
         """Score queries that are few enough to be planned at once."""
+
+    def lengths(self, queries: Sequence[Query]) -> IntArray:
+        """Tokens of each query with its longest candidate, special tokens included."""
+        with name_in_errors(self, queries):
+            sizes = [size for chunk in cut_into_chunks(queries) for size in self._sizes(chunk)]
+        return np.array(sizes, dtype=np.int64)
+
+    @abstractmethod
+    def _sizes(self, queries: Sequence[Query]) -> list[int]:
+        """Tokens of queries that are few enough to be planned at once."""
 
     @cached_property
     def budget(self) -> int:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from fewshot.checks import one_of
 from fewshot.errors import ModelLoadError
-from fewshot.models.base import Float32Array, IntArray, Query, Reading, Scores
+from fewshot.models.base import Query
 from fewshot.models.engine.reads import Look, Reads
 from fewshot.models.engine.trial import draw_samples, try_forward
-from fewshot.models.local import cut_into_chunks, name_in_errors
 from fewshot.models.reading import ReadingModel
 from fewshot.models.recipe import Recipe
-from fewshot.models.text.tokens import Special, check_tokens
+from fewshot.models.text.tokens import check_tokens
 
 __all__ = ["MaskedLM"]
 
@@ -82,10 +80,6 @@ class MaskedLM(ReadingModel):
                 "tokens, and not one distribution a token."
             )
 
-    @cached_property
-    def _special(self) -> Special:
-        return self.plain.special()
-
     @property
     def _sample(self) -> dict[str, Any]:
         """A short cloze."""
@@ -131,13 +125,6 @@ class MaskedLM(ReadingModel):
             clozes.append(own)
         return clozes
 
-    def _score(self, queries: Sequence[Query]) -> list[Scores]:
-        reads = Reads()
-        self.plan(queries, reads)
-        with torch.inference_mode():
-            self.within_memory(partial(self.run_rows, reads))
-        return reads.scores()
-
     def plan(self, queries: Sequence[Query], reads: Reads) -> None:
         """Ask for every token of every candidate."""
         mask, special = int(self.tokenizer.mask_token_id), self._special
@@ -153,23 +140,13 @@ class MaskedLM(ReadingModel):
                     asked.append((row, start + i, token))
                 reads.candidate(asked)
 
-    def _look(self, queries: Sequence[Query], what: Reading) -> Float32Array:
+    def plan_looks(self, queries: Sequence[Query], looks: Look) -> None:
+        """Ask for the first place of every hole."""
         mask, special = int(self.tokenizer.mask_token_id), self._special
-        looks = Look(what)
         for clozes in self._clozes(queries):
             before, _, after = clozes[0]
             looks.look((*special.before, *before, mask, *after, *special.after), len(special.before) + len(before))
-        with torch.inference_mode():
-            self.within_memory(partial(self.run_rows, looks))
-        return looks.result()
 
-    def lengths(self, queries: Sequence[Query]) -> IntArray:
-        """Tokens of each query with its longest candidate, special tokens included."""
+    def _sizes(self, queries: Sequence[Query]) -> list[int]:
         extra = len(self._special.before) + len(self._special.after)
-        with name_in_errors(self, queries):
-            sizes = [
-                extra + max(sum(map(len, parts)) for parts in own)
-                for chunk in cut_into_chunks(queries)
-                for own in self._clozes(chunk)
-            ]
-        return np.array(sizes, dtype=np.int64)
+        return [extra + max(sum(map(len, parts)) for parts in own) for own in self._clozes(queries)]

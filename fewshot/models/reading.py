@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from fewshot.checks import one_of
-from fewshot.models.base import Float32Array, IntArray, Query, Reading
-from fewshot.models.engine.padding import scale_vectors
+from fewshot.models.base import Float32Array, IntArray, Query, Reading, Scores, scored_once
+from fewshot.models.engine.padding import Padding, scale_vectors
 from fewshot.models.engine.reads import Look, Reads
 from fewshot.models.engine.split import Split, Whole, take_apart
 from fewshot.models.engine.trial import draw_samples
 from fewshot.models.local import LocalModel, cut_into_chunks, name_in_errors
 from fewshot.models.locks import alone
+from fewshot.models.text.tokens import Special
 
 __all__ = ["ReadingModel"]
 
@@ -63,19 +64,36 @@ class ReadingModel(LocalModel):
             Log-probabilities in the order of `vocabulary`, or hidden states of the last layer.
         """
         one_of("what", what, ("vocabulary", "hidden"))
-        distinct = list(dict.fromkeys(queries))
-        places = {query: i for i, query in enumerate(distinct)}
-        with name_in_errors(self, queries):
-            found = np.concatenate([self._look(chunk, what) for chunk in cut_into_chunks(distinct)])
-        return found[[places[query] for query in queries]]
 
-    @abstractmethod
+        def look(distinct: Sequence[Query]) -> Float32Array:
+            return np.concatenate([self._look(chunk, what) for chunk in cut_into_chunks(distinct)])
+
+        with name_in_errors(self, queries):
+            return np.stack(scored_once(look, queries))
+
     def _look(self, queries: Sequence[Query], what: Reading) -> Float32Array:
-        """Read at the hole of queries that are few enough to be planned at once."""
+        looks = Look(what)
+        self.plan_looks(queries, looks)
+        self._compute(queries, looks)
+        return looks.result()
+
+    def _score(self, queries: Sequence[Query]) -> list[Scores]:
+        reads = Reads()
+        self.plan(queries, reads)
+        self._compute(queries, reads)
+        return reads.scores()
+
+    @torch.inference_mode()
+    def _compute(self, queries: Sequence[Query], reads: Reads) -> None:
+        self.within_memory(partial(self.run_for, queries, reads))
 
     @abstractmethod
     def plan(self, queries: Sequence[Query], reads: Reads) -> None:
         """Ask for every token of every candidate."""
+
+    @abstractmethod
+    def plan_looks(self, queries: Sequence[Query], looks: Look) -> None:
+        """Ask for the first place of every hole."""
 
     def run_for(self, queries: Sequence[Query], reads: Reads, budget: int) -> None:
         """Compute what was planned for these queries."""
@@ -149,6 +167,15 @@ class ReadingModel(LocalModel):
     def _sample(self) -> dict[str, Any]:
         """A short input such as scoring gives the model, to try it with."""
         return {"input_ids": draw_samples(self.model, self.tokenizer)[:1]}
+
+    @cached_property
+    def _special(self) -> Special:
+        return self.plain.special()
+
+    @cached_property
+    def _generated(self) -> Padding:
+        """Which prompts may be answered together; `padding` is for scoring."""
+        return Padding()
 
     @property
     def _vocabulary(self) -> int:

@@ -11,20 +11,21 @@ import torch
 
 from fewshot.checks import one_of
 from fewshot.errors import ModelLoadError
-from fewshot.models.base import Float32Array, IntArray, Query, Reading, Scores
+from fewshot.models.base import Query
 from fewshot.models.engine.padding import Padding
 from fewshot.models.engine.reads import Look, Reads
 from fewshot.models.engine.split import Split, Whole, take_apart, wrap_encoded
 from fewshot.models.engine.trial import draw_samples, try_later_tokens
-from fewshot.models.local import name_in_errors, show_progress
+from fewshot.models.local import show_progress
 from fewshot.models.locks import alone
 from fewshot.models.reading import ReadingModel
 from fewshot.models.recipe import Recipe
-from fewshot.models.text.tokens import Special, check_tokens, is_open_ended
+from fewshot.models.text.tokens import check_tokens, is_open_ended
 
 __all__ = ["Seq2SeqLM"]
 
 Hole = Literal["auto", "output", "sentinel"]
+Output = tuple[tuple[int, ...], list[tuple[int, ...]]]  # what stands before the candidates, and their tokens
 
 
 class Seq2SeqLM(ReadingModel):
@@ -117,10 +118,6 @@ class Seq2SeqLM(ReadingModel):
             )
         return vocabulary["<extra_id_0>"], vocabulary.get("<extra_id_1>", self._end)
 
-    @cached_property
-    def _special(self) -> Special:
-        return self.plain.special()
-
     @property
     def _end(self) -> int | None:
         ends = (self.tokenizer.eos_token_id, self.tokenizer.sep_token_id, self._named("eos_token_id"))
@@ -158,38 +155,26 @@ class Seq2SeqLM(ReadingModel):
             for a, b, s in zip(lead, rest, sentinel, strict=True)
         ]
 
-    def _outputs(self, queries: Sequence[Query]) -> list[tuple[tuple[int, ...], list[tuple[int, ...]]]]:
+    def _outputs(self, queries: Sequence[Query]) -> list[Output]:
         """What the decoder has written before each query's candidates, and the candidates' tokens."""
-        outputs: list[tuple[tuple[int, ...], list[tuple[int, ...]]]] = []
-        end: int | None
-        known: dict[tuple[tuple[str, ...], str], tuple[tuple[int, ...], list[tuple[int, ...]]]] = {}
-        lead: tuple[int, ...]
-        for query in queries:
-            asked = (query.candidates, query.suffix)
-            if asked in known:
-                outputs.append(known[asked])
-                continue
-            if self._uses_sentinel(query):
-                mark, end = self._sentinels()
-                lead, words = (mark,), self.plain.inner_ids([word.strip() for word in query.candidates])
-            else:
-                lead, end = (), self._end
-                words = self.plain.ids([(word + query.suffix).strip() for word in query.candidates])
-            tokens = [tuple(word) for word in words]
-            if is_open_ended(tokens):
-                assert end is not None
-                tokens = [(*word, end) for word in tokens]
-            check_tokens(query.candidates, tokens)
-            known[asked] = (lead, tokens)
-            outputs.append(known[asked])
-        return outputs
+        asked = {(query.candidates, query.suffix): query for query in queries}
+        known = {key: self._output(query) for key, query in asked.items()}
+        return [known[query.candidates, query.suffix] for query in queries]
 
-    def _score(self, queries: Sequence[Query]) -> list[Scores]:
-        reads = Reads()
-        self.plan(queries, reads)
-        with torch.inference_mode():
-            self.within_memory(partial(self._run, reads, self._inputs(queries)))
-        return reads.scores()
+    def _output(self, query: Query) -> Output:
+        lead: tuple[int, ...] = ()
+        end = self._end
+        if self._uses_sentinel(query):
+            mark, end = self._sentinels()
+            lead, words = (mark,), self.plain.inner_ids([word.strip() for word in query.candidates])
+        else:
+            words = self.plain.ids([(word + query.suffix).strip() for word in query.candidates])
+        tokens = [tuple(word) for word in words]
+        if is_open_ended(tokens):
+            assert end is not None
+            tokens = [(*word, end) for word in tokens]
+        check_tokens(query.candidates, tokens)
+        return lead, tokens
 
     def plan(self, queries: Sequence[Query], reads: Reads) -> None:
         """Ask for every token of every candidate, as the decoder writes it."""
@@ -197,16 +182,13 @@ class Seq2SeqLM(ReadingModel):
             # the query's number keeps rows of different texts apart; it is taken off before decoding
             reads.continuations((i, *self._opening, *lead), words)
 
-    def run_for(self, queries: Sequence[Query], reads: Reads, budget: int) -> None:
-        """Compute what was planned for these queries."""
-        self._run(reads, self._inputs(queries), budget)
-
     def n_inputs(self, queries: Sequence[Query]) -> list[int]:
         """How many tokens the encoder reads and the decoder writes for each query."""
         return [len(a) + b for a, b in zip(self._inputs(queries), super().n_inputs(queries), strict=True)]
 
-    def _run(self, reads: Reads, inputs: list[tuple[int, ...]], budget: int) -> None:
+    def run_for(self, queries: Sequence[Query], reads: Reads, budget: int) -> None:
         """Encode each text once, and decode all its candidates on it."""
+        inputs = self._inputs(queries)
         spots = reads.settle()
         rows, positions = np.divmod(spots, reads.width)
         bounds = np.searchsorted(rows, np.arange(len(reads.rows) + 1))
@@ -258,26 +240,22 @@ class Seq2SeqLM(ReadingModel):
         """Which of a decoder's rows may go together; `padding` is that of the texts that the encoder reads."""
         return Padding()
 
-    def _look(self, queries: Sequence[Query], what: Reading) -> Float32Array:
-        looks = Look(what)
+    def plan_looks(self, queries: Sequence[Query], looks: Look) -> None:
+        """Ask for the first place of every hole, as the decoder writes it."""
         for i, (lead, _) in enumerate(self._outputs(queries)):
             row = (i, *self._opening, *lead)
             looks.look(row, len(row) - 1)
-        with torch.inference_mode():
-            self.within_memory(partial(self._run, looks, self._inputs(queries)))
-        return looks.result()
 
     @cached_property
     def _taken(self) -> Split | Whole:
         """The decoder taken apart into body and head where that gives the model's own numbers."""
         return take_apart(self.model, self._sample_given(self._sample["input_ids"]))
 
-    def lengths(self, queries: Sequence[Query]) -> IntArray:
+    def _sizes(self, queries: Sequence[Query]) -> list[int]:
         """Tokens that the encoder reads, or the decoder writes with the longest candidate, whichever are more."""
-        with name_in_errors(self, queries):
-            inputs, outputs = self._inputs(queries), self._outputs(queries)
+        inputs, outputs = self._inputs(queries), self._outputs(queries)
         written = [len(self._opening) + len(lead) + max(map(len, words)) for lead, words in outputs]
-        return np.array([max(len(a), b) for a, b in zip(inputs, written, strict=True)], dtype=np.int64)
+        return [max(len(a), b) for a, b in zip(inputs, written, strict=True)]
 
     @alone
     @torch.inference_mode()
@@ -303,11 +281,6 @@ class Seq2SeqLM(ReadingModel):
         with show_progress(len(inputs), "Generating") as bar:
             self._generated.run(lengths, self.budget, compute, receive, lambda tokens: tokens.float())
         return answers
-
-    @cached_property
-    def _generated(self) -> Padding:
-        """Which texts may be answered together."""
-        return Padding()
 
 
 def _given(ids: torch.Tensor, attended: torch.Tensor, states: torch.Tensor, written: torch.Tensor) -> dict[str, Any]:

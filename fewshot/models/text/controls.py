@@ -16,7 +16,7 @@ from typing import Any
 
 from fewshot.errors import ModelLoadError
 
-__all__ = ["PlainBackend", "find_controls", "plain_backend"]
+__all__ = ["PlainBackend", "plain_backend"]
 
 _ROLES = (
     r"s|bos|eos|bot|eot|eom|sop|eop|sot|pad|padding|unk|mask|[gs]mask|cls|sep|nul|null"
@@ -38,19 +38,8 @@ _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _STRUCK = ("<s>", "</s>")  # of text in a vocabulary that has HTML's other tags as well
 
 
-def find_controls(tokenizer: Any) -> dict[str, int]:
-    """The control tokens of a tokenizer by their spelling.
-
-    Parameters
-    ----------
-    tokenizer : PreTrainedTokenizerBase
-        With a Rust backend.
-    """
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    return _controls(tokenizer, state)
-
-
 def _controls(tokenizer: Any, state: dict[str, Any]) -> dict[str, int]:
+    """The control tokens of a tokenizer, whose backend has this state, by their spelling."""
     model, added = state["model"], state["added_tokens"]
     vocabulary = _vocabulary(model)
     named = set(tokenizer.all_special_tokens)
