@@ -33,21 +33,10 @@ _SEED = 0
 
 
 def attach_head(encoder: Any, counts: NDArray[np.int64]) -> tuple[Any, Any]:
-    """A masked language model whose body is that of a BERT-shaped sentence encoder, and whose head is new.
+    """A masked language model, with its tokenizer: the body of a BERT-shaped sentence encoder, and a new head.
 
-    Parameters
-    ----------
-    encoder : SentenceEncoder
-        Of BERT's architecture.
-    counts : ndarray of shape (n_tokens,)
-        How often each token of the vocabulary occurs. The head's bias begins at the log of these frequencies, so that
-        training need not spend its first steps on them.
-
-    Returns
-    -------
-    model : BertForMaskedLM
-        Its output layer is its word embeddings.
-    tokenizer : PreTrainedTokenizerBase
+    Its output layer is its word embeddings. The head's bias begins at the log of the tokens' frequencies, which come
+    from their ``counts``, so that training need not spend its first steps on them.
     """
     from transformers import BertForMaskedLM
 

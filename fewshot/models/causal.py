@@ -157,11 +157,12 @@ class CausalLM(ReadingModel):
         wanted[reads.settle(trie.paths)] = True
         plan = make_plan(trie, wanted, budget=min(budget, self._pack_tokens))
         watched = self._proof.strained(plan)
+        states: dict[int, torch.Tensor] = {}
         for nodes, hidden in packed.run(plan):
             reads.receive(nodes, hidden, partial(packed.split.blocks, vocabulary=self._vocabulary))
             for i in np.flatnonzero(np.isin(nodes, list(watched))).tolist():
-                watched[int(nodes[i])].state = hidden[i : i + 1]
-        error = self._proof.error(reads.rows, list(watched.values()))
+                states[int(nodes[i])] = hidden[i : i + 1]
+        error = self._proof.error([reads.rows[i] for i in watched.values()], [states[node] for node in watched])
         if error is not None:
             self._fall_back(error)
         return error is None

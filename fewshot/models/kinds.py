@@ -97,16 +97,8 @@ def _fills_masks(architecture: str, config: Any) -> bool:
     return architecture.endswith("ForMaskedLM") or architecture in MODEL_FOR_MASKED_LM_MAPPING_NAMES.values()
 
 
-def _has_entailment_label(architecture: str, config: Any) -> bool:
-    return entailment_index(config) is not None
-
-
 def _is_encoder_decoder(architecture: str, config: Any) -> bool:
     return bool(getattr(config, "is_encoder_decoder", False))
-
-
-def _is_no_encoder_decoder(architecture: str, config: Any) -> bool:
-    return not _is_encoder_decoder(architecture, config)
 
 
 #: Every kind. The first one that fits a config is its kind: the order counts, since "LMHeadModel" ends with "Model".
@@ -156,7 +148,7 @@ KINDS = (
         home="fewshot.models.entailment:EntailmentLM",
         auto="AutoModelForSequenceClassification",
         endings=("ForSequenceClassification",),
-        fits=_has_entailment_label,
+        fits=lambda architecture, config: entailment_index(config) is not None,
         supported="...ForSequenceClassification with an entailment label",
         generic="generic/entailment",
         reads="premise",
@@ -168,7 +160,7 @@ KINDS = (
         home="fewshot.models.encoder:SentenceEncoder",
         auto=None,
         endings=("Model",),
-        fits=_is_no_encoder_decoder,
+        fits=lambda architecture, config: not _is_encoder_decoder(architecture, config),
         supported="sentence-transformers folders, bare encoders ...Model",
         generic="generic/encoder",
         reads="fields",

@@ -95,7 +95,8 @@ class _Loader:
                 found = self._look(key)
                 if found is None:
                     with redact_errors(recipe.kwargs):
-                        found = self._keep(key, read_checkpoint(recipe))
+                        found = read_checkpoint(recipe)
+                    self._keep(key, found)
         return found
 
     def _look(self, key: str) -> Any:
@@ -104,12 +105,11 @@ class _Loader:
                 self._kept.move_to_end(key)
             return self._kept.get(key)
 
-    def _keep(self, key: str, model: Any) -> Any:
+    def _keep(self, key: str, model: Any) -> None:
         with lock_of(self):
             self._kept[key] = model
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
-        return model
 
     def cache_clear(self) -> None:
         """Forget the models that were loaded last."""

@@ -213,7 +213,7 @@ class LocalModel(ABC):
         # RoBERTa's positions begin after its padding id, so that many fewer can be used
         offset = 0 if padding is None else int(padding) + 1
         known = [n - offset for n in stated if isinstance(n, int) and n > 0]  # -1 is no limit (XLNet)
-        return min(*known, int(self.tokenizer.model_max_length))
+        return min([*known, int(self.tokenizer.model_max_length)])
 
     @alone
     def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:

@@ -16,10 +16,6 @@ class Draws:
     """What torch draws from one seed, in as many turns as it takes; its own generator is left as it was.
 
     torch has one generator for the whole process, so that only one thread at a time has a turn.
-
-    Parameters
-    ----------
-    seed : int
     """
 
     def __init__(self, seed: int) -> None:

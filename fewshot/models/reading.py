@@ -101,28 +101,30 @@ class ReadingModel(LocalModel):
 
     def run_rows(self, reads: Reads, budget: int) -> None:
         """Run the distinct input rows in batches, and hand each place that is read to the reads."""
-        spots = reads.settle()
-        rows, positions = np.divmod(spots, reads.width)
-        bounds = np.searchsorted(rows, np.arange(len(reads.rows) + 1))
+        spots = reads.settle_rows()
 
         def compute(batch: list[int]) -> list[torch.Tensor]:
             ids, attended = self._pad([reads.rows[i] for i in batch])
-            sizes = [int(bounds[i + 1] - bounds[i]) for i in batch]
-            at = np.concatenate([positions[bounds[i] : bounds[i + 1]] for i in batch])
-            which = np.repeat(np.arange(len(batch)), sizes)
-            states = self._states(reads)(which.tolist(), at.tolist(), input_ids=ids, attention_mask=attended)
-            return list(torch.split(states, sizes))
+            at = [spots[i] % reads.width for i in batch]
+            return self._states(reads, at, input_ids=ids, attention_mask=attended)
 
         def receive(batch: list[int], found: list[torch.Tensor]) -> None:
-            where = np.concatenate([spots[bounds[i] : bounds[i + 1]] for i in batch])
-            reads.receive(where, torch.cat(found), partial(self._taken.blocks, vocabulary=self._vocabulary))
+            self._receive(reads, [spots[i] for i in batch], found)
 
         lengths, budget = [len(row) for row in reads.rows], min(budget, self._taken.room)
         self.padding.run(lengths, budget, compute, receive, self._compared(reads), check=not self.model.training)
 
-    def _states(self, reads: Reads) -> Callable[..., torch.Tensor]:
-        """What computes what is read."""
-        return self._taken.hidden if isinstance(reads, Look) and reads.what == "hidden" else self._taken.states
+    def _states(self, reads: Reads, positions: list[IntArray], **inputs: Any) -> list[torch.Tensor]:
+        """What is read at these positions of each row of the inputs."""
+        hidden = isinstance(reads, Look) and reads.what == "hidden"
+        compute = self._taken.hidden if hidden else self._taken.states
+        sizes = list(map(len, positions))
+        which = np.repeat(np.arange(len(sizes)), sizes)
+        return list(torch.split(compute(which.tolist(), np.concatenate(positions).tolist(), **inputs), sizes))
+
+    def _receive(self, reads: Reads, spots: list[IntArray], found: list[torch.Tensor]) -> None:
+        blocks = partial(self._taken.blocks, vocabulary=self._vocabulary)
+        reads.receive(np.concatenate(spots), torch.cat(found), blocks)
 
     def _compared(self, reads: Reads) -> Callable[[torch.Tensor], torch.Tensor]:
         """What is compared of what is read, of two ways to compute it."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from fewshot.checks import one_of
@@ -189,9 +188,7 @@ class Seq2SeqLM(ReadingModel):
     def run_for(self, queries: Sequence[Query], reads: Reads, budget: int) -> None:
         """Encode each text once, and decode all its candidates on it."""
         inputs = self._inputs(queries)
-        spots = reads.settle()
-        rows, positions = np.divmod(spots, reads.width)
-        bounds = np.searchsorted(rows, np.arange(len(reads.rows) + 1))
+        spots = reads.settle_rows()
         budget = min(budget, self._taken.room)
         by_text: dict[int, list[int]] = {}
         for number, row in enumerate(reads.rows):
@@ -206,19 +203,9 @@ class Seq2SeqLM(ReadingModel):
 
             def decode(part: list[int]) -> list[torch.Tensor]:
                 batch, which = [numbers[i] for i in part], [owners[i] for i in part]
-                sizes = [int(bounds[n + 1] - bounds[n]) for n in batch]
-                at = np.concatenate([positions[bounds[n] : bounds[n + 1]] for n in batch]) - 1
-                computed = self._states(reads)(
-                    np.repeat(np.arange(len(batch)), sizes).tolist(),
-                    at.tolist(),
-                    **_given(
-                        ids[which],
-                        attended[which],
-                        states[which],
-                        self._pad([reads.rows[n][1:] for n in batch])[0],
-                    ),
-                )
-                return list(torch.split(computed, sizes))
+                at = [spots[n] % reads.width - 1 for n in batch]
+                written = self._pad([reads.rows[n][1:] for n in batch])[0]
+                return self._states(reads, at, **_given(ids[which], attended[which], states[which], written))
 
             def keep(part: list[int], computed: list[torch.Tensor]) -> None:
                 found.update(zip([numbers[i] for i in part], computed, strict=True))
@@ -228,9 +215,7 @@ class Seq2SeqLM(ReadingModel):
             return [torch.cat([found[n] for n in by_text[i]]) for i in texts]
 
         def receive(texts: list[int], found: list[torch.Tensor]) -> None:
-            numbers = [number for i in texts for number in by_text[i]]
-            where = np.concatenate([spots[bounds[n] : bounds[n + 1]] for n in numbers])
-            reads.receive(where, torch.cat(found), partial(self._taken.blocks, vocabulary=self._vocabulary))
+            self._receive(reads, [spots[n] for i in texts for n in by_text[i]], found)
 
         lengths = [len(row) for row in inputs]
         self.padding.run(lengths, budget, encode, receive, self._compared(reads), check=not self.model.training)

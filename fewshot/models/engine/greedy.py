@@ -86,11 +86,6 @@ def _answers(
         Tokens that end an answer, and are not part of it.
     pack : int
         The most tokens of one forward pass.
-
-    Returns
-    -------
-    list of list of int
-        The answer to each prompt, as token ids.
     """
     total = shared + sum(len(prompt) - shared + new for prompt in prompts)
     packed.reserve(total)

@@ -9,7 +9,6 @@ than any before.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,62 +18,42 @@ from fewshot.models.engine.padding import same_logprobs
 from fewshot.models.engine.split import Split, Whole
 from fewshot.models.engine.trie import Plan
 
-__all__ = ["Proof", "Watched"]
+__all__ = ["Proof"]
 
 Row = tuple[int, ...]
 
 
-@dataclass
-class Watched:
-    """A row, and the hidden state of its last token by the packed path."""
-
-    row: int
-    state: torch.Tensor | None = None
-
-
 class Proof:
-    """What the packed path has been compared on.
-
-    Parameters
-    ----------
-    model : PreTrainedModel
-    split : Split
-        The same model taken apart.
-    """
+    """What the packed path of a model, which is given whole and taken apart, has been compared on."""
 
     def __init__(self, model: Any, split: Split) -> None:
         self.model, self.split = model, split
         self._whole = Whole(model)
         self._longest = self._furthest = self._answered = 0
 
-    def strained(self, plan: Plan) -> dict[int, Watched]:
+    def strained(self, plan: Plan) -> dict[int, int]:
         """The rows of a plan that are longer, or lie further behind their beginning, than any that was compared.
 
-        Returns
-        -------
-        dict of Watched
-            By the node of the row's last token.
+        Each row's number stands by the node of its last token.
         """
         behind = np.zeros(len(plan.trie), dtype=np.int64)
         for step in plan.steps:
             behind[step.nodes] = len(step.cached) + np.arange(len(step.nodes)) - plan.trie.depth[step.nodes]
         last = np.array([path[-1] for path in plan.trie.paths])
         lengths, behind = plan.trie.depth[last] + 1, behind[last]
-        watched: dict[int, Watched] = {}
+        watched: dict[int, int] = {}
         if lengths.max() > self._longest:
-            watched[int(last[lengths.argmax()])] = Watched(int(lengths.argmax()))
+            watched[int(last[lengths.argmax()])] = int(lengths.argmax())
         if behind.max() > self._furthest:
-            watched[int(last[behind.argmax()])] = Watched(int(behind.argmax()))
+            watched[int(last[behind.argmax()])] = int(behind.argmax())
         self._longest = max(self._longest, int(lengths.max()))
         self._furthest = max(self._furthest, int(behind.max()))
         return watched
 
-    def error(self, rows: Sequence[Row], watched: Sequence[Watched]) -> str | None:
-        """What is wrong with these rows, or None."""
-        for one in watched:
-            assert one.state is not None
-            row = rows[one.row]
-            found = self.split.logits(one.state)[0].float().log_softmax(-1)
+    def error(self, rows: Sequence[Row], states: Sequence[torch.Tensor]) -> str | None:
+        """What is wrong with these rows, whose last hidden states by the packed path are given, or None."""
+        for row, state in zip(rows, states, strict=True):
+            found = self.split.logits(state)[0].float().log_softmax(-1)
             expected = self._logits(row, [len(row) - 1])[0].float().log_softmax(-1)
             if not same_logprobs(found, expected, self.model.dtype):
                 return (

@@ -92,6 +92,11 @@ class Reads:
         self._values = np.full(len(order), np.nan)
         return np.unique(spots)
 
+    def settle_rows(self) -> list[IntArray]:
+        """Close the list, and return the places that are read in each row; ``spot % width`` is the position."""
+        spots = self.settle()
+        return np.split(spots, np.searchsorted(spots, self.width * np.arange(1, len(self.rows))))
+
     def receive(self, spots: IntArray, hidden: torch.Tensor, blocks: Blocks) -> None:
         """Take what is read at these places from their hidden states; ``blocks`` applies the head, part by part."""
         for block, logits in blocks(hidden):

@@ -29,20 +29,12 @@ STEP_COST = 24
 
 @dataclass(frozen=True)
 class Trie:
-    """The distinct prefixes of a batch of token sequences, in preorder.
+    """The distinct prefixes of a batch of token sequences, in preorder."""
 
-    Parameters
-    ----------
-    tokens, depth, end : ndarray of shape (n_nodes,)
-        Each node's token, its position in a sequence, and the number after the last node below it.
-    paths : list of ndarray
-        For each sequence, its nodes from the root.
-    """
-
-    tokens: IntArray
-    depth: IntArray
-    end: IntArray
-    paths: list[IntArray]
+    tokens: IntArray  # of each node
+    depth: IntArray  # its position in a sequence
+    end: IntArray  # the number after the last node below it
+    paths: list[IntArray]  # for each sequence, its nodes from the root
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -57,24 +49,12 @@ class Trie:
 
 @dataclass(frozen=True)
 class Step:
-    """One forward pass.
+    """One forward pass."""
 
-    Parameters
-    ----------
-    cached : ndarray
-        The nodes whose keys and values lie in the cache before the step: one path from the root.
-    nodes : ndarray
-        The nodes that are computed.
-    keep : bool
-        Whether they, being the next piece of that path, stay in the cache for the steps below.
-    read : ndarray
-        Positions in ``nodes`` whose logits are read.
-    """
-
-    cached: IntArray
-    nodes: IntArray
-    keep: bool
-    read: IntArray
+    cached: IntArray  # nodes whose keys and values lie in the cache before the step: one path from the root
+    nodes: IntArray  # nodes that are computed
+    keep: bool  # whether they, being the next piece of that path, stay in the cache for the steps below
+    read: IntArray  # positions in ``nodes`` whose logits are read
 
     def mask(self, trie: Trie, window: int | None = None) -> NDArray[np.bool_]:
         """What each node may attend to, of shape (n_nodes, n_cached + n_nodes): its ancestors and itself.

@@ -79,31 +79,14 @@ def _merges(model: dict[str, Any]) -> Iterator[list[str]]:
 
 @dataclass(frozen=True, slots=True)
 class PlainBackend:
-    """A copy of a tokenizer's backend that reads every text as text.
+    """A copy of a tokenizer's backend that reads every text as text."""
 
-    Parameters
-    ----------
-    backend : tokenizers.Tokenizer
-        Gives the tokenizer's own tokens, and puts none around them.
-    controls : dict of str to int
-        The control tokens, none of which a text can spell.
-    marks : dict of str to str
-        For each of them the private spelling that stands for it, with the original's manners towards the blanks
-        around it.
-    eats : frozenset of str
-        Control tokens that take the blanks after them.
-    swallow : bool
-        Whether one token may hold the blank between two words.
-    stop : str
-        A private token without a meaning.
-    """
-
-    backend: Any
-    controls: dict[str, int]
-    marks: dict[str, str]
-    eats: frozenset[str]
-    swallows: bool
-    stop: str
+    backend: Any  # a tokenizers.Tokenizer, which gives the tokenizer's own tokens and puts none around them
+    controls: dict[str, int]  # the control tokens, none of which a text can spell
+    marks: dict[str, str]  # the private spelling of each, with the original's manners towards the blanks around it
+    eats: frozenset[str]  # control tokens that take the blanks after them
+    swallows: bool  # whether one token may hold the blank between two words
+    stop: str  # a private token without a meaning
 
 
 def plain_backend(tokenizer: Any) -> PlainBackend:
@@ -128,18 +111,14 @@ def plain_backend(tokenizer: Any) -> PlainBackend:
     if "dropout" in model:
         model["dropout"] = None  # which draws the tokens at random, in training
     vocabulary = _vocabulary(model)
-    kept = [
-        token
-        for token in state["added_tokens"]
-        if not (_BYTE.fullmatch(token["content"]) and token["content"] in vocabulary)
-    ]
+    bytes_ = [piece for piece in vocabulary if _BYTE.fullmatch(piece)]
+    kept = [token for token in state["added_tokens"] if token["content"] not in bytes_]
     eats = frozenset(token["content"] for token in kept if token["content"] in marks and token["rstrip"])
     for token in kept:
         if token["content"] in marks:
             token |= {"content": marks[token["content"]], "normalized": False}
     state["added_tokens"] = kept
     plain = Tokenizer.from_str(json.dumps(state))
-    bytes_ = [piece for piece in vocabulary if _BYTE.fullmatch(piece)]
     if any(vocabulary[b] in plain.encode(b, add_special_tokens=False).ids for b in bytes_):
         state["pre_tokenizer"] = _parting_bytes(state["pre_tokenizer"])
         plain = Tokenizer.from_str(json.dumps(state))

@@ -137,11 +137,7 @@ class PlainTokenizer:
 
     def inner_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text as it stands right after a special token."""
-        stop = self._plain.stop
-        marked = self._backend.encode_batch(
-            [stop + without_surrogates(text) for text in texts], add_special_tokens=False
-        )
-        return [encoding.ids[1:] for encoding in marked]
+        return [ids[1:] for ids in self.ids([self._plain.stop + text for text in texts])]
 
     @contextmanager
     def reading(self, tokenizer: Any) -> Iterator[None]:
@@ -218,12 +214,9 @@ class _Reader:
     A copy or a pickle that is made meanwhile is of the tokenizer's own backend: nobody would ever put it back there.
     """
 
-    _ENCODING = frozenset(
-        {
-            *("encode", "encode_batch", "truncation", "padding", "no_truncation", "no_padding"),
-            *("enable_truncation", "enable_padding"),
-        }
-    )
+    _ENCODING = {"encode", "encode_batch"} | {
+        f"{verb}{what}" for verb in ("", "no_", "enable_") for what in ("truncation", "padding")
+    }
 
     def __init__(self, own: Any, encoding: Any) -> None:
         self._own, self._encoding = own, encoding
