@@ -178,12 +178,7 @@ def show_progress(total: int, title: str) -> Iterator[tqdm[Any]]:
 class LocalModel(ABC):
     """A torch model with its tokenizer, put in order for inference.
 
-    Parameters
-    ----------
-    model : PreTrainedModel
-    tokenizer : PreTrainedTokenizerBase
-    recipe : Recipe, optional
-        How `load` made it. With one, a pickle keeps the recipe and the fingerprint; without one, the weights.
+    With a recipe, which says how `load` made it, a pickle keeps that and the fingerprint; without one, the weights.
     """
 
     variant: str = ""

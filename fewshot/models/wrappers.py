@@ -34,12 +34,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class Wrapper:
-    """Around a language model: what a subclass does not do itself is the model's own.
-
-    Parameters
-    ----------
-    lm : LanguageModel
-    """
+    """Around a language model: what a subclass does not do itself is the model's own."""
 
     def __init__(self, lm: Any) -> None:
         self.lm = lm
@@ -206,12 +201,7 @@ class CachedLM(Wrapper):
 
 
 class RememberedLM(Wrapper):
-    """A language model that is asked nothing twice while this object lives: for comparisons that share their prompts.
-
-    Parameters
-    ----------
-    lm : LanguageModel
-    """
+    """A language model that is asked nothing twice while it lives, for comparisons that share their prompts."""
 
     def __init__(self, lm: Any) -> None:
         super().__init__(lm)

@@ -100,10 +100,7 @@ def _room(states: torch.Tensor, capacity: int) -> torch.Tensor:
 class PackedForward:
     """Runs plans, one after another, and keeps the path that the next plan may begin with as well.
 
-    Parameters
-    ----------
-    model : PreTrainedModel
-        A decoder-only model that takes 4-D masks, position ids and a cache.
+    The model is decoder-only, and takes 4-D masks, position ids and a cache.
 
     Raises
     ------

@@ -71,15 +71,10 @@ class Padding:
     """Rows in padded batches; where a row then depends on its neighbours only those of equal length; else one by one.
 
     The widest batch and the most padding so far are compared with one of their rows alone.
-
-    Attributes
-    ----------
-    way : {"padded", "equal lengths", "one by one"}
-        What has stood every comparison so far.
     """
 
     def __init__(self) -> None:
-        self.way: Way = "padded"
+        self.way: Way = "padded"  # which has stood every comparison so far
         self._width = self._most = 0  # of what was compared: the widest batch, and the most padding of a row
 
     def groups(self, lengths: Sequence[int] | IntArray) -> list[list[int]]:

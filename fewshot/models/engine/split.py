@@ -83,11 +83,8 @@ class Split:
     The second part is the model itself, sharing its weights, with a body that passes through: so whatever an
     architecture does to its logits (a transform, a bias, a scale, a soft cap) is done by its own code.
 
-    Parameters
-    ----------
-    model : PreTrainedModel
-        With a language-model head. An encoder-decoder's body is its decoder where that stands beside the encoder (T5),
-        else all of it but the head, which takes the encoder's output (BART).
+    An encoder-decoder's body is its decoder where that stands beside the encoder (T5), else all of it but the head,
+    which takes the encoder's output (BART).
 
     Raises
     ------
@@ -137,13 +134,7 @@ class Split:
 
 
 class Whole:
-    """A model whose head can't be told from its body: its logits are computed at every position, or where asked.
-
-    Parameters
-    ----------
-    model : PreTrainedModel
-        With a language-model head.
-    """
+    """A model whose head can't be told from its body: its logits are computed at every position, or where asked."""
 
     def __init__(self, model: Any) -> None:
         self.model = model

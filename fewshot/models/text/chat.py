@@ -16,17 +16,8 @@ __all__ = ["Chat"]
 
 
 class Chat:
-    """Puts a query's turns into a model's chat format, with every text kept plain.
+    """Puts a query's turns into the format of a tokenizer's chat template, with every text kept plain.
 
-    Parameters
-    ----------
-    plain : PlainTokenizer
-        The tokenizer, which must have a chat template.
-    template_kwargs : mapping, optional
-        Passed on to the chat template, such as ``{"enable_thinking": False}``.
-
-    Notes
-    -----
     The chat template never sees the texts: it renders placeholders, its own control tokens are found in what it wrote
     between them and written as private marks, and the texts go in afterwards as plain text. This is stricter than
     `sanitize_control_tokens` of transformers, which spares added tokens that are not flagged special and lets the

@@ -76,12 +76,7 @@ def as_text(tokenizer: Any) -> str:
 
 
 class PlainTokenizer:
-    """A Hugging Face tokenizer that reads text as text.
-
-    Parameters
-    ----------
-    tokenizer : PreTrainedTokenizerBase
-        A tokenizer with a Rust backend, as all of transformers' own tokenizers have since version 5.
+    """A Hugging Face tokenizer with a Rust backend, as all have since transformers 5, that reads text as text.
 
     Raises
     ------
