@@ -66,16 +66,8 @@ def read_lines(path: Path) -> list[str]:
 def build(corpus: Path, folder: Path, epochs: float, start: Path | None = None) -> None:
     """Train, save, and write the package's copy.
 
-    Parameters
-    ----------
-    corpus : Path
-        One passage a line. A thousand of them, always the same ones, are kept out of training.
-    folder : Path
-        For the checkpoint, then for the model in float32.
-    epochs : float
-        Passes over the corpus.
-    start : Path, optional
-        The folder of an earlier build, to train on from there. None: MiniLM with a new head.
+    A thousand passages of the corpus, always the same ones, are kept out of training. Without the folder of an earlier
+    build to start from, it is MiniLM with a new head that is trained.
     """
     texts = read_lines(corpus)
     _, seen = hold_out(len(texts), _HELD_OUT, _SEED)

@@ -80,7 +80,6 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self._cache: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
         self._cached = 0  # bytes in the cache
         self._budget = TOKEN_BUDGET  # tokens of a batch; it halves when memory runs out
-        self._plain: PlainTokenizer | None = None
 
     @cached_property
     def padding(self) -> Padding:
@@ -187,13 +186,12 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     @contextmanager
     def _plain_text(self) -> Iterator[None]:
         """Let "[SEP]" in a text be text; only one thread at a time may."""
-        with lock_of(self.model), self._text_reader().reading(self.model.tokenizer):  # others may share the tokenizer
+        with lock_of(self.model), self._plain.reading(self.model.tokenizer):  # others may share the tokenizer
             yield
 
-    def _text_reader(self) -> PlainTokenizer:
-        if self._plain is None:
-            self._plain = PlainTokenizer(self.model.tokenizer)
-        return self._plain
+    @cached_property
+    def _plain(self) -> PlainTokenizer:
+        return PlainTokenizer(self.model.tokenizer)
 
     def tokenized(self, texts: Sequence[str], budget: int) -> list[tuple[list[int], dict[str, Any]]]:
         """The model's input for batches of like length under a token budget, each with the numbers of its texts."""
@@ -239,7 +237,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def token_ends(self, texts: Sequence[str]) -> list[IntArray]:
         """For each text, the character offset at which each of its tokens ends."""
-        return self._text_reader().token_ends(texts)
+        return self._plain.token_ends(texts)
 
     def lengths(self, queries: Sequence[Query]) -> IntArray:
         """Tokens of each query's prefix and suffix, special tokens included."""

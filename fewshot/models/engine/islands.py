@@ -24,17 +24,9 @@ LEAST = 32
 def find_islands(own: NDArray[np.bool_], least: int) -> tuple[int, list[tuple[int, int]]]:
     """Cut a pack into runs of tokens that see none of one another.
 
-    Parameters
-    ----------
-    own : ndarray of shape (n, n)
-        What each token of the pack sees of the pack: itself, and nothing behind it.
-    least : int
-        Tokens of the smallest island but the last.
-
-    Returns
-    -------
-    (lead, islands)
-        The number of tokens at the beginning that all later ones see, and (start, stop) of each island behind them.
+    Given what each token of the pack sees of the pack (itself, and nothing behind it), and the least tokens of an
+    island but the last, return the number of tokens at the beginning that all later ones see, and (start, stop) of each
+    island behind them.
 
     Examples
     --------

@@ -72,18 +72,12 @@ def _logits(who: str, forward: Callable[[], Any]) -> torch.Tensor:
 def try_later_tokens(who: str, forward: Callable[[torch.Tensor], Any], rows: torch.Tensor, cure: str) -> None:
     """Refuse a model whose logits at a token depend on later ones: it has no probability of a continuation.
 
-    Parameters
-    ----------
-    who, cure : str
-        For the message.
-    forward : callable
-        The model's forward pass over one row.
-    rows : Tensor
-        What `draw_samples` gave.
+    ``forward`` is its forward pass over one of the rows that `draw_samples` gave.
 
     Raises
     ------
     ModelLoadError
+        That ends with the cure.
     """
     logits = torch.cat([try_forward(who, partial(forward, rows[:1])), _logits(who, partial(forward, rows[1:]))])
     if logits.ndim != 3 or logits.shape[:2] != (2, _LENGTH):
