@@ -47,10 +47,9 @@ def locked(folder: Path) -> Iterator[bool]:
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            own = True
         except OSError:
             own = False
-        else:
-            own = True
         yield own
     finally:
         os.close(file)

@@ -64,15 +64,8 @@ class EntailmentLM(LocalModel):
             )
         self._entails = index
         self._has_types = self._takes_types()
-        special, between, (first, second) = self._frame
-        premise, hypothesis = draw_samples(self.model, tokenizer).tolist()
-        a, b = (*special.before, *premise, *between), (*hypothesis, *special.after)
-        ids = torch.tensor([(*a, *b)], device=self.device)
-        halves = torch.tensor([[first] * len(a) + [second] * len(b)], device=self.device)
-        given = {"token_type_ids": halves} if self._has_types else {}
-        logits = try_forward(
-            repr(self), partial(self.model, input_ids=ids, attention_mask=torch.ones_like(ids), **given)
-        )
+        pair = self._pair(*draw_samples(self.model, tokenizer).tolist())
+        logits = try_forward(repr(self), partial(self._output, [pair]))
         if logits.shape != (1, len(self.model.config.id2label)):
             raise ModelLoadError(
                 f"{self!r} can't be used: it gives logits of shape {tuple(logits.shape)} for one pair, and not one "
@@ -91,30 +84,30 @@ class EntailmentLM(LocalModel):
         return self.plain.special_pair()
 
     def _pairs(self, queries: Sequence[Query]) -> list[list[Pair]]:
-        """(ids, token types) of each candidate's pair; a premise is tokenised once for all of them."""
-        premises, hypotheses = [], []
-        for query in queries:
-            premise = "".join(turn.text for turn in query.context if turn.role == "premise")
-            if not premise:
-                raise UnsupportedError(
-                    f"{self!r} needs a premise: a query for an entailment model has a turn of that role "
-                    "(template.query(..., kind='entailment') makes it)."
-                )
-            premises.append(premise)
-            hypotheses += [query.prefix + word + query.suffix for word in query.candidates]
-        special, between, (type_a, type_b) = self._frame
-        distinct = list(dict.fromkeys(hypotheses))  # the same for every text, unless a field stands beside the hole
+        """Each candidate's pair; a premise is tokenised once for all of them."""
+        premises = ["".join(turn.text for turn in query.context if turn.role == "premise") for query in queries]
+        if not all(premises):
+            raise UnsupportedError(
+                f"{self!r} needs a premise: a query for an entailment model has a turn of that role "
+                "(template.query(..., kind='entailment') makes it)."
+            )
+        asked = [[query.prefix + word + query.suffix for word in query.candidates] for query in queries]
+        distinct = list(dict.fromkeys(itertools.chain(*asked)))  # the same for every text, unless a field is beside it
         ids = dict(zip(distinct, self.plain.ids(distinct), strict=True))
-        encoded = iter([ids[hypothesis] for hypothesis in hypotheses])
-        pairs = []
-        for query, first in zip(queries, self.plain.ids(premises), strict=True):
-            a = (*special.before, *first, *between)
-            own = []
-            for _ in query.candidates:
-                b = (*next(encoded), *special.after)
-                own.append(((*a, *b), (*[type_a] * len(a), *[type_b] * len(b))))
-            pairs.append(own)
-        return pairs
+        return [
+            [self._pair(premise, ids[hypothesis]) for hypothesis in own]
+            for premise, own in zip(self.plain.ids(premises), asked, strict=True)
+        ]
+
+    def _pair(self, premise: list[int], hypothesis: list[int]) -> Pair:
+        special, between, (type_a, type_b) = self._frame
+        a, b = (*special.before, *premise, *between), (*hypothesis, *special.after)
+        return (*a, *b), (*[type_a] * len(a), *[type_b] * len(b))
+
+    def _output(self, pairs: Sequence[Pair]) -> Any:
+        ids, mask = self._pad([ids for ids, _ in pairs])
+        types = {"token_type_ids": self._pad([types for _, types in pairs], 0)[0]} if self._has_types else {}
+        return self.model(input_ids=ids, attention_mask=mask, **types)
 
     def _score(self, queries: Sequence[Query]) -> list[Scores]:
         nested = self._pairs(queries)
@@ -130,9 +123,7 @@ class EntailmentLM(LocalModel):
         values = np.empty(len(rows), dtype=np.float64)
 
         def compute(batch: list[int]) -> list[torch.Tensor]:
-            ids, mask = self._pad([rows[i][0] for i in batch])
-            types = {"token_type_ids": self._pad([rows[i][1] for i in batch], 0)[0]} if self._has_types else {}
-            return list(self.model(input_ids=ids, attention_mask=mask, **types).logits)
+            return list(self._output([rows[i] for i in batch]).logits)
 
         def receive(batch: list[int], found: list[torch.Tensor]) -> None:
             logprobs = torch.stack(found).float().log_softmax(-1)[:, self._entails]

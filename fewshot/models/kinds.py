@@ -18,55 +18,28 @@ __all__ = ["KINDS", "OPTIONS", "Kind", "entailment_index", "kind_named", "kind_o
 
 @dataclass(frozen=True)
 class Kind:
-    """What a kind of model is.
+    """What a kind of model is."""
 
-    Parameters
-    ----------
-    name : str
-        What a model of this kind has as its attribute ``kind``.
-    home : str
-        Our class, as "module:class".
-    auto : str or None
-        The class of transformers that reads a checkpoint. None: sentence-transformers reads it.
-    endings : tuple of str
-        How names of architectures end, as a config has them.
-    supported : str
-        What a message calls these checkpoints.
-    generic : str
-        The template for a task that brings none.
-    generic_labels : str, optional
-        The same where a text may have several labels. None: ``generic``.
-    fits : callable, optional
-        ``fits(architecture, config)``: whether an architecture of such an ending is of this kind.
-    reads : {"prompt", "premise", "fields"}
-        What the model gets of a row in a template: the whole prompt after its context; its fields as the premise and
-        its frame as the hypothesis; or its fields alone.
-    demonstrations : bool
-        Whether a prompt has a place for demonstrations.
-    vocabulary : bool
-        Whether the model has a distribution over tokens at the hole, which label words and priors come from.
-    pretraining : {"masked", "causal"}, optional
-        What the model was pretrained to predict, and `adapt` goes on with: masked tokens, or the next token. None: it
-        can't learn from unlabelled text.
-    trains : tuple of {"prompt", "head", "vectors"}
-        What of our class has gradients: its scores at the hole, a new classification layer on its body, its vectors.
-    options : mapping of str to callable
-        The keyword arguments of our class, each with a check of a value that was read from a kept folder.
-    """
-
-    name: str
-    home: str
-    auto: str | None
-    endings: tuple[str, ...]
-    supported: str
-    generic: str
-    generic_labels: str | None = None
+    name: str  # what a model of this kind has as its attribute ``kind``
+    home: str  # our class, as "module:class"
+    auto: str | None  # the class of transformers that reads a checkpoint; None: sentence-transformers reads it
+    endings: tuple[str, ...]  # how names of architectures end, as a config has them
+    supported: str  # what a message calls these checkpoints
+    generic: str  # the template for a task that brings none
+    generic_labels: str | None = None  # the same where a text may have several labels; None: ``generic``
+    #: Whether an architecture of such an ending is of this kind, given the config.
     fits: Callable[[str, Any], bool] = lambda architecture, config: True
+    #: What the model gets of a row in a template: the whole prompt after its context; its fields as the premise and its
+    #: frame as the hypothesis; or its fields alone.
     reads: Literal["prompt", "premise", "fields"] = "prompt"
-    demonstrations: bool = True
-    vocabulary: bool = True
+    demonstrations: bool = True  # whether a prompt has a place for them
+    vocabulary: bool = True  # whether it has a distribution over tokens at the hole, for label words and priors
+    #: What the model was pretrained to predict, and `adapt` goes on with: masked tokens, or the next token. None: it
+    #: can't learn from unlabelled text.
     pretraining: Literal["masked", "causal"] | None = None
+    #: What of our class has gradients: its scores at the hole, a new classification layer on its body, its vectors.
     trains: tuple[Literal["prompt", "head", "vectors"], ...] = ()
+    #: The keyword arguments of our class, each with a check of a value that was read from a kept folder.
     options: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)
 
     @property

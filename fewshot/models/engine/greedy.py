@@ -70,23 +70,7 @@ def _common(first: Prompt, last: Prompt) -> int:
 def _answers(
     packed: PackedForward, prompts: list[Prompt], shared: int, *, new: int, ends: Collection[int], pack: int
 ) -> list[list[int]]:
-    """Continue one group of prompts.
-
-    Parameters
-    ----------
-    packed : PackedForward
-        The model, with a cache of one path.
-    prompts : list of tuple of int
-        Token ids.
-    shared : int
-        How many tokens all prompts begin with alike.
-    new : int
-        The most tokens of an answer.
-    ends : collection of int
-        Tokens that end an answer, and are not part of it.
-    pack : int
-        The most tokens of one forward pass.
-    """
+    """Continue a group of prompts, whose first ``shared`` tokens are the same, by at most ``new`` tokens each."""
     total = shared + sum(len(prompt) - shared + new for prompt in prompts)
     packed.reserve(total)
     if shared:

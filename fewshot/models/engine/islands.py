@@ -114,21 +114,9 @@ def _with_lead(states: torch.Tensor, lead: int, start: int, stop: int) -> torch.
 def _attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, scale: float | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fused attention, and the logarithm of its normaliser.
-
-    Parameters
-    ----------
-    query, key, value : Tensor of shape (n_rows, n_heads, n_tokens, dim)
-        Keys and values may have another number of tokens.
-    mask : Tensor, optional
-        What each query may see. None: everything.
-    scale : float, optional
-        Factor of the products. None: one over the root of dim.
-    """
-    out, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001 - the only one with its normaliser
-        query, key, value, attn_mask=mask, scale=scale
-    )
-    return out, weight
+    """Fused attention, and the logarithm of its normaliser; without a mask each query sees everything."""
+    fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001 - the only one with its normaliser
+    return fused(query, key, value, attn_mask=mask, scale=scale)
 
 
 def attention_mask(seen: NDArray[np.bool_], device: torch.device) -> torch.Tensor:
