@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from fewshot.errors import FewshotError, InputError, ParameterError
 from fewshot.models.base import SCORING_VERSION, IntArray, Query, Scores, scored_once
 from fewshot.models.engine.padding import TOKEN_BUDGET, Padding, batches, is_out_of_memory, padded
-from fewshot.models.locks import alone, lock_of
+from fewshot.models.locks import after_fork, alone, lock_of
 from fewshot.models.recipe import Recipe
 from fewshot.models.text.tokens import PlainTokenizer, as_text
 
@@ -54,14 +54,11 @@ _LIMITS += ("index_topk",)
 T = TypeVar("T")
 
 
+@after_fork
 def _alone_again() -> None:
     """In a forked process: a lost thread may hold the lock of the bars, and OpenMP's own threads are lost as well."""
     tqdm.set_lock(threading.RLock())
     torch.set_num_threads(1)  # as in torch's own workers: with more, the first product of matrices would wait for ever
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_alone_again)
 
 
 def pick_device(device: str | None) -> torch.device:

@@ -13,7 +13,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
-__all__ = ["alone", "lock_of"]
+__all__ = ["after_fork", "alone", "lock_of"]
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -51,6 +51,14 @@ def alone(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P],
     return locked
 
 
+def after_fork(repair: Callable[[], None]) -> Callable[[], None]:
+    """Have this done in every forked process, where the system has a fork."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=repair)
+    return repair
+
+
+@after_fork
 def _open_again() -> None:
     """In a forked process: replace the locks whose holders are not there any more."""
     for thing, lock in list(_LOCKS.items()):
@@ -58,7 +66,3 @@ def _open_again() -> None:
             lock.release()
         else:
             _LOCKS[thing] = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):  # where there is a fork
-    os.register_at_fork(after_in_child=_open_again)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ import numpy as np
 
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import IntArray, Query
-from fewshot.models.locks import lock_of
+from fewshot.models.locks import after_fork, lock_of
 from fewshot.models.text.controls import plain_backend
 
 __all__ = [
@@ -231,6 +230,7 @@ def _itself(backend: Any) -> Any:
 _READING: dict[int, tuple[Any, Any, PlainTokenizer]] = {}
 
 
+@after_fork
 def _read_no_more() -> None:
     """In a forked process: end what other threads read, who are not there any more.
 
@@ -240,10 +240,6 @@ def _read_no_more() -> None:
         tokenizer._tokenizer = own  # noqa: SLF001
         plain.__dict__.pop("_framing", None)
     _READING.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_read_no_more)
 
 
 def join(plain: PlainTokenizer, asked: Sequence[tuple[Head, Query]]) -> list[Joined]:
