@@ -51,13 +51,7 @@ def as_rows(X: Any) -> list[Row]:
 
 
 def as_row(x: Any) -> Row:
-    """Take one text or mapping of fields; also a row of a DataFrame.
-
-    Raises
-    ------
-    InputError
-        When it is something else, as a list of rows is.
-    """
+    """Take one text or mapping of fields, also a row of a DataFrame; anything else, as a list is, is refused."""
     if hasattr(x, "to_dict") and not hasattr(x, "columns"):  # a pandas Series
         x = x.to_dict()
     if not isinstance(x, str | Mapping):
@@ -187,13 +181,7 @@ def _is_table(y: Any) -> bool:
 
 
 def take_labelled(X: Any, y: Any) -> tuple[Any, list[Any]]:
-    """The checked rows and their classes; a frame stays a frame, since a pipeline may pick its columns by name.
-
-    Raises
-    ------
-    UnsupportedError
-        When y is an indicator matrix.
-    """
+    """The checked rows and their classes, one a row; a frame stays one, since a pipeline may pick columns by name."""
     rows = as_rows(X)
     if as_indicator(y, len(rows)) is not None:
         raise UnsupportedError("y must be one class a text here. Got an indicator matrix: take each label alone.")
@@ -201,13 +189,7 @@ def take_labelled(X: Any, y: Any) -> tuple[Any, list[Any]]:
 
 
 def columns_of(labels: Iterable[Any], classes: Any) -> NDArray[np.int64]:
-    """The column of each label among a fitted classifier's classes.
-
-    Raises
-    ------
-    InputError
-        When the classifier does not know a label.
-    """
+    """The column of each label among a fitted classifier's classes; an unknown label is refused."""
     named = np.asarray(classes).tolist()
     where = {name: i for i, name in enumerate(named)}
     labels = list(labels)

@@ -44,13 +44,7 @@ def plain_label(value: Any) -> Any:
 
 
 def named_class(value: Any) -> Any:
-    """A class that somebody named, as plain data.
-
-    Raises
-    ------
-    VerbalizerError
-        When it is missing, as NaN is: no row could be of it.
-    """
+    """A class that somebody named, as plain data; refused where it is missing, as NaN is: no row could be of it."""
     name = plain_label(value)
     if is_missing(name):
         raise VerbalizerError(f"A class can't be {value!r}, which marks what is missing: give it a name.")

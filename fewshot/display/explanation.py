@@ -115,31 +115,21 @@ class Explanation:
     def _tables(self) -> list[_Table]:
         """The tables, those of the label words one for each question."""
         ranked = sorted(self.classes, key=lambda one: -one.probability)
-        tables = [
-            _table(
-                ranked,
-                {
-                    "class": lambda one: str(one.label),
-                    "probability": lambda one: one.probability,
-                    self.before: lambda one: one.before,
-                    "similarity": lambda one: None if one.similarity is None else f"{one.similarity:.3f}",
-                    "prompt of the class": lambda one: one.prompt,
-                },
-            )
-        ]
-        tables += [_table(_surest(one.words), _word_columns(one)) for one in self.questions if one.words]
-        if self.neighbors:
-            tables.append(
-                _table(
-                    self.neighbors,
-                    {
-                        "similarity": lambda one: f"{one.similarity:.3f}",
-                        "class": lambda one: _named(one.label),
-                        "nearest examples": lambda one: one.text,
-                    },
-                )
-            )
-        return tables
+        of_classes: _Columns = {
+            "class": lambda one: str(one.label),
+            "probability": lambda one: one.probability,
+            self.before: lambda one: one.before,
+            "similarity": lambda one: None if one.similarity is None else f"{one.similarity:.3f}",
+            "prompt of the class": lambda one: one.prompt,
+        }
+        of_neighbors: _Columns = {
+            "similarity": lambda one: f"{one.similarity:.3f}",
+            "class": lambda one: _named(one.label),
+            "nearest examples": lambda one: one.text,
+        }
+        of_words = [_table(_surest(one.words), _word_columns(one)) for one in self.questions if one.words]
+        nearest = [_table(self.neighbors, of_neighbors)] if self.neighbors else []
+        return [_table(ranked, of_classes), *of_words, *nearest]
 
     def _prompts(self) -> list[tuple[str, Question]]:
         several = len(self.questions) > 1
@@ -172,13 +162,17 @@ class Explanation:
 _Table = tuple[list[str], list[list[str | float]], int]
 
 
-def _table(lines: Sequence[Any], columns: dict[str, Callable[[Any], str | float | None]]) -> _Table:
+#: The cell of a line in each column.
+_Columns = dict[str, Callable[[Any], str | float | None]]
+
+
+def _table(lines: Sequence[Any], columns: _Columns) -> _Table:
     """The columns that are known, of the first lines."""
     shown = lines[:_MOST]
     return *known({name: [cell(one) for one in shown] for name, cell in columns.items()}), len(lines) - len(shown)
 
 
-def _word_columns(question: Question) -> dict[str, Callable[[Any], str | float | None]]:
+def _word_columns(question: Question) -> _Columns:
     log = question.measure.startswith("log")
     return {
         "class": lambda one: str(one.label),

@@ -64,15 +64,7 @@ def check_resampling(n_bootstrap: Any, level: Any) -> None:
 
 
 def predict(clf: Any, X: Any, labels: list[Any]) -> Predictions:
-    """Ask a fitted classifier about the rows.
-
-    Raises
-    ------
-    InputError
-        When the classifier does not know a label.
-    UnsupportedError
-        When a text may have several labels.
-    """
+    """Ask a fitted classifier about the rows; one that does not know a label, or gives a text several, is refused."""
     if getattr(clf, "multi_label_", False):
         raise UnsupportedError(
             f"{type(clf).__name__} was fitted for several labels a text. Here a text has one class: evaluate each "

@@ -80,13 +80,7 @@ def need_matplotlib() -> None:
 
 
 def ask(clf: Any, X: Any, y: Any) -> Predictions:
-    """Ask a fitted classifier for the probabilities of labelled rows.
-
-    Raises
-    ------
-    UnsupportedError
-        When it has none.
-    """
+    """Ask a fitted classifier for the probabilities of labelled rows; one that has none is refused."""
     need_matplotlib()
     check_classifier(clf)
     if not hasattr(clf, "predict_proba"):

@@ -140,7 +140,5 @@ class CoverageDisplay(CurveDisplay):
         # the intervals of the first few texts are wide and say little: the curves and all else set the scale
         few = min(len(low) - 1, max(10, len(low) // 20))
         bottom = min([float(self.accuracy[few:].min()), float(low[few:].min()), *([ax.get_ylim()[0]] * bool(labels))])
-        ax.set(xlim=(0, 1.01), ylim=(max(0.0, bottom), 1.005))
-        ax.set(
-            xlabel="coverage: share of the texts, surest first", ylabel=f"accuracy, with {100 * LEVEL:g} % intervals"
-        )
+        ax.set(xlim=(0, 1.01), ylim=(max(0.0, bottom), 1.005), xlabel="coverage: share of the texts, surest first")
+        ax.set_ylabel(f"accuracy, with {100 * LEVEL:g} % intervals")

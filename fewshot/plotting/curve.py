@@ -98,8 +98,7 @@ class LearningCurveDisplay:
                 "results must be what learning_curve returns, or its draws, a DataFrame with the columns name, shots "
                 f"and the metrics. Got {f'the columns {columns}' if columns else type(results).__name__}."
             )
-        allowed = [name for name in _DRAWN if name in columns]
-        one_of("metric", metric, allowed)
+        one_of("metric", metric, [name for name in _DRAWN if name in columns])
         if draws[metric].isna().all():
             raise InputError(f"There is no {metric} in the results: the classifiers have no probabilities.")
         return cls(draws, metric).plot(ax, **kwargs)

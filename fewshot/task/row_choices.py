@@ -14,13 +14,7 @@ __all__ = ["as_tuple", "check_choices", "texts_of"]
 
 
 def check_choices(metadata: Mapping[str, Any]) -> None:
-    """Check what a front matter says of choices.
-
-    Raises
-    ------
-    TemplateError
-        When it is not a field or a list of at least two, or does not go with other keys.
-    """
+    """Refuse choices of a front matter that are no field or list of at least two, or do not go with other keys."""
     names, form = metadata.get("choices"), metadata.get("choice")
     if names is None:
         if form is not None:

@@ -108,11 +108,7 @@ def _fewest(text: str, ends: IntArray, side: str) -> int:
 
 
 def _cut(text: str, ends: IntArray, keep: int, side: str) -> Cut:
-    """Keep at most so many tokens of a text.
-
-    Where a character is several tokens, which then all end at the same offset,
-    they are taken together.
-    """
+    """Keep at most so many tokens of a text; those of one character, which end at one offset, go together."""
     n = len(ends)
     if keep >= n:
         return Cut(text, "", 0)

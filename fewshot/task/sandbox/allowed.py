@@ -57,13 +57,7 @@ _ELSEWHERE = {  # filters of Jinja2 and of other tools, and why they are none he
 
 
 def parse_source(env: Environment, source: Source) -> nodes.Template:
-    """The tree of a source, of bounded size.
-
-    Raises
-    ------
-    TemplateError
-        On a syntax error, and where a source is too long or too deep.
-    """
+    """The tree of a source; one that does not parse, or is too long or too deep, is refused."""
     _check_tokens(env, source)
     parser = None
     try:
@@ -74,27 +68,17 @@ def parse_source(env: Environment, source: Source) -> nodes.Template:
         raise _syntax_error(source, error, tag) from None
     except Exception as error:  # deep brackets, numbers too long for Python, text that is no text
         line = 1 if parser is None else parser.stream.current.lineno
-        raise source.error(_foreign(error), line) from error
+        deep = isinstance(error, RecursionError)
+        message = f"This can't be read: {type(error).__name__}: {error!s:.200}"
+        raise source.error("The template is nested too deeply" if deep else message, line) from error
     _check_size(tree, source)
     return tree
 
 
 def check_allowed(tree: nodes.Template, source: Source) -> nodes.Template:
-    """A tree whose every node is on the list, its operations charged to the meter of a rendering.
-
-    Raises
-    ------
-    TemplateError
-        On what is not on the list.
-    """
+    """Refuse what is not on the list, and charge a tree's operations to the meter of a rendering."""
     _Check(source).check(tree)
     return charge(tree)
-
-
-def _foreign(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "The template is nested too deeply"
-    return f"This can't be read: {type(error).__name__}: {error!s:.200}"
 
 
 def _syntax_error(source: Source, error: TemplateSyntaxError, tag: str | None) -> TemplateError:

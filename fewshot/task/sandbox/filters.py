@@ -80,23 +80,13 @@ class Several(list[Any]):
 
 def equip(env: Environment, **more: Callable[..., Any]) -> Environment:
     """Give an environment its filters and tests, and no others."""
-    env.filters.clear()
-    env.filters.update(FILTERS)
-    env.filters.update(_PRIVATE)
-    env.filters.update({name.replace("_", " "): own for name, own in more.items()})
-    env.tests.clear()
-    env.tests.update(TESTS)
+    env.filters = {**FILTERS, **_PRIVATE, **more}
+    env.tests = dict(TESTS)
     return env
 
 
 def check_format(text: Any) -> None:
-    """Check what the filter `format` fills: only plain places of at most 99 characters.
-
-    Raises
-    ------
-    TemplateError
-        When it is something else.
-    """
+    """Refuse what the filter `format` does not fill: all but plain places of at most 99 characters."""
     if not isinstance(text, str) or "%" in _FORMAT.sub("", text):
         raise TemplateError(
             "'format' fills a text with places such as %s, %d, %.2f and %(name)s, of two digits at most"
@@ -189,11 +179,6 @@ def _escape(context: Context, value: Any, /) -> str:
 
 
 @pass_context
-def _joined_by_tilde(context: Context, values: list[Any], /) -> str:
-    return joined_texts(context, values)
-
-
-@pass_context
 def _made(context: Context, value: Any, /) -> Any:
     meter = context.parent[METER]
     meter.take(measure(value, meter.left))
@@ -267,7 +252,7 @@ TESTS: dict[str, Callable[..., Any]] = {
 _PRIVATE = {
     AS_TEXT: pass_context(text_of),
     CALLED: _called,
-    JOINED: _joined_by_tilde,
+    JOINED: pass_context(joined_texts),
     LOOPED: charge_loop,
     MADE: _made,
     RANGE: _short_range,
