@@ -33,10 +33,9 @@ class Look:
         self.labels = self.verbalizer.labels if self.verbalizer else ()
         self.by_length = isinstance(verbalizer, Choices) and verbalizer.token_aggregation != "sum"
         self.own: list[tuple[str, ...]] = []  # of the rows that fill the template, where they bring their choices
-        if self.answers:  # the label words stand in the prompt, and yes or no in the hole
-            self.asked: Verbalizer | None = Verbalizer({str(key): word for key, word in self.answers.items()})
-        else:
-            self.asked = self.verbalizer
+        # of a template with answers, the label words stand in the prompt, and yes or no in the hole
+        answers = {str(key): word for key, word in (self.answers or {}).items()}
+        self.asked = Verbalizer(answers) if answers else self.verbalizer
         self.context: tuple[Turn, ...] = ()
 
     def found(self, level: Level, message: str, cure: str) -> None:

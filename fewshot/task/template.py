@@ -145,10 +145,8 @@ class Template:
         if words is not None and not isinstance(words, Mapping):
             raise TemplateError(f"'words' must map each class to its label words. Got {type(words).__name__}.")
         for name, own in (words or {}).items():
-            several = isinstance(own, Sequence) and not isinstance(own, str)
-            if any(
-                isinstance(one, Sequence | Mapping) and not isinstance(one, str) for one in (own if several else ())
-            ):
+            parts = own if isinstance(own, Sequence) and not isinstance(own, str) else ()
+            if any(isinstance(one, Sequence | Mapping) and not isinstance(one, str) for one in parts):
                 raise TemplateError(
                     f"'words' must map {abridge(name)} to a word or a list of words. Got {abridge(own)}."
                 )
