@@ -203,6 +203,7 @@ class CausalLM(ReadingModel):
         return [len(one.common) + max(map(len, one.rests)) for one in self._joined(queries)]
 
     @alone
+    @torch.inference_mode()
     def generate(self, queries: Sequence[Query], max_new_tokens: int) -> list[str]:
         """Continue each prefix greedily; the answer ends with the turn, the text, or ``max_new_tokens``."""
         prompts = []
@@ -211,16 +212,10 @@ class CausalLM(ReadingModel):
             text = head.text if self.chat else head.text.rstrip(" ")  # a blank before a word belongs to the word
             own = (self.plain.inner_ids if head.inner else self.plain.ids)([text])[0]
             prompts.append((*head.ids, *own) or self._anything())
-        answers = self._continued(prompts, max_new_tokens)
+        answers = self._continued_packed(self._packed, prompts, max_new_tokens) if self._packed else None
+        if answers is None:
+            answers = self._continued_rows(prompts, max_new_tokens)
         return [str(text) for text in self.tokenizer.batch_decode(answers, skip_special_tokens=True)]
-
-    @torch.inference_mode()
-    def _continued(self, prompts: list[tuple[int, ...]], max_new_tokens: int) -> list[list[int]]:
-        if self._packed is not None:
-            answers = self._continued_packed(self._packed, prompts, max_new_tokens)
-            if answers is not None:
-                return answers
-        return self._continued_rows(prompts, max_new_tokens)
 
     def _continued_packed(
         self, packed: PackedForward, prompts: list[tuple[int, ...]], max_new_tokens: int

@@ -77,22 +77,15 @@ class Padding:
         self.way: Way = "padded"  # which has stood every comparison so far
         self._width = self._most = 0  # of what was compared: the widest batch, and the most padding of a row
 
-    def groups(self, lengths: Sequence[int] | IntArray) -> list[list[int]]:
-        """The rows that may be computed together."""
-        if self.way == "padded":
-            return [list(range(len(lengths)))]
-        if self.way == "one by one":
-            return [[i] for i in range(len(lengths))]
-        by_length: dict[int, list[int]] = {}
-        for i, length in enumerate(lengths):
-            by_length.setdefault(int(length), []).append(i)
-        return list(by_length.values())
-
     def batches(self, lengths: Sequence[int] | IntArray, budget: int = TOKEN_BUDGET) -> Iterator[list[int]]:
         """Group rows of like length, longest first, so that each batch stays within the token budget."""
         for batch in batches(lengths, budget):
-            for group in self.groups([int(lengths[i]) for i in batch]):
-                yield [batch[i] for i in group]
+            way = self.way
+            groups: dict[int, list[int]] = {}
+            for i in batch:
+                alike = {"padded": 0, "equal lengths": int(lengths[i]), "one by one": i}[way]
+                groups.setdefault(alike, []).append(i)
+            yield from groups.values()
 
     def run(
         self,
