@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from fewshot.errors import InputError, ParameterError, UnsupportedError, VerbalizerError
-from fewshot.inputs import Row, as_indicator, as_labels
+from fewshot.inputs import Row, as_indicator, as_labels, columns_of
 from fewshot.labels import warn_of_lookalikes
 from fewshot.models.base import FloatArray, IntArray, kind_of
 from fewshot.models.loading import load
@@ -33,34 +33,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Settled:
-    """What a fit is about, before anything learns.
-
-    Attributes
-    ----------
-    task : Task
-    model : LanguageModel or Encoder
-    rows : list or None
-        The rows that count, which are those of a weight above 0; None is zero-shot.
-    targets : list, ndarray or None
-        The class of each of these rows; when multi-label, an indicator matrix whose columns are ``task.classes``.
-    weights : ndarray or None
-        Of these rows.
-    order : ndarray of shape (n_classes,)
-        For each class in the user's order, its place in ``task.classes``.
-    class_counts : ndarray of shape (n_classes,)
-        How many rows were labelled with each class, in the user's order; rows of weight 0 count too.
-    learned : AutomaticVerbalizer or None
-        What found the label words of the first template.
-    """
+    """What a fit is about, before anything learns."""
 
     task: Task
-    model: Any
-    rows: list[Row] | None
-    targets: Any
-    weights: FloatArray | None
-    order: IntArray
-    class_counts: IntArray
-    learned: Any = None
+    model: Any  # a language model or an encoder
+    rows: list[Row] | None  # those that count, of a weight above 0; None is zero-shot
+    targets: Any  # the class of each of these rows; when multi-label, an indicator matrix with task.classes as columns
+    weights: FloatArray | None  # of these rows
+    order: IntArray  # for each class in the user's order, its place in task.classes
+    class_counts: IntArray  # how many rows were labelled with each, in the user's order; those of weight 0 count too
+    learned: Any = None  # the AutomaticVerbalizer that found the label words of the first template
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,8 +273,7 @@ def _order(given: _Given, classes: NDArray[Any]) -> IntArray:
         )
     if given.columns is None:
         return np.arange(len(classes))
-    where = {name: i for i, name in enumerate(classes.tolist())}
-    return np.array([where[name] for name in given.columns], dtype=np.int64)
+    return columns_of(given.columns, classes)
 
 
 def _targets(given: _Given, order: IntArray, multi_label: bool) -> Any:
