@@ -166,20 +166,10 @@ class PackedForward:
     def forward(
         self, tokens: IntArray, depth: IntArray, start: int, seen: Callable[[int | None], NDArray[np.bool_]]
     ) -> torch.Tensor:
-        """Compute tokens behind the first ``start`` cached ones, and leave them in the cache.
+        """Hidden states of tokens behind the first ``start`` cached ones; their keys and values are left in the cache.
 
-        Parameters
-        ----------
-        tokens, depth : ndarray of shape (n,)
-            The tokens and their positions in their sequences.
-        start : int
-            How many cached tokens there are before them.
-        seen : callable
-            ``seen(window)``: what each may attend to, of shape (n, start + n), with a sliding window or None.
-
-        Returns
-        -------
-        Tensor of shape (n, dim)
+        ``depth`` is each token's position in its sequence, and ``seen(window)`` what each may attend to, of shape
+        (n, start + n), with a sliding window or None.
         """
         device = self.model.device
         self._cache.length = start

@@ -66,18 +66,10 @@ class Reads:
             self.candidate([(row, len(common) - 1 + i, token) for i, token in enumerate(rest)])
 
     def settle(self, paths: Sequence[IntArray] | None = None) -> IntArray:
-        """Close the list, and number the distinct places that are read.
+        """Close the list, and return the numbers of the places that are read, sorted, each once.
 
-        Parameters
-        ----------
-        paths : sequence of ndarray, optional
-            For each row, the number of each of its positions. None: rows one after the other, ``spot // width`` the row
-            and ``spot % width`` the position, where ``width`` is that of the longest row.
-
-        Returns
-        -------
-        ndarray
-            The numbers of all places, sorted, each once.
+        The paths number the positions of each row. Without them rows lie one after the other: ``spot // width`` is the
+        row and ``spot % width`` the position, where ``width`` is that of the longest row.
         """
         table = np.array(self._asked, dtype=np.int64).reshape(-1, 5)
         self.width = max(map(len, self.rows), default=1)
