@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -98,7 +99,7 @@ class Auto(Strategy):
             no_weights(self, sample_weight)
             chosen, report = _for_language_model(task, model, X, y, random_state=random_state, budget=budget)
         elif X is None or y is None:
-            chosen, report = Embedding(), Report(repr(Embedding()), ("there are no labelled rows",))
+            chosen, report = _without_comparison(Embedding(), "there are no labelled rows")
         else:
             chosen, report = _for_encoder(
                 task, model, X, y, sample_weight=sample_weight, random_state=random_state, budget=budget
@@ -131,89 +132,99 @@ class Auto(Strategy):
         return self.chosen_.label_mass(X)
 
 
+class _Way(NamedTuple):
+    """A strategy that may be chosen, and what the folds try for it."""
+
+    name: str
+    final: Strategy
+    on_folds: Strategy
+
+
+@dataclass(frozen=True, eq=False)
+class _Comparison:
+    """The labelled rows, and the folds of some of them that strategies are compared on."""
+
+    task: Task
+    X: Sequence[Row]
+    y: Any
+    sample_weight: FloatArray | None
+    rows: IntArray  # numbers of the rows that are compared on
+    folds: int  # 0 where a class has a single row
+    seed: int
+
+    def candidates(self, ways: Sequence[_Way], model: Any) -> tuple[Candidate, ...]:
+        """Each way by cross-validation on the same folds."""
+        X, y = [self.X[i] for i in self.rows], [self.y[i] for i in self.rows]
+        weights = None if self.sample_weight is None else self.sample_weight[self.rows]
+        shared: dict[str, Any] = {"folds": self.folds, "sample_weight": weights, "random_state": self.seed}
+        return tuple(cross_validated(way.name, way.on_folds, self.task, model, X=X, y=y, **shared) for way in ways)
+
+
+def _comparison(
+    task: Task, X: Sequence[Row], y: Any, sample_weight: FloatArray | None, random_state: Any
+) -> _Comparison:
+    """Draw the rows that strategies are compared on."""
+    targets = task.index(y)
+    rng = check_random_state(random_state)
+    seed = int(rng.randint(2**31 - 1))
+    size = min(len(targets), max(_COMPARED, 2 * len(task.classes)))
+    rows = np.sort(select("stratified", targets.tolist(), size, rng))
+    return _Comparison(task, X, y, sample_weight, rows, n_folds(targets[rows]), seed)
+
+
+def _without_comparison(chosen: Strategy, *reasons: str) -> tuple[Strategy, Report]:
+    return chosen, Report(repr(chosen), reasons)
+
+
 def _for_language_model(
     task: Task, model: Any, X: Sequence[Row] | None, y: Any, *, random_state: Any, budget: Budget
 ) -> tuple[Strategy, Report]:
     kind = kind_of(model)
     if task.multi_label:
-        chosen: Strategy = Prompting()
-        return chosen, Report(repr(chosen), ("a row may have several labels: each is asked about, zero-shot",))
+        return _without_comparison(Prompting(), "a row may have several labels: each is asked about, zero-shot")
     calibration = _calibration(task, kind)
+    plain = Prompting(calibration=calibration)
     if X is None or y is None:
-        chosen = Prompting(calibration=calibration)
-        return chosen, Report(repr(chosen), ("there are no labelled rows",))
-    targets = task.index(y)
+        return _without_comparison(plain, "there are no labelled rows")
     shots = min(len(y), _MOST_SHOTS) if kind.pretraining == "causal" else 0
-    prompting, plain = Prompting(shots, calibration=calibration), Prompting(calibration=calibration)
-    features: Literal["hidden", "labels"] = "hidden" if is_reader(model) and _shows_hidden(model) else "labels"
-    readout = Readout(features)
-    rows, folds, seed = _compared(targets, len(task.classes), random_state)
-    if not folds or len(set(targets.tolist())) < 2:
-        return prompting, Report(repr(prompting), ("a class has a single row: nothing can be compared",))
-    # what would be chosen, and what the folds try for it: a fold has fewer rows to show
-    left = max(1, len(rows) - -(-len(rows) // folds) - len(task.classes))
-    choices: dict[str, tuple[Strategy, Strategy]] = {"prompting": (plain, plain)}
+    prompting = Prompting(shots, calibration=calibration)
+    compared = _comparison(task, X, y, None, random_state)
+    rows, folds = compared.rows, compared.folds
+    if not folds or len(set(task.index(y).tolist())) < 2:
+        return _without_comparison(prompting, "a class has a single row: nothing can be compared")
+    ways = [_Way("prompting", plain, plain)]
     if not task.verbalizer.per_row:
-        choices[f"readout of {features}"] = (readout, readout)
+        features: Literal["hidden", "labels"] = "hidden" if is_reader(model) and _shows_hidden(model) else "labels"
+        ways.append(_Way(f"readout of {features}", Readout(features), Readout(features)))
     elif calibration:
-        choices["prompting without calibration"] = (Prompting(), Prompting())
-    if shots:
-        choices["prompting with demonstrations"] = (
-            prompting,
-            Prompting(min(shots, left), calibration=calibration),
-        )
-    if len(choices) == 1:
-        return plain, Report(repr(plain), ("there is no other way to ask about choices of each row",))
-    tried = {name: one for name, (_, one) in choices.items()}
-    candidates = _candidates(tried, task, RememberedLM(model), X=X, y=y, rows=rows, folds=folds, seed=seed)
+        ways.append(_Way("prompting without calibration", Prompting(), Prompting()))
+    if shots:  # a fold has fewer rows to show
+        left = max(1, len(rows) - -(-len(rows) // folds) - len(task.classes))
+        fewer = Prompting(min(shots, left), calibration=calibration)
+        ways.append(_Way("prompting with demonstrations", prompting, fewer))
+    if len(ways) == 1:
+        return _without_comparison(plain, "there is no other way to ask about choices of each row")
+    candidates = compared.candidates(ways, RememberedLM(model))
     if not task.others:
-        candidates += _finetuned("prompt", budget, task, model, X=X, y=y, rows=rows, folds=folds, seed=seed)
-        choices |= {one.name: (one.strategy, one.strategy) for one in candidates[len(choices) :]}
+        candidates += _finetuned("prompt", budget, compared, model)
     best, second = sorted(candidates, key=lambda one: one.log_loss)[:2]
     why = (
         f"the lowest log loss, {best.log_loss:.3f} against {second.log_loss:.3f}: {best.name} ({len(rows)} held-out "
         f"examples, {folds} folds)"
     )
-    chosen = choices[best.name][0]
+    chosen = next((way.final for way in ways if way.name == best.name), best.strategy)
     return chosen, Report(repr(chosen), (why, *budget.reasons), candidates, rows, folds)
 
 
 def _finetuned(
-    objective: Literal["prompt", "head"],
-    budget: Budget,
-    task: Task,
-    model: Any,
-    *,
-    X: Sequence[Row],
-    y: Any,
-    rows: IntArray,
-    folds: int,
-    seed: int,
-    sample_weight: FloatArray | None = None,
+    objective: Literal["prompt", "head"], budget: Budget, compared: _Comparison, model: Any
 ) -> tuple[Candidate, ...]:
-    """Fine-tuning on the same folds, where the budget has room for them and for the final fit.
-
-    Parameters
-    ----------
-    objective : {"prompt", "head"}
-        What `FineTuning` trains.
-    budget : Budget
-        Takes the reasons why nothing was tried.
-    task : Task
-    model : LanguageModel or Encoder
-    X : sequence of rows
-    y : sequence
-        The class of each row.
-    rows : ndarray of int
-        Numbers of the rows that are compared on.
-    folds, seed : int
-        Number of folds, and what they are drawn with.
-    sample_weight : ndarray of shape (n_texts,), optional
-    """
+    """Fine-tuning on the same folds, where the budget has room for them and for the final fit."""
     if budget.seconds is None:
         return ()
     from fewshot.strategies.finetuning import FineTuning
 
+    X, y, rows, folds = compared.X, compared.y, compared.rows, compared.folds
     if not trains(model, objective):
         budget.reasons.append(f"{model!r} can't be fine-tuned")
         return ()
@@ -221,18 +232,17 @@ def _finetuned(
         budget.reasons.append("fine-tuning was not tried: it needs three examples of every class to be compared")
         return ()
     some = rows[: 2 * FineTuning().batch_size]
+    if len({y[i] for i in some}) < 2:
+        some = rows
     texts, labels = [X[i] for i in some], [y[i] for i in some]
-    if len(set(labels)) < 2:
-        texts, labels = [X[i] for i in rows], [y[i] for i in rows]
 
     def run(steps: int) -> None:
-        FineTuning(objective, steps=steps).fit(task, model, texts, labels, random_state=seed)
+        FineTuning(objective, steps=steps).fit(compared.task, model, texts, labels, random_state=compared.seed)
 
     steps = folds * n_steps(len(rows) * (folds - 1) // folds) + n_steps(len(X))
     if not budget.allows("fine-tuning", run, fits=folds + 1, steps=steps):
         return ()
-    tried = {"fine-tuning": FineTuning(objective)}
-    return _candidates(tried, task, model, X=X, y=y, rows=rows, folds=folds, seed=seed, sample_weight=sample_weight)
+    return compared.candidates([_Way("fine-tuning", FineTuning(objective), FineTuning(objective))], model)
 
 
 def _calibration(task: Task, kind: Kind) -> str | None:
@@ -249,53 +259,6 @@ def _shows_hidden(model: Any) -> bool:
     return getattr(model, "hidden", True) is not None
 
 
-def _compared(targets: IntArray, n_classes: int, random_state: Any) -> tuple[IntArray, int, int]:
-    """The rows that strategies are compared on, how many folds of them, and a seed."""
-    rng = check_random_state(random_state)
-    seed = int(rng.randint(2**31 - 1))
-    size = min(len(targets), max(_COMPARED, 2 * n_classes))
-    rows = np.sort(select("stratified", targets.tolist(), size, rng))
-    return rows, n_folds(targets[rows]), seed
-
-
-def _candidates(
-    choices: Mapping[str, Strategy],
-    task: Task,
-    model: Any,
-    *,
-    X: Sequence[Row],
-    y: Any,
-    rows: IntArray,
-    folds: int,
-    seed: int,
-    sample_weight: FloatArray | None = None,
-) -> tuple[Candidate, ...]:
-    """Each choice by cross-validation on the same folds of these rows.
-
-    Parameters
-    ----------
-    choices : mapping of str to Strategy
-    task : Task
-    model : LanguageModel or Encoder
-    X : sequence of rows
-    y : sequence
-        The class of each row.
-    rows : ndarray of int
-        Numbers of the rows that are compared on.
-    folds, seed : int
-        Number of folds, and what they are drawn with.
-    sample_weight : ndarray of shape (n_texts,), optional
-    """
-    shown, labels = [X[i] for i in rows], [y[i] for i in rows]
-    weights = None if sample_weight is None else sample_weight[rows]
-    return tuple(
-        cross_validated(
-            name, tried, task, model, X=shown, y=labels, folds=folds, sample_weight=weights, random_state=seed
-        )
-        for name, tried in choices.items()
-    )
-
-
 def _for_encoder(
     task: Task,
     model: Any,
@@ -310,64 +273,54 @@ def _for_encoder(
 
     names, no_names, tuned = Embedding(), Embedding(label_prior=0.0), Embedding(tuning=Contrastive())
     if task.multi_label:
-        return names, Report(repr(names), ("a row may have several labels, which neither tuning nor folds can do yet",))
-    # what would be chosen, and what the folds try for it
-    choices = {"frozen encoder, label names": (names, names)} if task.verbalizer.named else {}
-    choices["frozen encoder, no label names"] = (no_names, no_names)
-    reasons = [] if task.verbalizer.named else ["the classes have no names"]
-    chosen: Strategy
-    tuning = ""
-    if not trains(model, "vectors"):
-        reasons.append("only a SentenceEncoder can be tuned")
-    else:
-        tuning = "tuned encoder, label names" if task.verbalizer.named else "tuned encoder, no label names"
-        choices[tuning] = (tuned, Embedding(tuning=Contrastive(_FOLD_STEPS, layers=_FOLD_LAYERS)))
+        return _without_comparison(names, "a row may have several labels, which neither tuning nor folds can do yet")
+    named = task.verbalizer.named
+    ways = [_Way("frozen encoder, label names", names, names)] if named else []
+    ways.append(_Way("frozen encoder, no label names", no_names, no_names))
+    reasons = [] if named else ["the classes have no names"]
     # equal rows are one, of their weight: a fold must not be asked what it was taught
     keys = [(row if isinstance(row, str) else repr(row), label) for row, label in zip(X, task.index(y), strict=True)]
     first, sample_weight = merge_equal(keys, sample_weight)
     X, y = [X[i] for i in first], [y[i] for i in first]
-    targets = task.index(y)
-    rows, folds, seed = _compared(targets, len(task.classes), random_state)
+    compared = _comparison(task, X, y, sample_weight, random_state)
+    rows, folds = compared.rows, compared.folds
 
     def run(steps: int) -> None:
-        Embedding(tuning=Contrastive(steps)).fit(task, model, X, y, random_state=seed)
+        Embedding(tuning=Contrastive(steps)).fit(task, model, X, y, random_state=compared.seed)
 
     steps = Contrastive().n_steps(len(X)) * (1 + folds / 4)  # those of the folds are shorter
-    if tuning and not budget.allows("tuning the encoder", run, fits=1 + folds, steps=steps):
-        del choices[tuning]
-    if not folds or len(choices) == 1:
-        chosen = tuned if tuning in choices else next(iter(choices.values()))[0]
+    tunes = trains(model, "vectors")
+    if not tunes:
+        reasons.append("only a SentenceEncoder can be tuned")
+    elif tunes := budget.allows("tuning the encoder", run, fits=1 + folds, steps=steps):
+        shorter = Embedding(tuning=Contrastive(_FOLD_STEPS, layers=_FOLD_LAYERS))
+        ways.append(_Way(f"tuned encoder, {'' if named else 'no '}label names", tuned, shorter))
+    if not folds or len(ways) == 1:
         why = "there is no other way" if folds else "a class has a single row: nothing can be compared"
-        return chosen, Report(repr(chosen), (*reasons, *budget.reasons, why))
-    tried = {name: tried for name, (_, tried) in choices.items()}
-    candidates = _candidates(
-        tried, task, model, X=X, y=y, rows=rows, folds=folds, seed=seed, sample_weight=sample_weight
-    )
-    best, why = _best(candidates, targets[rows])
-    chosen = choices[best.name][0]
+        return _without_comparison(tuned if tunes else ways[0].final, *reasons, *budget.reasons, why)
+    candidates = compared.candidates(ways, model)
+    targets = task.index(y)[rows]
+    best, why = _best(candidates, targets)
+    chosen = next(way.final for way in ways if way.name == best.name)
     reasons.append(f"{why} ({len(rows)} held-out examples, {folds} folds)")
-    more = _finetuned(
-        "head", budget, task, model, X=X, y=y, rows=rows, folds=folds, seed=seed, sample_weight=sample_weight
-    )
-    candidates += more
+    more = _finetuned("head", budget, compared, model)
     for head in more:
-        gain, error = _gap(head, best, targets[rows])
+        gain, error = _gap(head, best, targets)
         if gain > error:
             chosen = head.strategy
         reasons.append(
             f"held-out accuracy {head.accuracy:.3f} of a fine-tuned classification layer, which wins where it is "
             f"ahead by more than a standard error ({error:.3f})"
         )
-    return chosen, Report(repr(chosen), (*reasons, *budget.reasons), candidates, rows, folds)
+    return chosen, Report(repr(chosen), (*reasons, *budget.reasons), (*candidates, *more), rows, folds)
 
 
 def _best(candidates: Sequence[Candidate], targets: IntArray) -> tuple[Candidate, str]:
     """Names or none by log loss, then frozen or tuned by accuracy."""
-    still = [one for one in candidates if one.name.startswith("frozen")]
-    frozen, other = min(still, key=lambda one: one.log_loss), max(still, key=lambda one: one.log_loss)
-    if len(candidates) == len(still):
-        return frozen, f"the lower log loss, {frozen.log_loss:.3f} against {other.log_loss:.3f}: {frozen.name}"
-    tuned = candidates[-1]
+    still = sorted((one for one in candidates if one.name.startswith("frozen")), key=lambda one: one.log_loss)
+    frozen, tuned = still[0], next((one for one in candidates if one.name.startswith("tuned")), None)
+    if tuned is None:
+        return frozen, f"the lower log loss, {frozen.log_loss:.3f} against {still[-1].log_loss:.3f}: {frozen.name}"
     gap, error = _gap(frozen, tuned, targets)
     both = f"held-out accuracy {tuned.accuracy:.3f} tuned and {frozen.accuracy:.3f} frozen"
     if gap > error:

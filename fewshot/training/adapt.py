@@ -280,9 +280,6 @@ class _Run:
         orders = {e: np.random.default_rng([self.seed, 1, e]).permutation(len(self.blocks)) for e in np.unique(epochs)}
         return self.blocks[[orders[e][i] for e, i in zip(epochs, places, strict=True)]]
 
-    def _within_memory(self, step: int) -> float:
-        return self.lm.within_memory(partial(self.gradients, step))
-
     def gradients(self, step: int, budget: int) -> float:
         """Compute the gradients of one step, in parts that memory has room for, and return its loss."""
         rng = np.random.default_rng([self.seed, 2, step])

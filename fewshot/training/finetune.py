@@ -20,12 +20,16 @@ from fewshot.training.loop import Pace, TrainingStep, train
 from fewshot.training.lora import LoRA, Parameters
 from fewshot.training.new_layer import SequenceClassifier
 
-__all__ = ["Plan", "Tuned", "tune_new_layer", "tune_prompt"]
+__all__ = ["Plan", "tune_new_layer", "tune_prompt"]
 
 #: Learning rates, settled with the embedded model on training rows of sst2, cr and trec6 (16 a class, seeds 10 and 11).
 _LEARNING_RATES = {"prompt": 5e-5, "head": 3e-4, "bias": 4e-3, "lora": 1e-3}
 #: Hidden units of that model.
 _WIDTH = 384
+
+
+#: The tuned model, the losses on the way, and how many numbers were trained.
+Tuned = tuple[Any, list[TrainingStep], int]
 
 
 @dataclass(frozen=True)
@@ -34,38 +38,24 @@ class Plan:
 
     Parameters
     ----------
+    settings : FineTuning
+        Its parameters are read.
     targets : ndarray of shape (n_rows,)
         The number of each row's class.
     weights : ndarray of shape (n_rows,)
     n_classes : int
     rng : RandomState
-    parameters, steps, learning_rate, batch_size, early_stopping, validation_fraction
-        See `FineTuning`.
     """
 
+    settings: Any
     targets: IntArray
     weights: FloatArray
     n_classes: int
     rng: np.random.RandomState
-    parameters: Parameters
-    steps: int | None
-    learning_rate: float | None
-    batch_size: int
-    early_stopping: bool | Literal["auto"]
-    validation_fraction: float
 
     def seed(self) -> int:
         """A new one in every call."""
         return int(self.rng.randint(2**31 - 1))
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """The tuned model, the losses on the way, and how many numbers were trained."""
-
-    model: Any
-    history: list[TrainingStep]
-    n_trained: int
 
 
 def tune_prompt(
@@ -97,7 +87,7 @@ def tune_prompt(
     asked, examples = group_equal(queries, plan.targets, plan.weights, plan.n_classes, model.n_inputs)
     _check_memory(int(examples.sizes.max()), model, offset.shape[1])
     with seeded(plan.seed()):
-        copied, finish = own_copy(model.model, plan.parameters)
+        copied, finish = own_copy(model.model, plan.settings.parameters)
     tuned = model.around(copied, None)
 
     def scores(rows: IntArray) -> torch.Tensor:
@@ -105,7 +95,7 @@ def tune_prompt(
         return aggregate(logprobs + logprobs.new_tensor(offset), n_tokens)
 
     history, n_trained = _train("prompt", copied, scores, examples, plan, dtype=own_dtype(model.model))
-    return Tuned(model.around(finish(), None), history, n_trained)
+    return model.around(finish(), None), history, n_trained
 
 
 def tune_new_layer(model: Any, read: Callable[[SequenceClassifier], list[tuple[int, ...]]], plan: Plan) -> Tuned:
@@ -122,7 +112,7 @@ def tune_new_layer(model: Any, read: Callable[[SequenceClassifier], list[tuple[i
     with seeded(plan.seed()):
         classifier = SequenceClassifier(model, plan.n_classes)
         dtype = own_dtype(classifier.model)
-        classifier.model, finish = own_copy(classifier.model, plan.parameters, fresh=classifier.fresh)
+        classifier.model, finish = own_copy(classifier.model, plan.settings.parameters, fresh=classifier.fresh)
     asked, examples = group_equal(
         read(classifier), plan.targets, plan.weights, plan.n_classes, lambda rows: list(map(len, rows))
     )
@@ -135,7 +125,7 @@ def tune_new_layer(model: Any, read: Callable[[SequenceClassifier], list[tuple[i
 
     history, n_trained = _train("head", classifier.model, scores, examples, plan, dtype=dtype)
     classifier.model = finish()
-    return Tuned(classifier, history, n_trained)
+    return classifier, history, n_trained
 
 
 def _train(
@@ -161,11 +151,11 @@ def _train(
     dtype : torch.dtype
         The type of the model that was given.
     """
-    new_layer = objective == "head"
-    early = False if new_layer and plan.early_stopping == "auto" else plan.early_stopping
-    held_out = set_examples_apart(examples, early, plan.validation_fraction, plan.rng)
-    steps = plan.steps or n_steps(len(examples.sizes) - len(held_out), plan.batch_size)
-    pace = Pace(steps, plan.batch_size, plan.learning_rate or _rate(objective, plan.parameters, copied))
+    given, new_layer = plan.settings, objective == "head"
+    early = False if new_layer and given.early_stopping == "auto" else given.early_stopping
+    held_out = set_examples_apart(examples, early, given.validation_fraction, plan.rng)
+    steps = given.steps or n_steps(len(examples.sizes) - len(held_out), given.batch_size)
+    pace = Pace(steps, given.batch_size, given.learning_rate or _rate(objective, given.parameters, copied))
     n_trained = sum(p.numel() for p in copied.parameters() if p.requires_grad)
     history = train(copied, scores, examples, pace, rng=plan.rng, held_out=held_out, dtype=dtype, dropout=new_layer)
     return history, n_trained
