@@ -255,8 +255,7 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
         return found
 
     def _log_scores(self, X: Any) -> FloatArray:
-        scores: FloatArray = self._asked("log_scores")(as_rows(X))
-        return scores[:, self._order]
+        return self._asked("log_scores")(as_rows(X))[:, self._order]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

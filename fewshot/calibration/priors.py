@@ -169,10 +169,10 @@ class DomainContext(Prior):
                 "call fit(X) with unlabelled texts, or use calibration='contextual'."
             )
         ask(X)  # asked of nobody: it names the row that does not fill the template
-        words = {}
-        for field in template.fields:
-            texts = [row if isinstance(row, str) else str(row[field]) for row in X]
-            words[field] = [text.split() for text in texts]
+        words = {
+            field: [(row if isinstance(row, str) else str(row[field])).split() for row in X]
+            for field in template.fields
+        }
         rows = []
         for _ in range(self.n_texts):
             row = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -37,24 +37,13 @@ class Optimum:
 
 @dataclass(frozen=True)
 class Problem:
-    """Examples, the logits that they have without any weights, and what they are.
+    """Examples, the logits that they have without any weights, and what they are."""
 
-    Parameters
-    ----------
-    Z : ndarray of shape (n_samples, dim)
-    offsets : ndarray of shape (n_samples, n_classes)
-    targets : ndarray of shape (n_samples, n_classes)
-        1 where a row is of a class.
-    weights : ndarray of shape (n_samples,)
-    several : bool
-        A row may be of several classes: each is a logistic regression of its own.
-    """
-
-    Z: FloatArray
-    offsets: FloatArray
-    targets: FloatArray
+    Z: FloatArray  # (n_samples, dim)
+    offsets: FloatArray  # the given logits, (n_samples, n_classes)
+    targets: FloatArray  # 1 where a row is of a class, (n_samples, n_classes)
     weights: FloatArray
-    several: bool
+    several: bool  # whether a row may be of several classes: each is a logistic regression of its own
 
     def rows(self, rows: IntArray) -> Self:
         """A part of the examples."""
@@ -62,12 +51,9 @@ class Problem:
 
     def losses(self, logits: FloatArray) -> FloatArray:
         """The log loss of each row."""
-        losses: FloatArray
         if self.several:
-            losses = -(self.targets * log_expit(logits) + (1 - self.targets) * log_expit(-logits)).sum(axis=1)
-        else:
-            losses = -(self.targets * log_softmax(logits, axis=1)).sum(axis=1)
-        return losses
+            return -(self.targets * log_expit(logits) + (1 - self.targets) * log_expit(-logits)).sum(axis=1)
+        return -(self.targets * log_softmax(logits, axis=1)).sum(axis=1)
 
     def logits(self, tau: float, found: Optimum) -> FloatArray:
         """The logits of each row."""
@@ -125,13 +111,12 @@ def make_folds(problem: Problem, random_state: Any) -> list[tuple[NDArray[np.int
     groups = np.unique(problem.Z.round(9), axis=0, return_inverse=True)[1].ravel()
     n_groups = int(groups.max()) + 1
     if len(set(zip(groups.tolist(), classes.tolist(), strict=True))) == n_groups:
-        split: Iterator[Any] = StratifiedKFold(n, shuffle=True, random_state=rng).split(targets, classes)
-        return list(split)
+        return list(StratifiedKFold(n, shuffle=True, random_state=rng).split(targets, classes))
     if n_groups < 2:
         return []
     # the same sample in several classes, as one with a soft label is: never on both sides
-    split = StratifiedGroupKFold(min(n, n_groups), shuffle=True, random_state=rng).split(targets, classes, groups)
-    return list(split)
+    folds = StratifiedGroupKFold(min(n, n_groups), shuffle=True, random_state=rng)
+    return list(folds.split(targets, classes, groups))
 
 
 def held_out_losses(
@@ -182,14 +167,9 @@ def held_out_losses(
 
 
 def weigh_choices(losses: dict[Choice, float], alone: float) -> dict[Choice, float]:
-    """How much each choice counts in the average: by its likelihood on held-out examples.
+    """How much each choice counts in the average: by its likelihood on held-out examples, whose summed loss is given.
 
-    Parameters
-    ----------
-    losses : dict
-        Sum of the log losses of each choice.
-    alone : float
-        How much more one with C 0 counts before any example.
+    One with C 0 counts ``alone`` times as much before any example.
     """
     logs = np.array([np.log(alone if C == 0 else 1.0) - loss for (_, C), loss in losses.items()])
     counts = np.exp(logs - logs.max())

@@ -24,28 +24,14 @@ Context = tuple[Turn, ...]
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """One wording of a task asked of one model about some rows; the model answers once, when that is needed.
-
-    Attributes
-    ----------
-    task : Task
-    model : LanguageModel
-    rows : sequence of rows
-    words : list of RowWords
-        What each row may be answered with.
-    contexts : list of list of Context
-        What may stand before each text: with no demonstration, with the nearest one, and so on to all.
-    prompts : list of Fitted
-        Each row's prompt, as short as the window of the model needs it.
-    queries : list of Query
-    """
+    """One wording of a task asked of one model about some rows; the model answers once, when that is needed."""
 
     task: Task
     model: Any
     rows: Sequence[Any]
-    words: list[RowWords]
-    contexts: list[list[Context]]
-    prompts: list[Fitted]
+    words: list[RowWords]  # what each row may be answered with
+    contexts: list[list[Context]]  # before each text: no demonstration, the nearest one, and so on to all
+    prompts: list[Fitted]  # each row's prompt, as short as the window of the model needs it
     queries: list[Query]
 
     @cached_property

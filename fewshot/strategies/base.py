@@ -8,15 +8,17 @@ from typing import Any, Self
 
 from sklearn.base import BaseEstimator, clone
 
-from fewshot.errors import ParameterError, UnsupportedError
+from fewshot.errors import ParameterError, UnsupportedError, at_row
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, is_encoder, is_language_model
+from fewshot.task.prompt import Fitted, fit_text
 from fewshot.task.task import Task
 
 __all__ = [
     "Rows",
     "Strategy",
     "as_strategy",
+    "fitted_texts",
     "fixed_words",
     "no_weights",
     "one_label",
@@ -154,6 +156,19 @@ def as_strategy(given: Any, name: str = "strategy") -> Any:
     if isinstance(given, type) or not callable(getattr(given, "log_scores", None)):
         raise ParameterError(f"{name} must be a strategy such as Prompting() or Embedding(). Got {given!r}.")
     return clone(given)
+
+
+def fitted_texts(task: Task, X: Rows, encoder: Any) -> list[tuple[str, Fitted | None]]:
+    """What an encoder reads of each row, and its prompt shortened to the window; a plain text has no fields."""
+    found: list[tuple[str, Fitted | None]] = []
+    for i, row in enumerate(X):
+        with at_row(i):
+            if isinstance(row, str):
+                found.append((row, None))
+                continue
+            fit = fit_text(task.template.prompt(row), encoder)
+            found.append((fit.prompt.fields_text, fit))
+    return found
 
 
 def no_weights(strategy: object, sample_weight: object) -> None:

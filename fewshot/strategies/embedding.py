@@ -13,15 +13,15 @@ from sklearn.preprocessing import normalize
 
 from fewshot.display.explanation import Explanation, Neighbor, Question
 from fewshot.display.preview import Part, Preview, PreviewRow, cut_after, split_premise
-from fewshot.errors import InputError, ShortenedWarning, at_row, broken, warn
+from fewshot.errors import InputError, ShortenedWarning, broken, warn
 from fewshot.heads.any import fitted_head, head_log_scores, head_odds
 from fewshot.heads.counting import FLOOR, constant_odds, varying
 from fewshot.heads.label_prior import LabelPriorLogisticRegression
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, Query, is_window
 from fewshot.prompts.explaining import class_lines
-from fewshot.strategies.base import Rows, Strategy, one_label
-from fewshot.task.prompt import Fitted, fit_text
+from fewshot.strategies.base import Rows, Strategy, fitted_texts, one_label
+from fewshot.task.prompt import Fitted
 from fewshot.task.task import Task
 
 __all__ = ["Embedding"]
@@ -237,16 +237,7 @@ class Embedding(Strategy):
         return [text for text, _ in self._fitted(X)]
 
     def _fitted(self, X: Sequence[Row]) -> list[tuple[str, Fitted | None]]:
-        """What the encoder reads of each row, and its prompt shortened to the window; a plain text has no fields."""
-        found: list[tuple[str, Fitted | None]] = []
-        for i, row in enumerate(X):
-            with at_row(i):
-                if isinstance(row, str):
-                    found.append((row, None))
-                    continue
-                fit = fit_text(self.task_.template.prompt(row), self.encoder_)
-                found.append((fit.prompt.fields_text, fit))
-        return found
+        return fitted_texts(self.task_, X, self.encoder_)
 
     def _encode(self, X: Sequence[Row]) -> FloatArray:
         fitted = self._fitted(X)

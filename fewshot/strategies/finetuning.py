@@ -13,14 +13,13 @@ from fewshot.checks import above, at_least, between, one_of
 from fewshot.demonstrations import as_selector
 from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
-from fewshot.errors import InputError, ShortenedWarning, UnsupportedError, at_row, warn
+from fewshot.errors import InputError, ShortenedWarning, UnsupportedError, warn
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, is_encoder, is_language_model, kind_of
 from fewshot.models.kinds import trains
 from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
 from fewshot.prompts.explaining import ask_question, class_lines
-from fewshot.strategies.base import Rows, Strategy
-from fewshot.task.prompt import fit_text
+from fewshot.strategies.base import Rows, Strategy, fitted_texts
 from fewshot.task.task import Task
 from fewshot.training.examples import BATCH_SIZE, class_weights
 from fewshot.training.lora import LoRA, Parameters
@@ -236,17 +235,9 @@ def _offset(asking: Asking) -> FloatArray:
 
 def _read(task: Task, classifier: SequenceClassifier, X: Rows) -> list[tuple[int, ...]]:
     """The tokens of each row, as a classifier with a new layer reads it."""
-    texts, shortened = [], np.zeros(len(X), dtype=np.int64)
-    for i, row in enumerate(X):
-        with at_row(i):
-            if isinstance(row, str):
-                texts.append(row)
-                continue
-            fit = fit_text(task.template.prompt(row), classifier)
-            texts.append(fit.prompt.fields_text)
-            shortened[i] = fit.n_cut
-    rows, cut = classifier.rows(texts)
-    cut += shortened
+    fitted = fitted_texts(task, X, classifier)
+    rows, cut = classifier.rows([text for text, _ in fitted])
+    cut += np.array([0 if fit is None else fit.n_cut for _, fit in fitted], dtype=np.int64)
     if cut.any():
         warn(
             f"{(cut > 0).sum()} of {len(rows)} texts exceed the model's window of {classifier.limit} tokens and "

@@ -25,8 +25,7 @@ from fewshot.models.base import BLOCK_BYTES, FloatArray, is_reader, kind_of
 from fewshot.models.loading import load
 from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
 from fewshot.prompts.explaining import ask_question, class_lines
-from fewshot.strategies.base import Rows, Strategy
-from fewshot.task.prompt import fit_text
+from fewshot.strategies.base import Rows, Strategy, fitted_texts
 from fewshot.task.task import Task
 
 __all__ = ["Readout"]
@@ -173,14 +172,8 @@ class Readout(Strategy):
                 asked.warn_of_cuts()
                 parts.append(self.model_.read(asked.queries, self.features))
         if self.encoder_ is not None:
-            parts.append(self.encoder_.encode([self._text(row) for row in X]))
+            parts.append(self.encoder_.encode([text for text, _ in fitted_texts(self.task_, X, self.encoder_)]))
         return np.concatenate(parts, axis=1)
-
-    def _text(self, row: Row) -> str:
-        """What the encoder reads of a row."""
-        return (
-            row if isinstance(row, str) else fit_text(self.task_.template.prompt(row), self.encoder_).prompt.fields_text
-        )
 
     def _inputs(self, X: Sequence[Row], labels: FloatArray | None = None) -> FloatArray:
         """What the default head sees: calibrated label scores, which count as its prior, then the scaled features."""

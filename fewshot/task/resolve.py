@@ -36,12 +36,12 @@ class Settled:
     """What a fit is about, before anything learns."""
 
     task: Task
-    model: Any  # a language model or an encoder
-    rows: list[Row] | None  # those that count, of a weight above 0; None is zero-shot
-    targets: Any  # the class of each of these rows; when multi-label, an indicator matrix with task.classes as columns
-    weights: FloatArray | None  # of these rows
-    order: IntArray  # for each class in the user's order, its place in task.classes
-    class_counts: IntArray  # how many rows were labelled with each, in the user's order; those of weight 0 count too
+    model: Any
+    rows: list[Row] | None  # those of a weight above 0; None is zero-shot
+    targets: Any  # the class of each; when multi-label, an indicator matrix whose columns are ``task.classes``
+    weights: FloatArray | None
+    order: IntArray  # for each class in the user's order, its place in ``task.classes``
+    class_counts: IntArray  # rows labelled with each class, in the user's order; those of weight 0 count too
     learned: Any = None  # the AutomaticVerbalizer that found the label words of the first template
 
 
@@ -52,7 +52,7 @@ class _Given:
     rows: list[Row] | None
     labels: list[Any] | None = None  # the class of each row; None for an unlabelled row
     names: list[Any] | None = None  # of the classes, given without rows
-    indicator: IntArray | None = None  # of shape (n_rows, n_columns), where a row may have several labels
+    indicator: IntArray | None = None  # the labels of each row, where a row may have several
     columns: list[Any] | None = None  # the class of each column of the indicator
 
     @property

@@ -27,13 +27,7 @@ _OF_A_MODEL = re.compile(
 
 
 def check_run_folder(folder: str | Path | None) -> None:
-    """Refuse a folder that holds anything but a run that was interrupted, before anything is computed.
-
-    Raises
-    ------
-    InputError
-        When it is a file, or holds something else; the message names it.
-    """
+    """Refuse a folder that holds anything but a run that was interrupted, before anything is computed."""
     if folder is None:
         return
     path = Path(folder)
@@ -54,19 +48,9 @@ def check_run_folder(folder: str | Path | None) -> None:
 
 
 class RunFolder:
-    """Where a run keeps its checkpoint, and in the end its model.
+    """Where a run keeps its checkpoint, and in the end its model; None keeps nothing.
 
-    Parameters
-    ----------
-    folder : str, Path or None
-        None keeps nothing.
-    settings : dict
-        Everything that decides the run's result. A checkpoint of other settings is refused.
-
-    Raises
-    ------
-    InputError
-        When the folder holds something else, or is a file.
+    The settings are everything that decides the run's result: a checkpoint of other settings is refused.
     """
 
     def __init__(self, folder: str | Path | None, settings: dict[str, Any]) -> None:
@@ -76,13 +60,7 @@ class RunFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Make the folder, and let no other process train in it.
-
-        Raises
-        ------
-        InputError
-            When another process does, or the folder can't be made.
-        """
+        """Make the folder, and let no other process train in it; refuse one that another process trains in."""
         if self.folder is None:
             yield
             return
@@ -96,13 +74,7 @@ class RunFolder:
             yield
 
     def restore(self) -> dict[str, Any] | None:
-        """Return the state that was kept last, or None.
-
-        Raises
-        ------
-        InputError
-            When it is the state of a run with other settings, or damaged.
-        """
+        """Return the state that was kept last, or None; refuse one of other settings, or a damaged one."""
         if self.folder is None or not (self.folder / _CHECKPOINT).exists():
             return None
         try:
@@ -121,13 +93,7 @@ class RunFolder:
         return state
 
     def keep(self, **state: Any) -> None:
-        """Write a checkpoint, whole or not at all.
-
-        Raises
-        ------
-        InputError
-            When it can't be written, as on a full disk; the one before stays.
-        """
+        """Write a checkpoint, whole or not at all: where it can't be written, the one before stays."""
         if self.folder is None:
             return
         part = self.folder / _PART
@@ -142,13 +108,7 @@ class RunFolder:
             sync(self.folder)
 
     def finish(self, model: Any, tokenizer: Any) -> None:
-        """Save the model, and then drop the checkpoint; a kill before that leaves no config.json, and the checkpoint.
-
-        Raises
-        ------
-        InputError
-            When it can't be written, as on a full disk; the checkpoint stays.
-        """
+        """Save the model, then drop the checkpoint; a kill before that leaves the checkpoint and no config.json."""
         if self.folder is None:
             return
         part = self.folder / _MODEL

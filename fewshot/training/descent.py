@@ -75,19 +75,9 @@ class Descent:
             yield
 
     def take(self, step: int, gradients: Callable[[int], float]) -> float:
-        """Take a step.
+        """Take a step, counted from 0, and return the loss before it.
 
-        Parameters
-        ----------
-        step : int
-            Counted from 0.
-        gradients : callable
-            Calls ``clear()``, computes the gradients of this step, and returns its loss.
-
-        Returns
-        -------
-        float
-            The loss before the step.
+        ``gradients`` calls ``clear()``, computes the gradients of the step, and returns its loss.
         """
         rate = self.rate(step)
         for group in self.optimizer.param_groups:

@@ -27,19 +27,10 @@ T = TypeVar("T", bound=Hashable)
 
 @dataclass(frozen=True)
 class Examples:
-    """What is learnt from.
+    """What is learnt from."""
 
-    Parameters
-    ----------
-    sizes : ndarray of shape (n_examples,)
-        Tokens of each.
-    targets : ndarray of shape (n_examples, n_classes)
-        The distribution over the classes that each should have.
-    weights : ndarray of shape (n_examples,)
-    """
-
-    sizes: IntArray
-    targets: FloatArray
+    sizes: IntArray  # tokens of each example
+    targets: FloatArray  # the distribution over the classes that each should have, of shape (n_examples, n_classes)
     weights: FloatArray
 
 

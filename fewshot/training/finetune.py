@@ -34,22 +34,11 @@ Tuned = tuple[Any, list[TrainingStep], int]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained, on which labels, for how long and how fast.
+    """What is trained, on which labels, for how long and how fast."""
 
-    Parameters
-    ----------
-    settings : FineTuning
-        Its parameters are read.
-    targets : ndarray of shape (n_rows,)
-        The number of each row's class.
-    weights : ndarray of shape (n_rows,)
-    n_classes : int
-    rng : RandomState
-    """
-
-    settings: Any
-    targets: IntArray
-    weights: FloatArray
+    settings: Any  # a FineTuning, whose parameters are read
+    targets: IntArray  # the number of each row's class
+    weights: FloatArray  # of the rows
     n_classes: int
     rng: np.random.RandomState
 
@@ -99,16 +88,7 @@ def tune_prompt(
 
 
 def tune_new_layer(model: Any, read: Callable[[SequenceClassifier], list[tuple[int, ...]]], plan: Plan) -> Tuned:
-    """Train a copy of a model under a classification layer that is new.
-
-    Parameters
-    ----------
-    model : ReadingModel or SentenceEncoder
-        It stays as it is.
-    read : callable
-        The tokens of each row, as the classifier wants them.
-    plan : Plan
-    """
+    """Train a copy of a model under a new classification layer; ``read`` gives the tokens that it reads of each row."""
     with seeded(plan.seed()):
         classifier = SequenceClassifier(model, plan.n_classes)
         dtype = own_dtype(classifier.model)
@@ -139,17 +119,7 @@ def _train(
 ) -> tuple[list[TrainingStep], int]:
     """Train a copy in place; return the losses on the way, and how many numbers were trained.
 
-    Parameters
-    ----------
-    objective : {"prompt", "head"}
-    copied : PreTrainedModel
-        Its parameters that ask for gradients are trained.
-    scores : callable
-        Class scores of some examples, with gradients.
-    examples : Examples
-    plan : Plan
-    dtype : torch.dtype
-        The type of the model that was given.
+    ``dtype`` is the type of the model that was given, and ``scores`` computes class scores with gradients.
     """
     given, new_layer = plan.settings, objective == "head"
     early = False if new_layer and given.early_stopping == "auto" else given.early_stopping

@@ -32,27 +32,13 @@ PART_TOKENS, GPU_PART_TOKENS = 1024, 4096
 
 @dataclass(frozen=True)
 class Pace:
-    """How long and how fast.
+    """How long and how fast."""
 
-    Parameters
-    ----------
-    steps : int
-        At the most.
-    batch_size : int
-        Examples of a step.
-    learning_rate : float
-        The highest; it rises over the first tenth of the steps and falls linearly to 0.
-    patience : int
-        Measurements without a lower held-out loss after which training stops.
-    measurements : int
-        How often the held-out loss is measured, evenly over the steps.
-    """
-
-    steps: int
+    steps: int  # at the most
     batch_size: int
-    learning_rate: float
-    patience: int = 3
-    measurements: int = 10
+    learning_rate: float  # the highest; it rises over the first tenth of the steps and falls linearly to 0
+    patience: int = 3  # measurements without a lower held-out loss after which training stops
+    measurements: int = 10  # how often the held-out loss is measured, evenly over the steps
 
 
 @dataclass(frozen=True)
@@ -106,8 +92,11 @@ def train(
     every = max(1, math.ceil(pace.steps / pace.measurements))
     history: list[TrainingStep] = []
     best, best_loss, worse, losses = None, math.inf, 0, []
-    computed = _computed(scores, model.device, dtype)
     part_tokens = PART_TOKENS if model.device.type == "cpu" else GPU_PART_TOKENS
+
+    def computed(rows: IntArray) -> torch.Tensor:
+        with autocast(model.device, dtype):
+            return scores(rows).float()
 
     def loss_of(rows: IntArray, *, backward: bool) -> float:
         nonlocal part_tokens
@@ -155,18 +144,6 @@ def train(
     return history
 
 
-def _computed(
-    scores: Callable[[IntArray], torch.Tensor], device: torch.device, dtype: torch.dtype
-) -> Callable[[IntArray], torch.Tensor]:
-    """The scores, computed as a model of this type is trained."""
-
-    def compute(rows: IntArray) -> torch.Tensor:
-        with autocast(device, dtype):
-            return scores(rows).float()
-
-    return compute
-
-
 def _loss(
     scores: Callable[[IntArray], torch.Tensor],
     examples: Examples,
@@ -175,20 +152,7 @@ def _loss(
     *,
     backward: bool,
 ) -> float:
-    """Weighted mean cross-entropy of some examples, part by part, and its gradients.
-
-    Parameters
-    ----------
-    scores : callable
-        Class scores of some examples.
-    examples : Examples
-    rows : ndarray of int
-        Which of the examples.
-    part_tokens : int
-        Tokens of a part.
-    backward : bool
-        Whether gradients are computed.
-    """
+    """Weighted mean cross-entropy of some examples, in parts of so many tokens; backward, with its gradients."""
     total, whole = 0.0, float(examples.weights[rows].sum())
     for part in batches(examples.sizes[rows].tolist(), part_tokens):
         own = rows[part]

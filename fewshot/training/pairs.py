@@ -127,16 +127,7 @@ def _gradients(tail: Tail, batches: list[Batch], places: IntArray, classes: IntA
 
     Where the activations of all batches are too much to keep, the gradient of the loss with respect to the vectors is
     computed first and then passed down batch by batch (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size
-    under Memory Limited Setup").
-
-    Parameters
-    ----------
-    tail : Tail
-    batches : list of Batch
-        The distinct texts.
-    places : ndarray of shape (n_texts,)
-        Where the vector of each text is among those of the batches.
-    classes, weights : ndarray of shape (n_texts,)
+    under Memory Limited Setup"). The batches are of the distinct texts; ``places`` says where each text's vector is.
     """
     kept = sum(batch.size for batch in batches) <= _KEPT
     with torch.set_grad_enabled(kept):
