@@ -31,11 +31,6 @@ class EachLabel:
     yes or no, or what its front matter's ``answers`` say. With the text before the candidate, the questions about one
     text share most of their prompt. An entailment model needs no such template: its log-odds are those of entailment.
 
-    Parameters
-    ----------
-    task : Task
-    model : LanguageModel
-
     Raises
     ------
     TemplateError

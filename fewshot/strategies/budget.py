@@ -49,15 +49,7 @@ class Budget:
     def allows(self, name: str, run: Callable[[int], object], *, fits: float, steps: float) -> bool:
         """Time a fit, and say whether there is time for so many fits of so many steps in all; if not, keep the reason.
 
-        Parameters
-        ----------
-        name : str
-            What would be left out.
-        run : callable
-            Does a fit of that many steps.
-        fits : float
-        steps : float
-            Of all fits together.
+        ``run`` does a fit of the number of steps that it is given; ``name`` is what would be left out.
         """
         if self.seconds is None:
             return True

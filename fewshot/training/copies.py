@@ -18,22 +18,11 @@ __all__ = ["as_for_training", "own_copy"]
 
 
 def own_copy(model: Any, parameters: Parameters, *, fresh: tuple[str, ...] = ()) -> tuple[Any, Callable[[], Any]]:
-    """A copy of a transformers model, ready to be trained.
+    """A copy of a transformers model, ready to be trained, and a function that ends the training.
 
-    Parameters
-    ----------
-    model : PreTrainedModel
-        It stays as it is.
-    parameters : {"all", "bias"} or LoRA
-        What is trained.
-    fresh : tuple of str
-        Names of parameters that are not pretrained, which are trained in any case.
-
-    Returns
-    -------
-    (model, finish)
-        What is trained is kept in float32, whatever type was given: a step is often smaller than 16 bits can tell.
-        ``finish()`` ends the training and returns an ordinary model of the class and the type that was given.
+    The model stays as it is. Parameters named in ``fresh`` are not pretrained, and trained in any case. What is trained
+    is kept in float32, whatever type was given: a step is often smaller than 16 bits can tell. The function returns an
+    ordinary model of the class and the type that was given.
 
     Raises
     ------

@@ -24,12 +24,8 @@ __all__ = ["SequenceClassifier"]
 class SequenceClassifier:
     """A transformers ``...ForSequenceClassification`` around the body of a language model or an encoder.
 
-    Parameters
-    ----------
-    lm : LocalModel or SentenceEncoder
-        Gives the body's weights, the tokenizer and the window. It stays as it is.
-    n_classes : int
-        Outputs of the new layer, which begins at random numbers.
+    The given model, which has the body's weights, the tokenizer and the window, stays as it is. The new layer begins at
+    random numbers.
 
     Attributes
     ----------

@@ -77,19 +77,8 @@ def pair_loss(vectors: torch.Tensor, classes: torch.Tensor, weights: torch.Tenso
 
     With :math:`G_c = Z_c^\top Z_c` of a class's unit vectors and :math:`s_c` their sum, the errors within a class sum
     to :math:`\lVert G_c \rVert^2 - 2 \lVert s_c \rVert^2 + n_c^2`, and those between classes to :math:`\lVert \sum_c
-    G_c \rVert^2 - \sum_c \lVert G_c \rVert^2`: all pairs, without a matrix of pairs.
-
-    Parameters
-    ----------
-    vectors : tensor of shape (n_texts, dim)
-        Unit vectors.
-    classes : tensor of shape (n_texts,)
-    weights : tensor of shape (n_texts,), optional
-        A pair counts by the product of its texts' weights.
-
-    Returns
-    -------
-    tensor of shape ()
+    G_c \rVert^2 - \sum_c \lVert G_c \rVert^2`: all pairs, without a matrix of pairs. A pair counts by the
+    product of its texts' weights.
     """
     weights = vectors.new_ones(len(vectors)) if weights is None else weights
     whole = vectors.new_zeros(vectors.shape[1], vectors.shape[1])

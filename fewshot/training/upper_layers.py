@@ -57,14 +57,8 @@ class Tail:
     What is frozen depends on nothing that changes, so its output is kept and each step pays for the upper layers only.
     There is no code for particular architectures: the layers are the module list as long as the config says, and
     replaying them is checked against the plain model. The weights are trained in float32, and a step computes in the
-    encoder's own type (16 bits: bfloat16).
-
-    Parameters
-    ----------
-    encoder : SentenceEncoder
-    n_layers : int
-        How many of the last layers are trained, at least 1; all of them, or more than there are: everything but the
-        word embeddings.
+    encoder's own type (16 bits: bfloat16). With all layers, or more than there are, everything but the word embeddings
+    is trained.
     """
 
     def __init__(self, encoder: SentenceEncoder, n_layers: int) -> None:
