@@ -194,7 +194,8 @@ def _for_language_model(
         return _without_comparison(prompting, "a class has a single row: nothing can be compared")
     ways = [_Way("prompting", plain, plain)]
     if not task.verbalizer.per_row:
-        features: Literal["hidden", "labels"] = "hidden" if is_reader(model) and _shows_hidden(model) else "labels"
+        shows = is_reader(model) and getattr(model, "hidden", True) is not None  # a FakeLM may have no hidden states
+        features: Literal["hidden", "labels"] = "hidden" if shows else "labels"
         ways.append(_Way(f"readout of {features}", Readout(features), Readout(features)))
     elif calibration:
         ways.append(_Way("prompting without calibration", Prompting(), Prompting()))
@@ -252,11 +253,6 @@ def _calibration(task: Task, kind: Kind) -> str | None:
         return "auto"
     premises = [one.template.metadata.get("domain_premise") for one in task.wordings]
     return None if None in premises else "pmi"
-
-
-def _shows_hidden(model: Any) -> bool:
-    """A FakeLM shows hidden states only where it was given some."""
-    return getattr(model, "hidden", True) is not None
 
 
 def _for_encoder(

@@ -252,7 +252,7 @@ class _Run:
         else:
             start, history = state["step"], [Measurement(**m) for m in state["history"]]
             self.model.load_state_dict(state["model"])
-            self.descent.load_state_dict(state["optimizer"])
+            self.descent.optimizer.load_state_dict(state["optimizer"])
         recent: list[float] = []
         with self.descent.shown(start):
             for step in range(start, self.steps):
@@ -269,7 +269,7 @@ class _Run:
                         step=done,
                         history=[asdict(m) for m in history],
                         model=self.model.state_dict(),
-                        optimizer=self.descent.state_dict(),
+                        optimizer=self.descent.optimizer.state_dict(),
                     )
         return history
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
@@ -92,11 +91,3 @@ class Descent:
     def clear(self) -> None:
         """Drop the gradients of the step before, or of an attempt that ran out of memory."""
         self.optimizer.zero_grad()
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it."""
-        return self.optimizer.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what a checkpoint has kept."""
-        self.optimizer.load_state_dict(state)

@@ -131,7 +131,8 @@ def train(
                 with torch.no_grad():
                     held = loss_of(held_out, backward=False)
                 if held < best_loss:
-                    best, best_loss, worse = _state(model), held, 0
+                    best = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+                    best_loss, worse = held, 0
                 else:
                     worse += 1
             history.append(TrainingStep(done, float(np.mean(losses)), held))
@@ -169,8 +170,3 @@ def _endless(rows: IntArray, rng: np.random.RandomState) -> Iterator[int]:
     """The rows in a new random order in every pass, for ever."""
     while True:
         yield from rng.permutation(rows)
-
-
-def _state(model: Any) -> dict[str, torch.Tensor]:
-    """A copy of what is trained."""
-    return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}

@@ -35,23 +35,8 @@ def tune(
 ) -> SentenceEncoder:
     """Return a copy of an encoder whose vectors lie together within classes; see `Contrastive`.
 
-    Parameters
-    ----------
-    encoder : SentenceEncoder
-        It stays as it is.
-    texts : sequence of str
-        The examples, and after them the class prompts.
-    classes : ndarray of shape (n_texts,)
-        The class of each, as an integer.
-    weights : ndarray of shape (n_texts,)
-        How much each counts.
-    n_examples : int
-        How many of the texts are examples. More than ``batch_size`` of them are drawn for every step; the class prompts
-        take part in each.
-    steps, learning_rate, layers, batch_size
-        See `Contrastive`.
-    rng : RandomState
-        Draws the texts of a step.
+    The texts are ``n_examples`` examples, and after them the class prompts, which take part in every step. Each text
+    counts by its weight. Of more examples than ``batch_size``, so many are drawn for a step.
     """
     tail = Tail(encoder, layers)
     whole = _prepared(tail, texts) if n_examples <= batch_size else None
