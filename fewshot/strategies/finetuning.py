@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 import numpy as np
 from scipy.special import log_softmax
@@ -25,7 +25,7 @@ from fewshot.training.examples import BATCH_SIZE, class_weights
 from fewshot.training.lora import LoRA, Parameters
 
 if TYPE_CHECKING:
-    from fewshot.training.finetune import Plan
+    from fewshot.training.finetune import Plan, Tuned
     from fewshot.training.new_layer import SequenceClassifier
 
 __all__ = ["FineTuning"]
@@ -124,7 +124,8 @@ class FineTuning(Strategy):
         from fewshot.training.finetune import Plan
 
         self._check()
-        self._refuse_model(model)
+        way_of: type[_Prompt | _NewLayer] = _NewLayer if self.objective == "head" else _Prompt
+        way_of.refuse(model, self.shots)
         if X is None or y is None:
             raise InputError("FineTuning learns from labelled rows: call fit(X, y), or use Prompting().")
         rng = check_random_state(random_state)
@@ -139,25 +140,10 @@ class FineTuning(Strategy):
             )
         weights = np.ones(len(rows)) if sample_weight is None else sample_weight[rows]
         weights = weights * class_weights(self.class_weight, targets, task.classes, weights)
-        self.asking_ = Asking(task, model, selector, rows=X, labels=y) if self.objective == "prompt" else None
-        self._tune(model, [X[i] for i in rows], Plan(self, targets, weights, len(task.classes), rng))
-
-    def _tune(self, model: Any, texts: list[Row], plan: Plan) -> None:
-        """Train a copy of the model, which is asked from now on."""
-        from fewshot.training.finetune import tune_new_layer, tune_prompt
-
-        asking, task = self.asking_, self.task_
-        if asking is None:
-            tuned = tune_new_layer(model, lambda classifier: _read(task, classifier, texts), plan)
-        else:
-            asked = asking.ask(texts)
-            asked.warn_of_cuts()
-            if self.calibration is not None:
-                labels = [task.classes[i] for i in plan.targets]
-                asking.calibrate(as_prior(self.calibration), texts, labels, plan.rng)
-            tuned = tune_prompt(model, asked.queries, plan, task.verbalizer.aggregate, _offset(asking))
-            asking.model = tuned[0]
-        self.model_, self.history_, self.n_trained_ = tuned
+        way = way_of.begin(task, model, selector, X, y)
+        plan = Plan(self, targets, weights, len(task.classes), rng)
+        self.model_, self.history_, self.n_trained_ = way.tune(model, [X[i] for i in rows], plan)
+        self.asking_ = way.asking
 
     def _check(self) -> None:
         one_of("objective", self.objective, ("prompt", "head"))
@@ -169,48 +155,25 @@ class FineTuning(Strategy):
         one_of("early_stopping", self.early_stopping, (True, False, "auto"))
         between("validation_fraction", self.validation_fraction, 0, 1)
 
-    def _refuse_model(self, model: Any) -> None:
-        """Refuse models that the objective can't train, and demonstrations under a new layer."""
-        if self.objective == "head":
-            if not trains(model, "head"):
-                raise UnsupportedError(
-                    f"FineTuning('head') trains local transformers models and SentenceEncoders. Got {model!r}."
-                )
-            if self.shots:
-                raise UnsupportedError("A classification layer reads the text alone: leave shots at 0.")
-        elif not trains(model, "prompt"):
-            kind = "an encoder" if is_encoder(model) and not is_language_model(model) else kind_of(model)
-            raise UnsupportedError(
-                f"FineTuning('prompt') trains local masked, causal and sequence-to-sequence models. Got {model!r} "
-                f"({kind}): use FineTuning('head') or Embedding() with an encoder, Prompting() with any other model."
-            )
-
     @property
-    def _prompted(self) -> Asking:
-        if self.asking_ is None:
-            raise UnsupportedError("FineTuning('head') asks no prompt: it reads the text alone.")
-        return self.asking_
+    def _way(self) -> _Prompt | _NewLayer:
+        return _NewLayer(self.task_, self.model_) if self.asking_ is None else _Prompt(self.task_, self.asking_)
 
     def log_scores(self, X: Rows) -> FloatArray:
         """Log-probabilities of the classes, of shape (n_texts, n_classes)."""
-        if self.asking_ is None:
-            return log_softmax(self.model_.scores(_read(self.task_, self.model_, X)), axis=1)
-        # the loss compares the label words with one another, so that their own mass says nothing any more
-        asked = self.asking_.ask(X)
-        asked.warn_of_cuts()
-        return self.asking_.class_scores(asked)
+        return self._way.log_scores(X)
 
     def label_mass(self, X: Rows) -> FloatArray:
         """The tuned model's total probability of the label words' distinct first tokens, of shape (n_texts,)."""
-        return self._prompted.label_mass(X)
+        return self._way.prompted.label_mass(X)
 
     def preview(self, X: Rows) -> Preview:
         """The prompts as they would be asked, without asking."""
-        return self._prompted.preview(X)
+        return self._way.prompted.preview(X)
 
     def explain(self, row: Row) -> Explanation:
         """The prompt, and what the tuned model says of each label word."""
-        asking = self._prompted
+        asking = self._way.prompted
         asked = asking.ask([row])
         asked.warn_of_cuts()
         before = None if asking.calibration is None else asked.raw_scores()
@@ -218,30 +181,114 @@ class FineTuning(Strategy):
         return Explanation(lines, (ask_question(asked, asking.calibration),))
 
 
-def _offset(asking: Asking) -> FloatArray:
-    """What the calibration adds to the log-score of each label word."""
-    none = np.zeros((1, len(asking.task.verbalizer.candidates)))
-    calibration = asking.calibration
-    if calibration is None:
-        return none
-    classes = np.arange(float(len(asking.task.classes)))[None]
-    if not np.array_equal(calibration.transform_classes(classes), classes):
-        raise UnsupportedError(
-            f"{calibration!r} is learnt on class scores, which training changes: use 'batch', 'contextual', "
-            "'domain-context', 'pmi' or None."
-        )
-    return calibration.transform(none)
+class _Prompt:
+    """The way through the template and the label words."""
+
+    def __init__(self, task: Task, asking: Asking) -> None:
+        self.task, self.asking = task, asking
+
+    @staticmethod
+    def refuse(model: Any, shots: int) -> None:
+        """Refuse models that can't be trained through a prompt."""
+        if not trains(model, "prompt"):
+            kind = "an encoder" if is_encoder(model) and not is_language_model(model) else kind_of(model)
+            raise UnsupportedError(
+                f"FineTuning('prompt') trains local masked, causal and sequence-to-sequence models. Got {model!r} "
+                f"({kind}): use FineTuning('head') or Embedding() with an encoder, Prompting() with any other model."
+            )
+
+    @classmethod
+    def begin(cls, task: Task, model: Any, selector: Any, X: Rows, y: Any) -> Self:
+        """Get ready to train; see `Asking` for the parameters."""
+        return cls(task, Asking(task, model, selector, rows=X, labels=y))
+
+    @property
+    def prompted(self) -> Asking:
+        """What asks the tuned model."""
+        return self.asking
+
+    def tune(self, model: Any, texts: list[Row], plan: Plan) -> Tuned:
+        """Train a copy of the model, and ask it from now on."""
+        from fewshot.training.finetune import tune_prompt
+
+        asked = self.asking.ask(texts)
+        asked.warn_of_cuts()
+        if plan.settings.calibration is not None:
+            labels = [self.task.classes[i] for i in plan.targets]
+            self.asking.calibrate(as_prior(plan.settings.calibration), texts, labels, plan.rng)
+        tuned = tune_prompt(model, asked.queries, plan, self.task.verbalizer.aggregate, self._offset())
+        self.asking.model = tuned[0]
+        return tuned
+
+    def _offset(self) -> FloatArray:
+        """What the calibration adds to the log-score of each label word."""
+        none = np.zeros((1, len(self.task.verbalizer.candidates)))
+        calibration = self.asking.calibration
+        if calibration is None:
+            return none
+        classes = np.arange(float(len(self.task.classes)))[None]
+        if not np.array_equal(calibration.transform_classes(classes), classes):
+            raise UnsupportedError(
+                f"{calibration!r} is learnt on class scores, which training changes: use 'batch', 'contextual', "
+                "'domain-context', 'pmi' or None."
+            )
+        return calibration.transform(none)
+
+    def log_scores(self, X: Rows) -> FloatArray:
+        """Class scores of the tuned model."""
+        # the loss compares the label words with one another, so that their own mass says nothing any more
+        asked = self.asking.ask(X)
+        asked.warn_of_cuts()
+        return self.asking.class_scores(asked)
 
 
-def _read(task: Task, classifier: SequenceClassifier, X: Rows) -> list[tuple[int, ...]]:
-    """The tokens of each row, as a classifier with a new layer reads it."""
-    fitted = fitted_texts(task, X, classifier)
-    rows, cut = classifier.rows([text for text, _ in fitted])
-    cut += np.array([0 if fit is None else fit.n_cut for _, fit in fitted], dtype=np.int64)
-    if cut.any():
-        warn(
-            f"{(cut > 0).sum()} of {len(rows)} texts exceed the model's window of {classifier.limit} tokens and "
-            f"were cut, by {int(np.median(cut[cut > 0]))} tokens in the median.",
-            ShortenedWarning,
-        )
-    return rows
+class _NewLayer:
+    """The way with a classification layer, which reads the text alone; it has no classifier before the training."""
+
+    asking: Asking | None = None
+
+    def __init__(self, task: Task, classifier: Any = None) -> None:
+        self.task, self.classifier = task, classifier
+
+    @staticmethod
+    def refuse(model: Any, shots: int) -> None:
+        """Refuse models without weights of their own, and demonstrations."""
+        if not trains(model, "head"):
+            raise UnsupportedError(
+                f"FineTuning('head') trains local transformers models and SentenceEncoders. Got {model!r}."
+            )
+        if shots:
+            raise UnsupportedError("A classification layer reads the text alone: leave shots at 0.")
+
+    @classmethod
+    def begin(cls, task: Task, *_: Any) -> Self:
+        """Get ready to train."""
+        return cls(task)
+
+    @property
+    def prompted(self) -> NoReturn:
+        """Refuse what needs a prompt."""
+        raise UnsupportedError("FineTuning('head') asks no prompt: it reads the text alone.")
+
+    def tune(self, model: Any, texts: list[Row], plan: Plan) -> Tuned:
+        """Train a copy of the model under a new layer, which has nothing to calibrate."""
+        from fewshot.training.finetune import tune_new_layer
+
+        return tune_new_layer(model, lambda classifier: self._read(classifier, texts), plan)
+
+    def log_scores(self, X: Rows) -> FloatArray:
+        """Class scores of the new layer."""
+        return log_softmax(self.classifier.scores(self._read(self.classifier, X)), axis=1)
+
+    def _read(self, classifier: SequenceClassifier, X: Rows) -> list[tuple[int, ...]]:
+        """The tokens of each row, as a classifier with a new layer reads it."""
+        fitted = fitted_texts(self.task, X, classifier)
+        rows, cut = classifier.rows([text for text, _ in fitted])
+        cut += np.array([0 if fit is None else fit.n_cut for _, fit in fitted], dtype=np.int64)
+        if cut.any():
+            warn(
+                f"{(cut > 0).sum()} of {len(rows)} texts exceed the model's window of {classifier.limit} tokens and "
+                f"were cut, by {int(np.median(cut[cut > 0]))} tokens in the median.",
+                ShortenedWarning,
+            )
+        return rows
