@@ -1,4 +1,4 @@
-"""The embedded models: the masked one with its matrices in 8 bits and their checksums, and where the causal one lies."""
+"""The embedded models: how the files of the masked one are read and checked, and where the causal one lies."""
 
 from __future__ import annotations
 

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fewshot.errors import ModelLoadError, NotInstalledError
+from fewshot.errors import FewshotWarning, ModelLoadError, NotInstalledError, warn
 from fewshot.extras import need
+from fewshot.models.gguf_header import Header, read_header
 from fewshot.models.recipe import Recipe
 
-__all__ = ["find_gguf", "read_gguf"]
+__all__ = ["find_gguf", "names_of_gguf", "read_gguf"]
 
-_MAGIC = b"GGUF"
 _ENDING = ".gguf"
 _MERGE = "Merge its parts first: llama-gguf-split --merge FIRST_PART WHOLE.gguf"
 
@@ -30,24 +30,33 @@ def find_gguf(recipe: Recipe) -> Path | None:
     Raises
     ------
     ModelLoadError
-        When the folder has no such file.
+        When there is no such file, or ``gguf_file`` names none.
     OSError
         When the hub has none, or can't be reached.
     """
     place, name = Path(recipe.name), recipe.passed.get("gguf_file")
     if name is None:
+        if place.suffix == _ENDING and not place.exists():
+            raise ModelLoadError(f"There is no file {recipe.name!r}.")
         return place if place.is_file() else None
     if not isinstance(name, str) or not name.endswith(_ENDING):
         raise ModelLoadError(f"gguf_file must be the name of a file that ends in {_ENDING}. Got {name!r}.")
+    if place.is_file():
+        raise ModelLoadError(f"{recipe.name!r} is a file itself, so leave gguf_file={name!r} out.")
     if place.is_dir():
         if not (place / name).is_file():
-            there = ", ".join(sorted(path.name for path in place.glob(f"*{_ENDING}"))) or "none"
+            there = ", ".join(names_of_gguf(place)) or "none"
             raise ModelLoadError(f"The folder {recipe.name!r} has no file {name!r}. Its GGUF files: {there}.")
         return place / name
     from huggingface_hub import hf_hub_download
 
     options = {key: value for key, value in recipe.hub.items() if key != "trust_remote_code"}
     return Path(hf_hub_download(recipe.name, name, revision=recipe.revision, **options))
+
+
+def names_of_gguf(folder: Path) -> list[str]:
+    """The GGUF files in a folder."""
+    return sorted(path.name for path in folder.glob(f"*{_ENDING}"))
 
 
 def read_gguf(path: Path, **options: Any) -> tuple[Any, Any]:
@@ -64,26 +73,17 @@ def read_gguf(path: Path, **options: Any) -> tuple[Any, Any]:
     ModelLoadError
         When it is no whole GGUF file, or of an architecture or with a tokenizer that transformers can't read.
     """
-    _check_begin(path)
+    header = read_header(path)
     try:
         need("gguf", f"{str(path)!r} is a GGUF file, and reading it needs")
         need("accelerate", f"{str(path)!r} is a GGUF file, and reading it needs")
     except NotInstalledError as error:
         raise ModelLoadError(str(error)) from error
+    _check_whole(path, header)
     with _parsed_once():
-        _check_header(path)
-        config = _read_config(path)
-        tokenizer = _read_tokenizer(path, config)
+        config = _read_config(path, header)
+        tokenizer = _read_tokenizer(path, header, config)
         return _read_model(path, config, options), tokenizer
-
-
-def _check_begin(path: Path) -> None:
-    with path.open("rb") as file:
-        if file.read(len(_MAGIC)) != _MAGIC:
-            raise ModelLoadError(
-                f"The file {str(path)!r} is no GGUF file: it does not begin with {_MAGIC.decode()}. A single file must "
-                "be one; of any other model give the folder."
-            )
 
 
 @contextmanager
@@ -102,66 +102,66 @@ def _parsed_once() -> Iterator[None]:
         gguf.GGUFReader, gguf.get_tensor_name_map = reader, names
 
 
-def _check_header(path: Path) -> None:
-    """Refuse a part of a model, a file that was cut off, and a vocabulary that does not fit the embeddings."""
-    import gguf
-
-    try:
-        reader = gguf.GGUFReader(str(path))
-    except (ValueError, IndexError, KeyError, OverflowError, UnicodeDecodeError) as error:
-        raise ModelLoadError(
-            f"The GGUF file {str(path)!r} can't be read: it is cut off or damaged ({error})."
-        ) from error
-    parts = _field(reader, "split.count")
-    if parts is not None and int(parts) > 1:
-        raise ModelLoadError(f"The GGUF file {str(path)!r} is one of {int(parts)} parts of a model. {_MERGE}.")
-    if _field(reader, "general.architecture") is None:
+def _check_whole(path: Path, header: Header) -> None:
+    """Refuse a part of a model, one that lacks something, and a vocabulary that does not fit the embeddings."""
+    said = header.said
+    parts = said.get("split.count")
+    if isinstance(parts, int) and parts > 1:
+        raise ModelLoadError(f"The GGUF file {str(path)!r} is one of {parts} parts of a model. {_MERGE}.")
+    if not isinstance(said.get("general.architecture"), str):
         raise ModelLoadError(f"The GGUF file {str(path)!r} does not say which architecture it is of.")
-    if _field(reader, "tokenizer.ggml.model") is None:
-        raise ModelLoadError(f"The GGUF file {str(path)!r} holds no tokenizer: it is not a whole model.")
-    n_tokens = len(reader.fields["tokenizer.ggml.tokens"].data) if "tokenizer.ggml.tokens" in reader.fields else 0
-    rows = next((int(tensor.shape[-1]) for tensor in reader.tensors if tensor.name == "token_embd.weight"), None)
-    if rows is not None and n_tokens > rows:
+    if "tokenizer.ggml.model" not in said or "tokenizer.ggml.tokens" not in header.lengths:
+        raise ModelLoadError(f"The GGUF file {str(path)!r} holds no tokenizer, so it is not a whole model.")
+    header.check_data()
+    n_tokens = header.lengths["tokenizer.ggml.tokens"]
+    embedding = next((tensor for tensor in header.tensors if tensor.name == "token_embd.weight"), None)
+    if embedding is not None and n_tokens > embedding.dims[-1]:
         raise ModelLoadError(
-            f"The GGUF file {str(path)!r} has {n_tokens} tokens and embeddings for {rows}: its vocabulary is not that "
-            "of its weights."
+            f"The GGUF file {str(path)!r} has {n_tokens} tokens and embeddings for {embedding.dims[-1]}, so its "
+            "vocabulary is not that of its weights."
+        )
+    ropes = [tensor.name for tensor in header.tensors if tensor.name.startswith("rope_")]
+    if ropes:
+        warn(
+            f"The GGUF file {str(path)!r} holds {', '.join(ropes)}, which transformers leaves out: scores differ from "
+            "llama.cpp's, the more the longer the text.",
+            FewshotWarning,
         )
 
 
-def _field(reader: Any, name: str) -> Any:
-    field = reader.get_field(name)
-    return None if field is None else field.contents()
+@contextmanager
+def _refused(path: Path, what: str) -> Iterator[None]:
+    """Make a sentence of whatever is raised: transformers, numpy and the Rust library have no class in common."""
+    try:
+        yield
+    except ModelLoadError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".!")
+        raise ModelLoadError(f"{what} of the GGUF file {str(path)!r} can't be read: {reason}.") from error
 
 
-def _read_config(path: Path) -> Any:
-    from transformers import AutoConfig
+def _read_config(path: Path, header: Header) -> Any:
+    from transformers import AutoConfig, __version__
+    from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 
     try:
-        return AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name)
-    except (ValueError, KeyError, NotImplementedError) as error:
-        import gguf
-        from transformers import __version__
-        from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
-
-        architecture = _field(gguf.GGUFReader(str(path)), "general.architecture")
+        return AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name, trust_remote_code=False)
+    except Exception as error:  # whatever the metadata make of a config
         raise ModelLoadError(
-            f"The GGUF file {str(path)!r} is of the architecture {architecture!r}, which transformers {__version__} "
-            f"can't read from GGUF. It reads {', '.join(sorted(GGUF_SUPPORTED_ARCHITECTURES))}. ({error})"
+            f"The GGUF file {str(path)!r} is of the architecture {header.said['general.architecture']!r}, which "
+            f"transformers {__version__} can't read from it ({str(error).strip() or type(error).__name__}). It reads "
+            f"{', '.join(sorted(GGUF_SUPPORTED_ARCHITECTURES))}."
         ) from error
 
 
-def _read_tokenizer(path: Path, config: Any) -> Any:
+def _read_tokenizer(path: Path, header: Header, config: Any) -> Any:
     from transformers import AutoTokenizer
 
-    try:
-        return AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name, config=config)
-    except Exception as error:  # the Rust library's errors have no class of their own
-        import gguf
-
-        kind = _field(gguf.GGUFReader(str(path)), "tokenizer.ggml.model")
-        raise ModelLoadError(
-            f"The tokenizer of the GGUF file {str(path)!r}, of kind {kind!r}, can't be read: {error}."
-        ) from error
+    with _refused(path, f"The tokenizer, of kind {header.said['tokenizer.ggml.model']!r},"):
+        return AutoTokenizer.from_pretrained(
+            str(path.parent), gguf_file=path.name, config=config, trust_remote_code=False
+        )
 
 
 def _read_model(path: Path, config: Any, options: dict[str, Any]) -> Any:
@@ -169,14 +169,42 @@ def _read_model(path: Path, config: Any, options: dict[str, Any]) -> Any:
     import transformers
 
     auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
-    try:
-        read = auto.from_pretrained(
-            str(path.parent), gguf_file=path.name, config=config, dtype=torch.float32, **options
+    packed = getattr(transformers, "GgufConfig", None)  # where transformers may leave weights as they are in the file
+    given = options if packed is None else {**options, "quantization_config": packed(dequantize=True)}
+    with _refused(path, "The model"):
+        read, found = auto.from_pretrained(
+            str(path.parent),
+            gguf_file=path.name,
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # which are named here, and not in a table on the screen
+            **given,
         )
-    except (ValueError, KeyError, NotImplementedError, RuntimeError) as error:
-        raise ModelLoadError(f"The weights of the GGUF file {str(path)!r} can't be read: {error}.") from error
-    # made again from its weights: what knows that it came from GGUF can't be saved
-    config.architectures = [type(read).__name__]
-    model = type(read).from_pretrained(None, config=config, state_dict=read.state_dict(), **options)
+        _check_found(path, found)
+        # made again from its weights: what knows that it came from GGUF can't be saved
+        config = type(config).from_dict({**config.to_dict(), "architectures": [type(read).__name__]})
+        vars(config).pop("quantization_config", None)
+        model = type(read).from_pretrained(None, config=config, state_dict=read.state_dict(), **options)
     model.name_or_path = str(path)
     return model.eval()
+
+
+def _check_found(path: Path, found: dict[str, Any]) -> None:
+    """Refuse a model with weights that were drawn, since the file has none for them or some of another size."""
+    missing = sorted(map(str, found["missing_keys"]))
+    if missing:
+        raise ModelLoadError(
+            f"The GGUF file {str(path)!r} has no weights for {_some(missing)}, so it is no whole model."
+        )
+    mismatched = sorted(str(one[0]) for one in found["mismatched_keys"])
+    if mismatched:
+        raise ModelLoadError(
+            f"The GGUF file {str(path)!r} has weights of another size than its metadata say: {_some(mismatched)}."
+        )
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more

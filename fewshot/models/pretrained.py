@@ -11,7 +11,7 @@ from typing import Any
 from fewshot.errors import ModelLoadError
 from fewshot.extras import pip_line
 from fewshot.models import embedded
-from fewshot.models.gguf import find_gguf, read_gguf
+from fewshot.models.gguf import find_gguf, names_of_gguf, read_gguf
 from fewshot.models.kinds import Kind, kind_named, kind_of_config
 from fewshot.models.recipe import Recipe
 
@@ -33,8 +33,10 @@ def _read(recipe: Recipe) -> Any:
     if recipe.name in embedded.NAMES:
         return _embedded(recipe)
     folder = Path(recipe.name)
-    if folder.is_dir() and not any(folder.glob("*.json")):
-        raise ModelLoadError(f"The folder {recipe.name!r} holds no model: there is no config.json in it.")
+    if folder.is_dir() and "gguf_file" not in recipe.passed and not any(folder.glob("*.json")):
+        files = names_of_gguf(folder)
+        cure = f" Of its GGUF files, name one: gguf_file={files[0]!r}." if files else ""
+        raise ModelLoadError(f"The folder {recipe.name!r} holds no model: there is no config.json in it.{cure}")
     try:
         file = find_gguf(recipe)
         if file is not None:

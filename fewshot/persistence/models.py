@@ -164,8 +164,9 @@ def _commit(recipe: Recipe) -> str | None:
     from huggingface_hub import try_to_load_from_cache
 
     cache = recipe.kwargs.get("cache_dir")
-    found = try_to_load_from_cache(recipe.name, "config.json", revision=recipe.revision, cache_dir=cache)
-    return Path(found).parent.name if isinstance(found, str) else None
+    file = recipe.kwargs.get("gguf_file", "config.json")
+    found = try_to_load_from_cache(recipe.name, file, revision=recipe.revision, cache_dir=cache)
+    return Path(found).parents[file.count("/")].name if isinstance(found, str) else None
 
 
 @dataclass(frozen=True)
@@ -228,6 +229,8 @@ class Found:
             model = _by_name(entry, self._reach)
         elif entry["kept"] == "folder":
             dtype, own = known_dtype(entry["dtype"]), _options(entry["options"])
+            if "gguf_file" in own:
+                raise InputError("config.json has a model both in a folder of weights and in a GGUF file.")
             with open_weights(self._kept, entry["folder"]) as folder:
                 model = load_folder(folder, dtype=dtype, own=own)
                 try_out(model)
@@ -290,7 +293,8 @@ def _on_the_way(entry: Mapping[str, Any], reach: Reach) -> dict[str, Any]:
         )
     if there:
         return {}
-    if not _is_cached(name, revision, reach.hub.get("cache_dir")):
+    files = [entry["options"]["gguf_file"]] if "gguf_file" in entry["options"] else ["config.json", "modules.json"]
+    if not _is_cached(name, revision, files, reach.hub.get("cache_dir")):
         at = f" at revision {revision!r}" if revision else ""
         if reach.local_files_only:
             raise ModelLoadError(
@@ -306,11 +310,10 @@ def _on_the_way(entry: Mapping[str, Any], reach: Reach) -> dict[str, Any]:
     return {**reach.hub, **({"local_files_only": True} if reach.local_files_only else {})}
 
 
-def _is_cached(name: str, revision: str | None, cache_dir: Any) -> bool:
-    """Whether a model of the hub lies in the cache."""
+def _is_cached(name: str, revision: str | None, files: list[str], cache_dir: Any) -> bool:
+    """Whether a model of the hub, which has one of the files, lies in the cache."""
     from huggingface_hub import try_to_load_from_cache
 
-    files = ("config.json", "modules.json")
     found = (try_to_load_from_cache(name, file, revision=revision, cache_dir=cache_dir) for file in files)
     return any(isinstance(path, str) for path in found)
 
