@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from fewshot.errors import FewshotWarning, ModelLoadError, NotInstalledError, warn
@@ -16,6 +18,7 @@ from fewshot.models.recipe import Recipe
 __all__ = ["find_gguf", "names_of_gguf", "read_gguf"]
 
 _ENDING = ".gguf"
+_MOST_LETTERS = 300
 _MERGE = "Merge its parts first: llama-gguf-split --merge FIRST_PART WHOLE.gguf"
 
 
@@ -80,10 +83,23 @@ def read_gguf(path: Path, **options: Any) -> tuple[Any, Any]:
     except NotInstalledError as error:
         raise ModelLoadError(str(error)) from error
     _check_whole(path, header)
-    with _parsed_once():
-        config = _read_config(path, header)
-        tokenizer = _read_tokenizer(path, header, config)
-        return _read_model(path, config, options), tokenizer
+    with _parsed_once(), _alone(path) as place:
+        given = {"pretrained_model_name_or_path": str(place.parent), "gguf_file": place.name}
+        config = _read_config(path, header, given)
+        tokenizer = _read_tokenizer(path, header, config, given)
+        return _read_model(path, config, given, options), tokenizer
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[Path]:
+    """The file in a folder of its own: transformers takes a tokenizer's settings also from files that lie beside it."""
+    with TemporaryDirectory() as folder:
+        place = Path(folder) / f"model{_ENDING}"
+        try:
+            place.symlink_to(path.resolve())
+        except OSError:  # Windows lets few users make links
+            os.link(path, place)
+        yield place
 
 
 @contextmanager
@@ -137,50 +153,57 @@ def _refused(path: Path, what: str) -> Iterator[None]:
     except ModelLoadError:
         raise
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".!")
-        raise ModelLoadError(f"{what} of the GGUF file {str(path)!r} can't be read: {reason}.") from error
+        raise ModelLoadError(f"{what} of the GGUF file {str(path)!r} can't be read: {_brief(error)}.") from error
 
 
-def _read_config(path: Path, header: Header) -> Any:
+def _brief(error: Exception) -> str:
+    """A foreign error in one line."""
+    return " ".join((str(error) or type(error).__name__).split())[:_MOST_LETTERS].rstrip(" .!")
+
+
+def _read_config(path: Path, header: Header, given: dict[str, str]) -> Any:
     from transformers import AutoConfig, __version__
     from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 
     try:
-        return AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name, trust_remote_code=False)
+        return AutoConfig.from_pretrained(**given, trust_remote_code=False)
     except Exception as error:  # whatever the metadata make of a config
+        reads = sorted(set(GGUF_SUPPORTED_ARCHITECTURES) - {"general", "tokenizer"})
         raise ModelLoadError(
             f"The GGUF file {str(path)!r} is of the architecture {header.said['general.architecture']!r}, which "
-            f"transformers {__version__} can't read from it ({str(error).strip() or type(error).__name__}). It reads "
-            f"{', '.join(sorted(GGUF_SUPPORTED_ARCHITECTURES))}."
+            f"transformers {__version__} can't read from it ({_brief(error)}). It reads {', '.join(reads)}."
         ) from error
 
 
-def _read_tokenizer(path: Path, header: Header, config: Any) -> Any:
+def _read_tokenizer(path: Path, header: Header, config: Any, given: dict[str, str]) -> Any:
     from transformers import AutoTokenizer
 
     with _refused(path, f"The tokenizer, of kind {header.said['tokenizer.ggml.model']!r},"):
-        return AutoTokenizer.from_pretrained(
-            str(path.parent), gguf_file=path.name, config=config, trust_remote_code=False
-        )
+        tokenizer = AutoTokenizer.from_pretrained(**given, config=config, trust_remote_code=False)
+    tokenizer.name_or_path = str(path)
+    length = header.said.get(f"{header.said['general.architecture']}.context_length")
+    if isinstance(length, int) and length > 0:
+        tokenizer.model_max_length = length
+    return tokenizer
 
 
-def _read_model(path: Path, config: Any, options: dict[str, Any]) -> Any:
+def _read_model(path: Path, config: Any, given: dict[str, str], options: dict[str, Any]) -> Any:
     import torch
     import transformers
 
     auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
     packed = getattr(transformers, "GgufConfig", None)  # where transformers may leave weights as they are in the file
-    given = options if packed is None else {**options, "quantization_config": packed(dequantize=True)}
+    dense = {} if packed is None else {"quantization_config": packed(dequantize=True)}
     with _refused(path, "The model"):
         read, found = auto.from_pretrained(
-            str(path.parent),
-            gguf_file=path.name,
+            **given,
+            **options,
+            **dense,
             config=config,
             dtype=torch.float32,
             output_loading_info=True,
             trust_remote_code=False,
             ignore_mismatched_sizes=True,  # which are named here, and not in a table on the screen
-            **given,
         )
         _check_found(path, found)
         # made again from its weights: what knows that it came from GGUF can't be saved

@@ -54,14 +54,11 @@ class Chat:
         return Head(ids, strip_blanks(tail) if eats else tail, bool(ids), self._end_of_turn, eats)
 
     def _render(self, messages: list[dict[str, str]], turns: list[Turn]) -> str:
-        tokenizer = self.plain.tokenizer
         try:
-            text = tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True, **self.template_kwargs
-            )
-        except Exception as error:  # templates raise what they like; many refuse a system turn
+            text = self._apply(messages, add_generation_prompt=True)
+        except ModelLoadError:  # many templates refuse a system turn
             if turns[0].role != "system" or len(turns) < 2:
-                raise ModelLoadError(f"The tokenizer's chat template can't be rendered: {error}") from error
+                raise
             system, user, *rest = messages
             merged = {"role": "user", "content": f"{system['content']}\n\n{user['content']}"}
             return self._render([merged, *rest], turns[1:])
@@ -70,6 +67,16 @@ class Chat:
             raise ModelLoadError(
                 "The tokenizer's chat template leaves out a turn, so the prompt can't be shown to the model."
             )
+        return text
+
+    def _apply(self, messages: list[dict[str, str]], **options: bool) -> str:
+        try:
+            text = self.plain.tokenizer.apply_chat_template(messages, tokenize=False, **options, **self.template_kwargs)
+        except Exception as error:  # templates raise what they like
+            raise ModelLoadError(
+                f"The tokenizer's chat template can't be rendered: {error}. To do without it, load the model with "
+                "chat=False."
+            ) from error
         return str(text)
 
     @cached_property
@@ -77,7 +84,7 @@ class Chat:
         """The first control token that the template writes after an assistant's answer."""
         mark = f"\u2063{uuid.uuid4().hex}\u2063"
         messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": mark}]
-        rendered = self.plain.tokenizer.apply_chat_template(messages, tokenize=False, **self.template_kwargs)
+        rendered = self._apply(messages)
         control = self._controls.search(rendered.rpartition(mark)[2])
         return self.plain.controls[control.group()] if control else self.plain.tokenizer.eos_token_id
 
