@@ -34,4 +34,4 @@ def test_every_extra_that_messages_name_is_in_the_metadata_of_this_checkout():
 
     stated = tomllib.loads((Path(__file__).resolve().parent.parent / "pyproject.toml").read_text(encoding="utf-8"))
     brought = [one.split(">")[0] for own in stated["project"]["optional-dependencies"].values() for one in own]
-    assert {"peft", "matplotlib", "skops", "pandas"} <= set(brought)
+    assert {"peft", "matplotlib", "skops", "pandas", "gguf", "accelerate"} <= set(brought)

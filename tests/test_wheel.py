@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = ("offline", "plot", "lora", "eval", "skops")
+EXTRAS = ("offline", "plot", "lora", "gguf", "eval", "skops")
 #: What each extra is for, and the error that names the extra where it is missing.
 USES = {
     "offline": """
@@ -51,6 +51,16 @@ USES = {
         except UnsupportedError as error:
             missing = "fewshot[lora]" in str(error)
             assert missing, error
+        """,
+    "gguf": """
+        from pathlib import Path
+        from fewshot import ModelLoadError, load
+        Path("x.gguf").write_bytes(b"GGUF" + bytes([3] + 19 * [0]))
+        try:
+            load("x.gguf")
+        except ModelLoadError as error:
+            missing = "fewshot[gguf]" in str(error)
+            assert missing or "does not say which architecture" in str(error), error
         """,
     "eval": """
         from fewshot import Classifier, FakeLM, evaluate

@@ -16,7 +16,10 @@ from fewshot.strategies import STRATEGIES
 if TYPE_CHECKING:
     from fewshot.task import template as _template
 
-_MODEL = "Hub name or folder of a model, or embedded:masked. Default: a sentence encoder that needs no network."
+_MODEL = (
+    "Hub name, folder or GGUF file of a model, embedded:masked or embedded:causal. Default: a sentence encoder that "
+    "needs no network."
+)
 _TEMPLATE = "Gallery name (see fewshot templates), a .jinja file, or source with {{ label }} in it."
 #: Strategies as the command line writes them; a tuning is a parameter of one.
 NAMES = sorted(name.lower() for name in STRATEGIES if name != "Contrastive")

@@ -122,7 +122,7 @@ def check_spellings(look: Look) -> None:
 def check_choices(look: Look) -> None:
     """Whether a model can choose among what rows bring, and whether length would decide."""
     if look.template.choices is not None and look.encodes:
-        cure = "Use a language model, such as model='embedded:masked' or a hub name."
+        cure = "Use a language model, such as model='embedded:causal', 'embedded:masked' or a hub name."
         look.found("error", "The template takes its choices from each row, and an encoder compares no such.", cure)
     fair = look.by_length or look.template.metadata.get("domain_premise") is not None
     uneven = sum(len(max(own, key=len)) > _UNEVEN * len(min(own, key=len)) for own in look.own)
