@@ -79,7 +79,7 @@ def vocabulary(tokens: str) -> dict[str, Any]:
     }
 
 
-def tensors(architecture: str, model: Any) -> dict[str, np.ndarray[Any, Any]]:
+def tensors(architecture: str, model: Any) -> dict[str, Any]:
     """The weights under llama.cpp's names and in its order."""
     import gguf
 
@@ -89,7 +89,7 @@ def tensors(architecture: str, model: Any) -> dict[str, np.ndarray[Any, Any]]:
     for name, tensor in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        name = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        name = str(names.get_name(name, try_suffixes=(".weight", ".bias")))
         value = tensor.numpy()
         if architecture == "gpt2" and name.endswith(TRANSPOSED):
             value = value.T

@@ -103,10 +103,8 @@ class TestScores:
         assert found == pytest.approx(brute_force(lm, query), abs=1e-5)
         messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "How was it?"}]
         prompt = lm.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        words = ["good<|im_end|>", "bad<|im_end|>"]
-        with_end = one_by_one(*own(llama), prompt, words)
-        plain = one_by_one(*own(llama), prompt, ["good", "bad"])
-        assert min(np.abs(found - one).max() for one in (with_end, plain)) < 1e-5
+        model, made = own(llama)
+        assert found == pytest.approx(one_by_one(model, made, prompt, ["good", "bad"]), abs=1e-5)
 
     def test_special_tokens_in_a_text_are_plain_text(self, llama):
         lm = load(llama)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,14 +109,13 @@ def _parsed_once() -> Iterator[None]:
 
     Models are loaded one at a time, so that nobody else sees the change.
     """
-    import gguf
-
-    reader, names = gguf.GGUFReader, gguf.get_tensor_name_map
-    gguf.GGUFReader, gguf.get_tensor_name_map = functools.cache(reader), functools.cache(names)
+    library: Any = importlib.import_module("gguf")
+    reader, names = library.GGUFReader, library.get_tensor_name_map
+    library.GGUFReader, library.get_tensor_name_map = functools.cache(reader), functools.cache(names)
     try:
         yield
     finally:
-        gguf.GGUFReader, gguf.get_tensor_name_map = reader, names
+        library.GGUFReader, library.get_tensor_name_map = reader, names
 
 
 def _check_whole(path: Path, header: Header) -> None:
@@ -191,7 +191,7 @@ def _read_model(path: Path, config: Any, given: dict[str, str], options: dict[st
     import torch
     import transformers
 
-    auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
+    auto: Any = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
     packed = getattr(transformers, "GgufConfig", None)  # where transformers may leave weights as they are in the file
     dense = {} if packed is None else {"quantization_config": packed(dequantize=True)}
     with _refused(path, "The model"):

