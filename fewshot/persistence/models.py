@@ -278,16 +278,16 @@ def _on_the_way(entry: Mapping[str, Any], reach: Reach) -> dict[str, Any]:
     whole = isinstance(name, str) and Path(name).is_absolute() and ".." not in Path(name).parts
     if not whole and not (isinstance(name, str) and _HUB_NAME.fullmatch(name)):
         raise InputError(f"config.json names the model {name!r:.200}, which is neither a hub name nor a whole path.")
-    there = Path(name).exists()
+    there, kind = Path(name).exists(), "the file" if name.endswith(".gguf") else "the folder"
     if whole and not there:
         raise ModelLoadError(
-            f"The model {entry['shown']} came from {name!r}, which is not on this machine: give it, "
-            "Classifier.load(folder, model='its folder or file')."
+            f"The model {entry['shown']} came from {kind} {name!r}, which is not on this machine: give it, "
+            f"Classifier.load(folder, model='its {kind.split()[1]}')."
         )
     if there and not reach.follow_paths:
         raise ModelLoadError(
-            f"The model {entry['shown']} is not in the folder of the classifier, which names {name!r} of this "
-            "machine. A path is followed only when you say so: Classifier.load(folder, follow_paths=True), or "
+            f"The model {entry['shown']} is not in the folder of the classifier, which names {kind} {name!r} of "
+            "this machine. A path is followed only when you say so: Classifier.load(folder, follow_paths=True), or "
             "--follow-paths on the command line, where you know who made the classifier; or give the model, "
             f"Classifier.load(folder, model={name!r})."
         )
