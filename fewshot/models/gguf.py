@@ -7,6 +7,8 @@ import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -83,6 +85,7 @@ def read_gguf(path: Path, **options: Any) -> tuple[Any, Any]:
         need("accelerate", f"{str(path)!r} is a GGUF file, and reading it needs")
     except NotInstalledError as error:
         raise ModelLoadError(str(error)) from error
+    _check_transformers(path)
     _check_whole(path, header)
     with _parsed_once(), _alone(path) as place:
         given = {"pretrained_model_name_or_path": str(place.parent), "gguf_file": place.name}
@@ -116,6 +119,15 @@ def _parsed_once() -> Iterator[None]:
         yield
     finally:
         library.GGUFReader, library.get_tensor_name_map = reader, names
+
+
+def _check_transformers(path: Path) -> None:
+    """Refuse versions of transformers, such as 5.0, that split text into other tokens than the file's tokenizer does."""
+    if find_spec("transformers.integrations.gguf") is None:
+        raise ModelLoadError(
+            f"{str(path)!r} is a GGUF file, and transformers {version('transformers')} reads other tokens from it than "
+            "it holds; 5.24 does not: pip install --upgrade transformers"
+        )
 
 
 def _check_whole(path: Path, header: Header) -> None:
