@@ -220,12 +220,33 @@ class TestKeeping:
         with pytest.raises(InputError, match="both in a folder of weights and in a GGUF file"):
             Classifier.load(folder)
 
+    @pytest.fixture(scope="class")
+    def named(self, llama, tmp_path_factory):
+        clf = Classifier(load(llama.parent, gguf_file=llama.name), strategy=Prompting()).fit(
+            None, ["billing", "praise"]
+        )
+        return clf.save(tmp_path_factory.mktemp("named") / "kept")
+
     @pytest.mark.parametrize("evil", ["../secret.gguf", "/etc/x.gguf", "a\\..\\b.gguf", "x.bin", 3, None])
-    def test_a_strangers_name_stays_in_its_folder(self, fitted, tmp_path, evil):
-        folder = fitted.save(tmp_path / "kept")
+    def test_a_strangers_name_stays_in_its_folder(self, named, tmp_path, evil):
+        folder = shutil.copytree(named, tmp_path / "kept")
         edited(folder, lambda config: config["models"][0]["options"].update(gguf_file=evil))
         with pytest.raises(InputError, match=r"gguf_file=.*which a kept classifier can't ask for"):
             Classifier.load(folder, follow_paths=True)
+
+    def test_a_file_of_the_hub_is_kept_at_its_commit(self, llama, tmp_path):
+        commit = "0123456789" * 4
+        repository = tmp_path / "cache/models--org--tiny"
+        (repository / "snapshots" / commit / "sub").mkdir(parents=True)
+        shutil.copy(llama, repository / "snapshots" / commit / "sub")
+        (repository / "refs").mkdir()
+        (repository / "refs/main").write_text(commit)
+        here = {"cache_dir": str(tmp_path / "cache"), "local_files_only": True}
+        lm = load("org/tiny", gguf_file="sub/tiny.gguf", **here)
+        assert lm.fingerprint == load(llama).fingerprint
+        folder = Classifier(lm, strategy=Prompting()).fit(None, ["billing", "praise"]).save(tmp_path / "kept")
+        assert json.loads((folder / "config.json").read_text())["models"][0]["revision"] == commit
+        assert Classifier.load(folder, **here).classes_.tolist() == ["billing", "praise"]
 
 
 def cut(path, share_of):

@@ -122,7 +122,7 @@ def _parsed_once() -> Iterator[None]:
 
 
 def _check_transformers(path: Path) -> None:
-    """Refuse versions of transformers, such as 5.0, that split text into other tokens than the file's tokenizer does."""
+    """Refuse versions of transformers, such as 5.0, that make other tokens of a text than the file's tokenizer."""
     if find_spec("transformers.integrations.gguf") is None:
         raise ModelLoadError(
             f"{str(path)!r} is a GGUF file, and transformers {version('transformers')} reads other tokens from it than "
