@@ -308,6 +308,7 @@ BAD = {
         r"another size than its metadata say: model\.layers\.1\.mlp\.up_proj",
     ),
     "heads": (partial(changed, said={"llama.attention.head_count": 0}), r"can't be read|can't read"),
+    "alignment": (partial(changed, said={"general.alignment": "x"}), r"can't be read|can't read"),
     "layers": (partial(changed, said={"llama.block_count": "two"}), r"can't be read|can't read"),
 }
 

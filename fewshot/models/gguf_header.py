@@ -18,6 +18,7 @@ _VERSIONS = (2, 3)
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 _MOST_DIMS = 4
+_ALIGNMENT = 32  # where the file names none
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,8 @@ def read_header(path: Path) -> Header:
                 raise ModelLoadError(
                     f"The GGUF file {str(path)!r} is cut off or damaged: its {where} can't be read to the end."
                 ) from error
-        alignment = max(int(header.said.get("general.alignment", 32)), 1)
+        said = header.said.get("general.alignment")
+        alignment = said if isinstance(said, int) and said > 0 else _ALIGNMENT
         header.data = -(-reader.at // alignment) * alignment
     return header
 
