@@ -72,6 +72,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path, 
 
 def test_strategies_are_written_as_in_python():
     from fewshot import Contrastive, Distillation, Embedding, FineTuning, LoRA, Prompting, Readout
+    from fewshot.calibration import Batch
 
     assert repr(as_strategy("Prompting(shots=4, calibration=contextual)")) == repr(
         Prompting(shots=4, calibration="contextual")
@@ -85,6 +86,10 @@ def test_strategies_are_written_as_in_python():
     assert repr(as_strategy("distillation(prompting(calibration=batch))")) == repr(
         Distillation(Prompting(calibration="batch"))
     )
+    shares = as_strategy("prompting(calibration=batch(class_prior={'ham': 0.9, 'spam': 0.1}))").calibration
+    assert repr(shares) == repr(Batch(class_prior={"ham": 0.9, "spam": 0.1}))
+    estimated = as_strategy("prompting(calibration=batch(class_prior=estimated, prior_strength=30))").calibration
+    assert repr(estimated) == repr(Batch(class_prior="estimated", prior_strength=30))
     assert as_strategy(None) is None
 
 
@@ -94,6 +99,7 @@ def test_strategies_are_written_as_in_python():
         "",
         "1",
         "contrastive",
+        "batch(class_prior=estimated)",
         "open('x')",
         "os.system('true')",
         "prompting(",

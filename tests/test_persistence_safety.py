@@ -285,7 +285,6 @@ def test_a_model_with_options_that_run_something(light, options):
         (lambda c: node(c, "object")["attributes"].update(__class__="x"), "can have no attribute '__class__'"),
         (lambda c: node(c, "object")["attributes"].update(fit=1), "can have no attribute 'fit'"),
         (lambda c: node(c, "object")["attributes"].update({"a b": 1}), "can have no attribute 'a b'"),
-        (lambda c: node(c, "object")["attributes"].pop("shots"), "has a parameter 'shots', and the file has none"),
         (
             lambda c: [n["attributes"].update(more=1) for n in c["nodes"] if n.get("object") == "Task"],
             "Task has the attr",
@@ -320,6 +319,11 @@ def test_a_model_with_options_that_run_something(light, options):
 )
 def test_a_config_that_was_not_written_by_save(light, change, match):
     refused(light, change, match)
+
+
+def test_a_parameter_without_a_default_must_be_there():
+    with pytest.raises(InputError, match="ConformalClassifier has a parameter 'estimator', and the file has none"):
+        rebuild("ConformalClassifier", {"alpha": 0.1})
 
 
 def test_a_config_that_is_no_json(light):

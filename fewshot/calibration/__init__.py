@@ -6,8 +6,9 @@ log-prior from the log-scores; they differ in where the prior comes from (`Conte
 method are scored once, in ``fit``.
 """
 
+from fewshot.calibration.batch import Batch
 from fewshot.calibration.best_of import BestOf, as_prior
 from fewshot.calibration.learned import Learned
-from fewshot.calibration.priors import PMI, Batch, Contextual, DomainContext, Prior
+from fewshot.calibration.priors import PMI, Contextual, DomainContext, Prior
 
 __all__ = ["PMI", "Batch", "BestOf", "Contextual", "DomainContext", "Learned", "Prior", "as_prior"]

@@ -9,8 +9,9 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold
 
+from fewshot.calibration.batch import Batch
 from fewshot.calibration.learned import Learned
-from fewshot.calibration.priors import PMI, Aggregate, Ask, Batch, Contextual, DomainContext, Prior, log_loss
+from fewshot.calibration.priors import PMI, Aggregate, Ask, Contextual, DomainContext, Prior, log_loss
 from fewshot.errors import ParameterError
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, Query

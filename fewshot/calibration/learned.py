@@ -7,7 +7,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from fewshot.calibration.priors import Aggregate, Ask, Batch, Prior
+from fewshot.calibration.batch import Batch
+from fewshot.calibration.priors import Aggregate, Ask, Prior
 from fewshot.errors import InputError
 from fewshot.heads.label_prior import LabelPriorLogisticRegression
 from fewshot.inputs import Row

@@ -1,29 +1,27 @@
-"""Four calibrations that are one operation: log-scores minus a log-prior."""
+"""Calibrations that are one operation: log-scores minus a log-prior."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from scipy.special import log_softmax, logsumexp
 from sklearn.base import BaseEstimator
 
-from fewshot.checks import at_least, one_of
+from fewshot.checks import at_least
 from fewshot.errors import InputError, ParameterError, UnsupportedError
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, Query
 from fewshot.task.template import Template
 
-__all__ = ["PMI", "Aggregate", "Ask", "Batch", "Contextual", "DomainContext", "Prior", "log_loss"]
+__all__ = ["PMI", "Aggregate", "Ask", "Contextual", "DomainContext", "Prior", "log_loss", "log_mean", "subtract_prior"]
 
 Ask = Callable[[Sequence[Row]], list[Query]]
 #: Word log-scores of some of the probes, and which probes they are, to class scores.
 Aggregate = Callable[[FloatArray, IntArray], FloatArray]
-
-_STRENGTHS = np.linspace(0.0, 1.0, 11)
 
 
 class Prior(BaseEstimator, ABC):  # type: ignore[misc]
@@ -39,6 +37,9 @@ class Prior(BaseEstimator, ABC):  # type: ignore[misc]
     max_texts: int | None = None
     #: Whether it learns from the texts of ``fit``.
     uses_texts: bool = True
+
+    def take_classes(self, classes: Sequence[Any]) -> None:
+        """Learn the classes in the order of the class log-scores, before anything is asked; most methods need none."""
 
     @abstractmethod
     def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
@@ -80,7 +81,7 @@ class Prior(BaseEstimator, ABC):  # type: ignore[misc]
 
     def fit(self, scores: FloatArray, targets: IntArray | None = None, aggregate: Aggregate | None = None) -> Self:
         """Learn the prior from the probes' word log-scores, of shape (n_probes, n_words)."""
-        self.log_prior_ = _log_mean(scores)
+        self.log_prior_ = log_mean(scores)
         return self
 
     def transform(self, scores: FloatArray) -> FloatArray:
@@ -235,90 +236,6 @@ class PMI(Prior):
         return self
 
 
-class Batch(Prior):
-    """The prior is the mean of what the model says of real texts of the domain, labelled or not.
-
-    Zhou et al. (2023), "Batch Calibration: Rethinking Calibration for In-Context Learning and Prompt Engineering".
-    Where the texts are labelled, the share of the prior that is subtracted is chosen by log loss, as in their BCL.
-
-    Parameters
-    ----------
-    mean : {"geometric", "arithmetic"}
-        Of the words' shares over the texts. "arithmetic" is the paper's. "geometric", the mean of their logarithms, was
-        2.6 points more accurate with the embedded masked model on training rows of five data sets.
-    max_texts : int
-        Most texts of ``fit`` that are scored.
-    transductive : bool
-        Take the prior from the texts of each ``predict`` instead. Then a text's prediction depends on the others.
-
-    Attributes
-    ----------
-    strength_ : float
-        The share of the prior that is subtracted, from 0 to 1.
-
-    Examples
-    --------
-    >>> from fewshot import Classifier, Prompting
-    >>> unlabelled = ["It rained all day.", "A wonderful film!", "Dull and far too long."]
-    >>> clf = Classifier("embedded:masked", "sst2/it_was", strategy=Prompting(calibration="batch")).fit(unlabelled)
-    >>> clf.predict(["A joy to watch.", "What a waste of time."]).tolist()
-    ['positive', 'negative']
-    """
-
-    def __init__(
-        self,
-        mean: Literal["geometric", "arithmetic"] = "geometric",
-        *,
-        max_texts: int = 500,
-        transductive: bool = False,
-    ) -> None:
-        self.mean = mean
-        self.max_texts = max_texts
-        self.transductive = transductive
-
-    def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
-        """One query a text of ``fit``; none when transductive.
-
-        Raises
-        ------
-        InputError
-            When there are no texts, and it is not transductive.
-        """
-        one_of("mean", self.mean, ("geometric", "arithmetic"))
-        if self.transductive:
-            return []
-        if not X:
-            raise InputError(
-                "Batch learns its prior from the texts of fit, besides the demonstrations, and there are none: call "
-                "fit(X) with unlabelled texts, or use calibration='contextual', or Batch(transductive=True)."
-            )
-        return ask(X)
-
-    def fit(self, scores: FloatArray, targets: IntArray | None = None, aggregate: Aggregate | None = None) -> Self:
-        """Learn the prior, and with labels how much of it to subtract."""
-        self.strength_ = 1.0
-        if self.transductive:
-            return self
-        self.log_prior_ = self._prior(scores)
-        if targets is not None and aggregate is not None:
-            rows = np.arange(len(scores))
-            losses = [
-                log_loss(aggregate(subtract_prior(scores, self.log_prior_, share), rows), targets)
-                for share in _STRENGTHS
-            ]
-            # the largest of equally good shares: what is known without labels stays unless labels speak against it
-            self.strength_ = float(_STRENGTHS[::-1][int(np.argmin(losses[::-1]))])
-        return self
-
-    def _prior(self, scores: FloatArray) -> FloatArray:
-        return log_softmax(scores, axis=1).mean(axis=0) if self.mean == "geometric" else _log_mean(scores)
-
-    def transform(self, scores: FloatArray) -> FloatArray:
-        """Subtract the prior, of the texts of ``fit`` or of these."""
-        prior = self._prior(scores) if self.transductive else self.log_prior_
-        return subtract_prior(scores, prior, self.strength_)
-
-
 def subtract_prior(scores: FloatArray, log_prior: FloatArray, share: float = 1.0) -> FloatArray:
     """Subtract a share of a log-prior; a word that the probes made impossible counts as the rarest of the others."""
     possible = np.isfinite(log_prior)
@@ -326,7 +243,7 @@ def subtract_prior(scores: FloatArray, log_prior: FloatArray, share: float = 1.0
     return scores - share * prior
 
 
-def _log_mean(scores: FloatArray) -> FloatArray:
+def log_mean(scores: FloatArray) -> FloatArray:
     """The log of the mean over texts of the words' shares."""
     return logsumexp(log_softmax(scores, axis=1), axis=0) - np.log(len(scores))
 

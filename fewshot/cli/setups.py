@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Setup", "as_strategy", "check_unlabelled", "make_setups"]
 
-_CALLABLE = {name.lower(): name for name in (*STRATEGIES, "LoRA")}  # and what are parameters of strategies
+_CALIBRATIONS = ("Batch", "Contextual", "DomainContext", "PMI")
+#: And what are parameters of strategies.
+_CALLABLE = {name.lower(): name for name in (*STRATEGIES, "LoRA", *_CALIBRATIONS)}
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 
 
@@ -48,11 +50,12 @@ def _expected(text: str) -> str:
 
 def _made(call: ast.Call, text: str) -> Any:
     import fewshot
+    from fewshot import calibration
 
     name = _CALLABLE.get(call.func.id.lower()) if isinstance(call.func, ast.Name) else None
     if name is None:
         raise WrongUsage(_expected(text))
-    kind = getattr(fewshot, name)
+    kind = getattr(calibration if name in _CALIBRATIONS else fewshot, name)
     try:
         given = {str(one.arg): _value(one.value, text) for one in call.keywords if one.arg}
         return kind(*[_value(one, text) for one in call.args], **given)

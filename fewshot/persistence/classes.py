@@ -101,7 +101,9 @@ def rebuild(name: Any, attributes: Mapping[str, Any]) -> Any:
     for attribute in attributes:
         if not attribute.isidentifier() or attribute.startswith("__") or _is_taken(cls, attribute):
             raise InputError(f"{name} can have no attribute {attribute!r}")
-    parameters = inspect.signature(cls).parameters if hasattr(cls, "get_params") else ()
+    parameters = inspect.signature(cls).parameters if hasattr(cls, "get_params") else {}
+    added = {key: one.default for key, one in parameters.items() if one.default is not one.empty}
+    attributes = {**added, **attributes}  # a folder of before lacks what has been added since
     missing = sorted(set(parameters) - set(attributes))  # without which it can't be printed or cloned
     if missing:
         raise InputError(f"{name} has a parameter {missing[0]!r}, and the file has none")

@@ -161,6 +161,7 @@ class Asking:
             calibration.own_probes(self._probe, self.task.template, one, self._probe(one))  # to see whether it can
             self.calibration = calibration
             return
+        calibration.take_classes(self.task.classes.tolist())
         probes = calibration.probes(self._probe, self.task.template, texts, rng)
         targets = None if y is None else self.task.index([y[i] for i in rows])
         logprobs, n_tokens = self.task.verbalizer.table(word_scores(self.model, probes), probes)
