@@ -322,7 +322,7 @@ def test_a_config_that_was_not_written_by_save(light, change, match):
 
 
 def test_a_parameter_without_a_default_must_be_there():
-    with pytest.raises(InputError, match="ConformalClassifier has a parameter 'estimator', and the file has none"):
+    with pytest.raises(InputError, match="ConformalClassifier has a parameter 'classifier', and the file has none"):
         rebuild("ConformalClassifier", {"alpha": 0.1})
 
 
