@@ -155,6 +155,12 @@ LIGHT: dict[str, Case] = {
         lambda: (PAIRS, data(3)[1]),
         PAIRS[::2],
     ),
+    "orders of the labels": Case(
+        asked(
+            lambda: Prompting(2, orders=4, calibration="batch"),
+            template=Template("{{ text }} {{ label }}", instruction="One of {{ labels | join(', ') }}."),
+        )
+    ),
     "choices": Case(
         asked(
             lambda: Prompting(2, calibration="contextual"), template="---\nchoices: options\n---\n{{ q }} {{ label }}"

@@ -57,6 +57,8 @@ def _selector(name: str, found: Mapping[str, Any]) -> None:
 
 def _asking(name: str, found: Mapping[str, Any]) -> None:
     rows, labels, selector = found["_rows"], found["_labels"], found["selector"]
+    orders = found.get("orders", 1)
+    _check(orders == "all" or (_is_count(orders) and orders > 0), name, f"asks in {orders!r:.40} orders")
     _check(isinstance(rows, dict) and isinstance(labels, dict), name, "has no labelled rows")
     _check(set(rows) == set(labels), name, "has other labels than rows")
     _check(all(_is_row(row) for row in rows.values()), name, "has a labelled row that is neither text nor fields")

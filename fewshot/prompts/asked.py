@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -32,12 +32,26 @@ class Asked:
     words: list[RowWords]  # what each row may be answered with
     contexts: list[list[Context]]  # before each text: no demonstration, the nearest one, and so on to all
     prompts: list[Fitted]  # each row's prompt, as short as the window of the model needs it
-    queries: list[Query]
+    forms: list[tuple[Query, ...]]  # each row's queries, one for each order of the listed label words
+
+    @cached_property
+    def queries(self) -> list[Query]:
+        """The query of each row with the label words in their own order."""
+        return self.in_order(0)
+
+    @property
+    def n_orders(self) -> int:
+        """The most orders that the label words of a row are listed in."""
+        return max(map(len, self.forms), default=1)
+
+    def in_order(self, k: int) -> list[Query]:
+        """The queries of the k-th order; of a row with fewer, one of its own."""
+        return [own[k % len(own)] for own in self.forms]
 
     @cached_property
     def answers(self) -> list[Scores]:
-        """The scores of the candidates of each query."""
-        return word_scores(self.model, self.queries)
+        """The scores of the candidates of each query, in the mean over the orders."""
+        return word_scores(self.model, self.forms)
 
     def raw_scores(self) -> FloatArray:
         """Log-probabilities of the classes before any calibration, of shape (n_rows, n_classes)."""
@@ -89,14 +103,29 @@ class Asked:
             )
 
 
-def word_scores(model: Any, queries: Sequence[Query]) -> list[Scores]:
-    """Score the label words; queries that begin alike are next to each other, so that the model can share them."""
-    known = score_each(model, sorted(dict.fromkeys(queries), key=lambda query: query.context))
-    words = [known[query] for query in queries]
-    for i, (query, scores) in enumerate(zip(queries, words, strict=True)):
+def word_scores(model: Any, forms: Sequence[tuple[Query, ...]]) -> list[Scores]:
+    """Score the label words of each row, in the mean over its queries, which ask the same in several forms.
+
+    Queries that begin alike are next to each other, so that the model can share them.
+    """
+    distinct = dict.fromkeys(query for own in forms for query in own)
+    known = score_each(model, sorted(distinct, key=lambda query: query.context))
+    words = []
+    for i, own in enumerate(forms):
         with at_row(i):
-            check_scores(model, query, scores)
+            for query in own:
+                check_scores(model, query, known[query])
+            words.append(_mean([known[query] for query in own]))
+            check_scores(model, own[0], words[-1])
     return words
+
+
+def _mean(scores: Sequence[Scores]) -> Scores:
+    """The mean of log-probabilities and of the mass."""
+    if len(scores) == 1:
+        return scores[0]
+    logprobs = np.mean([one.logprobs for one in scores], axis=0)
+    return replace(scores[0], logprobs=logprobs, mass=float(np.mean([one.mass for one in scores])))
 
 
 def _said_of_empty(emptied: Sequence[tuple[str, ...]]) -> str:

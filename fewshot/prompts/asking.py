@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from itertools import count
+from typing import Any, Literal
 
 import numpy as np
 from scipy.special import log_softmax
 from sklearn.base import clone
 
 from fewshot.calibration import Prior
+from fewshot.calibration.priors import Ask
 from fewshot.checks import at_least
 from fewshot.demonstrations import Selector
 from fewshot.display.preview import Preview
@@ -19,9 +21,10 @@ from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, Query, is_encoder, is_window, kind_of
 from fewshot.models.loading import load
 from fewshot.prompts.asked import Asked, Context, word_scores
-from fewshot.task.prompt import Fitted, fit_to_window
+from fewshot.prompts.listing import lists_labels
+from fewshot.task.label_orders import label_orders
+from fewshot.task.prompt import Fitted, Prompt, cut_alike, fit_to_window
 from fewshot.task.task import Task
-from fewshot.task.verbalizer import RowWords
 
 __all__ = ["Asking", "fitted_selector", "shown_rows"]
 
@@ -40,7 +43,11 @@ class Asking:
         The labelled rows that the selector chooses from.
     max_tokens : int, optional
         Most tokens of demonstrations in a prompt.
+    orders : int or "all"
+        Under how many orders of the label words that the template lists each row is asked about.
     """
+
+    orders: int | Literal["all"] = 1  # of those that were kept before there were any
 
     def __init__(
         self,
@@ -51,11 +58,13 @@ class Asking:
         rows: Sequence[Row] = (),
         labels: Sequence[Any] = (),
         max_tokens: int | None = None,
+        orders: int | Literal["all"] = 1,
     ) -> None:
         self.task, self.model, self.selector = task, model, selector
         self.calibration: Prior | None = None
         self._rows, self._labels, self._max_tokens = rows, labels, max_tokens
-        self._turns: dict[int, Context] = {}
+        self._turns: dict[tuple[int, int], Context] = {}
+        self.orders = orders if lists_labels(task, model) else 1
 
     @property
     def kind(self) -> str:
@@ -76,21 +85,29 @@ class Asking:
         # turns are made again when they are asked for
         return {**vars(self), "_rows": rows, "_labels": {i: self._labels[i] for i in rows}, "_turns": {}}
 
-    def contexts(self, X: Sequence[Row], words: Sequence[RowWords]) -> list[list[Context]]:
-        """What may stand before each text: with no demonstration, with the nearest one, and so on to all."""
+    def _listings(self, labels: tuple[str, ...]) -> list[tuple[str, ...]]:
+        """Label words in the orders that prompts list them in, their own first."""
+        return [tuple(labels[i] for i in order) for order in label_orders(len(labels), self.orders)]
+
+    def contexts(self, X: Sequence[Row], listings: Sequence[list[tuple[str, ...]]]) -> list[list[list[Context]]]:
+        """What may stand before each text, in each order: no demonstration, the nearest one, and so on to all."""
         shown: list[tuple[int, ...]] = [()] * len(X)
         if self.selector is not None:
             chosen = self.selector.select([self.task.template.text(row) for row in X])
             shown = [tuple(rows.tolist()) for rows in chosen]
-        made: dict[tuple[tuple[str, ...], tuple[int, ...]], list[Context]] = {}
-        for key in zip((own.labels for own in words), shown, strict=True):
-            if key not in made:
-                made[key] = self._contexts(*key)
-        return [made[own.labels, rows] for own, rows in zip(words, shown, strict=True)]
+        made: dict[tuple[tuple[str, ...], tuple[int, ...]], list[list[Context]]] = {}
+        found = []
+        for own, rows in zip(listings, shown, strict=True):
+            if (own[0], rows) not in made:
+                each = [self._contexts(labels, rows, k) for k, labels in enumerate(own)]
+                most = min(map(len, each))  # as many demonstrations in each order
+                made[own[0], rows] = [turns[:most] for turns in each]
+            found.append(made[own[0], rows])
+        return found
 
-    def _contexts(self, labels: tuple[str, ...], shown: tuple[int, ...]) -> list[Context]:
+    def _contexts(self, labels: tuple[str, ...], shown: tuple[int, ...], k: int) -> list[Context]:
         head = self.task.template.context((), labels)
-        turns = [self._demonstration(i) for i in shown[::-1]]  # the last stands nearest to the text
+        turns = [self._demonstration(i, k) for i in shown[::-1]]  # the last stands nearest to the text
         found, size = [head], 0
         tail: Context = ()
         for turn in turns:
@@ -102,12 +119,15 @@ class Asking:
             found.append((*head, *tail))
         return found
 
-    def _demonstration(self, i: int) -> Context:
-        if i not in self._turns:
+    def _demonstration(self, i: int, k: int) -> Context:
+        """A labelled row as a prompt shows it in the k-th order."""
+        if (i, k) not in self._turns:
             with at_row(i):
                 labels, word = self._answer(i)
-                self._turns[i] = self.task.template.context([(self._rows[i], word)], labels)[-2:]
-        return self._turns[i]
+                listings = self._listings(labels)
+                context = self.task.template.context([(self._rows[i], word)], listings[k % len(listings)])
+                self._turns[i, k] = context[-2:]
+        return self._turns[i, k]
 
     def _answer(self, i: int) -> tuple[tuple[str, ...], str]:
         """What the prompt of a labelled row may list, and the word of its class."""
@@ -115,40 +135,63 @@ class Asking:
         return labels, labels[int(self.task.index([self._labels[i]])[0])]
 
     def ask(self, X: Sequence[Row]) -> Asked:
-        """Render the prompt of every row, and shorten those that exceed the window; the model answers later."""
+        """Render the prompts of every row, and shorten those that exceed the window; the model answers later."""
         words, prompts = [], []
         for i, row in enumerate(X):
             with at_row(i):
                 words.append(self.task.verbalizer.of(row))
-        for i, (row, own) in enumerate(zip(X, words, strict=True)):
+        listings = [self._listings(own.labels) for own in words]
+        for i, (row, own) in enumerate(zip(X, listings, strict=True)):
             with at_row(i):
-                prompts.append(self.task.template.prompt(row, own.labels))
-        contexts = self.contexts(X, words)
-        asked = list(zip(prompts, contexts, [own.candidates for own in words], strict=True))
-        if is_window(self.model):
-            sizes = self._lengths([prompt.query(answers, turns[-1], self.kind) for prompt, turns, answers in asked])
-            fitted = []
-            for i, ((prompt, turns, answers), size) in enumerate(zip(asked, sizes, strict=True)):
-                with at_row(i):
-                    fit = fit_to_window(prompt, turns, answers, self.model, kind=self.kind, n_tokens=int(size))
-                    fitted.append(fit)
-        else:
-            fitted = [Fitted(prompt, len(turns) - 1, 0) for prompt, turns, _ in asked]
-        queries = [
-            fit.prompt.query(answers, turns[fit.n_demonstrations], self.kind)
-            for fit, (_, turns, answers) in zip(fitted, asked, strict=True)
+                prompts.append([self.task.template.prompt(row, labels) for labels in own])
+        contexts = self.contexts(X, listings)
+        answers = [own.candidates for own in words]
+        fitted = self._fitted(prompts, contexts, answers)
+        forms = [
+            tuple(
+                cut_alike(prompt, own[0], fit.prompt).query(candidates, turns[fit.n_demonstrations], self.kind)
+                for prompt, turns in zip(own, before, strict=True)
+            )
+            for fit, own, before, candidates in zip(fitted, prompts, contexts, answers, strict=True)
         ]
-        return Asked(self.task, self.model, X, words, contexts, fitted, queries)
+        return Asked(self.task, self.model, X, words, [before[0] for before in contexts], fitted, forms)
 
-    def _lengths(self, queries: Sequence[Query]) -> IntArray:
-        """Their tokens; where rows bring their own choices, the row is named whose choices are one to the model."""
+    def _fitted(
+        self,
+        prompts: Sequence[list[Prompt]],
+        contexts: Sequence[list[list[Context]]],
+        answers: Sequence[tuple[str, ...]],
+    ) -> list[Fitted]:
+        """The first prompt of each row, so short that the row's others fit the window as well."""
+        if not is_window(self.model):
+            return [Fitted(own[0], len(before[0]) - 1, 0) for own, before in zip(prompts, contexts, strict=True)]
+        fitted, asked = [], list(zip(prompts, contexts, answers, strict=True))
+        sizes = self._lengths(
+            [
+                [prompt.query(candidates, turns[-1], self.kind) for prompt, turns in zip(own, before, strict=True)]
+                for own, before, candidates in asked
+            ]
+        )
+        for i, ((own, before, candidates), size) in enumerate(zip(asked, sizes, strict=True)):
+            twins = list(zip(own[1:], before[1:], strict=True))
+            with at_row(i):
+                fit = fit_to_window(
+                    own[0], before[0], candidates, self.model, kind=self.kind, n_tokens=size, twins=twins
+                )
+                fitted.append(fit)
+        return fitted
+
+    def _lengths(self, forms: Sequence[Sequence[Query]]) -> list[int]:
+        """Tokens of each row's longest query; where rows bring their own choices, a row with bad ones is named."""
+        queries = [query for own in forms for query in own]
         try:
-            return self.model.lengths(queries)
+            sizes = iter(self.model.lengths(queries))
         except ValueError:
-            for i, query in enumerate(queries if self.task.verbalizer.per_row else ()):
+            for i, own in enumerate(forms if self.task.verbalizer.per_row else ()):
                 with at_row(i):
-                    self.model.lengths([query])
+                    self.model.lengths(own)
             raise
+        return [int(max(next(sizes) for _ in own)) for own in forms]
 
     def calibrate(self, calibration: Prior, X: Sequence[Row] | None, y: Any, rng: Any) -> None:
         """Fit a calibration on rows that are not shown in every prompt, and apply it from now on."""
@@ -157,22 +200,55 @@ class Asking:
             rows = np.sort(rng.choice(rows, calibration.max_texts, replace=False))
         texts = None if X is None else [X[i] for i in rows]
         if self.task.verbalizer.per_row:
-            one = (texts or [])[:1]
-            calibration.own_probes(self._probe, self.task.template, one, self._probe(one))  # to see whether it can
+            one, ask = (texts or [])[:1], self._asker()(0)
+            calibration.own_probes(ask, self.task.template, one, ask(one))  # to see whether it can
             self.calibration = calibration
             return
         calibration.take_classes(self.task.classes.tolist())
-        probes = calibration.probes(self._probe, self.task.template, texts, rng)
+        probes = self._probes(calibration, texts, rng)
         targets = None if y is None else self.task.index([y[i] for i in rows])
-        logprobs, n_tokens = self.task.verbalizer.table(word_scores(self.model, probes), probes)
+        first = [own[0] for own in probes]
+        logprobs, n_tokens = self.task.verbalizer.table(word_scores(self.model, probes), first)
 
         def aggregate(scores: FloatArray, which: IntArray) -> FloatArray:
             return self.task.verbalizer.aggregate(scores, n_tokens[which])
 
         self.calibration = calibration.fit(logprobs, targets, aggregate)
 
-    def _probe(self, rows: Sequence[Row]) -> list[Query]:
-        return self.ask(rows).queries if rows else []
+    def _asker(self) -> Callable[[int], Ask]:
+        """What asks for a calibration in the k-th order; what it asks in each order alike is rendered once."""
+        asked: list[Asked] = []
+
+        def in_order(k: int) -> Ask:
+            calls = count()
+
+            def ask(rows: Sequence[Row]) -> list[Query]:
+                call = next(calls)
+                if call == len(asked):
+                    asked.append(self.ask(rows))
+                return asked[call].in_order(k)
+
+            return ask
+
+        return in_order
+
+    def _probes(self, calibration: Prior, X: Sequence[Row] | None, rng: Any) -> list[tuple[Query, ...]]:
+        """The probes of a calibration, each in every order of the listed label words."""
+        asker, state, each = self._asker(), rng.get_state(), []
+        for k in range(len(self._listings(self.task.verbalizer.labels))):
+            rng.set_state(state)  # the same texts in each order
+            each.append(calibration.probes(asker(k), self.task.template, X, rng))
+        return list(zip(*each, strict=True))
+
+    def _own_probes(self, calibration: Prior, asked: Asked) -> list[list[tuple[Query, ...]]]:
+        """The probes of each row that brings its own choices, each in every order of these."""
+        asker, template = self._asker(), self.task.template
+        each = [
+            calibration.own_probes(asker(k), template, asked.rows, asked.in_order(k)) for k in range(asked.n_orders)
+        ]
+        return [
+            list(zip(*(probes[i] for probes in each[: len(own)]), strict=True)) for i, own in enumerate(asked.forms)
+        ]
 
     def class_scores(self, asked: Asked) -> FloatArray:
         """Calibrated log-probabilities of the classes, of shape (n_rows, n_classes)."""
@@ -184,8 +260,8 @@ class Asking:
             scores = verbalizer.aggregate(calibration.transform(logprobs), n_tokens)
             return log_softmax(calibration.transform_classes(scores), axis=1)
         words = asked.answers
-        probes = calibration.own_probes(self._probe, self.task.template, asked.rows, asked.queries)
-        said = iter(word_scores(self.model, [query for own in probes for query in own]))
+        probes = self._own_probes(calibration, asked)
+        said = iter(word_scores(self.model, [forms for own in probes for forms in own]))
         calibrated = []
         for scores, own in zip(words, probes, strict=True):
             prior = clone(calibration).fit(np.stack([next(said).logprobs for _ in own]))

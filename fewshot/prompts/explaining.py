@@ -14,7 +14,7 @@ from fewshot.models.base import FloatArray
 from fewshot.prompts.asked import Asked
 from fewshot.task.task import Task
 
-__all__ = ["ask_question", "class_lines", "word_lines"]
+__all__ = ["ask_question", "class_lines", "say_orders", "word_lines"]
 
 
 def ask_question(asked: Asked, calibration: Prior | None) -> Question:
@@ -66,3 +66,10 @@ def class_lines(
     none: list[Any] = [None] * len(probabilities)
     columns = [none if before is None else np.exp(before[0]).tolist(), similarities or none, prompts or none]
     return tuple(ClassLine(*line) for line in zip(task.classes.tolist(), probabilities, *columns, strict=True))
+
+
+def say_orders(n: int) -> tuple[str, ...]:
+    """A note where the label words were listed in several orders."""
+    if n == 1:
+        return ()
+    return (f"The scores are means over {n} orders of the listed label words; the first is shown.",)

@@ -148,14 +148,14 @@ class Channel(Strategy):
 class _LabelFirst(Asking):
     """Demonstrations whose label is the user's turn and whose text is the assistant's, as in the question itself."""
 
-    def _demonstration(self, i: int) -> tuple[Turn, ...]:
-        if i not in self._turns:
+    def _demonstration(self, i: int, k: int) -> tuple[Turn, ...]:
+        if (i, k) not in self._turns:
             template = self.task.template
             with at_row(i):
                 labels, word = self._answer(i)
                 before, text = _halves(template.prompt(self._rows[i], labels), word)
-            self._turns[i] = (Turn("user", before), Turn("assistant", text + template.separator))
-        return self._turns[i]
+            self._turns[i, k] = (Turn("user", before), Turn("assistant", text + template.separator))
+        return self._turns[i, k]
 
 
 def _halves(prompt: Prompt, word: str, *, shortened: bool = False) -> tuple[str, str]:

@@ -23,7 +23,8 @@ from fewshot.models.wrappers import RememberedLM
 from fewshot.prompts.asked import Asked
 from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
 from fewshot.prompts.each_label import EachLabel
-from fewshot.prompts.explaining import ask_question, class_lines
+from fewshot.prompts.explaining import ask_question, class_lines, say_orders
+from fewshot.prompts.listing import check_orders
 from fewshot.strategies.base import Rows, Strategy, one_wording
 from fewshot.task.task import Task
 
@@ -62,6 +63,12 @@ class Prompting(Strategy):
     ensemble : {"mean", "learned"}
         With several templates, their log-scores are averaged, or weighed by log loss on the labelled rows that are not
         demonstrations.
+    orders : int or "all"
+        Under how many orders of the label words each text is asked about, where the template lists them: ``labels`` in
+        its body or its instruction, as in ``generic/causal`` and ``generic/listed``. A small model's answer depends on
+        their order. The words' log-probabilities are averaged over the orders, before calibration. The orders are
+        evenly spaced rotations of the given one, each followed by its mirror; "all" are twice as many as words (two of
+        two). In ``generic/listed`` the list stands last, so a further order takes little more than its tokens.
     max_shot_tokens : int, optional
         Most tokens of demonstrations in a prompt; the nearest ones stay.
     encoder : str or Encoder, optional
@@ -105,6 +112,7 @@ class Prompting(Strategy):
         *,
         order: str | None = None,
         ensemble: Literal["mean", "learned"] = "mean",
+        orders: int | Literal["all"] = 1,
         max_shot_tokens: int | None = None,
         encoder: Any = None,
     ) -> None:
@@ -115,6 +123,7 @@ class Prompting(Strategy):
         self.calibration = calibration
         self.order = order
         self.ensemble = ensemble
+        self.orders = orders
         self.max_shot_tokens = max_shot_tokens
         self.encoder = encoder
 
@@ -137,10 +146,10 @@ class Prompting(Strategy):
             raise UnsupportedError("order='lowest bias' compares orders of the same demonstrations: choose them once.")
         self.demonstrations_ = shown_rows(self.selector_)
         rows, labels = (X, y) if self.selector_ is not None else ((), ())
+        asked: dict[str, Any] = {"max_tokens": self.max_shot_tokens, "orders": self.orders}
         remembered = RememberedLM(model)  # a calibration and the weights of the wordings ask the same
         self.askings_ = [
-            Asking(one, remembered, self.selector_, rows=rows or (), labels=labels, max_tokens=self.max_shot_tokens)
-            for one in task.wordings
+            Asking(one, remembered, self.selector_, rows=rows or (), labels=labels, **asked) for one in task.wordings
         ]
         for asking in self.askings_:
             for i in self.demonstrations_.tolist():
@@ -181,6 +190,7 @@ class Prompting(Strategy):
                 f"Got {self.order!r}."
             )
         one_of("ensemble", self.ensemble, ("mean", "learned"))
+        check_orders(self.orders, task, model)
         if self.read == "generate" and not is_generator(model):
             raise UnsupportedError(f"{model!r} can't generate text: use read='score'.")
         if self.shots and not kind_of(model).demonstrations:
@@ -189,6 +199,8 @@ class Prompting(Strategy):
             )
         if self.read == "generate" and self.calibration is not None:
             raise UnsupportedError("A generated answer has no scores to calibrate: use read='score'.")
+        if self.read == "generate" and self.orders != 1:
+            raise UnsupportedError("A generated answer is written under one order of the labels: use read='score'.")
         if self.read == "generate":
             one_wording(self, task)
         if self.read == "generate" and task.verbalizer.per_row:
@@ -280,7 +292,8 @@ class Prompting(Strategy):
         before, scores = self._pooled([own.raw_scores() for own in asked]), self._scored(asked)
         if self.read == "score":
             calibrated = any(asking.calibration is not None for asking in self.askings_)
-            return Explanation(class_lines(self.task_, scores, before if calibrated else None), questions)
+            lines = class_lines(self.task_, scores, before if calibrated else None)
+            return Explanation(lines, questions, notes=say_orders(max(own.n_orders for own in asked)))
         (answer,) = self.model_.generate(asked[0].queries, self.max_new_tokens)
         lines = class_lines(self.task_, self._answered([answer], scores), before)
         return Explanation(lines, questions, before="by the scores", notes=(f"The model wrote {answer!r}.",))

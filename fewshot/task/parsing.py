@@ -32,6 +32,7 @@ __all__ = [
     "Piece",
     "compile_plain",
     "compile_source",
+    "lists_labels",
     "render_joined",
 ]
 
@@ -147,6 +148,12 @@ def compile_plain(source: Source) -> JinjaTemplate:
     _refuse_misplaced(tree, source)
     _as_texts(tree, set())
     return _compile(env, tree, source)
+
+
+def lists_labels(source: Source) -> bool:
+    """Whether a source uses the list of label words, or of the row's own choices."""
+    tree = parse_source(equip(Environment()), source)
+    return any(node.name == LABELS for node in tree.find_all(nodes.Name))
 
 
 def render_joined(template: JinjaTemplate, variables: Mapping[str, Any], what: str) -> str:

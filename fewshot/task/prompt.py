@@ -12,7 +12,7 @@ from fewshot.models.kinds import kind_named
 from fewshot.task.parsing import Piece
 from fewshot.task.shortening import shortened
 
-__all__ = ["Fitted", "Prompt", "fit_text", "fit_to_window"]
+__all__ = ["Fitted", "Prompt", "cut_alike", "fit_text", "fit_to_window"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,7 @@ def fit_to_window(
     *,
     kind: str = "causal",
     n_tokens: int | None = None,
+    twins: Sequence[tuple[Prompt, Sequence[tuple[Turn, ...]]]] = (),
 ) -> Fitted:
     """Shorten a prompt until the model can read it.
 
@@ -114,6 +115,9 @@ def fit_to_window(
         The name of the model's kind, which says what it reads of a prompt.
     n_tokens : int, optional
         The length with all demonstrations, where the caller has measured it already.
+    twins : sequence of (Prompt, contexts)
+        The same row's prompts that list the label words in other orders. They must fit as well, with the same
+        demonstrations and the same text; the length is that of the longest.
 
     Raises
     ------
@@ -121,8 +125,9 @@ def fit_to_window(
         When the parts that are never cut do not fit by themselves.
     """
 
-    def length(prompt: Prompt, shots: int) -> int:
-        return int(window.lengths([prompt.query(candidates, contexts[shots], kind)])[0])
+    def length(kept: Prompt, shots: int) -> int:
+        alike = [(kept, contexts), *((cut_alike(twin, prompt, kept), own) for twin, own in twins)]
+        return int(max(window.lengths([one.query(candidates, own[shots], kind) for one, own in alike])))
 
     shots = len(contexts) - 1
     size = length(prompt, shots) if n_tokens is None else n_tokens
@@ -153,6 +158,21 @@ def fit_to_window(
         kept = Prompt(tuple(pieces))
         size = length(kept, shots)
     return Fitted(kept, shots, size, n_cut, tuple(cut_texts.values()), tuple(cut_texts))
+
+
+def cut_alike(twin: Prompt, whole: Prompt, kept: Prompt) -> Prompt:
+    """Cut the fields of a prompt as they were cut in one that lists the label words in another order."""
+    if kept is whole:
+        return twin
+    cuts: dict[tuple[str, str], list[str]] = {}
+    for before, after in zip(whole.pieces, kept.pieces, strict=True):
+        if before.place.weight:
+            cuts.setdefault((before.place.name, before.text), []).append(after.text)
+    pieces = []
+    for piece in twin.pieces:
+        texts = cuts.get((piece.place.name, piece.text)) if piece.place.weight else None
+        pieces.append(piece._replace(text=texts.pop(0)) if texts else piece)
+    return Prompt(tuple(pieces))
 
 
 def fit_text(prompt: Prompt, window: Any) -> Fitted:

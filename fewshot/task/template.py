@@ -16,7 +16,7 @@ from fewshot.inputs import Row
 from fewshot.models.base import Query, Turn
 from fewshot.task.front_matter import split_front_matter
 from fewshot.task.hints import translate_marks
-from fewshot.task.parsing import CHOICE, LABELS, Compiled, compile_plain, compile_source, render_joined
+from fewshot.task.parsing import CHOICE, LABELS, Compiled, compile_plain, compile_source, lists_labels, render_joined
 from fewshot.task.prompt import Prompt
 from fewshot.task.row_choices import as_tuple, check_choices, texts_of
 from fewshot.task.source import LINE_BREAK, Source, abridge
@@ -342,6 +342,11 @@ class Template:
     def text(self, row: Row) -> str:
         """What an encoder reads: a plain string itself, or the rendered fields without the frame."""
         return row if isinstance(row, str) else self.prompt(row).fields_text
+
+    def lists_labels(self, *, instruction: bool = True) -> bool:
+        """Whether a prompt lists the label words through ``labels``: in the body, or in the instruction where read."""
+        sources = [self._body, self.metadata.get("instruction") if instruction else None]
+        return any(lists_labels(Source(source)) for source in sources if source is not None)
 
     def frame(self, word: str, labels: Sequence[str] = ()) -> str:
         """The run of text around the hole that holds no field, filled; an encoder's prompt for a class.
