@@ -135,6 +135,7 @@ LIGHT: dict[str, Case] = {
     "shown First": Case(shown(selection=First(), max_shot_tokens=20)),
     "shown Nearest": Case(shown(selection=Nearest(per_class=True))),
     "shown Nearest, as is": Case(shown(selection=Nearest(order="as is"))),
+    "shown Nearest, common first": Case(shown(selection=Nearest(order="common first"))),
     "shown Nearest, shared": Case(shown(selection=Nearest(shared=True))),
     "shown MMR": Case(shown(selection=MMR(0.3))),
     "shown lowest bias": Case(shown(order="lowest bias")),

@@ -27,7 +27,7 @@ SELECTORS = [
         similar(shared=shared, order=order)
         for similar in (Nearest, MMR)
         for shared in (False, True)
-        for order in ("as is", "interleaved", "nearest last")
+        for order in ("as is", "common first", "interleaved", "nearest last")
     ),
     Nearest(per_class=True),
     MMR(balance=0.2),
@@ -196,10 +196,11 @@ def brute_mmr(text, texts, y, shots, balance=0.5):
     return chosen
 
 
-def brute_place(texts, shots):
+def brute_place(texts, shots, by_length=False):
     """Where each row stands in the fixed order."""
     counts = Counter(i for text in texts for i in neighbours(text, texts)[:shots])
-    fixed = sorted(range(len(texts)), key=lambda i: (-counts[i], i))
+    weight = [counts[i] * (len(text) if by_length else 1) for i, text in enumerate(texts)]
+    fixed = sorted(range(len(texts)), key=lambda i: (-weight[i], i))
     return {row: place for place, row in enumerate(fixed)}
 
 
@@ -233,6 +234,9 @@ def test_what_is_chosen_and_its_order_are_as_defined(selector, brute, rows, new,
     place = brute_place(texts, shots)
     fixed = fitted(clone(selector).set_params(order="as is"), texts, y, shots)
     assert listed(fixed.select(asked)) == [sorted(chosen, key=place.get) for chosen in expected]
+    place = brute_place(texts, shots, by_length=True)
+    common = fitted(clone(selector).set_params(order="common first"), texts, y, shots)
+    assert listed(common.select(asked)) == [[*sorted(rows[:-1], key=place.get), *rows[-1:]] for rows in nearest_last]
     apart = fitted(clone(selector).set_params(order="interleaved"), texts, y, shots)
     assert listed(map(np.sort, apart.select(asked))) == [sorted(chosen) for chosen in expected]
 
@@ -329,14 +333,21 @@ def items_to_compute(chosen):
 
 
 @pytest.mark.parametrize("similar", [Nearest, MMR])
-def test_the_fixed_order_shares_more_than_nearest_last(similar):
+def test_a_fixed_order_shares_more_than_nearest_last(similar):
     texts, y = data(3)
     asked = [*NEW, *texts]
     read = {}
-    for order in ("as is", "nearest last"):
+    for order in ("as is", "common first", "nearest last"):
         rows = fitted(similar(order=order), texts, y, 5, encoder=HashEncoder()).select(asked)
         read[order] = items_to_compute(listed(rows))
-    assert read["as is"] < read["nearest last"]
+    assert max(read["as is"], read["common first"]) < read["nearest last"]
+
+
+def test_common_first_leaves_the_nearest_row_last_and_begins_with_what_saves_most():
+    texts = ["aaaa", "ab", "abb", "bbb", "c"]
+    rows = listed(fitted(Nearest(order="common first"), texts, "xyxyx", 3).select(["a", "b", "aab", "abbb"]))
+    # neighbours of 4, 4, 4, 3 and 0 rows, times the lengths: 16, 8, 12, 9 and 0
+    assert rows == [[2, 1, 0], [2, 1, 3], [0, 2, 1], [3, 1, 2]]
 
 
 @pytest.mark.parametrize("selector", SELECTORS, ids=repr)
@@ -416,10 +427,11 @@ def test_bad_input_is_refused_by_every_selector(selector):
         clone(selector).select(["a"])
 
 
+@pytest.mark.parametrize("order", ["nearest last", "common first"])
 @pytest.mark.parametrize("drawn", DRAWN)
-def test_rows_drawn_without_looking_have_no_nearest(drawn):
-    with pytest.raises(InputError, match=r"does not compare texts: order='nearest last' is for Nearest\(\) and MMR"):
-        fitted(drawn("nearest last"), ["a", "b"], "xy", 1)
+def test_rows_drawn_without_looking_have_no_nearest(drawn, order):
+    with pytest.raises(InputError, match=rf"does not compare texts: order='{order}' is for Nearest\(\) and MMR"):
+        fitted(drawn(order), ["a", "b"], "xy", 1)
 
 
 @pytest.mark.parametrize("balance", [-0.1, 1.5, float("nan")])

@@ -78,6 +78,26 @@ class TestNearest:
         alone = np.vstack([clf.predict_log_proba([text]) for text in X])
         np.testing.assert_allclose(together, alone, atol=1e-4)
 
+    @pytest.mark.filterwarnings("ignore::fewshot.errors.LabelMassWarning")
+    @pytest.mark.parametrize("name", ["gpt2", "gpt2-chat"])
+    def test_common_first_shows_the_same_rows_and_computes_fewer_tokens(self, name):
+        new = ["fun", "dull", "fun fun", "dull and dull", "fun day", "a dull day", "it was fun", "rain"]
+        said, computed = {}, {}
+        for order in ("nearest last", "common first"):
+            lm = language_model(name)
+            clf = classifier(lm=lm, shots=5, selection="nearest", order=order, encoder=HashEncoder()).fit(X, Y)
+            said[order] = [shown(query) for query in clf.strategy_.askings_[0].ask(new).queries]
+            before = lm._packed.n_computed
+            together = clf.predict_log_proba(new)
+            computed[order] = lm._packed.n_computed - before
+            alone = np.vstack([clf.predict_log_proba([text]) for text in new])
+            np.testing.assert_allclose(together, alone, atol=1e-4)
+        assert computed["common first"] < 0.9 * computed["nearest last"]
+        assert said["common first"] != said["nearest last"]
+        for ours, theirs in zip(said["common first"], said["nearest last"], strict=True):
+            assert sorted(ours) == sorted(theirs)
+            assert ours[-1] == theirs[-1]
+
     def test_the_default_encoder_is_used_where_none_is_given(self, mini):
         log = []
         clf = classifier(log, shots=1, selection="nearest").fit(

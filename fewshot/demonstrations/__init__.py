@@ -41,7 +41,7 @@ def as_selector(selection: Any, order: str | None = None) -> Selector:
     Parameters
     ----------
     selection : {"stratified", "random", "first", "nearest", "mmr"} or Selector
-    order : {"as is", "interleaved", "nearest last"}, optional
+    order : {"as is", "common first", "interleaved", "nearest last"}, optional
         Replaces the selector's own.
 
     Raises

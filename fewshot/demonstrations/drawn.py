@@ -18,7 +18,7 @@ from fewshot.models.base import Encoder, IntArray
 __all__ = ["First", "Order", "Random", "Selection", "Selector", "Stratified", "select"]
 
 Selection = Literal["stratified", "random", "first"]
-Order = Literal["as is", "interleaved", "nearest last"]
+Order = Literal["as is", "common first", "interleaved", "nearest last"]
 
 
 class Selector(BaseEstimator, ABC):  # type: ignore[misc]
@@ -101,9 +101,9 @@ class Selector(BaseEstimator, ABC):  # type: ignore[misc]
         """What a selector learns; when shared, ``rows_``."""
 
     def _check(self, encoder: Encoder | None) -> None:
-        one_of("order", self.order, ("as is", "interleaved", "nearest last"))
-        if self.order == "nearest last" and not self.needs_encoder:
-            raise ParameterError(f"{self!r} does not compare texts: order='nearest last' is for Nearest() and MMR().")
+        one_of("order", self.order, ("as is", "common first", "interleaved", "nearest last"))
+        if self.order in ("common first", "nearest last") and not self.needs_encoder:
+            raise ParameterError(f"{self!r} does not compare texts: order={self.order!r} is for Nearest() and MMR().")
         if self.needs_encoder and encoder is None:
             raise InputError(f"{self!r} compares texts by their embeddings, and got no encoder: pass one to fit.")
 

@@ -35,10 +35,12 @@ class _Similar(Selector):
     def _fit(self, texts: Sequence[str], y: Sequence[Any], rng: np.random.RandomState) -> None:
         distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         self._vectors = self._encoded(list(distinct))[[distinct[text] for text in texts]]
-        if self.order == "as is":
+        if self.order in ("as is", "common first"):
             counts = np.zeros(len(texts), dtype=np.int64)
             for text, similarity in zip(texts, self._similarities(self._vectors), strict=True):
                 counts[self._nearest(similarity, self._equal_to(text))[: self._shots]] += 1
+            if self.order == "common first":
+                counts *= [len(text) for text in texts]  # a long row that is computed once saves more
             self._place = np.argsort(np.argsort(-counts, kind="stable"))
         if self.shared:
             centre = normalize(self._vectors.mean(axis=0, keepdims=True))
@@ -63,6 +65,9 @@ class _Similar(Selector):
         if self.order == "as is":
             return rows[np.argsort(self._place[rows])]
         nearest_last = rows[np.lexsort((rows, -similarity[rows]))][::-1]
+        if self.order == "common first":
+            others = nearest_last[:-1]
+            return np.append(others[np.argsort(self._place[others])], nearest_last[-1:])
         return nearest_last if self.order == "nearest last" else interleaved(nearest_last, self._classes)
 
     def _encoded(self, texts: list[str]) -> FloatArray:
@@ -98,10 +103,13 @@ class Nearest(_Similar):
         similar first. A class with too few rows leaves its places to the others.
     shared : bool
         Choose once for all texts, by similarity to the mean of the labelled rows' vectors.
-    order : {"nearest last", "as is", "interleaved"}
-        "nearest last" is KATE's: the most similar row stands next to the text. "as is" does not depend on the text:
+    order : {"nearest last", "common first", "as is", "interleaved"}
+        "nearest last" is KATE's: the most similar row stands next to the text. "common first" leaves that row there,
+        and puts the others in an order of their own, which no text changes: the rows that fill most of the prompts come
+        first, by how often they are among the ``shots`` nearest neighbours of other labelled rows, times their length.
+        So prompts begin alike, and a model computes what they share once. "as is" does not depend on the text:
         rows that are often among the ``shots`` nearest neighbours of other labelled rows come first, so that prompts
-        begin alike and a model computes what they share once. "interleaved" is "nearest last" with rows of one class
+        begin alike; the nearest row stands anywhere. "interleaved" is "nearest last" with rows of one class
         kept apart wherever that is possible.
 
     Examples
@@ -116,6 +124,9 @@ class Nearest(_Similar):
     >>> selector = Nearest().fit(texts, y, 2, np.random.RandomState(0), Words())
     >>> [rows.tolist() for rows in selector.select(["what a film", "a bad film"])]
     [[1, 2], [0, 2]]
+    >>> common = Nearest(order="common first").fit(texts, y, 2, np.random.RandomState(0), Words())
+    >>> [rows.tolist() for rows in common.select(["good day", "a bad film"])]
+    [[2, 0], [2, 0]]
     """
 
     def __init__(self, per_class: bool = False, shared: bool = False, order: Order = "nearest last") -> None:
@@ -144,7 +155,7 @@ class MMR(_Similar):
         Between 0, rows as unlike each other as possible, and 1, the nearest rows.
     shared : bool
         Choose once for all texts, by similarity to the mean of the labelled rows' vectors.
-    order : {"nearest last", "as is", "interleaved"}
+    order : {"nearest last", "common first", "as is", "interleaved"}
         As in `Nearest`.
 
     Examples

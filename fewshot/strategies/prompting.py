@@ -56,8 +56,9 @@ class Prompting(Strategy):
         "pmi" need no text, "domain-context" and "batch" learn from the texts of ``fit``, labelled or not, "learned"
         from labels. "auto" chooses among them. Where rows bring their own choices, it is "contextual" or "pmi", asked
         once a row.
-    order : {"as is", "interleaved", "nearest last", "lowest bias"}, optional
-        How the demonstrations follow one another. "lowest bias" tries some orders on other texts of ``fit`` and takes
+    order : {"as is", "common first", "interleaved", "nearest last", "lowest bias"}, optional
+        How the demonstrations follow one another. "common first" lets "nearest" and "mmr" share most of their prompts'
+        beginnings between texts, and leaves the nearest row next to the text. "lowest bias" tries some orders on other texts of ``fit`` and takes
         the one under which the model's answers favour no class: GlobalE of Lu et al. (2022), "Fantastically Ordered
         Prompts and Where to Find Them". None: the selector's own.
     ensemble : {"mean", "learned"}
@@ -184,10 +185,10 @@ class Prompting(Strategy):
         at_least("shots", self.shots, 0, whole=True)
         at_least("max_shot_tokens", self.max_shot_tokens, 1, whole=True, optional=True)
         one_of("read", self.read, ("score", "generate"))
-        if self.order not in (None, "as is", "interleaved", "nearest last", "lowest bias"):
+        if self.order not in (None, "as is", "common first", "interleaved", "nearest last", "lowest bias"):
             raise ParameterError(
-                "order must be 'as is', 'interleaved', 'nearest last', 'lowest bias' or None, the selector's own. "
-                f"Got {self.order!r}."
+                "order must be 'as is', 'common first', 'interleaved', 'nearest last', 'lowest bias' or None, the "
+                f"selector's own. Got {self.order!r}."
             )
         one_of("ensemble", self.ensemble, ("mean", "learned"))
         check_orders(self.orders, task, model)
