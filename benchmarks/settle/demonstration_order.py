@@ -1,6 +1,6 @@
 """Which order of each text's own demonstrations computes the fewest tokens, and what it does to the answers.
 
-    PYTHONPATH=benchmarks python benchmarks/settle/demonstration_order.py DATA SCORES [--sets ...] [--draws 3] [--rows 16]
+    PYTHONPATH=benchmarks python benchmarks/settle/demonstration_order.py DATA SCORES [--draws 4] [--rows 8]
 
 DATA holds one folder a set with train.csv.gz, columns text and label. Of ``train.sample(frac=1, random_state=draw)``
 the first 48 rows are labelled, and each of the next rows of their classes is shown its 8 nearest: training rows alone.
@@ -190,8 +190,8 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("scores", type=Path)
     parser.add_argument("--sets", nargs="+", default=["ag_news", "banking77", "trec6"])
-    parser.add_argument("--draws", type=int, default=3)
-    parser.add_argument("--rows", type=int, default=16)
+    parser.add_argument("--draws", type=int, default=4)
+    parser.add_argument("--rows", type=int, default=8)
     options = parser.parse_args()
     options.scores.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore", LabelMassWarning)

@@ -58,9 +58,9 @@ class Prompting(Strategy):
         once a row.
     order : {"as is", "common first", "interleaved", "nearest last", "lowest bias"}, optional
         How the demonstrations follow one another. "common first" lets "nearest" and "mmr" share most of their prompts'
-        beginnings between texts, and leaves the nearest row next to the text. "lowest bias" tries some orders on other texts of ``fit`` and takes
-        the one under which the model's answers favour no class: GlobalE of Lu et al. (2022), "Fantastically Ordered
-        Prompts and Where to Find Them". None: the selector's own.
+        beginnings between texts, and leaves the nearest row next to the text. "lowest bias" tries some
+        orders on other texts of ``fit`` and takes the one under which the model's answers favour no class: GlobalE of
+        Lu et al. (2022), "Fantastically Ordered Prompts and Where to Find Them". None: the selector's own.
     ensemble : {"mean", "learned"}
         With several templates, their log-scores are averaged, or weighed by log loss on the labelled rows that are not
         demonstrations.
