@@ -201,7 +201,7 @@ def test_padding_goes_as_far_as_it_must():
         (by_width, "equal lengths", [3, 5, 5, 2]),
         (by_number, "one by one", [1, 1, 1, 1]),
     ):
-        padding = Padding()
+        padding = Padding(torch.nn.Linear(1, 1))
         assert run(padding, together) == expected
         assert padding.way == way
         calls.clear()

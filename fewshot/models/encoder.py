@@ -84,7 +84,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     @cached_property
     def padding(self) -> Padding:
         """How rows share a forward pass, as far as it is known."""
-        return Padding()
+        return Padding(self.model)
 
     def check_options(self) -> Self:
         """Refuse options that make no sense.

@@ -29,6 +29,7 @@ __all__ = [
     "LocalModel",
     "autocast",
     "batches",
+    "cast",
     "compute_within_memory",
     "cut_into_chunks",
     "hash_weights",
@@ -52,6 +53,7 @@ _LIMITS: tuple[str, ...] = ("max_position_embeddings", "n_positions", "max_encod
 _LIMITS += ("index_topk",)
 
 T = TypeVar("T")
+M = TypeVar("M", bound=torch.nn.Module)
 
 
 @after_fork
@@ -109,6 +111,20 @@ def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype in (torch.bfloat16, torch.float16))
 
 
+def cast(model: M, dtype: torch.dtype) -> M:
+    """Bring a model's weights to a type, but not the frequencies of its rotary positions.
+
+    Those stay in float32, as transformers has them in a checkpoint of 16 bits: rounded to 8 bits, the angles of the
+    thousandth token are off by a radian.
+    """
+    frequencies = {name: buffer for name, buffer in model.named_buffers() if name.endswith("inv_freq")}
+    model.to(dtype)
+    for name, buffer in frequencies.items():
+        owner, _, own = name.rpartition(".")
+        setattr(model.get_submodule(owner), own, buffer)
+    return model
+
+
 def settle_dtype(model: torch.nn.Module, dtype: str, device: torch.device) -> None:
     """Bring a model to the type it shall compute in: "auto" its own where native, "fast" bfloat16 where native."""
     own = own_dtype(model)
@@ -119,7 +135,7 @@ def settle_dtype(model: torch.nn.Module, dtype: str, device: torch.device) -> No
         logger.info("%s does not compute %s natively: using float32", device, wanted)
         wanted = torch.float32
     if wanted != own:
-        model.to(wanted)
+        cast(model, wanted)
 
 
 def size_of(model: Any, *names: str, otherwise: int) -> int:
@@ -254,7 +270,7 @@ class LocalModel(ABC):
     @cached_property
     def padding(self) -> Padding:
         """Which rows may share a forward pass."""
-        return Padding()
+        return Padding(self.model)
 
     @property
     def padding_token(self) -> int:

@@ -177,7 +177,7 @@ class ReadingModel(LocalModel):
     @cached_property
     def _generated(self) -> Padding:
         """Which prompts may be answered together; `padding` is for scoring."""
-        return Padding()
+        return Padding(self.model)
 
     @property
     def _vocabulary(self) -> int:

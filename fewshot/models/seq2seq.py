@@ -223,7 +223,7 @@ class Seq2SeqLM(ReadingModel):
     @cached_property
     def _written(self) -> Padding:
         """Which of a decoder's rows may go together; `padding` is that of the texts that the encoder reads."""
-        return Padding()
+        return Padding(self.model)
 
     def plan_looks(self, queries: Sequence[Query], looks: Look) -> None:
         """Ask for the first place of every hole, as the decoder writes it."""

@@ -25,7 +25,7 @@ from fewshot.inputs import as_texts
 from fewshot.models.base import IntArray
 from fewshot.models.kinds import kind_of_own
 from fewshot.models.loading import Loaded, load
-from fewshot.models.local import own_dtype
+from fewshot.models.local import cast, own_dtype
 from fewshot.models.locks import lock_of
 from fewshot.models.reading import ReadingModel
 from fewshot.training.blocks import hold_out
@@ -155,7 +155,7 @@ def adapt(
         dtype = own_dtype(lm.model)
         with as_for_training(run.model, dtype):
             history = run.train(place, kept)
-        run.model.to(dtype)
+        cast(run.model, dtype)
         place.finish(run.model, lm.tokenizer)
     recipe = None
     if place.folder is not None:

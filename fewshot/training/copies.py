@@ -11,7 +11,7 @@ import torch
 
 from fewshot.errors import UnsupportedError
 from fewshot.extras import pip_line
-from fewshot.models.local import own_dtype, sharing_copy
+from fewshot.models.local import cast, own_dtype, sharing_copy
 from fewshot.training.lora import LoRA, Parameters
 
 __all__ = ["as_for_training", "own_copy"]
@@ -40,7 +40,7 @@ def own_copy(model: Any, parameters: Parameters, *, fresh: tuple[str, ...] = ())
 
         def merge() -> Any:
             adapted.merge_and_unload(safe_merge=True)  # into copies of the matrices, which are shared
-            return copied.to(dtype).eval().requires_grad_(True)
+            return cast(copied, dtype).eval().requires_grad_(True)
 
         return copied, merge
 
@@ -54,7 +54,7 @@ def own_copy(model: Any, parameters: Parameters, *, fresh: tuple[str, ...] = ())
     copied = sharing_copy(model, (p for name, p in model.named_parameters() if not trained(name))).float()
     for name, p in copied.named_parameters():
         p.requires_grad_(trained(name))
-    return copied, lambda: copied.to(dtype).eval().requires_grad_(True)
+    return copied, lambda: cast(copied, dtype).eval().requires_grad_(True)
 
 
 def _adapted(body: Any, lora: LoRA) -> Any:

@@ -96,7 +96,7 @@ class SequenceClassifier:
     @cached_property
     def padding(self) -> Padding:
         """Which rows may share a forward pass."""
-        return Padding()
+        return Padding(self.model)
 
     def logits(self, rows: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """Class scores of the rows, of shape (n_rows, n_classes), with gradient where one is asked for."""

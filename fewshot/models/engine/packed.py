@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from fewshot.errors import UnsupportedError
 from fewshot.models.base import IntArray
 from fewshot.models.engine.islands import attention_mask
-from fewshot.models.engine.padding import same_logprobs
+from fewshot.models.engine.rounding import Rounding
 from fewshot.models.engine.split import Split, Whole
 from fewshot.models.engine.trie import Plan, Step, Trie, build_trie, make_plan
 
@@ -211,21 +212,25 @@ def self_check(model: Any, packed: PackedForward) -> str | None:
     Returns what is wrong, or None.
     """
     rows = _rows(model)
-    whole = Whole(model)
-    expected = [
-        whole.states([0], [len(row) - 1], input_ids=torch.tensor([row], device=model.device))[0] for row in rows
-    ]
-    longest = max(map(len, rows))
+    own = [partial(_own_logprobs, Whole(model), row) for row in rows]
+    expected = [compute() for compute in own]
+    rounding, longest = Rounding(model), max(map(len, rows))
     for budget in (4 * longest, longest // 2, longest // 2):  # one pack; steps; steps over a path that is held
-        for row, found, wanted in zip(rows, _last_logits(packed, rows, budget), expected, strict=True):
-            a, b = found.float().log_softmax(-1), wanted.float().log_softmax(-1)
-            if not same_logprobs(a, b, model.dtype):
-                error = float((a - b).abs().max())
+        computed = _last_logits(packed, rows, budget)
+        for row, logits, wanted, again in zip(rows, computed, expected, own, strict=True):
+            found = logits.float().log_softmax(-1)
+            if not rounding.same(found, wanted, again):
                 packed.forget()
-                return f"on {len(row)} tokens its log-probabilities differ by {error:.2g}"
+                return f"on {len(row)} tokens its log-probabilities differ by {float((found - wanted).abs().max()):.2g}"
     packed.forget()
     packed.n_computed = 0
     return None
+
+
+def _own_logprobs(whole: Whole, row: tuple[int, ...]) -> torch.Tensor:
+    """Log-probabilities behind a row, by the model's own forward pass."""
+    ids = torch.tensor([row], device=whole.model.device)
+    return whole.states([0], [len(row) - 1], input_ids=ids)[0].float().log_softmax(-1)
 
 
 def _rows(model: Any) -> list[tuple[int, ...]]:

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from fewshot.errors import UnsupportedError
 from fewshot.models.base import IntArray
+from fewshot.models.engine.rounding import Rounding, same_logprobs
 
-__all__ = ["Padding", "Way", "batches", "is_out_of_memory", "padded", "same_logprobs", "scale_vectors"]
+__all__ = ["Padding", "Way", "batches", "is_out_of_memory", "padded", "scale_vectors"]
 
 #: Tokens per padded batch: enough to fill the hardware, and less where memory is short.
 TOKEN_BUDGET = 8192
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-#: By how many nats two computations of one log-probability may differ; in types of 16 bits by what rounding makes.
-_TOLERANCES = {torch.float32: 5e-4, torch.float64: 1e-6, torch.float16: 0.05}
-_TOLERANCE_OF_OTHERS = 0.3
 
 Way = Literal["padded", "equal lengths", "one by one"]
 _NEXT: dict[Way, Way] = {"padded": "equal lengths", "equal lengths": "one by one"}
@@ -55,25 +54,30 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY)
 
 
-def same_logprobs(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> bool:
-    """Whether two computations in a type give the same log-probabilities, up to rounding."""
-    allowed = _TOLERANCES.get(dtype, _TOLERANCE_OF_OTHERS)
-    return bool(torch.isclose(a.double(), b.double(), atol=allowed, rtol=1e-5, equal_nan=True).all())
-
-
 def scale_vectors(vectors: torch.Tensor) -> torch.Tensor:
     """Vectors brought to numbers of about 1, so that they can be compared as log-probabilities are."""
     lengths = vectors.float().norm(dim=-1, keepdim=True).clamp(min=1e-12)
     return vectors.float() * (math.sqrt(vectors.shape[-1]) / lengths)
 
 
+def _last(
+    compute: Callable[[list[int]], list[torch.Tensor]],
+    batch: list[int],
+    logprobs: Callable[[torch.Tensor], torch.Tensor],
+) -> torch.Tensor:
+    """What is compared of a batch's last row, computed alone."""
+    return logprobs(compute(batch[-1:])[0])
+
+
 class Padding:
     """Rows in padded batches; where a row then depends on its neighbours only those of equal length; else one by one.
 
-    The widest batch and the most padding so far are compared with one of their rows alone.
+    The widest batch and the most padding so far are compared with one of their rows alone, by what rounding makes of
+    the model that computes them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, model: Any) -> None:
+        self._rounding = Rounding(model)
         self.way: Way = "padded"  # which has stood every comparison so far
         self._width = self._most = 0  # of what was compared: the widest batch, and the most padding of a row
 
@@ -150,8 +154,10 @@ class Padding:
             return found
         with torch.no_grad():
             (alone,) = compute(batch[-1:])  # batches are sorted: the shortest row
-            same = same_logprobs(logprobs(found[-1].detach()), logprobs(alone), alone.dtype)
-            if not same and not same_logprobs(logprobs(compute(batch[-1:])[0]), logprobs(alone), alone.dtype):
+            expected = logprobs(alone)
+            again = partial(_last, compute, batch, logprobs)
+            same = self._rounding.same(logprobs(found[-1].detach()), expected, again)
+            if not same and not same_logprobs(again(), expected, alone.dtype):
                 raise UnsupportedError(
                     "This model gives other numbers when the same forward pass is repeated. It draws at random: look "
                     "for a seed in its config (hash_seed of a Reformer), or for a layer that does not heed eval()."

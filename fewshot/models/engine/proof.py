@@ -8,13 +8,14 @@ than any before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from fewshot.models.engine.padding import same_logprobs
+from fewshot.models.engine.rounding import Rounding, same_logprobs
 from fewshot.models.engine.split import Split, Whole
 from fewshot.models.engine.trie import Plan
 
@@ -28,7 +29,7 @@ class Proof:
 
     def __init__(self, model: Any, split: Split) -> None:
         self.model, self.split = model, split
-        self._whole = Whole(model)
+        self._whole, self._rounding = Whole(model), Rounding(model)
         self._longest = self._furthest = self._answered = 0
 
     def strained(self, plan: Plan) -> dict[int, int]:
@@ -54,8 +55,9 @@ class Proof:
         """What is wrong with these rows, whose last hidden states by the packed path are given, or None."""
         for row, state in zip(rows, states, strict=True):
             found = self.split.logits(state)[0].float().log_softmax(-1)
-            expected = self._logits(row, [len(row) - 1])[0].float().log_softmax(-1)
-            if not same_logprobs(found, expected, self.model.dtype):
+            again = partial(self._logprobs, row, [len(row) - 1])
+            (expected,) = again()
+            if not self._rounding.same(found, expected, again):
                 return (
                     f"on {len(row)} tokens its log-probabilities differ by {float((found - expected).abs().max()):.2g}"
                 )
@@ -72,12 +74,21 @@ class Proof:
             if not answer:
                 continue
             row = (*prompt, *answer[:-1])
-            logits = self._logits(row, list(range(len(prompt) - 1, len(row)))).float().log_softmax(-1)
-            chosen = logits[range(len(answer)), answer]
-            if not same_logprobs(chosen, logits.amax(-1), self.model.dtype):
+            again = partial(self._logprobs, row, list(range(len(prompt) - 1, len(row))))
+            logprobs = again()
+            chosen, best = logprobs[range(len(answer)), answer], logprobs.amax(-1)
+            if not same_logprobs(chosen, best, self.model.dtype) and not self._are_level(chosen, best, logprobs, again):
                 return f"on {len(row)} tokens its greedy answer is another"
         return None
 
-    def _logits(self, row: Row, positions: list[int]) -> torch.Tensor:
+    def _are_level(
+        self, chosen: torch.Tensor, best: torch.Tensor, logprobs: torch.Tensor, again: Callable[[], torch.Tensor]
+    ) -> bool:
+        """Whether rounding explains that another token was chosen: it moves either of the two."""
+        if not self._rounding.is_measured(logprobs):
+            return False
+        return float((best - chosen).max()) <= 2 * self._rounding.bound(logprobs, again)
+
+    def _logprobs(self, row: Row, positions: list[int]) -> torch.Tensor:
         ids = torch.tensor([row], device=self.model.device)
-        return self._whole.states([0] * len(positions), positions, input_ids=ids)
+        return self._whole.states([0] * len(positions), positions, input_ids=ids).float().log_softmax(-1)

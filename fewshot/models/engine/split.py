@@ -19,7 +19,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 
 from fewshot.errors import UnsupportedError
 from fewshot.models.base import BLOCK_BYTES
-from fewshot.models.engine.padding import same_logprobs
+from fewshot.models.engine.rounding import same_logprobs
 
 __all__ = ["Split", "Whole", "compute_normaliser", "count_block_rows", "take_apart", "wrap_encoded"]
 

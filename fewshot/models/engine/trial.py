@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fewshot.errors import ModelLoadError
-from fewshot.models.engine.padding import same_logprobs
+from fewshot.models.engine.rounding import same_logprobs
 
 __all__ = ["draw_samples", "try_forward", "try_later_tokens"]
 
