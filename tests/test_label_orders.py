@@ -20,6 +20,7 @@ from fewshot import (
     load,
 )
 from fewshot.calibration import PMI, Batch, BestOf, Contextual, DomainContext, Learned
+from fewshot.cli.setups import as_strategy
 from fewshot.task.label_orders import label_orders
 from tests.architectures import brute_force
 from tests.conftest import language_model
@@ -287,6 +288,9 @@ class TestWhatIsShown:
         again = Classifier.load(tmp_path / "kept", model=lm())
         assert again.strategy.orders == 4
         assert (again.predict_proba(TEXTS) == clf.predict_proba(TEXTS)).all()
+
+    def test_the_command_line_takes_a_number_or_all(self):
+        assert [as_strategy(f"prompting(orders={orders})").orders for orders in (2, "all")] == [2, "all"]
 
     def test_other_strategies_ask_in_the_first_order(self):
         for strategy in (Readout("labels"), Channel()):
