@@ -134,7 +134,8 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
             sample_weight=settled.weights,
             random_state=self.random_state,
         )
-        self.model_, self.template_, self.verbalizer_ = settled.model, task.template, task.verbalizer
+        task, self.model_ = getattr(strategy, "asked_", (task, settled.model))
+        self.template_, self.verbalizer_ = task.template, task.verbalizer
         self.classes_, self._order = task.classes[settled.order], settled.order
         self.multi_label_, self.strategy_ = task.multi_label, strategy
         self.learned_words_ = settled.learned

@@ -15,7 +15,7 @@ from fewshot import (
     UnsupportedError,
     select_template,
 )
-from fewshot.evaluation.templates import mutual_information
+from fewshot.strategies.comparison import mutual_information
 
 MOODS = {"bad": "bad", "good": "good"}
 X = ["a fun day", "so dull", "fun fun fun", "it rained", "quite dull and grey", "fun to see"]

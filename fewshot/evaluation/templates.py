@@ -15,7 +15,7 @@ from fewshot.errors import InputError, ParameterError
 from fewshot.inputs import as_labels, as_rows
 from fewshot.models.base import FloatArray
 from fewshot.models.loading import load
-from fewshot.strategies.comparison import n_folds
+from fewshot.strategies.comparison import divergences, n_folds
 from fewshot.strategies.prompting import Prompting
 from fewshot.tables import as_text
 from fewshot.task.gallery import template_of
@@ -114,7 +114,7 @@ def select_template(
     clfs = [Classifier(shared, one, verbalizer, strategy or Prompting(), random_state=random_state) for one in asked]
     # of each template, what every text contributes; its value is their mean
     if y is None:
-        parts = np.stack([_divergences(clf.fit(rows).predict_log_proba(rows)) for clf in clfs])
+        parts = np.stack([divergences(clf.fit(rows).predict_log_proba(rows)) for clf in clfs])
         order = np.argsort(-parts.mean(axis=1), kind="stable")
     else:
         labels = as_labels(y, len(rows))
@@ -127,27 +127,6 @@ def select_template(
         tuple(parts[order].mean(axis=1).tolist()),
         tuple(errors[order].tolist()),
     )
-
-
-def mutual_information(log_proba: FloatArray) -> float:
-    """Entropy of the mean prediction minus mean entropy of the predictions, in nats; a row is a text.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fewshot.evaluation.templates import mutual_information
-    >>> sure_of_both, the_same_for_all = np.log([[0.99, 0.01], [0.01, 0.99]]), np.log([[0.99, 0.01], [0.99, 0.01]])
-    >>> round(mutual_information(sure_of_both), 2), round(mutual_information(the_same_for_all), 2)
-    (0.64, 0.0)
-    """
-    return float(_divergences(log_proba).mean())
-
-
-def _divergences(log_proba: FloatArray) -> FloatArray:
-    """KL divergence of each text's prediction from the mean prediction; their mean is the mutual information."""
-    proba = np.exp(log_proba)
-    mean = np.log(np.maximum(proba.mean(axis=0), 1e-300))
-    return (proba * (np.maximum(log_proba, -690.0) - mean)).sum(axis=1)
 
 
 def _held_out_losses(clf: Classifier, rows: Sequence[Any], labels: Sequence[Any], random_state: int) -> FloatArray:

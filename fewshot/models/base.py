@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, TypeGuard, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ __all__ = [
     "Encoder",
     "Float32Array",
     "FloatArray",
+    "Formatted",
     "Generator",
     "IntArray",
     "LanguageModel",
@@ -29,7 +30,9 @@ __all__ = [
     "Turn",
     "Window",
     "check_scores",
+    "formats_of",
     "is_encoder",
+    "is_formatted",
     "is_generator",
     "is_language_model",
     "is_reader",
@@ -223,6 +226,16 @@ class Reader(Protocol):
         ...
 
 
+class Formatted(Protocol):
+    """A model with a chat template, which can be asked without it as well."""
+
+    chat: bool  # whether it is asked with it
+
+    def with_chat(self, chat: bool) -> Any:
+        """Return the same weights, asked with the chat template or without it."""
+        ...
+
+
 def is_language_model(model: object) -> bool:
     """Whether the object scores candidates. Asked without computing its fingerprint, which may hash its weights."""
     return callable(getattr(model, "loglikelihoods", None)) and _has_fingerprint(model)
@@ -249,6 +262,16 @@ def is_generator(model: object) -> TypeGuard[Generator]:
 def is_reader(model: object) -> TypeGuard[Reader]:
     """Whether the object shows what it thinks at the hole. Asked without computing its vocabulary."""
     return callable(getattr(model, "read", None))
+
+
+def is_formatted(model: object) -> TypeGuard[Formatted]:
+    """Whether the object can be asked as a chat and plainly."""
+    return all(hasattr(model, name) for name in ("chat", "with_chat"))
+
+
+def formats_of(model: Any) -> list[Any]:
+    """The model as it is, and where it is asked as a chat also without its chat template."""
+    return [model, model.with_chat(False)] if is_formatted(model) and model.chat else [model]
 
 
 def _has_fingerprint(model: object) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -86,12 +87,29 @@ class CausalLM(ReadingModel):
         super().__init__(model, tokenizer, recipe=recipe)
         rows = draw_samples(self.model, tokenizer)
         try_later_tokens(repr(self), lambda row: self.model(input_ids=row), rows, _LOOKS_AHEAD)
-        has_template = bool(tokenizer.chat_template)
-        if chat and not has_template:
-            raise ModelLoadError(f"{self!r} was asked to chat, and its tokenizer has no chat template.")
-        self.chat = has_template if chat is None else chat
         self.chat_template_kwargs = dict(chat_template_kwargs or {})
-        self.variant = f"chat={self.chat}{sorted(self.chat_template_kwargs.items())}"
+        self._settle_chat(bool(tokenizer.chat_template) if chat is None else chat)
+
+    def with_chat(self, chat: bool) -> Self:
+        """The same weights, asked with the tokenizer's chat template or without it.
+
+        Raises
+        ------
+        ModelLoadError
+            When it is to chat, and the tokenizer has no chat template.
+        """
+        if chat == self.chat:
+            return self
+        recipe = self.recipe and replace(self.recipe, kwargs={**self.recipe.kwargs, "chat": chat})
+        other = self.around(self.model, recipe)
+        other._settle_chat(chat)  # noqa: SLF001 - of this class
+        return other
+
+    def _settle_chat(self, chat: bool) -> None:
+        if chat and not self.tokenizer.chat_template:
+            raise ModelLoadError(f"{self!r} was asked to chat, and its tokenizer has no chat template.")
+        self.chat = chat
+        self.variant = f"chat={chat}{sorted(self.chat_template_kwargs.items())}"
 
     @cached_property
     def _tokens(self) -> dict[Query, Joined]:

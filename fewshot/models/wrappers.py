@@ -8,7 +8,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -114,6 +114,12 @@ class CachedLM(Wrapper):
             if time.monotonic() - began < _SECONDS:
                 size = min(2 * size, _CHUNK)
         return [known[key] for key in keys]
+
+    @property
+    def with_chat(self) -> Callable[[bool], CachedLM]:
+        """As the model has it, where it has it: the other way of asking is kept in the same file."""
+        other = self.lm.with_chat
+        return lambda chat: CachedLM(other(chat), self.path)
 
     def _scored(self, queries: list[Query]) -> list[Scores]:
         scores = self.lm.loglikelihoods(queries)

@@ -94,7 +94,8 @@ def rebuild(name: Any, attributes: Mapping[str, Any]) -> Any:
     cls = getattr(import_module(KEPT[name]), name)
     if is_dataclass(cls) or issubclass(cls, tuple):
         names = [one.name for one in fields(cls)] if is_dataclass(cls) else list(cls._fields)
-        if set(names) != set(attributes):
+        needed = {one for one in names if inspect.signature(cls).parameters[one].default is inspect.Parameter.empty}
+        if not needed <= set(attributes) <= set(names):  # a folder of before lacks what has been added since
             raise InputError(f"{name} has the attributes {names}, and the file {sorted(attributes)}")
         check_types(cls, attributes)
         return construct(cls, attributes)

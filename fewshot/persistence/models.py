@@ -11,7 +11,7 @@ from typing import Any
 
 from fewshot.errors import FewshotWarning, InputError, ModelLoadError, UnsupportedError, warn
 from fewshot.models import embedded
-from fewshot.models.base import is_encoder, is_language_model
+from fewshot.models.base import formats_of, is_encoder, is_language_model
 from fewshot.models.kinds import OPTIONS, Kind, kind_of_own
 from fewshot.models.loading import DEFAULT_ENCODER, default_encoder, load, load_folder
 from fewshot.models.recipe import Recipe
@@ -19,6 +19,7 @@ from fewshot.models.windows import Windows
 from fewshot.models.wrappers import CachedLM, Wrapper
 from fewshot.persistence.classes import construct
 from fewshot.persistence.folder import Kept
+from fewshot.persistence.formats import in_other_format
 from fewshot.persistence.weights import Weights, dtype_of, foreign_part, known_dtype, open_weights, try_out
 
 __all__ = ["Found", "Models", "Reach", "as_loadable", "name_of"]
@@ -198,14 +199,15 @@ class Found:
         self._kept, self._entries, self._then, self._reach = kept, entries, then, reach
         self._loaded: dict[int, Any] = {}
         for model in offered:
-            places = [i for i, entry in enumerate(entries) if self._same(entry, model.fingerprint)]
-            if not places:
+            both = [(own, own.fingerprint) for own in formats_of(model)]
+            found = {i: own for own, its in both for i, entry in enumerate(entries) if self._same(entry, its)}
+            if not found:
                 wanted = "; ".join(f"{entry['shown']} has {entry['fingerprint']}" for entry in entries)
                 raise ModelLoadError(
                     f"{model!r} is not a model that was kept. Its fingerprint is {model.fingerprint}; of the kept "
                     f"models, {wanted or 'there is none'}."
                 )
-            self._loaded |= dict.fromkeys(places, model)
+            self._loaded |= found
 
     def _same(self, entry: Mapping[str, Any], fingerprint: str) -> bool:
         """Whether a fingerprint is an entry's; another version of transformers is spoken of elsewhere."""
@@ -221,7 +223,10 @@ class Found:
         if type(place) is not int or not 0 <= place < len(self._entries):
             raise InputError(f"config.json names model {place!r}, and there is none.")
         if place not in self._loaded:
-            self._loaded[place] = self._load(self._entries[place])
+            entry = self._entries[place]
+            twin = in_other_format(entry, [(self._entries[i], own) for i, own in self._loaded.items()])
+            is_it = twin is not None and self._same(entry, twin.fingerprint)
+            self._loaded[place] = twin if is_it else self._load(entry)
         return self._loaded[place]
 
     def _load(self, entry: Mapping[str, Any]) -> Any:

@@ -24,9 +24,16 @@ class Weights:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._n = 0
+        self._written: dict[tuple[int, ...], str] = {}  # by the parts, which whoever writes them keeps alive
 
     def write(self, parts: tuple[Any, ...], path: str) -> str:
-        """Write models and tokenizers into a new folder that can be loaded safely, and return its name."""
+        """Write models and tokenizers into a folder that can be loaded safely, once, and return its name."""
+        key = tuple(map(id, parts))
+        if key not in self._written:
+            self._written[key] = self._write(parts, path)
+        return self._written[key]
+
+    def _write(self, parts: tuple[Any, ...], path: str) -> str:
         name = f"{MODELS}/{self._n}"
         self._n += 1
         folder = self._folder / name

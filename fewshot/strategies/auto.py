@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
-from sklearn.utils import check_random_state
 
-from fewshot.demonstrations import select
 from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
 from fewshot.errors import ParameterError, UnsupportedError
@@ -17,11 +15,11 @@ from fewshot.heads.counting import merge_equal
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, is_language_model, is_reader, kind_of
 from fewshot.models.kinds import Kind, trains
-from fewshot.models.wrappers import RememberedLM
 from fewshot.strategies.base import Rows, Strategy, no_weights
 from fewshot.strategies.budget import Budget
-from fewshot.strategies.comparison import Candidate, Report, cross_validated, n_folds
+from fewshot.strategies.comparison import Candidate, Comparison, Report, Way, draw_comparison
 from fewshot.strategies.embedding import Embedding
+from fewshot.strategies.phrasings import Phrasing, compare_information, compare_loss, phrasings_of
 from fewshot.strategies.prompting import Prompting
 from fewshot.strategies.readout import Readout
 from fewshot.task.task import Task
@@ -30,8 +28,6 @@ from fewshot.training.examples import n_steps
 __all__ = ["Auto"]
 
 _MOST_SHOTS = 16
-#: Examples that strategies are compared on; of more, as many of each class as there are, up to this sum.
-_COMPARED = 128
 #: The folds tune less than the final fit does, at a fraction of its time. They gain less, and their confidence is not
 #: that of the final fit: hence accuracy decides, a win is a safe one, and a small loss says nothing.
 _FOLD_LAYERS, _FOLD_STEPS = 2, 4
@@ -48,9 +44,16 @@ class Auto(Strategy):
     the encoder is tuned. It stays frozen where tuning is impossible: with several labels a row, or an encoder that is
     not a `SentenceEncoder`.
 
-    A language model gets `Prompting`, calibrated by `fewshot.calibration.BestOf`. With labelled rows it is compared
-    with `Readout`, by log loss on the same folds; a causal model also with up to 16 stratified demonstrations in the
-    prompt, which do not help the other kinds. The comparison asks the model about each row once for each way. Where
+    A language model gets `Prompting`, calibrated by `fewshot.calibration.BestOf`. In place of the generic template of a
+    causal or encoder-decoder model, ``generic/causal``, it may take ``generic/listed``, which lists the label words
+    after the text, or ``generic/unlisted``, which lists none; every other template stays. A model with a chat template
+    is also asked without it. Labelled rows choose first among these, zero-shot, by log loss on the folds;
+    unlabelled ones by mutual information (see `select_template`). What was chosen is the classifier's ``template_`` and
+    ``model_``.
+
+    With labelled rows it is then compared with `Readout`, by log loss on the same folds; a causal model also with up to
+    16 stratified demonstrations in the prompt, which do not help the other kinds. The comparison asks the model about
+    each row once for each way. Where
     rows bring their own choices, the calibration is "pmi" if the template has a ``domain_premise``, else None, and
     there is no `Readout`; with labelled rows it is compared with None.
 
@@ -67,6 +70,8 @@ class Auto(Strategy):
     ----------
     chosen_ : Strategy
         The strategy that was chosen, fitted.
+    asked_ : tuple of Task and model
+        In which wording, and of which model in which format, the chosen strategy asks.
     report_ : Report
         The choice, its reasons, and the held-out scores of what was compared; also ``clf.report_``.
 
@@ -94,18 +99,19 @@ class Auto(Strategy):
         if self.budget is not None and not self.budget > 0:
             raise ParameterError(f"budget must be a number of seconds greater than 0, or None. Got {self.budget!r}.")
         chosen: Strategy
-        budget = Budget(self.budget)
+        budget, asked = Budget(self.budget), (task, model)
         if is_language_model(model):
             no_weights(self, sample_weight)
-            chosen, report = _for_language_model(task, model, X, y, random_state=random_state, budget=budget)
+            chosen, report, phrasing = _for_language_model(task, model, X, y, random_state=random_state, budget=budget)
+            asked = (phrasing.task, phrasing.model)
         elif X is None or y is None:
             chosen, report = _without_comparison(Embedding(), "there are no labelled rows")
         else:
             chosen, report = _for_encoder(
                 task, model, X, y, sample_weight=sample_weight, random_state=random_state, budget=budget
             )
-        self.chosen_: Any = chosen.fit(task, model, X, y, sample_weight=sample_weight, random_state=random_state)
-        self.report_ = report
+        self.chosen_: Any = chosen.fit(*asked, X, y, sample_weight=sample_weight, random_state=random_state)
+        self.asked_, self.report_ = asked, report
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
         """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
@@ -132,93 +138,96 @@ class Auto(Strategy):
         return self.chosen_.label_mass(X)
 
 
-class _Way(NamedTuple):
-    """A strategy that may be chosen, and what the folds try for it."""
-
-    name: str
-    final: Strategy
-    on_folds: Strategy
-
-
-@dataclass(frozen=True, eq=False)
-class _Comparison:
-    """The labelled rows, and the folds of some of them that strategies are compared on."""
-
-    task: Task
-    X: Sequence[Row]
-    y: Any
-    sample_weight: FloatArray | None
-    rows: IntArray  # numbers of the rows that are compared on
-    folds: int  # 0 where a class has a single row
-    seed: int
-
-    def candidates(self, ways: Sequence[_Way], model: Any) -> tuple[Candidate, ...]:
-        """Each way by cross-validation on the same folds."""
-        X, y = [self.X[i] for i in self.rows], [self.y[i] for i in self.rows]
-        weights = None if self.sample_weight is None else self.sample_weight[self.rows]
-        shared: dict[str, Any] = {"folds": self.folds, "sample_weight": weights, "random_state": self.seed}
-        return tuple(cross_validated(way.name, way.on_folds, self.task, model, X=X, y=y, **shared) for way in ways)
-
-
-def _comparison(
-    task: Task, X: Sequence[Row], y: Any, sample_weight: FloatArray | None, random_state: Any
-) -> _Comparison:
-    """Draw the rows that strategies are compared on."""
-    targets = task.index(y)
-    rng = check_random_state(random_state)
-    seed = int(rng.randint(2**31 - 1))
-    size = min(len(targets), max(_COMPARED, 2 * len(task.classes)))
-    rows = np.sort(select("stratified", targets.tolist(), size, rng))
-    return _Comparison(task, X, y, sample_weight, rows, n_folds(targets[rows]), seed)
-
-
 def _without_comparison(chosen: Strategy, *reasons: str) -> tuple[Strategy, Report]:
     return chosen, Report(repr(chosen), reasons)
 
 
 def _for_language_model(
     task: Task, model: Any, X: Sequence[Row] | None, y: Any, *, random_state: Any, budget: Budget
-) -> tuple[Strategy, Report]:
+) -> tuple[Strategy, Report, Phrasing]:
+    """The chosen strategy, the report, and in which wording and format the model is asked."""
     kind = kind_of(model)
+    phrasings = phrasings_of(task, model)
+    given = phrasings[0]
     if task.multi_label:
-        return _without_comparison(Prompting(), "a row may have several labels: each is asked about, zero-shot")
+        why = "a row may have several labels: each is asked about, zero-shot"
+        return *_without_comparison(Prompting(), why), given
     calibration = _calibration(task, kind)
     plain = Prompting(calibration=calibration)
-    if X is None or y is None:
-        return _without_comparison(plain, "there are no labelled rows")
+    if X is None:
+        return *_without_comparison(plain, "there are no labelled rows"), given
+    if y is None:
+        return _without_labels(calibration, phrasings, X, random_state)
     shots = min(len(y), _MOST_SHOTS) if kind.pretraining == "causal" else 0
     prompting = Prompting(shots, calibration=calibration)
-    compared = _comparison(task, X, y, None, random_state)
+    compared = draw_comparison(task, X, y, None, random_state)
     rows, folds = compared.rows, compared.folds
     if not folds or len(set(task.index(y).tolist())) < 2:
-        return _without_comparison(prompting, "a class has a single row: nothing can be compared")
-    ways = [_Way("prompting", plain, plain)]
+        return *_without_comparison(prompting, "a class has a single row: nothing can be compared"), given
+    asked, reasons, zero_shot = _by_loss(phrasings, compared)
+    compared = replace(compared, task=asked.task)
+    plain = Prompting(calibration=calibration, orders=asked.orders)
+    prompting = Prompting(shots, calibration=calibration, orders=asked.orders)
+    ways = [Way("prompting", plain, plain)]
     if not task.verbalizer.per_row:
         shows = is_reader(model) and getattr(model, "hidden", True) is not None  # a FakeLM may have no hidden states
         features: Literal["hidden", "labels"] = "hidden" if shows else "labels"
-        ways.append(_Way(f"readout of {features}", Readout(features), Readout(features)))
+        ways.append(Way(f"readout of {features}", Readout(features), Readout(features)))
     elif calibration:
-        ways.append(_Way("prompting without calibration", Prompting(), Prompting()))
+        ways.append(Way("prompting without calibration", Prompting(), Prompting()))
     if shots:  # a fold has fewer rows to show
         left = max(1, len(rows) - -(-len(rows) // folds) - len(task.classes))
-        fewer = Prompting(min(shots, left), calibration=calibration)
-        ways.append(_Way("prompting with demonstrations", prompting, fewer))
+        fewer = Prompting(min(shots, left), calibration=calibration, orders=asked.orders)
+        ways.append(Way("prompting with demonstrations", prompting, fewer))
     if len(ways) == 1:
-        return _without_comparison(plain, "there is no other way to ask about choices of each row")
-    candidates = compared.candidates(ways, RememberedLM(model))
+        return *_without_comparison(plain, "there is no other way to ask about choices of each row"), given
+    candidates = compared.candidates(ways, asked.remembered)
     if not task.others:
-        candidates += _finetuned("prompt", budget, compared, model)
+        candidates += _finetuned("prompt", budget, compared, asked.model)
     best, second = sorted(candidates, key=lambda one: one.log_loss)[:2]
     why = (
         f"the lowest log loss, {best.log_loss:.3f} against {second.log_loss:.3f}: {best.name} ({len(rows)} held-out "
         f"examples, {folds} folds)"
     )
     chosen = next((way.final for way in ways if way.name == best.name), best.strategy)
-    return chosen, Report(repr(chosen), (why, *budget.reasons), candidates, rows, folds)
+    said = (*reasons, why, *budget.reasons)
+    return chosen, Report(repr(chosen), said, (*zero_shot, *candidates), rows, folds), asked
+
+
+def _by_loss(
+    phrasings: Sequence[Phrasing], compared: Comparison
+) -> tuple[Phrasing, tuple[str, ...], tuple[Candidate, ...]]:
+    """The wording and format with the lowest zero-shot log loss, why, and how each did."""
+    if len(phrasings) == 1:
+        return phrasings[0], (), ()
+    tried = compare_loss(phrasings, compared)
+    first, second = sorted(range(len(tried)), key=lambda i: tried[i].log_loss)[:2]
+    why = (
+        f"of {len(tried)} ways to put it the lowest log loss, {tried[first].log_loss:.3f} against "
+        f"{tried[second].log_loss:.3f}: {tried[first].name}"
+    )
+    return phrasings[first], (why,), tried
+
+
+def _without_labels(
+    calibration: str | None, phrasings: Sequence[Phrasing], X: Sequence[Row], random_state: Any
+) -> tuple[Strategy, Report, Phrasing]:
+    """Prompting in the wording and format of the most mutual information, and the report."""
+    if len(phrasings) == 1:
+        return *_without_comparison(Prompting(calibration=calibration), "there are no labelled rows"), phrasings[0]
+    found = compare_information(phrasings, X, random_state)
+    first, second = sorted(range(len(found)), key=lambda i: -found[i])[:2]
+    why = (
+        f"the most mutual information of texts and answers, {found[first]:.3f} against {found[second]:.3f}: "
+        f"{phrasings[first].name}"
+    )
+    table = tuple((one.name, value) for one, value in zip(phrasings, found, strict=True))
+    chosen = Prompting(calibration=calibration, orders=phrasings[first].orders)
+    return chosen, Report(repr(chosen), ("there are no labelled rows", why), information=table), phrasings[first]
 
 
 def _finetuned(
-    objective: Literal["prompt", "head"], budget: Budget, compared: _Comparison, model: Any
+    objective: Literal["prompt", "head"], budget: Budget, compared: Comparison, model: Any
 ) -> tuple[Candidate, ...]:
     """Fine-tuning on the same folds, where the budget has room for them and for the final fit."""
     if budget.seconds is None:
@@ -243,7 +252,7 @@ def _finetuned(
     steps = folds * n_steps(len(rows) * (folds - 1) // folds) + n_steps(len(X))
     if not budget.allows("fine-tuning", run, fits=folds + 1, steps=steps):
         return ()
-    return compared.candidates([_Way("fine-tuning", FineTuning(objective), FineTuning(objective))], model)
+    return compared.candidates([Way("fine-tuning", FineTuning(objective), FineTuning(objective))], model)
 
 
 def _calibration(task: Task, kind: Kind) -> str | None:
@@ -271,14 +280,14 @@ def _for_encoder(
     if task.multi_label:
         return _without_comparison(names, "a row may have several labels, which neither tuning nor folds can do yet")
     named = task.verbalizer.named
-    ways = [_Way("frozen encoder, label names", names, names)] if named else []
-    ways.append(_Way("frozen encoder, no label names", no_names, no_names))
+    ways = [Way("frozen encoder, label names", names, names)] if named else []
+    ways.append(Way("frozen encoder, no label names", no_names, no_names))
     reasons = [] if named else ["the classes have no names"]
     # equal rows are one, of their weight: a fold must not be asked what it was taught
     keys = [(row if isinstance(row, str) else repr(row), label) for row, label in zip(X, task.index(y), strict=True)]
     first, sample_weight = merge_equal(keys, sample_weight)
     X, y = [X[i] for i in first], [y[i] for i in first]
-    compared = _comparison(task, X, y, sample_weight, random_state)
+    compared = draw_comparison(task, X, y, sample_weight, random_state)
     rows, folds = compared.rows, compared.folds
 
     def run(steps: int) -> None:
@@ -290,7 +299,7 @@ def _for_encoder(
         reasons.append("only a SentenceEncoder can be tuned")
     elif tunes := budget.allows("tuning the encoder", run, fits=1 + folds, steps=steps):
         shorter = Embedding(tuning=Contrastive(_FOLD_STEPS, layers=_FOLD_LAYERS))
-        ways.append(_Way(f"tuned encoder, {'' if named else 'no '}label names", tuned, shorter))
+        ways.append(Way(f"tuned encoder, {'' if named else 'no '}label names", tuned, shorter))
     if not folds or len(ways) == 1:
         why = "there is no other way" if folds else "a class has a single row: nothing can be compared"
         return _without_comparison(tuned if tunes else ways[0].final, *reasons, *budget.reasons, why)
