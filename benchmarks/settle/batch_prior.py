@@ -31,8 +31,8 @@ from fewshot.calibration import Batch
 from fewshot.calibration.priors import log_loss
 
 MODELS = ["embedded:masked", "embedded:causal"]
-TEMPLATES = {  # of the masked model; None: the generic one
-    "sms_spam": None,
+TEMPLATES = {  # of the masked model
+    "sms_spam": "{{ text | shorten }} [ Category: {{ label }} ]",  # the generic one when this was measured
     "sst2": "sst2/it_was",
     "ag_news": "ag_news/news",
     "trec6": "trec/colon",

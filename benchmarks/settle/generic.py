@@ -8,6 +8,8 @@ zero-shot prompts, which are computed where they are not there. Only training ro
 "batch" is ``Batch()`` without labels, fitted on one half of the rows and judged on the other, and the other way round.
 A set's wording "by the others" has the highest balanced accuracy on the other sets, in the mean of raw and calibrated
 answers and of the causal model's two formats; of wordings of one group only, since a group is a template.
+Last, what `Auto` would take without labels: the wording of each template and format with the most mutual information,
+of raw or of calibrated answers, beside today's default and the lowest calibrated log loss, which takes labels.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from sklearn.metrics import balanced_accuracy_score
 from fewshot import Classifier, Prompting, Template, load
 from fewshot.calibration import Batch
 from fewshot.calibration.priors import log_loss
+from fewshot.strategies.comparison import mutual_information
 
 ROWS = {"ag_news": 60, "sst2": 40, "trec6": 40, "sms_spam": 40, "banking77": 16}  # of the causal model
 MASKED_ROWS = 100
@@ -57,6 +60,7 @@ MASKED: dict[str, tuple[str, str]] = {
     "masked, it was": ("", "{{ text | shorten }} It was {{ label }}."),
     "masked, before": ("", "{{ label }}: {{ text | shorten }}"),
 }
+SETTLED = ["listed first, category", "listed last, lines", "unlisted, instruction"]  # one of each template
 GROUPS = ["listed first", "listed last", "unlisted", "masked"]
 
 
@@ -144,6 +148,24 @@ def report(scores: Scores, formats: list[str], sets: list[str]) -> None:
         print(f"  left out, {' '.join(f'{value:.3f}' for value in left_out)}; by all {own[_best(means)]}")
 
 
+def report_choices(scores: Scores, sets: list[str]) -> None:
+    """Print what is chosen among the settled wordings in both formats, and how that does."""
+    ways = [(form, wording) for form in ("chat", "plain") for wording in SETTLED]
+
+    def value(name: str, way: tuple[str, str], by: str) -> float:
+        own = scores[way[0], name]
+        if by == "the default":
+            return float(way == ways[0])
+        if by == "log loss":
+            return -measure(own, way[1])[3]
+        return mutual_information(own[way[1]] if by == "raw mutual information" else calibrated(own[way[1]]))
+
+    for by in ("the default", "raw mutual information", "calibrated mutual information", "log loss"):
+        chosen = [max(ways, key=lambda way, name=name: value(name, way, by)) for name in sets]
+        found = np.mean([measure(scores[way[0], name], way[1]) for name, way in zip(sets, chosen, strict=True)], axis=0)
+        print(f"\nby {by}: {' '.join(f'{one:.3f}' for one in found)}, {list(map(': '.join, chosen))}")
+
+
 def _best(means: Any) -> int:
     return int(means[:, :, [0, 2]].mean(axis=(1, 2)).argmax())
 
@@ -156,7 +178,10 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(ROWS))
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # of few rows some classes are missing, and label words are unlikely
-    report(score_all(options), options.formats, options.sets)
+    scores = score_all(options)
+    report(scores, options.formats, options.sets)
+    if {"chat", "plain"} <= set(options.formats):
+        report_choices(scores, options.sets)
 
 
 if __name__ == "__main__":

@@ -225,7 +225,7 @@ class Comparison:
 def draw_comparison(
     task: Task, X: Sequence[Row], y: Any, sample_weight: FloatArray | None, random_state: Any
 ) -> Comparison:
-    """Draw the rows that strategies are compared on."""
+    """Draw the rows that strategies are compared on; see `Comparison`."""
     targets = task.index(y)
     rng = check_random_state(random_state)
     seed = int(rng.randint(2**31 - 1))
