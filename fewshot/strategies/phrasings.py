@@ -66,7 +66,7 @@ def _name(task: Task, form: str) -> str:
 
 def compare_loss(phrasings: Sequence[Phrasing], compared: Comparison) -> tuple[Candidate, ...]:
     """Each phrasing zero-shot, with a prior of the texts taken out, by cross-validation on the same folds."""
-    found = []
+    found: list[Candidate] = []
     for one in phrasings:
         asks = Prompting(calibration="batch", orders=one.orders)
         own = replace(compared, task=one.task)
