@@ -12,7 +12,7 @@ in turns of the classes; 4 and 8 are the first of them. No way sees a label of a
 Everything runs in one process on the same torch weights and tokenizer: transformers' pipeline("decision"), whose prompt
 is its own; skorch's ZeroShotClassifier and FewShotClassifier with their own prompts; and lm-evaluation-harness with the
 words of generic/causal without a chat template. skorch and lm-evaluation-harness, which compute every label behind
-every prompt anew, judge the first of these rows only: 100 zero-shot and 40 with demonstrations. Flips are the share of
+every prompt anew, judge the first of these rows only: 50 zero-shot and 20 with demonstrations. Flips are the share of
 the first 50 rows whose answer is another when the label words are listed in reverse and everything is fitted again.
 
 "accuracy" appends a line a set and way to FILE, so that parts can run alone, and "table" prints what is in it. "speed"
@@ -203,9 +203,9 @@ WAYS: dict[str, Way] = {
     "lm-eval 16 shots": harness(few=True),
 }
 PEERS = [name for name in WAYS if name.split()[0] in ("transformers", "skorch", "lm-eval")]
-FEWER = {"skorch zero-shot": 100, "lm-eval zero-shot": 100, "skorch 16 shots": 40, "lm-eval 16 shots": 40}
-#: Ways whose flips are measured: those that see no label.
-FLIPS = [name for name in WAYS if not any(part in name for part in ("shots", "per class"))]
+FEWER = {"skorch zero-shot": 50, "lm-eval zero-shot": 50, "skorch 16 shots": 20, "lm-eval 16 shots": 20}
+#: Ways whose flips are measured: those that see no label, but for the slow peers.
+FLIPS = [name for name in WAYS if name not in FEWER and not any(part in name for part in ("shots", "per class"))]
 
 
 def measured(name: str, lm: Any, known: Known) -> dict[str, Any]:
@@ -286,7 +286,8 @@ def questions(options: argparse.Namespace, lm: Any) -> None:
     print("| four questions about each | texts a second, pipeline | ours | ratio | of ideal | answers apart |")
     print("| --- | --- | --- | --- | --- | --- |")
     decide = decision_pipeline(lm)
-    for title, n_words, n in (("text as it is", 0, 48), ("text of 400 words", 400, 8)):
+    for title, n_words, most in (("text as it is", 0, 48), ("text of 400 words", 400, 8)):
+        n = min(most, options.rows)
         texts = news[:n] if not n_words else [" ".join(" ".join(news[i::n]).split()[:n_words]) for i in range(n)]
         asked = {
             f"{i}": {"type": "choice", "instructions": said, "criteria": dict.fromkeys(choices)}
@@ -343,7 +344,10 @@ def demonstrations(options: argparse.Namespace, lm: Any) -> None:
         for text, label in zip(news.text[:SHOWN], news.label[:SHOWN], strict=True)
     )
     words = tuple(f" {word}" for word in sorted(set(news.label)))
-    queries = [Query(f"Article: {text}\nTopic:", words, "", (Turn("user", told),)) for text in test.text[:64]]
+    queries = [
+        Query(f"Article: {text}\nTopic:", words, "", (Turn("user", told),))
+        for text in test.text[: min(64, options.rows)]
+    ]
     tokenizer = copy.deepcopy(lm.tokenizer)
     tokenizer.chat_template = None
     print(
@@ -352,8 +356,8 @@ def demonstrations(options: argparse.Namespace, lm: Any) -> None:
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for _ in range(options.repeats):
-        title = f"16 demonstrations, 4 labels, 64 texts, {lm.model.dtype}"
-        causal_case(title, queries, lm.model, tokenizer, 8, None, with_peer=True)
+        title = f"16 demonstrations, 4 labels, {len(queries)} texts, {lm.model.dtype}"
+        causal_case(title, queries, lm.model, tokenizer, min(8, len(queries)), None, with_peer=True)
 
 
 def main() -> None:
