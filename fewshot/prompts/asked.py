@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.special import log_softmax, logsumexp
+from scipy.special import log_softmax
 
 from fewshot.display.preview import Preview, PreviewRow, split_parts
 from fewshot.errors import LabelMassWarning, ShortenedWarning, at_row, warn
@@ -115,18 +115,17 @@ def word_scores(model: Any, forms: Sequence[tuple[Query, ...]]) -> list[Scores]:
         with at_row(i):
             for query in own:
                 check_scores(model, query, known[query])
-        words.append(_mean([known[query] for query in own]))
+            words.append(_mean([known[query] for query in own]))
+            check_scores(model, own[0], words[-1])
     return words
 
 
 def _mean(scores: Sequence[Scores]) -> Scores:
-    """The mean of the words' shares, of the logarithm of their sum, and of the mass."""
+    """The mean of log-probabilities and of the mass."""
     if len(scores) == 1:
         return scores[0]
-    logprobs = np.array([one.logprobs for one in scores])
-    totals = logsumexp(logprobs, axis=1, keepdims=True)
-    shares = logsumexp(logprobs - totals, axis=0) - np.log(len(scores))
-    return replace(scores[0], logprobs=shares + totals.mean(), mass=float(np.mean([one.mass for one in scores])))
+    logprobs = np.mean([one.logprobs for one in scores], axis=0)
+    return replace(scores[0], logprobs=logprobs, mass=float(np.mean([one.mass for one in scores])))
 
 
 def _said_of_empty(emptied: Sequence[tuple[str, ...]]) -> str:

@@ -67,9 +67,9 @@ class Prompting(Strategy):
     orders : int or "all"
         Under how many orders of the label words each text is asked about, where the template lists them: ``labels`` in
         its body or its instruction, as in ``generic/causal`` and ``generic/listed``. A small model's answer depends on
-        their order. The words' shares of the probability are averaged over the orders, before calibration. The orders
-        are evenly spaced rotations of the given one, each followed by its mirror; "all" are twice as many as words (two
-        of two). In ``generic/listed`` the list stands last, so a further order takes little more than its tokens.
+        their order. The words' log-probabilities are averaged over the orders, before calibration. The orders are
+        evenly spaced rotations of the given one, each followed by its mirror; "all" are twice as many as words (two of
+        two). In ``generic/listed`` the list stands last, so a further order takes little more than its tokens.
     max_shot_tokens : int, optional
         Most tokens of demonstrations in a prompt; the nearest ones stay.
     encoder : str or Encoder, optional
