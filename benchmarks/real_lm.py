@@ -17,8 +17,9 @@ the first 50 rows whose answer is another when the label words are listed in rev
 
 "accuracy" appends a line a set and way to FILE, so that parts can run alone, and "table" prints what is in it. "speed"
 is that of predicting, after `fit`, the first 32 test rows of a set, in turns of the ways.
-"questions" asks four questions about each text, with the prompts of the decision pipeline, whose answers must be ours;
-"demonstrations" is the case of `scoring.py` on this model.
+"questions" asks four questions about each text in one call, in turns with the decision pipeline: with its own prompts,
+to which its answers must be ours, and with the label words as answers, none listed. "demonstrations" is the case of
+`scoring.py` on this model; "of ideal" is its measure.
 """
 
 from __future__ import annotations
@@ -279,49 +280,55 @@ def table(results: Path) -> None:
 
 
 def questions(options: argparse.Namespace, lm: Any) -> None:
-    """Four questions about a text: the pipeline's prompts in one call of ours, in turns with the pipeline."""
-    from scoring import ideal_rate, shared_length
+    """Four questions about each text in one call, in turns with the pipeline."""
+    from scoring import ideal_rate, shared_length, timed
 
     news = read(options.data / "ag_news", "test").text.tolist()
-    print("| four questions about each | texts a second, pipeline | ours | ratio | of ideal | answers apart |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print(
+        "| four questions about each | wording | pipeline, texts / s | ours | ratio | of ideal | answers apart |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     decide = decision_pipeline(lm)
+    asked = {
+        f"{i}": {"type": "choice", "instructions": said, "criteria": dict.fromkeys(choices)}
+        for i, (said, choices) in enumerate(QUESTIONS.items())
+    }
     for title, n_words, most in (("text as it is", 0, 48), ("text of 400 words", 400, 8)):
         n = min(most, options.rows)
         texts = news[:n] if not n_words else [" ".join(" ".join(news[i::n]).split()[:n_words]) for i in range(n)]
-        asked = {
-            f"{i}": {"type": "choice", "instructions": said, "criteria": dict.fromkeys(choices)}
-            for i, (said, choices) in enumerate(QUESTIONS.items())
-        }
         requests = [{"state": text, "questions": asked} for text in texts]
-        queries = [decision_query(text, said, choices) for text in texts for said, choices in QUESTIONS.items()]
-        lm.loglikelihoods(queries[:1])  # the self-check
-        assert lm._packed is not None
-        times: dict[str, list[float]] = {"theirs": [], "ours": [], "share": []}
+        ways = {
+            wording: [make(text, *question) for text in texts for question in QUESTIONS.items()]
+            for wording, make in (("the pipeline's", decision_query), ("label words, unlisted", word_query))
+        }
+        theirs, times, shares = [], {name: [] for name in ("pipeline", *ways)}, {name: [] for name in ways}
+        found = {wording: lm.loglikelihoods(queries) for wording, queries in ways.items()}  # and what is checked once
         for _ in range(3):
-            begin = time.perf_counter()
-            theirs = [decide(request) for request in requests]
-            times["theirs"].append(time.perf_counter() - begin)
-            lm._tokens, lm._packed.n_computed = {}, 0
-            begin = time.perf_counter()
-            found = lm.loglikelihoods(queries)
-            times["ours"].append(time.perf_counter() - begin)
-            shared, computed = shared_length(lm._joined(queries)), lm._packed.n_computed
-            rate = ideal_rate(lm.model, shared, (computed - shared) // len(texts), computed - shared, len(queries))
-            times["share"].append(computed / times["ours"][-1] / rate)
-        ours = softmax_each([scores.logprobs for scores in found])
+            seconds, theirs = timed(lambda requests=requests: [decide(request) for request in requests])
+            times["pipeline"].append(seconds)
+            for wording, queries in ways.items():
+                lm._tokens, lm._packed.n_computed = {}, 0
+                seconds, _ = timed(lambda queries=queries: lm.loglikelihoods(queries))
+                computed, shared = lm._packed.n_computed, shared_length(lm._joined(queries))
+                rest = computed - shared
+                times[wording].append(seconds)
+                shares[wording].append(computed / seconds / ideal_rate(lm.model, shared, rest // n, rest, len(queries)))
         expected = [list(answer["probabilities"].values()) for one in theirs for answer in one.values()]
-        apart = max(float(np.abs(a - np.array(b)).max()) for a, b in zip(ours, expected, strict=True))
-        middle = {name: float(np.median(values)) for name, values in times.items()}
-        print(
-            f"| {title} | {n / middle['theirs']:.2f} | {n / middle['ours']:.2f} | "
-            f"{middle['theirs'] / middle['ours']:.2f} | {middle['share']:.2f} | {apart:.1e} |",
-            flush=True,
-        )
+        pairs = zip(found["the pipeline's"], expected, strict=True)
+        apart = max(float(np.abs(softmax(a.logprobs[None])[0] - np.array(b)).max()) for a, b in pairs)
+        peer = float(np.median(times["pipeline"]))
+        for wording in ways:
+            own, share = float(np.median(times[wording])), float(np.median(shares[wording]))
+            told = f"{apart:.1e}" if wording == "the pipeline's" else ""
+            print(
+                f"| {title} | {wording} | {n / peer:.2f} | {n / own:.2f} | {peer / own:.2f} | {share:.2f} | {told} |",
+                flush=True,
+            )
 
 
-def softmax_each(scores: list[Any]) -> list[Any]:
-    return [softmax(one[None])[0] for one in scores]
+def word_query(text: str, said: str, choices: tuple[str, ...]) -> Query:
+    """The same question, whose answer is a label word."""
+    return Query(f"{text}\n\n{said} ", choices)
 
 
 def decision_query(text: str, said: str, choices: tuple[str, ...]) -> Query:
