@@ -284,9 +284,7 @@ def questions(options: argparse.Namespace, lm: Any) -> None:
     from scoring import ideal_rate, shared_length, timed
 
     news = read(options.data / "ag_news", "test").text.tolist()
-    print(
-        "| four questions about each | wording | pipeline, texts / s | ours | ratio | of ideal | answers apart |"
-    )
+    print("| four questions about each | wording | pipeline, texts / s | ours | ratio | of ideal | answers apart |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     decide = decision_pipeline(lm)
     asked = {

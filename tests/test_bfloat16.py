@@ -17,7 +17,7 @@ import torch
 from fewshot import Classifier, Contrastive, Embedding, FineTuning, LoRA, adapt, load
 from fewshot.datasets import load_tickets
 from fewshot.models.base import Query, Turn
-from fewshot.models.local import autocast, own_dtype
+from fewshot.models.dtypes import autocast, own_dtype
 from fewshot.training import pairs
 from fewshot.training.copies import own_copy
 from fewshot.training.upper_layers import Tail

@@ -11,7 +11,8 @@ import torch
 from fewshot.errors import ModelLoadError, UnsupportedError
 from fewshot.models.base import Query, Turn, is_generator, is_language_model, is_window
 from fewshot.models.causal import CausalLM
-from fewshot.models.local import batches, settle_dtype
+from fewshot.models.dtypes import settle_dtype
+from fewshot.models.local import batches
 from fewshot.models.masked import MaskedLM
 from fewshot.models.seq2seq import Seq2SeqLM
 from tests.conftest import PAIRS, language_model, pair

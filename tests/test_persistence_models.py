@@ -103,7 +103,7 @@ def test_how_a_model_was_loaded(tmp_path, monkeypatch):
     assert str(Classifier.load(folder, follow_paths=True).model_.model.dtype) == "torch.bfloat16"
     # where a machine would choose another type, the one that was kept is asked for
     edited(folder, lambda config: config["models"][0].update(asked_dtype="fast", device="cuda:7"))
-    monkeypatch.setattr("fewshot.models.local.native_dtype", lambda dtype, device: str(dtype) == "torch.float32")
+    monkeypatch.setattr("fewshot.models.dtypes.native_dtype", lambda dtype, device: str(dtype) == "torch.float32")
     load.cache_clear()
     assert str(Classifier.load(folder, follow_paths=True).model_.model.dtype) == "torch.bfloat16"
     given = load(tmp_path / "lm", quantization_config=None)

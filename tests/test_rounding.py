@@ -13,12 +13,12 @@ import torch
 from fewshot import load
 from fewshot.models.base import Query
 from fewshot.models.causal import CausalLM
+from fewshot.models.dtypes import cast, settle_dtype
 from fewshot.models.engine.packed import PackedForward, self_check
 from fewshot.models.engine.padding import Padding
 from fewshot.models.engine.proof import Proof
 from fewshot.models.engine.rounding import Rounding
 from fewshot.models.engine.trie import Step
-from fewshot.models.local import cast, settle_dtype
 from tests.test_packed import ARCHITECTURES, QUERIES, TOKENS, model
 
 HALVES = [torch.bfloat16, torch.float16]

@@ -100,7 +100,8 @@ def _gguf(file: Path, recipe: Recipe) -> Any:
 
 def _settled(model: Any, tokenizer: Any, recipe: Recipe) -> Any:
     """A model of our class, on the device and of the type that were asked for."""
-    from fewshot.models.local import pick_device, settle_dtype
+    from fewshot.models.dtypes import settle_dtype
+    from fewshot.models.local import pick_device
 
     device = pick_device(recipe.device)
     settle_dtype(model, recipe.dtype, device)
@@ -136,7 +137,8 @@ def _json(recipe: Recipe, filename: str) -> Any:
 def _pretrained(recipe: Recipe, config: Any) -> tuple[Any, Any]:
     import transformers
 
-    from fewshot.models.local import pick_device, settle_dtype
+    from fewshot.models.dtypes import settle_dtype
+    from fewshot.models.local import pick_device
 
     auto = getattr(transformers, str(kind_of_config(config).auto))
     passed = recipe.passed
@@ -180,7 +182,8 @@ def _check_modules(recipe: Recipe, modules: Any) -> None:
 def _sentence_encoder(recipe: Recipe) -> Any:
     from sentence_transformers import SentenceTransformer
 
-    from fewshot.models.local import pick_device, settle_dtype
+    from fewshot.models.dtypes import settle_dtype
+    from fewshot.models.local import pick_device
 
     device = pick_device(recipe.device)
     hub = {key: value for key, value in recipe.hub.items() if key != "cache_dir"}

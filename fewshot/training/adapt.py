@@ -23,9 +23,9 @@ from fewshot.checks import above, at_least, between
 from fewshot.errors import InputError, UnsupportedError
 from fewshot.inputs import as_texts
 from fewshot.models.base import IntArray
+from fewshot.models.dtypes import cast, own_dtype
 from fewshot.models.kinds import kind_of_own
 from fewshot.models.loading import Loaded, load
-from fewshot.models.local import cast, own_dtype
 from fewshot.models.locks import lock_of
 from fewshot.models.reading import ReadingModel
 from fewshot.training.blocks import hold_out

@@ -11,7 +11,8 @@ import torch
 
 from fewshot.errors import UnsupportedError
 from fewshot.extras import pip_line
-from fewshot.models.local import cast, own_dtype, sharing_copy
+from fewshot.models.dtypes import cast, own_dtype
+from fewshot.models.local import sharing_copy
 from fewshot.training.lora import LoRA, Parameters
 
 __all__ = ["as_for_training", "own_copy"]

@@ -11,7 +11,8 @@ import torch
 
 from fewshot.errors import InputError
 from fewshot.models.base import FloatArray, IntArray, Query
-from fewshot.models.local import available_memory, own_dtype, size_of
+from fewshot.models.dtypes import own_dtype
+from fewshot.models.local import available_memory, size_of
 from fewshot.models.randomness import Draws, seeded
 from fewshot.models.reading import ReadingModel
 from fewshot.training.copies import own_copy

@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from fewshot.errors import UnsupportedError
 from fewshot.models.base import IntArray
-from fewshot.models.local import autocast, batches, compute_within_memory
+from fewshot.models.dtypes import autocast
+from fewshot.models.local import batches, compute_within_memory
 from fewshot.training.copies import as_for_training
 from fewshot.training.descent import Descent
 from fewshot.training.examples import Examples

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from fewshot.models.base import IntArray, kind_of
+from fewshot.models.dtypes import autocast, own_dtype
 from fewshot.models.engine.split import Split
-from fewshot.models.local import LocalModel, autocast, own_dtype
+from fewshot.models.local import LocalModel
 from fewshot.training.blocks import corrupt, to_blocks
 
 __all__ = ["Objective"]

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from fewshot.models.base import IntArray
+from fewshot.models.dtypes import autocast, own_dtype
 from fewshot.models.encoder import SentenceEncoder
-from fewshot.models.local import autocast, own_dtype
 
 __all__ = ["Batch", "Tail"]
 
