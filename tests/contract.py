@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,9 +64,14 @@ def keyword_scores(query: Query) -> list[float]:
     return scores
 
 
+def keyword_scores_around(query: Query) -> list[float]:
+    """The same for a hole that may stand before the text."""
+    return keyword_scores(replace(query, prefix=query.prefix + query.suffix))
+
+
 def keyword_lm(kind: str = "causal", **params: Any) -> FakeLM:
     """A language model that knows what three kinds of support messages talk of."""
-    return FakeLM(keyword_scores, kind=kind, **params)
+    return FakeLM(keyword_scores_around if kind == "masked" else keyword_scores, kind=kind, **params)
 
 
 def letters(query: Query) -> list[int]:
