@@ -46,16 +46,15 @@ class Auto(Strategy):
 
     A language model gets `Prompting`, calibrated by `fewshot.calibration.BestOf`. In place of the generic template of a
     causal or encoder-decoder model, ``generic/causal``, it may take ``generic/listed``, which lists the label words
-    after the text, or ``generic/unlisted``, which lists none; every other template stays. A model with a chat template
-    is also asked without it. Labelled rows choose first among these, zero-shot, by log loss on the folds;
+    after the text, in two orders, or ``generic/unlisted``, which lists none; every other template stays. A model with a
+    chat template is also asked without it. Labelled rows choose among these first, zero-shot, by log loss on the folds;
     unlabelled ones by mutual information (see `select_template`). What was chosen is the classifier's ``template_`` and
     ``model_``.
 
-    With labelled rows it is then compared with `Readout`, by log loss on the same folds; a causal model also with up to
-    16 stratified demonstrations in the prompt, which do not help the other kinds. The comparison asks the model about
-    each row once for each way. Where
-    rows bring their own choices, the calibration is "pmi" if the template has a ``domain_premise``, else None, and
-    there is no `Readout`; with labelled rows it is compared with None.
+    With labelled rows prompting is then compared with `Readout`, by log loss on the same folds; a causal model also
+    with up to 16 stratified demonstrations in the prompt, which do not help the other kinds. The comparison asks the
+    model about each row once for each way. Where rows bring their own choices, the calibration is "pmi" if the template
+    has a ``domain_premise``, else None, and there is no `Readout`; with labelled rows it is compared with None.
 
     With a budget, `FineTuning` is compared as well, wherever its folds and the final fit would end in time: a step is
     timed first. It is chosen by log loss for a language model, and for an encoder (as a classification layer) where it
