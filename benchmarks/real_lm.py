@@ -205,8 +205,11 @@ WAYS: dict[str, Way] = {
 }
 PEERS = [name for name in WAYS if name.split()[0] in ("transformers", "skorch", "lm-eval")]
 FEWER = {"skorch zero-shot": 50, "lm-eval zero-shot": 50, "skorch 16 shots": 20, "lm-eval 16 shots": 20}
-#: Ways whose flips are measured: those that see no label, but for the slow peers.
-FLIPS = [name for name in WAYS if name not in FEWER and not any(part in name for part in ("shots", "per class"))]
+#: Ways whose flips are measured: those that see no label, but for the slow peers, and Auto, whose report says whether
+#: it lists the words.
+FLIPS = [
+    name for name in WAYS if name not in FEWER and not any(part in name for part in ("shots", "per class", "Auto"))
+]
 
 
 def measured(name: str, lm: Any, known: Known) -> dict[str, Any]:
