@@ -16,7 +16,7 @@ every prompt anew, judge the first of these rows only: 50 zero-shot and 20 with 
 the first 50 rows whose answer is another when the label words are listed in reverse and everything is fitted again.
 
 "accuracy" appends a line a set and way to FILE, so that parts can run alone, and "table" prints what is in it. "speed"
-is that of predicting, after `fit`, the first 32 test rows of a set, in turns of the ways.
+is that of predicting, after `fit`, the first 16 test rows of a set, in turns of the ways.
 "questions" asks four questions about each text in one call, in turns with the decision pipeline: with its own prompts,
 to which its answers must be ours, and with the label words as answers, none listed. "demonstrations" is the case of
 `scoring.py` on this model; "of ideal" is its measure.
@@ -47,7 +47,7 @@ from fewshot.models.wrappers import RememberedLM
 
 SETS = {"ag_news": 200, "banking77": 154, "sst2": 200, "trec6": 200, "sms_spam": 200}
 UNLABELLED, PER_CLASS, SHOWN = 64, 8, 16
-FLIPPED, TIMED = 50, 32  # rows
+FLIPPED, TIMED = 50, 16  # rows
 LISTED = "Classify each text into one of these categories: "
 QUESTIONS = {
     "What is it about?": ("world", "sports", "business", "technology"),
