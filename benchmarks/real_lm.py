@@ -294,7 +294,7 @@ def questions(options: argparse.Namespace, lm: Any) -> None:
         f"{i}": {"type": "choice", "instructions": said, "criteria": dict.fromkeys(choices)}
         for i, (said, choices) in enumerate(QUESTIONS.items())
     }
-    for title, n_words, most in (("text as it is", 0, 48), ("text of 400 words", 400, 8)):
+    for title, n_words, most in (("text as it is", 0, 24), ("text of 400 words", 400, 6)):
         n = min(most, options.rows)
         texts = news[:n] if not n_words else [" ".join(" ".join(news[i::n]).split()[:n_words]) for i in range(n)]
         requests = [{"state": text, "questions": asked} for text in texts]
