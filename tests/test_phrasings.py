@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 from sklearn.model_selection import StratifiedKFold
 
-from fewshot import Auto, CachedLM, Classifier, FakeLM, ModelLoadError, Prompting, Scores, gallery, load
+from fewshot import Auto, CachedLM, Classifier, FakeLM, ModelLoadError, Prompting, Readout, Scores, gallery, load
 from fewshot.models.base import formats_of
 from fewshot.models.wrappers import RememberedLM
-from fewshot.strategies import phrasings as module
+from fewshot.strategies import choice
 from fewshot.strategies.comparison import mutual_information
 from fewshot.strategies.phrasings import phrasings_of
 from fewshot.task.resolve import resolve
@@ -57,8 +58,12 @@ class Chatty:
         return self
 
 
-def asks(name):
-    return Prompting(calibration="batch", orders=2 if name == "generic/listed" else 1)
+def asks(name, calibration="batch"):
+    return Prompting(calibration=calibration, orders=2 if name == "generic/listed" else 1)
+
+
+def plain_first(candidates, key):
+    return sorted(candidates, key=lambda one: (not one.name.endswith("plain"), key(one)))
 
 
 def fitted(lm, y=Y, **params):
@@ -72,23 +77,23 @@ class TestWhatIsCompared:
         return [one.name for one in phrasings_of(settled.task, settled.model)]
 
     def test_a_model_without_a_chat_has_three_wordings(self):
-        assert self.names(keyword_lm()) == [f"prompting, {name}" for name in GENERIC]
+        assert self.names(keyword_lm()) == GENERIC
 
     def test_a_chat_model_has_two_formats_of_each(self):
-        said = [f"prompting, {name}, {form}" for name in GENERIC for form in ("chat", "plain")]
+        said = [f"{name}, {form}" for name in GENERIC for form in ("chat", "plain")]
         assert self.names(language_model("gpt2-chat")) == said
 
     def test_one_that_was_loaded_without_a_chat_has_one(self):
-        assert self.names(load(pair("gpt2-chat"), chat=False)) == [f"prompting, {name}" for name in GENERIC]
+        assert self.names(load(pair("gpt2-chat"), chat=False)) == GENERIC
 
     def test_a_template_of_ones_own_stays(self):
-        assert self.names(keyword_lm(), template="{{ text }} It was {{ label }}.") == ["prompting, own template"]
+        assert self.names(keyword_lm(), template="{{ text }} It was {{ label }}.") == ["own template"]
         chats = self.names(language_model("gpt2-chat"), template="sst2/it_was")
-        assert chats == ["prompting, sst2/it_was, chat", "prompting, sst2/it_was, plain"]
+        assert chats == ["sst2/it_was, chat", "sst2/it_was, plain"]
 
     def test_so_do_several(self):
         several = ["generic/causal", "{{ text }} It was {{ label }}."]
-        assert self.names(keyword_lm(), template=several) == ["prompting, 2 templates"]
+        assert self.names(keyword_lm(), template=several) == ["2 templates"]
 
     @pytest.mark.parametrize("kind", ["masked", "entailment"])
     def test_other_kinds_have_one(self, kind):
@@ -103,14 +108,17 @@ def test_with_labels_the_one_that_knows_is_chosen(lists, chats):
     assert clf.template_.name in (GENERIC[:2] if lists else GENERIC[2:])
     assert clf.model_.chat == chats
     assert clf.strategy_.chosen_.task_.template == clf.template_
-    said = f"prompting, {clf.template_.name}, {'chat' if chats else 'plain'}"
-    assert "of 6 ways to put it the lowest log loss" in str(clf.report_)
-    assert said in str(clf.report_)
+    said = f"{clf.template_.name}, {'chat' if chats else 'plain'}"
+    best = sorted(clf.report_.candidates, key=lambda one: one.log_loss)[:3]
+    assert best[0].name.endswith(said)
+    assert len(clf.report_.candidates) == 12
+    named = "; ".join(f"{one.name}, {one.log_loss:.3f}" for one in best)
+    assert f"of 12 ways the 3 with the lowest log loss: {named} (12 held-out" in str(clf.report_)
     assert clf.predict(["so good", "so cold"]).tolist() == ["good", "bad"]
     lm.asked.clear()
     clf.predict(["so good"])
-    assert {chat for chat, _ in lm.asked} == {chats}
-    asked = lm.asked[0][1]
+    chat, asked = lm.asked[0]  # the best of the three is asked first
+    assert chat == chats
     before = "".join(turn.text for turn in asked.context) + asked.prefix
     assert ("bad" in before) == lists
     shown = str(clf.preview(["so good"]))
@@ -135,11 +143,27 @@ def test_zero_shot_losses_are_those_of_fits_that_did_not_see_the_row():
             assert one.log_loss == pytest.approx(np.mean(losses), abs=1e-4)
 
 
+def test_the_three_best_are_averaged():
+    lm = language_model("gpt2-chat")
+    clf = fitted(lm)
+    models = {"chat": lm, "plain": load(pair("gpt2-chat"), chat=False)}
+    scores = []
+    for one in sorted(clf.report_.candidates, key=lambda one: one.log_loss)[:3]:
+        way, name, form = one.name.split(", ")
+        strategy = asks(name, "auto") if way == "prompting" else Readout()
+        alone = Classifier(models[form], name, WORDS, strategy=strategy, random_state=0).fit(X, Y)
+        scores.append(alone.predict_log_proba(["so good", "so cold", "it rained"]))
+    wanted = log_softmax(np.mean(scores, axis=0), axis=1)
+    np.testing.assert_allclose(clf.predict_log_proba(["so good", "so cold", "it rained"]), wanted, atol=1e-4)
+    shown = {line.label: line.probability for line in clf.explain("so good").classes}
+    assert [shown["bad"], shown["good"]] == pytest.approx(np.exp(wanted[0]).tolist(), abs=1e-4)
+
+
 def test_nothing_is_asked_twice_for_the_comparison():
     lm = Chatty(lists=False, chats=False)
     clf = fitted(lm)
     compared = len({(chat, query) for chat, query in lm.asked})
-    assert len(lm.asked) <= 2 * compared  # the chosen strategy is fitted on the model itself
+    assert len(lm.asked) <= 4 * compared  # the three that are averaged are fitted on the model itself
     assert clf.report_.folds == 5
 
 
@@ -216,10 +240,11 @@ class TestFormats:
 
 
 class TestKept:
-    def test_a_folder_has_the_weights_once(self, tmp_path, monkeypatch):
+    @pytest.mark.parametrize("averaged", [1, 3])
+    def test_a_folder_has_the_weights_once(self, tmp_path, monkeypatch, averaged):
         lm = language_model("gpt2-chat")
-        monkeypatch.setattr(module, "_GENERIC", GENERIC[::-1][:1])  # the wording is another matter
-        monkeypatch.setattr("fewshot.strategies.auto._by_loss", lambda phrasings, compared: (phrasings[1], (), ()))
+        monkeypatch.setattr(choice, "_TOGETHER", averaged)
+        monkeypatch.setattr(choice, "sorted", plain_first, raising=False)
         clf = Classifier(lm, "sst2/it_was", strategy=Auto(), random_state=0)
         clf.fit(X, ["negative", "positive"] * 6)
         assert clf.model_.chat is False
@@ -232,6 +257,15 @@ class TestKept:
         given = Classifier.load(folder, model=lm)
         assert given.model is lm
         assert given.model_.model is lm.model
+        assert len(again.strategy_.beside_) == averaged - 1
+        assert all(one.model_.model is again.model_.model for one in again.strategy_.beside_)
+
+    def test_one_that_was_kept_before_averages_nothing(self, tmp_path):
+        clf = fitted(Chatty(lists=False, chats=True))
+        del clf.strategy_.beside_
+        wanted = clf.strategy_.chosen_.log_scores(["so good"])
+        np.testing.assert_array_equal(clf.strategy_.log_scores(["so good"]), wanted)
+        assert clf.explain("so good").predicted == "good"
 
     @pytest.mark.parametrize("y", [Y, None], ids=["labels", "no labels"])
     def test_what_was_chosen_is_read_back(self, tmp_path, y):

@@ -12,12 +12,12 @@ from sklearn.utils import check_random_state
 from fewshot.inputs import Row
 from fewshot.models.base import formats_of, kind_of
 from fewshot.models.wrappers import RememberedLM
-from fewshot.strategies.comparison import Candidate, Comparison, Way, mutual_information
+from fewshot.strategies.comparison import mutual_information
 from fewshot.strategies.prompting import Prompting
 from fewshot.task import gallery
 from fewshot.task.task import Task
 
-__all__ = ["Phrasing", "compare_information", "compare_loss", "phrasings_of"]
+__all__ = ["Phrasing", "compare_information", "phrasings_of"]
 
 #: What the generic wording of a language model may become, itself first.
 _GENERIC = ("generic/causal", "generic/listed", "generic/unlisted")
@@ -61,17 +61,7 @@ def _wordings(task: Task, model: Any) -> list[tuple[Task, int]]:
 
 def _name(task: Task, form: str) -> str:
     several = f"{len(task.wordings)} templates"
-    return f"prompting, {several if task.others else task.template.name or 'own template'}{form}"
-
-
-def compare_loss(phrasings: Sequence[Phrasing], compared: Comparison) -> tuple[Candidate, ...]:
-    """Each phrasing zero-shot, with a prior of the texts taken out, by cross-validation on the same folds."""
-    found: list[Candidate] = []
-    for one in phrasings:
-        asks = Prompting(calibration="batch", orders=one.orders)
-        own = replace(compared, task=one.task)
-        found += own.candidates([Way(one.name, asks, asks)], one.remembered)
-    return tuple(found)
+    return f"{several if task.others else task.template.name or 'own template'}{form}"
 
 
 def compare_information(phrasings: Sequence[Phrasing], X: Sequence[Row], random_state: Any) -> list[float]:
