@@ -20,6 +20,7 @@ from fewshot.strategies.auto import Auto
 from fewshot.strategies.base import as_strategy
 from fewshot.strategies.comparison import Report
 from fewshot.task.resolve import resolve
+from fewshot.task.scale import levels_of, scale_of
 
 __all__ = ["Classifier"]
 
@@ -168,6 +169,33 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
         """
         scores = self._log_scores(X)
         return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 and not self.multi_label_ else scores
+
+    def expected_level(self, X: Any) -> FloatArray:
+        """Return the mean level of each row under its class probabilities, of shape (n_texts,), where classes are ordered.
+
+        Levels are counted from 0, the lowest, to the number of classes less 1.
+
+        Raises
+        ------
+        UnsupportedError
+            When the classes are not ordered, or a text may have several of them.
+
+        Examples
+        --------
+        >>> from fewshot import Classifier, FakeLM, Verbalizer
+        >>> lm = FakeLM(lambda query: [query.prefix.count("fun") * k for k in (1, 2, 0)])
+        >>> stars = Verbalizer({"poor": "poor", "fair": "fair", "good": "good"}, ordered=True)
+        >>> clf = Classifier(lm, "{{ text }} It was {{ label }}.", stars).fit()
+        >>> clf.classes_.tolist(), clf.verbalizer_.scale
+        (['fair', 'good', 'poor'], ('poor', 'fair', 'good'))
+        >>> clf.expected_level(["dull", "fun", "fun, fun, fun"]).round(2).tolist()
+        [1.0, 1.58, 1.95]
+        """
+        check_is_fitted(self, "strategy_")
+        if self.multi_label_:
+            raise UnsupportedError("A text may have several of the classes here: it has no one level on their scale.")
+        levels = levels_of(scale_of(self), self.classes_.tolist())
+        return self.predict_proba(X) @ levels.astype(np.float64)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy, with the labels read as `fit` reads them; when multi-label, that of whole rows.

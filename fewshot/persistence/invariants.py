@@ -33,6 +33,9 @@ def _verbalizer(name: str, found: Mapping[str, Any]) -> None:
     _check(classes is None or isinstance(classes, tuple), name, f"has the classes {classes!r:.80}")
     if classes is not None and name == "Verbalizer":
         _check(len(classes) == len(words) and all(words), name, "has a class without label words")
+    scale = found.get("scale")
+    fine = isinstance(scale, tuple) and sorted(map(repr, scale)) == sorted(map(repr, classes or ()))
+    _check(scale is None or fine, name, f"has a scale of other classes than its own: {scale!r:.80}")
 
 
 def _selector(name: str, found: Mapping[str, Any]) -> None:

@@ -29,6 +29,7 @@ _KEYS = (
     "fields",
     "instruction",
     "licence",
+    "ordered",
     "separator",
     "source",
     "system",

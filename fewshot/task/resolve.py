@@ -21,6 +21,7 @@ from fewshot.models.base import FloatArray, IntArray, kind_of
 from fewshot.models.loading import load
 from fewshot.task import gallery
 from fewshot.task.choices import Choices, as_choices
+from fewshot.task.scale import on_scale
 from fewshot.task.task import Task
 from fewshot.task.template import Template
 from fewshot.task.unnamed import Unnamed
@@ -209,6 +210,8 @@ def words_of(
         )
     else:
         bound = as_verbalizer(words, named)
+    if template.ordered:  # the order is that of the classes, also where others than its own words are asked
+        bound = on_scale(bound, list(_of_labels(template.words, bound.classes) or ()))
     named = list(bound.classes or ())
     if len(named) < 2:
         raise InputError(f"A classifier needs at least two classes. Got {named}.")

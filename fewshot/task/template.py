@@ -45,7 +45,8 @@ class Template:
     ----------
     source : str
         Jinja2 source, with optional YAML front matter between two ``---`` lines. Its keys: ``task``, ``description``,
-        ``fields``, ``words`` (class -> label words), ``instruction``, ``system``, ``separator``, ``source``,
+        ``fields``, ``words`` (class -> label words), ``ordered`` (``true`` where the classes of the words are levels of a
+        scale and stand lowest first), ``instruction``, ``system``, ``separator``, ``source``,
         ``domain_premise``, ``answers`` (``{no: ..., yes: ...}``, where a template asks about one label of several),
         ``choices`` and ``choice`` (where each row brings what may fill the hole, see Notes), ``licence``.
     instruction : str, optional
@@ -150,6 +151,7 @@ class Template:
                 raise TemplateError(
                     f"'words' must map {abridge(name)} to a word or a list of words. Got {abridge(own)}."
                 )
+        self._check_order()
         answers = self.metadata.get("answers")
         if answers is not None and (not isinstance(answers, Mapping) or set(answers) != {"no", "yes"}):
             raise TemplateError(f"'answers' must be words for no and yes, {{no: No, yes: Yes}}. Got {answers!r}.")
@@ -157,6 +159,13 @@ class Template:
             if not isinstance(self.metadata.get(key, ""), str):
                 raise TemplateError(f"{key!r} must be text. Got {self.metadata[key]!r}.")
         self._small  # noqa: B018 - compiled now, so that a bad one fails here
+
+    def _check_order(self) -> None:
+        said = self.metadata.get("ordered", "false")
+        if said not in ("true", "false", True, False):
+            raise TemplateError(f"'ordered' must be true or false. Got {abridge(said)}.")
+        if self.ordered and not self.metadata.get("words"):
+            raise TemplateError("'ordered: true' says that the classes of 'words' stand lowest first. Got no 'words'.")
 
     @classmethod
     def from_file(cls, path: str | Path, *, name: str | None = None) -> Template:
@@ -194,6 +203,11 @@ class Template:
         """Label words of each class, where the template brings its own."""
         words = self.metadata.get("words")
         return None if words is None else dict(words)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the classes of `words` are levels of a scale, lowest first."""
+        return self.metadata.get("ordered") in ("true", True)
 
     @property
     def choices(self) -> str | tuple[str, ...] | None:

@@ -51,11 +51,15 @@ class Verbalizer:
     multi_label : bool
         Whether a text may have several of the classes, or none. A classifier that is fitted on an indicator matrix
         knows that by itself.
+    ordered : bool
+        Whether the classes are levels of a scale, given in their order: the lowest comes first.
 
     Attributes
     ----------
     classes : tuple or None
         Sorted classes; None until `bind` when the words came as a sequence.
+    scale : tuple or None
+        The classes in the order of their scale, lowest first; None where they are not ordered, and until `bind`.
     words : tuple of tuple of str
         Label words of each class, in class order.
     candidates : tuple of str
@@ -76,12 +80,18 @@ class Verbalizer:
     'pos'
     >>> verbalizer.parse("good or bad, hard to say") is None
     True
+    >>> stars = Verbalizer({"poor": "terrible", "fair": "okay", "good": "great"}, ordered=True)
+    >>> stars.classes, stars.scale
+    (('fair', 'good', 'poor'), ('poor', 'fair', 'good'))
     """
 
     #: Whether the words come from each row: see `Choices`.
     per_row: bool = False
     #: Whether the classes have names at all: see `Unnamed`.
     named: bool = True
+    #: Attributes of verbalizers that are ordered; a folder of before has neither.
+    ordered: bool = False
+    scale: tuple[Any, ...] | None = None
 
     def __init__(
         self,
@@ -90,18 +100,23 @@ class Verbalizer:
         word_aggregation: WordAggregation = "mean",
         token_aggregation: TokenAggregation = "sum",
         multi_label: bool = False,
+        ordered: bool = False,
     ) -> None:
         _one_of("word_aggregation", word_aggregation, ("mean", "max", "logsumexp"))
         _one_of("token_aggregation", token_aggregation, ("sum", "mean", "per-byte"))
         self.word_aggregation: WordAggregation = word_aggregation
         self.token_aggregation: TokenAggregation = token_aggregation
         self.multi_label = multi_label
+        if ordered:
+            self.ordered = True
         self.classes: tuple[Any, ...] | None = None
         values: list[Any]
         if isinstance(words, Mapping):
             named = {named_class(name): value for name, value in words.items()}
             self.classes = tuple(_sorted(named))
             values = [named[name] for name in self.classes]
+            if ordered:
+                self.scale = tuple(named)
         elif isinstance(words, Sequence | np.ndarray) and not isinstance(words, str):
             values = list(words)
         else:
@@ -144,6 +159,7 @@ class Verbalizer:
                 word_aggregation=self.word_aggregation,
                 token_aggregation=self.token_aggregation,
                 multi_label=self.multi_label,
+                ordered=self.ordered,
             )
         unknown = [name for name in classes if name not in self.classes]
         if unknown:
@@ -241,13 +257,15 @@ class Verbalizer:
         return isinstance(other, Verbalizer) and self.__dict__ == other.__dict__
 
     def __hash__(self) -> int:
-        return hash((self.words, self.word_aggregation, self.token_aggregation, self.multi_label))
+        return hash((self.words, self.word_aggregation, self.token_aggregation, self.multi_label, self.scale))
 
     def __repr__(self) -> str:
         names = self.classes if self.classes is not None else range(len(self.words))
         shown = {
             name: group[0] if len(group) == 1 else list(group) for name, group in zip(names, self.words, strict=True)
         }
+        if self.ordered:
+            return f"Verbalizer({({name: shown[name] for name in self.scale or shown})!r}, ordered=True)"
         return f"Verbalizer({shown!r})"
 
 
