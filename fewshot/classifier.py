@@ -171,7 +171,7 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
         return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 and not self.multi_label_ else scores
 
     def expected_level(self, X: Any) -> FloatArray:
-        """Return the mean level of each row under its class probabilities, of shape (n_texts,), where classes are ordered.
+        """Return the mean level of each row under its class probabilities, of shape (n_texts,), of ordered classes.
 
         Levels are counted from 0, the lowest, to the number of classes less 1.
 

@@ -21,9 +21,11 @@ from fewshot.errors import InputError, ParameterError, UnsupportedError
 from fewshot.inputs import columns_of, take_labelled
 from fewshot.models.base import FloatArray
 from fewshot.persistence.mixin import KeptMixin
+from fewshot.task.scale import levels_of, scale_of
 
 __all__ = ["ConformalClassifier", "fit_threshold", "predict_or_none", "probabilities"]
 
+_ORDINAL = "ordinal-aps"
 _EPS = 1e-9  # 0.29 * 100 is a little below 29, and must not count as 28
 
 
@@ -41,11 +43,13 @@ class ConformalClassifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: i
         as it is, and all rows calibrate: they must be rows that it was not fitted on.
     alpha : float
         How often a set may miss the true class, above 0 and below 1.
-    method : {"lac", "aps"}
+    method : {"lac", "aps", "ordinal-aps"}
         What speaks against a class. "lac" (Sadinle et al. 2019): 1 minus its probability; the smallest sets on average,
         and an empty one where no class is probable enough. "aps" (Romano et al. 2020, without the random part, so that
         equal texts get equal sets): the probability of all classes that are more probable than it; never an empty set,
-        so the coverage is at least the accuracy.
+        so the coverage is at least the accuracy. "ordinal-aps" (Lu et al. 2022), for ordered classes: sets that are
+        intervals of the scale. An interval grows from the most probable class by the more probable of its two
+        neighbours, and what speaks against a class is the probability of the interval before it; never empty.
     calibration_size : float or int
         Share or number of the rows that calibrate; unused when frozen.
     random_state : int, RandomState or None
@@ -67,12 +71,15 @@ class ConformalClassifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: i
     InputError
         When alpha needs more calibration rows, or they have a class that the classifier does not know.
     UnsupportedError
-        When texts may have several labels, or the classifier has no probabilities.
+        When texts may have several labels, the classifier has no probabilities, or "ordinal-aps" is asked for and its
+        classes are not ordered.
 
     References
     ----------
     Sadinle, Lei, Wasserman 2019 "Least Ambiguous Set-Valued Classifiers with Bounded Error Levels".
     Romano, Sesia, Candès 2020 "Classification with Valid and Adaptive Coverage".
+    Lu, Angelopoulos, Pomerantz 2022 "Improving Trustworthiness of AI Disease Severity Rating in Medical Imaging with
+    Ordinal Conformal Prediction Sets".
 
     Examples
     --------
@@ -114,7 +121,7 @@ class ConformalClassifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: i
             When there are too few labelled rows for ``alpha``.
         """
         between("alpha", self.alpha, 0, 1, more=", such as 0.1")
-        one_of("method", self.method, ("lac", "aps"))
+        one_of("method", self.method, ("lac", "aps", _ORDINAL))
         _check_probabilistic(self.classifier)
         X, labels = take_labelled(X, y)
         frozen = isinstance(self.classifier, FrozenEstimator)
@@ -131,8 +138,8 @@ class ConformalClassifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: i
                 X, labels, test_size=n, random_state=self.random_state, stratify=labels if fair else None
             )
             classifier = clone(classifier).fit(X_fit, y_fit)
-        proba = probabilities(classifier, X)
-        against = np.sort(_against(proba, self.method)[np.arange(n), columns_of(labels, classifier.classes_)])
+        scores = _against(classifier, X, self.method)
+        against = np.sort(scores[np.arange(n), columns_of(labels, classifier.classes_)])
         # the ceil((n + 1) * (1 - alpha))-th smallest, counted from the end
         self.quantile_ = float(against[n - floor((n + 1) * self.alpha + _EPS)])
         self.classifier_, self.classes_, self.n_calibration_ = classifier, classifier.classes_, n
@@ -152,7 +159,7 @@ class ConformalClassifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: i
     def predict_set(self, X: Any) -> NDArray[np.bool_]:
         """Return which classes are in the set of each row, of shape (n_texts, n_classes), as in ``classes_``."""
         check_is_fitted(self)
-        return _against(probabilities(self.classifier_, X), self._method) <= self.quantile_
+        return _against(self.classifier_, X, self._method) <= self.quantile_
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the classifier's own prediction for each row, of shape (n_texts,)."""
@@ -289,8 +296,12 @@ def probabilities(classifier: Any, X: Any, cure: str = "use one classifier a lab
     return proba
 
 
-def _against(proba: FloatArray, method: str) -> FloatArray:
+def _against(classifier: Any, X: Any, method: str) -> FloatArray:
     """What speaks against each class of each text, of shape (n_texts, n_classes)."""
+    if method == _ORDINAL:
+        levels = levels_of(scale_of(classifier), np.asarray(classifier.classes_).tolist())
+        return _before_in_growth(probabilities(classifier, X)[:, np.argsort(levels)])[:, levels]
+    proba = probabilities(classifier, X)
     if method == "lac":
         return 1 - proba
     order = np.argsort(-proba, axis=1, kind="stable")
@@ -298,6 +309,22 @@ def _against(proba: FloatArray, method: str) -> FloatArray:
     above = np.zeros_like(proba)
     np.put_along_axis(above, order[:, 1:], np.cumsum(ranked, axis=1)[:, :-1], axis=1)
     return above
+
+
+def _before_in_growth(proba: FloatArray) -> FloatArray:
+    """The probability of the interval that each level is added to; of equal neighbours, the lower comes first."""
+    n, n_levels = proba.shape
+    rows, low = np.arange(n), proba.argmax(axis=1)
+    high, mass, before = low.copy(), proba[rows, low], np.zeros_like(proba)
+    for _ in range(n_levels - 1):
+        below = np.where(low > 0, proba[rows, low - 1], -1.0)
+        above = np.where(high < n_levels - 1, proba[rows, (high + 1) % n_levels], -1.0)
+        down = below >= above
+        low, high = low - down, high + ~down
+        added = np.where(down, low, high)
+        before[rows, added] = mass
+        mass = mass + proba[rows, added]
+    return before
 
 
 def _check_none_label(none_label: Any, classes: Any) -> None:

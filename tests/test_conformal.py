@@ -255,7 +255,7 @@ class TestBadInput:
             ConformalClassifier(tfidf(), alpha).fit(TEXTS, LABELS)
 
     def test_method(self):
-        with pytest.raises(InputError, match=r"method must be 'lac' or 'aps'. Got 'raps'"):
+        with pytest.raises(InputError, match=r"method must be 'lac', 'aps' or 'ordinal-aps'. Got 'raps'"):
             ConformalClassifier(tfidf(), method="raps").fit(TEXTS, LABELS)
 
     def test_too_few_calibration_rows(self):

@@ -14,6 +14,7 @@ from fewshot.errors import UnsupportedError
 from fewshot.evaluation.metrics import (
     HIGHER_IS_BETTER,
     METRICS,
+    ORDERED_METRICS,
     WITHOUT_PROBABILITIES,
     bootstrap,
     compute_metrics,
@@ -22,13 +23,16 @@ from fewshot.evaluation.metrics import (
 from fewshot.evaluation.predictions import check_named, check_resampling, predict
 from fewshot.evaluation.tables import Result, make_frame, make_intervals, need_pandas
 from fewshot.inputs import take_labelled
+from fewshot.task.scale import levels_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Comparison", "compare"]
 
-_COMPARED = [name for name in METRICS if name != "ECE"]  # which is no mean over rows, and biased upwards
+_MEASURES = {**METRICS, **ORDERED_METRICS}
+_COMPARED = [name for name in _MEASURES if name != "ECE"]  # which is no mean over rows, and biased upwards
+_SHARES = ("accuracy", "macro-F1")  # whose differences are said in points
 _ROUNDING = 1e-9  # equal probabilities, computed in two ways, differ by less
 
 
@@ -68,7 +72,7 @@ class Comparison(Result):
         return "\n".join([head, *(self._statement(pair) for pair in self.pairs.to_dict("records"))])
 
     def _statement(self, pair: Mapping[Any, Any]) -> str:
-        points = self.metric in HIGHER_IS_BETTER  # those are shares
+        points = self.metric in _SHARES
         difference, low, high = (
             f"{100 * pair[name]:.1f}" if points else f"{pair[name]:.3f}" for name in ("difference", "low", "high")
         )
@@ -99,8 +103,9 @@ def compare(
         At least two fitted classifiers of texts, one class a text, under the names that the result uses.
     X, y
         As for `evaluate`.
-    metric : {"accuracy", "macro-F1", "log loss", "Brier"}
-        What they are compared by.
+    metric : {"accuracy", "macro-F1", "log loss", "Brier", "quadratic kappa", "level MAE", "expected level MAE", "RPS"}
+        What they are compared by. The last four are for ordered classes; a classifier that does not know their order,
+        such as a baseline of scikit-learn, takes it from one that does.
     n_bootstrap, level, random_state
         As for `evaluate`.
 
@@ -113,7 +118,8 @@ def compare(
     InputError
         When there are fewer than two classifiers, or one of them does not know a label.
     UnsupportedError
-        When texts may have several labels, or a classifier has no probabilities for the metric.
+        When texts may have several labels, a classifier has no probabilities for the metric, or it is one of ordered
+        classes and these are not.
     NotInstalledError
         When pandas is not installed.
 
@@ -147,9 +153,14 @@ def compare(
     check_resampling(n_bootstrap, level)
     X, labels = take_labelled(X, y)
     found = [predict(clf, X, labels) for clf in clfs.values()]
+    if metric in ORDERED_METRICS:
+        scale = next((one.scale for one in found if one.scale is not None), None)
+        found = [one.on(scale) for one in found]
+        for one in found:
+            levels_of(one.scale, one.classes)  # raises where there is no scale
     sign = 1 if metric in HIGHER_IS_BETTER else -1
     values = np.array([compute_metrics(one)[metric] for one in found])
-    resampled = bootstrap(found, METRICS[metric], n_bootstrap, random_state)
+    resampled = bootstrap(found, _MEASURES[metric], n_bootstrap, random_state)
     order = np.argsort(-sign * values, kind="stable").tolist()
     names = list(clfs)
     pairs: dict[str, list[Any]] = {name: [] for name in ("a", "b", "difference", "low", "high", "better", "beats")}

@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 from fewshot.checks import at_least
 from fewshot.classifier import Classifier
 from fewshot.errors import InputError, ParameterError, UnsupportedError
-from fewshot.evaluation.metrics import METRICS, compute_metrics
+from fewshot.evaluation.metrics import METRICS, ORDERED_METRICS, compute_metrics
 from fewshot.evaluation.predictions import check_named, predict
 from fewshot.evaluation.tables import Result, make_frame, need_pandas, render_html
 from fewshot.inputs import take_labelled
@@ -40,7 +40,8 @@ class LearningCurve(Result):
     ----------
     draws : DataFrame
         A row for each fit: name, shots (labelled rows per class), draw, the metrics of `evaluate` (NaN where a
-        classifier has no probabilities), and the seconds that fit and prediction took.
+        classifier has no probabilities, or does not know the order of the classes), and the seconds that fit and
+        prediction took.
     skipped : DataFrame
         What is not there, and why: name, shots, draws (how many of them) and reason.
     n_test : int
@@ -57,7 +58,11 @@ class LearningCurve(Result):
         The columns are pairs such as ("accuracy", "std"). The deviation is NaN where there is a single draw.
         """
         grouped = self.draws.groupby(["name", "shots"], sort=False)
-        return grouped[[*METRICS, "seconds"]].agg(["mean", "std"])
+        return grouped[[*self._metrics(), "seconds"]].agg(["mean", "std"])
+
+    def _metrics(self) -> list[str]:
+        """Those of ordered classes are there where the classes are."""
+        return [*METRICS, *(name for name in ORDERED_METRICS if name in self.draws.columns)]
 
     def _repr_html_(self) -> str:
         return render_html(self.summary(), self.skipped)
@@ -66,11 +71,11 @@ class LearningCurve(Result):
         counts = self.draws.groupby(["name", "shots"], sort=False).size()
         rows = []
         for (name, shots), row in zip(counts.index, self.summary().to_dict("records"), strict=True):
-            cells = [_spread(row[column, "mean"], row[column, "std"]) for column in METRICS]
+            cells = [_spread(row[column, "mean"], row[column, "std"]) for column in self._metrics()]
             rows.append([str(name), str(shots), str(counts[name, shots]), *cells, f"{row['seconds', 'mean']:.1f}"])
         lines = [
             f"{self.n_test} held-out rows, mean ± standard deviation over the draws",
-            as_text(["name", "shots", "draws", *METRICS, "seconds"], rows, right=True),
+            as_text(["name", "shots", "draws", *self._metrics(), "seconds"], rows, right=True),
         ]
         for one in self.skipped.to_dict("records"):
             times = f"{one['draws']} draw{'s' if one['draws'] > 1 else ''}"
@@ -188,18 +193,18 @@ class _Records:
             self.skip(name, shots, f"{type(error).__name__}: {error}")
             return
         seconds = time.perf_counter() - started
-        values = compute_metrics(found)
-        cells = {metric: values.get(metric) for metric in METRICS}
+        cells = compute_metrics(found)
         self._rows.append({"name": name, "shots": shots, "draw": draw, **cells, "seconds": seconds})
 
     def done(self, n_test: int) -> LearningCurve:
         if not self._rows:
             reasons = "\n".join(f"- {name} at {shots} shots: {reason}" for name, shots, reason in self._skipped)
             raise InputError(f"Not a single fit was possible:\n{reasons}")
-        columns = ["name", "shots", "draw", *METRICS, "seconds"]
+        ordered = [name for name in ORDERED_METRICS if any(name in row for row in self._rows)]
+        columns = ["name", "shots", "draw", *METRICS, *ordered, "seconds"]
         left_out = [(*key[:2], draws, key[2]) for key, draws in self._skipped.items()]
         return LearningCurve(
-            make_frame({column: [row[column] for row in self._rows] for column in columns}),
+            make_frame({column: [row.get(column) for row in self._rows] for column in columns}),
             make_frame({c: [row[i] for row in left_out] for i, c in enumerate(("name", "shots", "draws", "reason"))}),
             n_test,
         )

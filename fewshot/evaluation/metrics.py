@@ -17,6 +17,7 @@ from fewshot.models.base import FloatArray, IntArray
 __all__ = [
     "HIGHER_IS_BETTER",
     "METRICS",
+    "ORDERED_METRICS",
     "WITHOUT_PROBABILITIES",
     "bin_confidences",
     "bootstrap",
@@ -24,6 +25,7 @@ __all__ = [
     "compute_intervals",
     "compute_metrics",
     "compute_percentiles",
+    "get_metrics",
 ]
 
 _BINS = 15
@@ -65,6 +67,32 @@ def _top_gaps(p: Predictions, counts: IntArray) -> FloatArray:
     return _bin_gaps(p.probabilities.max(axis=1), top == p.targets, counts, _BINS)
 
 
+def _quadratic_kappa(p: Predictions, counts: IntArray) -> FloatArray:
+    """1 less the mean squared distance of the levels, over what it would be if the predictions were shuffled."""
+    target, said = p.levels[p.targets], p.levels[p.predicted]
+    apart, squares = counts @ ((target - said) ** 2), counts @ (target**2 + said**2)
+    n, by_chance = counts.shape[1], 2 * (counts @ target) * (counts @ said)
+    shuffled = n * squares - by_chance  # n squared times the mean; whole numbers, so that 0 is 0
+    return np.where(shuffled > 0, 1 - n * apart / np.maximum(shuffled, 1), 0.0)
+
+
+def _level_error(p: Predictions, counts: IntArray) -> FloatArray:
+    return _mean(np.abs(p.levels[p.targets] - p.levels[p.predicted]), counts)
+
+
+def _expected_level_error(p: Predictions, counts: IntArray) -> FloatArray:
+    return _mean(np.abs(p.levels[p.targets] - p.probabilities @ p.levels), counts)
+
+
+def _rps(p: Predictions, counts: IntArray) -> FloatArray:
+    n_levels = len(p.scale or ())
+    proba = np.zeros((len(p.targets), n_levels))
+    proba[:, p.levels] = p.probabilities
+    reached = np.arange(n_levels) >= p.levels[p.targets][:, None]  # the cumulative distribution of the true level
+    gaps = (proba.cumsum(axis=1) - reached)[:, :-1]
+    return _mean((gaps**2).sum(axis=1) / (n_levels - 1), counts)
+
+
 Metric = Callable[[Predictions, IntArray], FloatArray]
 
 #: Each returns its value under every resample, of shape (n_resamples,). The second argument, of shape (n_resamples,
@@ -76,16 +104,28 @@ METRICS: dict[str, Metric] = {
     "Brier": _brier,
     "ECE": _ece,
 }
-HIGHER_IS_BETTER = {"accuracy", "macro-F1"}
+#: The same for classes that are ordered.
+ORDERED_METRICS: dict[str, Metric] = {
+    "quadratic kappa": _quadratic_kappa,
+    "level MAE": _level_error,
+    "expected level MAE": _expected_level_error,
+    "RPS": _rps,
+}
+HIGHER_IS_BETTER = {"accuracy", "macro-F1", "quadratic kappa"}
 #: What needs the predicted class only; the others need probabilities.
-WITHOUT_PROBABILITIES = {"accuracy", "macro-F1"}
+WITHOUT_PROBABILITIES = {"accuracy", "macro-F1", "quadratic kappa", "level MAE"}
+
+
+def get_metrics(p: Predictions) -> dict[str, Metric]:
+    """Every metric that the predictions allow, those of ordered classes last."""
+    known = METRICS if p.scale is None else {**METRICS, **ORDERED_METRICS}
+    return {name: own for name, own in known.items() if p.proba is not None or name in WITHOUT_PROBABILITIES}
 
 
 def compute_metrics(p: Predictions) -> dict[str, float]:
-    """Every metric that the predictions allow, in the order of ``METRICS``."""
+    """The value of every metric that the predictions allow."""
     once = np.ones((1, len(p.targets)), dtype=np.int64)
-    names = METRICS if p.proba is not None else [name for name in METRICS if name in WITHOUT_PROBABILITIES]
-    return {name: float(METRICS[name](p, once)[0]) for name in names}
+    return {name: float(measure(p, once)[0]) for name, measure in get_metrics(p).items()}
 
 
 def bootstrap(each: Sequence[Predictions], measure: Metric, n_bootstrap: int, random_state: Any) -> FloatArray:
@@ -122,12 +162,13 @@ def compute_intervals(
         Seed of the resamples.
     """
     found = {}
+    measures = get_metrics(p)
     for name, value in values.items():
         if name == "ECE":
             noise = float(np.quantile(bootstrap([p], _ece_noise, n_bootstrap, random_state), level))
             found[name] = (max(0.0, value - noise), min(1.0, value + noise))
         else:
-            found[name] = compute_percentiles(bootstrap([p], METRICS[name], n_bootstrap, random_state)[0], level)
+            found[name] = compute_percentiles(bootstrap([p], measures[name], n_bootstrap, random_state)[0], level)
     return found
 
 

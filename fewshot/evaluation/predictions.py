@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from fewshot.conformal import probabilities
 from fewshot.errors import InputError, ParameterError, UnsupportedError
 from fewshot.inputs import as_labels, columns_of
 from fewshot.models.base import FloatArray, IntArray
+from fewshot.task.scale import levels_of, scale_of
 
 __all__ = ["Predictions", "check_classifier", "check_named", "check_resampling", "predict", "take_probabilities"]
 
@@ -27,6 +28,7 @@ class Predictions:
     targets: IntArray
     predicted: IntArray
     proba: FloatArray | None  # of shape (n_rows, n_classes); None where the classifier has none
+    scale: tuple[Any, ...] | None = None  # the classes, and perhaps more, lowest first; None where they have no order
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -38,6 +40,16 @@ class Predictions:
         """The probabilities, which are there."""
         assert self.proba is not None
         return self.proba
+
+    @property
+    def levels(self) -> IntArray:
+        """The place of each class on the scale, which is there."""
+        return levels_of(self.scale, self.classes)
+
+    def on(self, scale: tuple[Any, ...] | None) -> Predictions:
+        """The same on a scale that it does not know of, where this has all its classes."""
+        knows = self.scale is not None or scale is None or not set(self.classes) <= set(scale)
+        return self if knows else replace(self, scale=scale)
 
 
 def check_classifier(clf: Any, name: str = "clf") -> None:
@@ -94,10 +106,12 @@ def predict(clf: Any, X: Any, labels: list[Any]) -> Predictions:
     strange = [] if said is None else [label for label in said.tolist() if label not in where]
     if strange:
         raise InputError(f"{type(clf).__name__} predicts {strange[0]!r}, which is not among its classes, {classes}.")
+    scale = scale_of(clf)
     if said is None:
         assert proba is not None
-        return Predictions(classes, targets, proba.argmax(axis=1), proba)
-    return Predictions(classes, targets, np.array([where[label] for label in said.tolist()], dtype=np.int64), proba)
+        return Predictions(classes, targets, proba.argmax(axis=1), proba, scale)
+    predicted = np.array([where[label] for label in said.tolist()], dtype=np.int64)
+    return Predictions(classes, targets, predicted, proba, scale)
 
 
 def take_probabilities(y: Any, proba: Any, classes: Any = None) -> Predictions:

@@ -81,6 +81,8 @@ def evaluate(
     -------
     Evaluation
         Accuracy, macro-F1, and where there are probabilities log loss, Brier score and expected calibration error.
+        Where the classes are ordered, also quadratic-weighted kappa, the mean absolute error of the predicted level
+        and, with probabilities, that of the expected level and the ranked probability score.
 
     Raises
     ------
@@ -102,6 +104,11 @@ def evaluate(
     below 1e-9 count as that. The Brier score is the sum of squares over all classes, from 0 to 2, so that it means the
     same for any number of classes; scikit-learn halves it for two. The expected calibration error is that of the most
     probable class, in 15 bins of equal mass.
+
+    Classes are ordered where the verbalizer is, ``Verbalizer(words, ordered=True)``. Levels are counted from 0. The
+    quadratic-weighted kappa is that of Cohen (1968) over all levels, and 0 where labels and predictions are of one and
+    the same level. The ranked probability score (Epstein 1969) is the sum of squared differences of the cumulative
+    probabilities from those of the true level, divided by the number of levels less 1: from 0, the best, to 1.
 
     The intervals are percentiles over resamples of the rows: they say what other rows would have given, not what
     another fit would have. The interval of the expected calibration error is not made of percentiles, since resampling

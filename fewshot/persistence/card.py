@@ -120,8 +120,10 @@ def _task(clf: Any) -> list[str]:
             for name, words in zip(verbalizer.classes, verbalizer.words, strict=True)
         ]
     templates = [one.template for one in wordings] or [clf.template_]
-    several = ["A text may have several of these."] if clf.multi_label_ else []
-    return ["## Task", _table(["class", "label words"], rows), *several, *(_fenced(one.source) for one in templates)]
+    said = ["A text may have several of these."] if clf.multi_label_ else []
+    if verbalizer.scale is not None and not clf.multi_label_:
+        said = [f"Levels of a scale, lowest first: {', '.join(map(_text, verbalizer.scale))}."]
+    return ["## Task", _table(["class", "label words"], rows), *said, *(_fenced(one.source) for one in templates)]
 
 
 def _data(clf: Any, n_shown: int) -> list[str]:

@@ -45,10 +45,10 @@ class Template:
     ----------
     source : str
         Jinja2 source, with optional YAML front matter between two ``---`` lines. Its keys: ``task``, ``description``,
-        ``fields``, ``words`` (class -> label words), ``ordered`` (``true`` where the classes of the words are levels of a
-        scale and stand lowest first), ``instruction``, ``system``, ``separator``, ``source``,
-        ``domain_premise``, ``answers`` (``{no: ..., yes: ...}``, where a template asks about one label of several),
-        ``choices`` and ``choice`` (where each row brings what may fill the hole, see Notes), ``licence``.
+        ``fields``, ``words`` (class -> label words), ``ordered`` (``true`` where these classes are levels of a scale,
+        lowest first), ``instruction``, ``system``, ``separator``, ``source``, ``domain_premise``, ``answers``
+        (``{no: ..., yes: ...}``, where a template asks about one label of several), ``choices`` and ``choice`` (where
+        each row brings what may fill the hole, see Notes), ``licence``.
     instruction : str, optional
         What stands once before everything; may list the label words through ``labels``. Overrides the front matter.
     words : mapping, optional

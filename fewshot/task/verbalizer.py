@@ -265,7 +265,8 @@ class Verbalizer:
             name: group[0] if len(group) == 1 else list(group) for name, group in zip(names, self.words, strict=True)
         }
         if self.ordered:
-            return f"Verbalizer({({name: shown[name] for name in self.scale or shown})!r}, ordered=True)"
+            in_order = {name: shown[name] for name in self.scale or shown}
+            return f"Verbalizer({in_order!r}, ordered=True)"
         return f"Verbalizer({shown!r})"
 
 
