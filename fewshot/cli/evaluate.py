@@ -71,7 +71,8 @@ def evaluate(
     """Measure a classifier on rows it did not learn from.
 
     Prints accuracy, macro-F1, log loss, Brier score and calibration error, each with a 95 % bootstrap interval, and
-    precision, recall and F1 of each class. With --shots 0 all rows are tested on, unless --test or --held-out says
+    precision, recall and F1 of each class; where the template says that its classes are ordered, quadratic-weighted
+    kappa, errors of the level and the ranked probability score as well. With --shots 0 all rows are tested on, unless --test or --held-out says
     otherwise. --json prints what Evaluation.from_json reads, and --output keeps it. A --classifier that fewshot fit
     kept is tested on all rows.
     """
