@@ -41,6 +41,8 @@ HeldOut = Annotated[
     ),
 ]
 _METRICS = ("accuracy", "macro-F1", "log loss", "Brier")  # by which classifiers are compared
+_ORDERED = ("quadratic kappa", "level MAE", "expected level MAE", "RPS")  # and those of ordered classes
+_METRIC = f"{', '.join(_METRICS)}, or of ordered classes {', '.join(_ORDERED)}."
 _SHOTS = "Labelled rows of each class to learn from, drawn by --seed; 0: the class names alone. Default: all."
 
 
@@ -72,9 +74,9 @@ def evaluate(
 
     Prints accuracy, macro-F1, log loss, Brier score and calibration error, each with a 95 % bootstrap interval, and
     precision, recall and F1 of each class; where the template says that its classes are ordered, quadratic-weighted
-    kappa, errors of the level and the ranked probability score as well. With --shots 0 all rows are tested on, unless --test or --held-out says
-    otherwise. --json prints what Evaluation.from_json reads, and --output keeps it. A --classifier that fewshot fit
-    kept is tested on all rows.
+    kappa, errors of the level and the ranked probability score as well. With --shots 0 all rows are tested on, unless
+    --test or --held-out says otherwise. --json prints what Evaluation.from_json reads, and --output keeps it. A
+    --classifier that fewshot fit kept is tested on all rows.
     """
     setup = Setup(**options._asdict(), shots=shots)
     source = Source(file, test, held_out, *columns, seed, Format.said(*said))
@@ -109,7 +111,7 @@ def compare(
     options: opt.SetupsOptions,
     shots: Annotated[list[str] | None, typer.Option(metavar="N,N,...", help=_SHOTS)] = None,
     with_: opt.With = None,
-    metric: Annotated[str, typer.Option(metavar="NAME", help="accuracy, macro-F1, log loss or Brier.")] = "accuracy",
+    metric: Annotated[str, typer.Option(metavar="NAME", help=_METRIC)] = "accuracy",
     columns: opt.ColumnOptions,
     said: opt.FormatOptions,
     output: opt.Result = None,
@@ -128,8 +130,8 @@ def compare(
             "There is one classifier, and nothing to compare it with. Repeat --model, --template or --strategy, give "
             "several --shots 0,8, or name each: --with 'NAME: key=value ...'."
         )
-    if metric not in _METRICS:
-        raise WrongUsage(f"--metric must be one of {', '.join(_METRICS)}. Got {metric!r}.")
+    if metric not in (*_METRICS, *_ORDERED):
+        raise WrongUsage(f"--metric must be one of {', '.join((*_METRICS, *_ORDERED))}. Got {metric!r}.")
     source = Source(file, test, held_out, *columns, seed, Format.said(*said))
     check_result(output, [file, test, unlabelled])
     given, tested, more = _rows(named, source, unlabelled)

@@ -9,7 +9,7 @@ import numpy as np
 from fewshot.checks import one_of
 from fewshot.errors import InputError, ParameterError
 from fewshot.evaluation.curve import LearningCurve
-from fewshot.evaluation.metrics import HIGHER_IS_BETTER, METRICS
+from fewshot.evaluation.metrics import HIGHER_IS_BETTER, METRICS, ORDERED_METRICS
 from fewshot.plotting.axes import draw_legend, format_label, get_axes, get_style, need_matplotlib
 
 if TYPE_CHECKING:
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LearningCurveDisplay"]
 
-_DRAWN = (*METRICS, "seconds")
-_MOST = {"accuracy": 1.0, "macro-F1": 1.0, "Brier": 2.0, "ECE": 1.0}  # bands end where values do
+_DRAWN = (*METRICS, *ORDERED_METRICS, "seconds")
+_LEAST = {"quadratic kappa": -1.0}  # bands end where values do
+_MOST = {"accuracy": 1.0, "macro-F1": 1.0, "Brier": 2.0, "ECE": 1.0, "quadratic kappa": 1.0, "RPS": 1.0}
 _CLOSE = 0.045  # of the width: labels of ticks that are nearer would touch
 
 
@@ -32,7 +33,7 @@ class LearningCurveDisplay:
     ----------
     draws : DataFrame
         With a row for each fit, and the columns name, shots and the metric, as `LearningCurve.draws` has them.
-    metric : {"accuracy", "macro-F1", "log loss", "Brier", "ECE", "seconds"}
+    metric : {"accuracy", "macro-F1", "log loss", "Brier", "ECE", "seconds"} or one of ordered classes
 
     Attributes
     ----------
@@ -77,7 +78,7 @@ class LearningCurveDisplay:
         ----------
         results : LearningCurve or DataFrame
             The result, or its ``draws``: part of them, or several put together.
-        metric : {"accuracy", "macro-F1", "log loss", "Brier", "ECE", "seconds"}
+        metric : {"accuracy", "macro-F1", "log loss", "Brier", "ECE", "seconds"} or one of ordered classes
         ax : matplotlib Axes, optional
             None: those of a new figure.
         **kwargs
@@ -121,7 +122,7 @@ class LearningCurveDisplay:
         ax = get_axes(ax, (6.4, 4.4))
         taken = len(ax.get_legend_handles_labels()[1])
         draws = self.draws.dropna(subset=[self.metric])
-        top = _MOST.get(self.metric, np.inf)
+        bottom, top = _LEAST.get(self.metric, 0.0), _MOST.get(self.metric, np.inf)
         self.lines_ = []
         for number, (name, own) in enumerate(draws.groupby("name", sort=False)):
             by_shots = own.groupby("shots")[self.metric].agg(["mean", "std"])
@@ -129,7 +130,7 @@ class LearningCurveDisplay:
             spread = by_shots["std"].fillna(0.0).to_numpy()  # a single draw has none
             style = {"lw": 1.6, "ms": 5, "label": format_label(name), **get_style(ax, taken + number), **kwargs}
             (line,) = ax.plot(shots, mean, **style)
-            low, high = np.maximum(mean - spread, 0), np.minimum(mean + spread, top)
+            low, high = np.maximum(mean - spread, bottom), np.minimum(mean + spread, top)
             ax.fill_between(shots, low, high, color=line.get_color(), alpha=0.15, lw=0)
             self.lines_.append(line)
         _mark_shots(ax, sorted({int(n) for n in draws["shots"]}))
