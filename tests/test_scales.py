@@ -482,5 +482,5 @@ def test_evaluate_prints_them_where_the_template_says_so(monkeypatch, capsys, tm
     assert "RPS" in out
     template.write_text(RATED.replace("ordered: true\n", ""))
     assert "RPS" not in run(monkeypatch, capsys, *ask, template)[1]
-    twice = ("compare", *ask[1:4], "--strategy", "prompting", "--strategy", "prompting(calibration=batch)")
+    twice = ("compare", *ask[1:4], "--strategy", "prompting", "--strategy", "prompting(calibration=contextual)")
     assert "are not ordered" in run(monkeypatch, capsys, *twice, "--template", template, "--metric", "RPS")[2]

@@ -7,7 +7,7 @@ DATA holds one folder a set with train.csv.gz, columns text and label: the five 
 people rated for Hutto and Gilbert (2014, "VADER"), their mean rating cut at -1.5, -0.5, 0.5 and 1.5. SCORES is a
 folder for the word log-scores, which are computed where they are not there. Of ``train.sample(1000, random_state=0)``
 the first 500 are drawn from and the others are judged; all are training rows. Every calibration learns from the same
-5, 10, 20 or 40 rows of each class, in ten draws.
+5, 20 or 40 rows of each class, in five draws.
 
 "batch" needs no labels, "learned" is ``calibration="learned"``. The others are proportional odds (McCullagh 1980,
 "Regression Models for Ordinal Data"): the log-odds of a level of at most j are a threshold less a slope, the same for
@@ -38,7 +38,7 @@ from fewshot.task.scale import levels_of
 
 SETS = ["sst5", "amazon", "tweets"]
 TEMPLATES = ["sst5/it_was", "sst5/review"]
-DRAWN, JUDGED, DRAWS, SHOTS = 500, 500, 10, (5, 10, 20, 40)
+DRAWN, JUDGED, DRAWS, SHOTS = 500, 500, 5, (5, 20, 40)
 RIDGES = (0.01, 0.1, 1.0)
 METRICS = ("log loss", "RPS", "quadratic kappa", "expected level MAE", "accuracy")
 
