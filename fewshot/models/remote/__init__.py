@@ -1,0 +1,1 @@
+"""Models behind an address: the two wires of typed decisions, and the client that speaks them."""
