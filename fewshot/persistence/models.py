@@ -11,7 +11,7 @@ from typing import Any
 
 from fewshot.errors import FewshotWarning, InputError, ModelLoadError, UnsupportedError, warn
 from fewshot.models import embedded
-from fewshot.models.base import formats_of, is_encoder, is_language_model
+from fewshot.models.base import formats_of, is_encoder, is_language_model, kind_of
 from fewshot.models.kinds import OPTIONS, Kind, kind_of_own
 from fewshot.models.loading import DEFAULT_ENCODER, default_encoder, load, load_folder
 from fewshot.models.recipe import Recipe
@@ -72,6 +72,8 @@ class Models:
     def _entry(self, model: Any, path: str) -> dict[str, Any]:
         entry = {"class": type(model).__name__, "shown": repr(model), "fingerprint": model.fingerprint}
         kind = _local_kind(model)
+        if kind_of(model).remote:
+            return {**entry, "kept": "fingerprint", "because": "it answers behind an address, which is not kept"}
         if kind is None:
             return {**entry, "kept": "fingerprint", "because": "it is not one of this library's own kinds"}
         if hasattr(model.model, "merge_and_unload"):
@@ -96,9 +98,9 @@ class Models:
 
 
 def _local_kind(model: Any) -> Kind | None:
-    """The kind of a model whose class is this library's own; None of every other class, subclasses among them."""
+    """The kind of a model here whose class is this library's own; None of every other, subclasses among them."""
     kind = kind_of_own(model)
-    return kind if kind is not None and type(model) is kind.load_class() else None
+    return kind if kind is not None and not kind.remote and type(model) is kind.load_class() else None
 
 
 def _own(model: Any) -> dict[str, Any]:

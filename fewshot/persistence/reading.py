@@ -112,6 +112,6 @@ def _libraries(nodes: list[dict[str, Any]], entries: list[dict[str, Any]]) -> li
     used = ["scikit-learn"] if any("head" in node for node in nodes) else []
     if any("dtype" in entry for entry in entries) or any("weights" in node or "tokenizer" in node for node in nodes):
         used.append("transformers")
-    if any(entry["class"] == kind.class_name for entry in entries for kind in KINDS if kind.auto is None):
+    if any(entry["class"] == kind.class_name for entry in entries for kind in KINDS if kind.name == "encoder"):
         used.append("sentence-transformers")
     return used

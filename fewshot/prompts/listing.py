@@ -14,7 +14,7 @@ __all__ = ["check_orders", "lists_labels"]
 
 def lists_labels(task: Task, model: Any) -> bool:
     """Whether the model reads a list of label words, or of a row's choices, in the prompts of one wording."""
-    return task.template.lists_labels(instruction=kind_of(model).reads == "prompt")
+    return task.template.lists_labels(instruction=kind_of(model).reads in ("prompt", "state"))
 
 
 def check_orders(orders: Any, task: Task, model: Any) -> None:

@@ -196,7 +196,8 @@ class Prompting(Strategy):
             raise UnsupportedError(f"{model!r} can't generate text: use read='score'.")
         if self.shots and not kind_of(model).demonstrations:
             raise UnsupportedError(
-                f"{model!r} compares one premise with one hypothesis: it has no place for shots={self.shots}."
+                f"{model!r} ({kind_of(model)}) reads one text and what is asked of it: it has no place for "
+                f"shots={self.shots}."
             )
         if self.read == "generate" and self.calibration is not None:
             raise UnsupportedError("A generated answer has no scores to calibrate: use read='score'.")

@@ -9,7 +9,7 @@ from typing import Any
 from fewshot.errors import PromptTooLongError
 from fewshot.models.base import Query, Turn, Window, is_window
 from fewshot.models.kinds import kind_named
-from fewshot.task.parsing import Piece
+from fewshot.task.parsing import CANDIDATE, Piece, Place
 from fewshot.task.shortening import shortened
 
 __all__ = ["Fitted", "Prompt", "cut_alike", "fit_text", "fit_to_window"]
@@ -42,6 +42,13 @@ class Prompt:
     def _hole(self) -> int:
         return next(i for i, piece in enumerate(self.pieces) if piece.place.kind == "hole")
 
+    @property
+    def _question(self) -> tuple[int, int]:
+        """Where the run around the hole begins and ends that holds no field of the row but the label in question."""
+        own = [i for i, (_, place) in enumerate(self.pieces) if _is_of_row(place)]
+        before, after = [i + 1 for i in own if i < self._hole], [i for i in own if i > self._hole]
+        return max(before, default=0), min(after, default=len(self.pieces))
+
     def fill(self, word: str) -> str:
         """The text with the hole filled."""
         return self.prefix + word + self.suffix
@@ -50,16 +57,28 @@ class Prompt:
         """Ask which candidate fills the hole.
 
         An entailment model is asked whether the frame with the hole filled (the hypothesis) follows from the fields
-        (the premise); an encoder reads the fields; every other kind reads the whole prompt after its context.
+        (the premise); a decision model what is right of the fields (the state), by the context and the text around the
+        hole; an encoder reads the fields; every other kind reads the whole prompt after its context.
         """
         reads = kind_named(kind).reads
         if reads == "fields":
             return Query(self.fields_text, ())
         if reads == "prompt":
             return Query(self.prefix, tuple(candidates), self.suffix, context)
+        if reads == "state":
+            start, stop = self._question
+            state = self.pieces[:start], self.pieces[stop:]
+            said = " ".join(filter(None, ("".join(piece.text for piece in half).strip() for half in state)))
+            frame = Prompt(self.pieces[start:stop])
+            asked = (*context, Turn("premise", said))
+            return Query(frame.prefix.lstrip(), tuple(candidates), frame.suffix.rstrip(), asked)
         frame = Prompt(tuple(piece for piece in self.pieces if piece.place.in_frame))
         premise = Turn("premise", self.fields_text)
         return Query(frame.prefix.lstrip(), tuple(candidates), frame.suffix.rstrip(), (premise,))
+
+
+def _is_of_row(place: Place) -> bool:
+    return place.kind == "field" and not place.lists and place.name != CANDIDATE
 
 
 @dataclass(frozen=True, slots=True)

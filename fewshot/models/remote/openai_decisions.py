@@ -60,6 +60,7 @@ class OpenAIDecisions:
 
     name = "openai"
     path = "/decisions"
+    names_questions = False
     most_questions = 400
     most_options = 255
     most_levels = 255  # the wire names no bound of its own

@@ -55,6 +55,7 @@ class SystemOne:
 
     name = "systemone"
     path = "/systemone"
+    names_questions = True
     most_questions = 64  # of transformers serve; the wire itself has no bound
     most_options = 255
     most_levels = 10

@@ -119,6 +119,7 @@ class Wire(Protocol):
 
     name: str  # as `load(api=...)` has it
     path: str  # behind the address that ends in /v1
+    names_questions: bool  # whether each question needs a name
     most_questions: int  # that the strictest server known takes in one request
     most_options: int
     most_levels: int
