@@ -9,6 +9,7 @@ import random
 import re
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from itertools import count
@@ -26,7 +27,7 @@ __all__ = ["Endpoint", "check_address"]
 _AGAIN = frozenset({408, 409, 429})  # and all from 500: the same request may be answered later
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*", re.ASCII)
 _KEY = re.compile(r"[\x21-\x7e]+")
-_LONGEST_WAIT = 60.0  # seconds between two tries
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.5, 60.0  # seconds between two tries
 _SHOWN = 300  # characters of what a server says
 _RANDOM = random.SystemRandom()  # no generator that somebody has seeded
 
@@ -71,7 +72,7 @@ class Endpoint:
                 return answer.body
             if tried > self.retries or answer.wait > _LONGEST_WAIT or stopped.is_set():
                 raise ServerError(self._last_words(answer, tried))
-            wait = max(answer.wait, _RANDOM.uniform(0.5, 1) * min(2 ** (tried - 2), _LONGEST_WAIT))
+            wait = max(answer.wait, _RANDOM.uniform(0.5, 1) * min(_SHORTEST_WAIT * 2 ** (tried - 1), _LONGEST_WAIT))
             if stopped.wait(wait):
                 raise ServerError(self._last_words(answer, tried))
         raise AssertionError  # counting does not end
@@ -138,7 +139,9 @@ class Endpoint:
         httpx2 = need("httpx2", "Asking a server takes")
         local = _is_local(urlsplit(self.url).hostname or "")  # then no proxy is asked, which would see the key
         limits = httpx2.Limits(max_connections=self.connections, max_keepalive_connections=self.connections)
-        return httpx2.Client(timeout=self.timeout, limits=limits, follow_redirects=False, trust_env=not local)
+        client = httpx2.Client(timeout=self.timeout, limits=limits, follow_redirects=False, trust_env=not local)
+        weakref.finalize(self, client.close)
+        return client
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_client": None}

@@ -51,13 +51,13 @@ def _batch(state: str, queries: tuple[Query, ...], model: str, wire: Wire, shown
 
 
 def _state(query: Query, shown: str) -> str:
-    state = "".join(turn.text for turn in query.context if turn.role == "premise")
+    state = [turn.text for turn in query.context if turn.role == "premise"]
     if not state:
         raise UnsupportedError(
             f"{shown} decides about a state: a query for it has a turn of the role premise "
             "(template.query(..., kind='decision') makes it)."
         )
-    return _sendable(state)
+    return _sendable("".join(state))
 
 
 def _asked(name: str | None, query: Query, wire: Wire, shown: str) -> Asked:
