@@ -75,7 +75,8 @@ class CachedLM(Wrapper):
     Every entry has a checksum. One that does not agree with it, or is of another number of candidates, is scored again,
     with a warning that names the file. Entries that an earlier version wrote have no checksum: they stay in the file,
     in a table of their own, and are not read. Where the file can't be written to, as on a full disk or in a folder that
-    is read only, its scores are used, new ones are not kept, and a warning says so.
+    is read only, its scores are used, new ones are not kept, and a warning says so. Where the ``version`` of a server's
+    model changes while it is asked, what it then says is not kept, and the rest has the new fingerprint.
 
     Examples
     --------
@@ -90,10 +91,13 @@ class CachedLM(Wrapper):
     1
     """
 
+    _version: str | None = None  # of a model that may become another one
+
     def __init__(self, lm: LanguageModel, path: str | Path) -> None:
         super().__init__(lm)
         self.path = Path(path)
         self.fingerprint = lm.fingerprint
+        self._version = getattr(lm, "version", None)
         with self._named(), self._opened():
             pass
 
@@ -108,7 +112,9 @@ class CachedLM(Wrapper):
             part = missing[start : start + size]
             began = time.monotonic()
             scores = self._scored([asked[key] for key in part])
-            self._write([(key, _packed(key, one)) for key, one in zip(part, scores, strict=True)])
+            if self._is_as_it_was():
+                own = [(self._key(asked[key]), one) for key, one in zip(part, scores, strict=True)]
+                self._write([(key, _packed(key, one)) for key, one in own])
             known |= zip(part, scores, strict=True)
             start += size
             if time.monotonic() - began < _SECONDS:
@@ -120,6 +126,14 @@ class CachedLM(Wrapper):
         """As the model has it, where it has it: the other way of asking is kept in the same file."""
         other = self.lm.with_chat
         return lambda chat: CachedLM(other(chat), self.path)
+
+    def _is_as_it_was(self) -> bool:
+        """Whether the model is not another one now, as behind an address; then what it just said may be of either."""
+        version = getattr(self.lm, "version", None)
+        if version == self._version:
+            return True
+        self._version, self.fingerprint = version, self.lm.fingerprint
+        return False
 
     def _scored(self, queries: list[Query]) -> list[Scores]:
         scores = self.lm.loglikelihoods(queries)

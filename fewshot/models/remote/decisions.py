@@ -73,6 +73,8 @@ class DecisionsLM:
         was asked yet.
     usage : Spent
         Requests, tokens and cost so far.
+    version : str or None
+        The name of the model that answered last.
 
     Raises
     ------
@@ -142,6 +144,11 @@ class DecisionsLM:
             self.loglikelihoods([_PROBE])
         server = self.server or hashlib.blake2b(self.endpoint.url.encode(), digest_size=8).hexdigest()
         return f"decisions:{self.api}:{server}:{self.model_name}:{self._version}:{SCORING_VERSION}"
+
+    @property
+    def version(self) -> str | None:
+        """The name of the model that answered last; None where nothing was asked yet."""
+        return self._version
 
     @property
     def usage(self) -> Spent:

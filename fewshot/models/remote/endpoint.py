@@ -12,7 +12,6 @@ import time
 import weakref
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -66,7 +65,9 @@ class Endpoint:
             When the server refuses, redirects, or gives no answer after all tries, or when ``stopped`` is set between.
         """
         content = json.dumps(body, allow_nan=False).encode("ascii")
-        for tried in count(1):
+        tried = 0
+        while True:
+            tried += 1
             answer = self._send(content)
             if isinstance(answer, _Answer):
                 return answer.body
@@ -75,7 +76,6 @@ class Endpoint:
             wait = max(answer.wait, _RANDOM.uniform(0.5, 1) * min(_SHORTEST_WAIT * 2 ** (tried - 1), _LONGEST_WAIT))
             if stopped.wait(wait):
                 raise ServerError(self._last_words(answer, tried))
-        raise AssertionError  # counting does not end
 
     def _last_words(self, failure: _Failure, tried: int) -> str:
         said = f"{self.url} gave no answer, tried {tried} time{'s' * (tried > 1)}: {failure.reason}"

@@ -236,7 +236,23 @@ def only_keys(body: Mapping[str, Any], known: Sequence[str], location: Location)
 
 
 def refuse_count(n: int, what: str, least: int, most: int, location: Location) -> None:
-    """Refuse fewer or more of something than a wire takes."""
+    """Refuse fewer or more of something than a wire takes.
+
+    Parameters
+    ----------
+    n : int
+        How many there are.
+    what : str
+        What the message calls them.
+    least, most : int
+        How few and how many there may be.
+    location : tuple
+        Where they are.
+
+    Raises
+    ------
+    WireError
+    """
     if n < least:
         raise WireError(location, f"At least {least} {what} stand here. Got {n}.", "too_short")
     if n > most:
