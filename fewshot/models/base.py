@@ -121,9 +121,9 @@ class LanguageModel(Protocol):
     """Anything that scores candidates for a hole.
 
     Your own class needs a ``fingerprint`` and ``loglikelihoods``. Its attribute ``kind`` may say what kind of model it
-    is, "masked", "causal", "seq2seq" or "entailment", which picks the generic template; without one it is taken for a
-    causal model. What else a model can do, such as counting tokens, is in the protocols `Window`, `Generator` and
-    `Reader`.
+    is, "masked", "causal", "seq2seq", "entailment" or "decision", which picks the generic template; without one it is
+    taken for a causal model. What else a model can do, such as counting tokens, is in the protocols `Window`,
+    `Generator` and `Reader`.
 
     Examples
     --------

@@ -27,7 +27,7 @@ class FakeLM:
         ``f(query)`` returns one number per candidate, taken as its log-probability, or a ready `Scores`.
     answer : callable, optional
         ``answer(query)`` returns what the model would write freely. None: the best candidate.
-    kind : {"causal", "masked", "seq2seq", "entailment"}
+    kind : {"causal", "masked", "seq2seq", "entailment", "decision"}
         Which kind of model it stands for; this picks the generic template.
     limit : int
         The window, in words: this model's tokens are words with the blanks before them.
