@@ -379,7 +379,7 @@ def test_what_was_answered_before_an_error_is_not_asked_again(peer, tmp_path):
 
 def test_ctrl_c_stops_at_once_and_keeps_what_was_answered(peer):
     lm, caller = load(peer.url, model="m", concurrency=2), threading.main_thread()
-    peer.script = [answer] * 2 + [slow(1)] * 2
+    peer.script = [answer] * 2 + [slow(6)] * 2
 
     def interrupt():
         while len(peer.requests) < 4:
@@ -390,12 +390,14 @@ def test_ctrl_c_stops_at_once_and_keeps_what_was_answered(peer):
     queries, start = [ask(str(i)) for i in range(40)], time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         lm.loglikelihoods(queries)
-    assert time.monotonic() - start < 0.9
+    assert time.monotonic() - start < 6
     time.sleep(0.2)
     assert len(peer.requests) == 4  # nothing more was begun
-    lm.loglikelihoods(queries)
+    lm.loglikelihoods(queries)  # over new connections
+    assert time.monotonic() - start < 6
     asked = states(peer)
-    assert (asked.count("0"), asked.count("1"), len(set(asked))) == (1, 1, 40)
+    assert [asked.count(state) for state in asked[:2]] == [1, 1]
+    assert len(set(asked)) == 40
 
 
 @APIS

@@ -174,8 +174,10 @@ class DecisionsLM:
         try:
             batches = plan(missing, self.model_name, self._wire, repr(self))
             work_through(lambda batch, stopped: found.update(self._ask(batch, stopped)), batches, self.concurrency)
-        except BaseException:
+        except BaseException as error:
             self._left |= found.copy()
+            if not isinstance(error, Exception):  # Ctrl-C, which does not wait for what is at work
+                self.endpoint.leave()
             raise
         finally:
             self._warn()

@@ -135,6 +135,11 @@ class Endpoint:
                 self._client = (os.getpid(), self._connect())
             return self._client[1]
 
+    def leave(self) -> None:
+        """Leave the open connections to who is still at work on them: the next request opens another."""
+        with lock_of(self):
+            self._client = None
+
     def _connect(self) -> Any:
         httpx2 = need("httpx2", "Asking a server takes")
         local = _is_local(urlsplit(self.url).hostname or "")  # then no proxy is asked, which would see the key

@@ -142,7 +142,23 @@ class Wire(Protocol):
         answered_by: Sequence[str] = (),
         masses: Sequence[float] = (),
     ) -> dict[str, Any]:
-        """Spell a response. ``answered_by`` and ``masses``, one a question, become fields that begin with x_."""
+        """Spell a response.
+
+        Parameters
+        ----------
+        request : Request
+            What was asked.
+        probabilities : sequence of ndarray
+            For each question, one probability an option, in their order.
+        model : str
+            The name of the model that answered.
+        usage : Usage
+            The tokens that it took.
+        answered_by : sequence of str
+            For each question, what kind of answer it is, where that is said: it stands in the field x_answered_by.
+        masses : sequence of float
+            For each question, the probability of all its options together: it stands in the field x_label_mass.
+        """
         ...
 
     def read_response(self, body: Any, request: Request) -> Answered:
