@@ -6,15 +6,18 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
 
+from fewshot.models.base import FloatArray, Query, Turn
 from fewshot.models.remote.wire import Usage
 from fewshot.models.remote.wires import wire_of
 
+CLASSES = ["billing", "bug report", "praise"]
+TEXTS = ["I was charged twice.", "It crashes.", "I love it.", "charged, charged, and a crash"]
 HINTS = {"billing": "charge", "bug report": "crash", "praise": "love", "Yes": "!", "True": "!", True: "!"}
 
 
@@ -31,7 +34,7 @@ class Peer:
         self.lock = threading.Lock()
         self.url = ""
 
-    def probabilities(self, state: str, values: list[Any]) -> np.ndarray:
+    def probabilities(self, state: str, values: list[Any]) -> FloatArray:
         """As many points as a hint's word stands in the state."""
         points = np.array([3.0 * state.lower().count(HINTS.get(value, "nothing")) for value in values])
         p = np.exp(points) / np.exp(points).sum()
@@ -149,3 +152,18 @@ def serving(peer: Peer | None = None) -> Iterator[Peer]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def ask(state: str, candidates: Sequence[str] = ("billing", "praise"), question: str = "Which? ") -> Query:
+    """A query about a state."""
+    return Query(question, tuple(candidates), "", (Turn("premise", state),))
+
+
+def probabilities(lm: Any, queries: Sequence[Query]) -> list[FloatArray]:
+    """What a model says of each query."""
+    return [np.exp(scores.logprobs) for scores in lm.loglikelihoods(queries)]
+
+
+def states(peer: Peer) -> list[str]:
+    """What the requests were about, in the order in which they came."""
+    return [body.get("state", body.get("input")) for body in peer.requests]
