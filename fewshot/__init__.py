@@ -39,6 +39,7 @@ _HOME = {
     "LabelPriorLogisticRegression": "fewshot.heads.label_prior",
     "LanguageModel": "fewshot.models.base",
     "LoRA": "fewshot.training.lora",
+    "LocalDecisionsLM": "fewshot.models.decision",
     "MaskedLM": "fewshot.models.masked",
     "ModelLoadError": "fewshot.errors",
     "NoAnswerWarning": "fewshot.errors",

@@ -33,6 +33,7 @@ from fewshot.models.base import LanguageModel as LanguageModel
 from fewshot.models.base import Query as Query
 from fewshot.models.base import Scores as Scores
 from fewshot.models.causal import CausalLM as CausalLM
+from fewshot.models.decision import LocalDecisionsLM as LocalDecisionsLM
 from fewshot.models.encoder import SentenceEncoder as SentenceEncoder
 from fewshot.models.entailment import EntailmentLM as EntailmentLM
 from fewshot.models.fake import FakeLM as FakeLM

@@ -13,7 +13,17 @@ from typing import Any, Literal
 from fewshot.checks import one_of
 from fewshot.errors import ModelLoadError
 
-__all__ = ["KINDS", "OPTIONS", "Kind", "entailment_index", "kind_named", "kind_of_config", "kind_of_own", "trains"]
+__all__ = [
+    "KINDS",
+    "OPTIONS",
+    "Kind",
+    "entailment_index",
+    "is_remote",
+    "kind_named",
+    "kind_of_config",
+    "kind_of_own",
+    "trains",
+]
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,7 @@ class Kind:
     #: What the model gets of a row in a template: the whole prompt after its context; its fields as the premise and its
     #: frame as the hypothesis; its fields as the state, and the rest as what is asked of it; or its fields alone.
     reads: Literal["prompt", "premise", "state", "fields"] = "prompt"
-    remote: bool = False  # whether it computes behind an address: its weights are not here
+    remote: str | None = None  # our class for such a model behind an address, whose weights are not here
     demonstrations: bool = True  # whether a prompt has a place for them
     vocabulary: bool = True  # whether it has a distribution over tokens at the hole, for label words and priors
     #: What the model was pretrained to predict, and `adapt` goes on with: masked tokens, or the next token. None: it
@@ -148,16 +158,17 @@ KINDS = (
     ),
     Kind(
         name="decision",
-        home="fewshot.models.remote.decisions:DecisionsLM",
-        auto=None,
-        endings=(),
-        supported="servers of typed decisions",
+        home="fewshot.models.decision:LocalDecisionsLM",
+        auto="AutoModelForDecision",
+        endings=("ForDecision",),
+        supported="...ForDecision",
         generic="generic/decision",
         generic_labels="generic/yes_no_decision",
         reads="state",
-        remote=True,
+        remote="fewshot.models.remote.decisions:DecisionsLM",
         demonstrations=False,
         vocabulary=False,
+        options={"decision": lambda said: said is None or type(said) is bool},
     ),
 )
 
@@ -184,6 +195,12 @@ def kind_of_own(model: object) -> Kind | None:
     return next((kind for kind in KINDS if kind.home in homes), None)
 
 
+def is_remote(model: object) -> bool:
+    """Whether a model is of this library and computes behind an address: its weights are not here."""
+    own = f"{type(model).__module__}:{type(model).__qualname__}"
+    return any(own == kind.remote for kind in KINDS)
+
+
 def trains(model: object, what: Literal["prompt", "head", "vectors"]) -> bool:
     """Whether this can be trained of a model (see `Kind`); of other models than this library's nothing can."""
     kind = kind_of_own(model)
@@ -204,5 +221,5 @@ def kind_of_config(config: Any) -> Kind:
             return kind
     raise ModelLoadError(
         f"A model of kind {architecture or type(config).__name__!r} can't be used. Supported: "
-        f"{', '.join(kind.supported for kind in KINDS if not kind.remote)}, and PEFT adapters of these."
+        f"{', '.join(kind.supported for kind in KINDS)}, and PEFT adapters of these."
     )

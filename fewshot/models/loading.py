@@ -64,14 +64,16 @@ class _Loader:
             type by name, on every machine: numbers that must be the same everywhere need one. Training computes in
             float32 where this is float32, and in bfloat16, over weights kept in float32, where it is a type of 16 bits.
         **kwargs
-            For our class (``chat``, ``chat_template_kwargs``, ``variant``, ``hole``, ``cache_bytes``, ``windows``), or
-            else passed on to ``from_pretrained`` (``device_map``, ``quantization_config``, ``attn_implementation``,
-            ``token``, ``local_files_only``, ``trust_remote_code``). ``gguf_file`` names a GGUF file in a folder or in
-            a repository of the hub; of the others, such a file takes ``attn_implementation`` and what the hub takes.
+            For our class (``chat``, ``chat_template_kwargs``, ``variant``, ``hole``, ``decision``, ``cache_bytes``,
+            ``windows``), or else passed on to ``from_pretrained`` (``device_map``, ``quantization_config``,
+            ``attn_implementation``, ``token``, ``local_files_only``, ``trust_remote_code``). ``gguf_file`` names a GGUF
+            file in a folder or in a repository of the hub; of the others, such a file takes ``attn_implementation`` and
+            what the hub takes. ``decision=True`` asks a chat model as ``pipeline("decision")`` of transformers does,
+            which is also done where a ``decision.json`` stands beside its weights.
 
         Returns
         -------
-        CausalLM, MaskedLM, Seq2SeqLM, EntailmentLM, SentenceEncoder, DecisionsLM, or the given object
+        CausalLM, MaskedLM, Seq2SeqLM, EntailmentLM, SentenceEncoder, LocalDecisionsLM, DecisionsLM, or the given object
 
         Raises
         ------

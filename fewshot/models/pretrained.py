@@ -11,6 +11,15 @@ from typing import Any
 from fewshot.errors import ModelLoadError
 from fewshot.extras import pip_line
 from fewshot.models import embedded
+from fewshot.models.decision_files import (
+    SETTINGS,
+    check_settings,
+    files_of_head,
+    has_head,
+    is_head,
+    load_adapter,
+    read_settings,
+)
 from fewshot.models.gguf import find_gguf, names_of_gguf, read_gguf
 from fewshot.models.kinds import Kind, kind_named, kind_of_config
 from fewshot.models.recipe import Recipe
@@ -49,9 +58,12 @@ def _read(recipe: Recipe) -> Any:
         if adapter is not None:
             return _with_adapter(recipe, adapter)
         config = _config(recipe)
-        if kind_of_config(config).auto is None:
+        if _decides(recipe, config):
+            return _decision_model(recipe, config)
+        kind = kind_of_config(config)
+        if kind.auto is None:
             return _sentence_encoder(recipe)
-        return wrap_pair(*_pretrained(recipe, config), recipe=recipe, own=recipe.own)
+        return wrap_pair(*_pretrained(recipe, kind), recipe=recipe, own=recipe.own)
     except ModelLoadError:
         raise
     except (OSError, ValueError, KeyError) as error:
@@ -134,13 +146,14 @@ def _json(recipe: Recipe, filename: str) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _pretrained(recipe: Recipe, config: Any) -> tuple[Any, Any]:
+def _pretrained(recipe: Recipe, kind: Kind) -> tuple[Any, Any]:
+    """Read the weights of a kind of model, and their tokenizer."""
     import transformers
 
     from fewshot.models.dtypes import settle_dtype
     from fewshot.models.local import pick_device
 
-    auto = getattr(transformers, str(kind_of_config(config).auto))
+    auto = getattr(transformers, str(kind.auto))
     passed = recipe.passed
     options = {**recipe.hub, **passed}
     model = auto.from_pretrained(recipe.name, revision=recipe.revision, dtype="auto", use_safetensors=True, **options)
@@ -152,6 +165,45 @@ def _pretrained(recipe: Recipe, config: Any) -> tuple[Any, Any]:
     return model, tokenizer
 
 
+def _decides(recipe: Recipe, config: Any) -> bool:
+    """Whether a model is asked decisions: as `load` was told, else where its repository says how that is done."""
+    asked: bool | None = recipe.own.get("decision")
+    if asked is not None:
+        return asked
+    if _has_head(recipe, config):
+        return True
+    kind = kind_of_config(config)
+    return kind.name == "causal" and _json(recipe, SETTINGS) is not None
+
+
+def _has_head(recipe: Recipe, config: Any) -> bool:
+    """Whether a head for decisions is in the weights, or stands beside them."""
+    beside = any(_json(recipe, file) is not None for file in files_of_head(config))
+    return (beside and has_head(recipe.name, config, **_files(recipe))) or is_head(config)
+
+
+def _files(recipe: Recipe) -> dict[str, Any]:
+    """Keyword arguments for files that transformers looks for in a repository."""
+    return {"revision": recipe.revision} | {k: v for k, v in recipe.hub.items() if k != "trust_remote_code"}
+
+
+def _decision_model(recipe: Recipe, config: Any) -> Any:
+    """A checkpoint with a head for decisions, or a chat model with the settings beside its weights."""
+    said = _json(recipe, SETTINGS)
+    if said is not None:
+        check_settings(said, repr(recipe.name))
+    head = _has_head(recipe, config)
+    kind = kind_named("decision") if head else kind_of_config(config)
+    if kind.name not in ("decision", "causal"):
+        raise ModelLoadError(
+            f"{recipe.name!r} is a model of kind {kind}, which decides nothing: leave decision=True out."
+        )
+    model, tokenizer = _pretrained(recipe, kind)
+    settings = model.decision_config if head else read_settings(recipe.name, **_files(recipe))
+    load_adapter(model, recipe.name, settings.adapter, **_files(recipe))
+    return _made(kind_named("decision"), model, tokenizer, settings, own=recipe.own, recipe=recipe)
+
+
 def _with_adapter(recipe: Recipe, adapter: dict[str, Any]) -> Any:
     if importlib.util.find_spec("peft") is None:
         raise ModelLoadError(f"{recipe.name!r} is a PEFT adapter, and peft is not installed: {pip_line('peft')}")
@@ -159,7 +211,7 @@ def _with_adapter(recipe: Recipe, adapter: dict[str, Any]) -> Any:
     from transformers import AutoTokenizer
 
     base = replace(recipe, name=str(adapter["base_model_name_or_path"]), revision=adapter.get("revision"))
-    model, tokenizer = _pretrained(base, _config(base))
+    model, tokenizer = _pretrained(base, kind_of_config(_config(base)))
     if _json(recipe, "tokenizer_config.json") is not None:
         tokenizer = AutoTokenizer.from_pretrained(recipe.name, revision=recipe.revision, **recipe.hub)
     tuned = PeftModel.from_pretrained(model, recipe.name, revision=recipe.revision, use_safetensors=True)
@@ -216,6 +268,10 @@ def wrap_pair(model: Any, tokenizer: Any, *, own: dict[str, Any], recipe: Recipe
     if not getattr(config, "architectures", None):
         config.architectures = [type(model).__name__]
     kind = kind_of_config(config)
+    if kind.name == "causal" and own.get("decision"):
+        kind = kind_named("decision")
+    elif kind.name != "decision" and not own.get("decision"):
+        own = {name: value for name, value in own.items() if name != "decision"}
     if kind.auto is None:
         raise ModelLoadError(
             f"A bare {type(model).__name__} becomes an encoder through sentence-transformers: load its folder."

@@ -11,8 +11,8 @@ from typing import Any
 
 from fewshot.errors import FewshotWarning, InputError, ModelLoadError, UnsupportedError, warn
 from fewshot.models import embedded
-from fewshot.models.base import formats_of, is_encoder, is_language_model, kind_of
-from fewshot.models.kinds import OPTIONS, Kind, kind_of_own
+from fewshot.models.base import formats_of, is_encoder, is_language_model
+from fewshot.models.kinds import OPTIONS, Kind, is_remote, kind_of_own
 from fewshot.models.loading import DEFAULT_ENCODER, default_encoder, load, load_folder
 from fewshot.models.recipe import Recipe
 from fewshot.models.windows import Windows
@@ -72,7 +72,7 @@ class Models:
     def _entry(self, model: Any, path: str) -> dict[str, Any]:
         entry = {"class": type(model).__name__, "shown": repr(model), "fingerprint": model.fingerprint}
         kind = _local_kind(model)
-        if kind_of(model).remote:
+        if is_remote(model):
             return {**entry, "kept": "fingerprint", "because": "it answers behind an address, which is not kept"}
         if kind is None:
             return {**entry, "kept": "fingerprint", "because": "it is not one of this library's own kinds"}
@@ -94,13 +94,15 @@ class Models:
             )
             return {**entry, "kept": "fingerprint", "because": f"reading it takes the code of {foreign}"}
         parts = (model.model, model.tokenizer) if kind.auto is not None else (model.model,)
+        if kind.name == "decision":  # it has settings beside its weights
+            parts = (model,)
         return {**entry, "kept": "folder", "folder": self._weights.write(parts, f"{path}, {model!r},")}
 
 
 def _local_kind(model: Any) -> Kind | None:
     """The kind of a model here whose class is this library's own; None of every other, subclasses among them."""
     kind = kind_of_own(model)
-    return kind if kind is not None and not kind.remote and type(model) is kind.load_class() else None
+    return kind if kind is not None and type(model) is kind.load_class() else None
 
 
 def _own(model: Any) -> dict[str, Any]:
