@@ -15,6 +15,7 @@ import torch
 from fewshot import (
     Classifier,
     FewshotWarning,
+    InputError,
     LocalDecisionsLM,
     ModelLoadError,
     Prompting,
@@ -27,6 +28,7 @@ from fewshot import (
 from fewshot.models.base import Turn, kind_of
 from fewshot.models.remote.planning import plan
 from fewshot.models.remote.systemone import SYSTEM_ONE
+from fewshot.persistence.safety import check_model_folder
 from tests.conftest import CHAT_TEMPLATE, corpus, pair
 
 transformers = pytest.importorskip("transformers")
@@ -340,6 +342,24 @@ def test_a_model_in_memory_is_kept_with_its_settings(chats, head, tmp_path):
         again = Classifier.load(tmp_path / name)
         np.testing.assert_allclose(again.predict_proba(STATES), clf.predict_proba(STATES), atol=1e-7)
         assert again.model_.config == lm.config
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"adapter": "../elsewhere"}, "names the LoRA '../elsewhere'"),
+        ({"chat_template": "{{ state * 10**9 }}"}, "the chat template multiplies"),
+    ],
+)
+def test_settings_of_a_strangers_folder_reach_nowhere(tmp_path, said, why):
+    lm = LocalDecisionsLM(*chat_pair())
+    lm.save_pretrained(str(tmp_path))
+    files = [path.name for path in tmp_path.iterdir()]
+    check_model_folder(tmp_path, files)
+    file = tmp_path / "decision.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | said))
+    with pytest.raises(InputError, match=why):
+        check_model_folder(tmp_path, files)
 
 
 def test_a_long_state_is_shortened_and_said_so(chats, head):

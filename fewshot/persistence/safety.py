@@ -98,8 +98,10 @@ def _check_json(found: Any, name: str, where: str, files: Sequence[str]) -> None
     _check_names(found, name, files)
     if not own.endswith(".index.json"):
         check_numbers(found, where)
-    if own == "tokenizer_config.json":
+    if own in ("tokenizer_config.json", "decision.json"):
         check_chat_source(found.get("chat_template"), where)
+    if own == "decision.json" and found.get("adapter"):
+        raise InputError(f"{where} names the LoRA {found['adapter']!r:.80}: a kept model has no adapter.")
 
 
 def _settings(found: Any) -> Iterator[tuple[str, Any]]:
