@@ -227,7 +227,7 @@ class PMI(Prior):
     def _probe(self, query: Query, template: Template, row: Row | None) -> Query:
         if any(turn.role == "premise" for turn in query.context):
             raise UnsupportedError(
-                "A model that reads the text as a premise or state has no prompt without it: use another calibration."
+                "An entailment model has no prompt without its text, nor has a decision model: use another calibration."
             )
         premise = template.premise(row) if self.premise is None else self.premise
         return replace(query, prefix=str(premise), suffix="")
