@@ -46,6 +46,7 @@ _HOME = {
     "ParameterError": "fewshot.errors",
     "PromptTooLongError": "fewshot.errors",
     "Prompting": "fewshot.strategies.prompting",
+    "Questionnaire": "fewshot.questionnaire",
     "Query": "fewshot.models.base",
     "Readout": "fewshot.strategies.readout",
     "Scores": "fewshot.models.base",

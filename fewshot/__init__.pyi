@@ -44,6 +44,7 @@ from fewshot.models.seq2seq import Seq2SeqLM as Seq2SeqLM
 from fewshot.models.windows import Windows as Windows
 from fewshot.models.wrappers import CachedLM as CachedLM
 from fewshot.persistence import push_to_hub as push_to_hub
+from fewshot.questionnaire import Questionnaire as Questionnaire
 from fewshot.strategies.auto import Auto as Auto
 from fewshot.strategies.base import Strategy as Strategy
 from fewshot.strategies.channel import Channel as Channel

@@ -42,6 +42,7 @@ __all__ = [
     "TemplateError",
     "UnsupportedError",
     "VerbalizerError",
+    "at_question",
     "at_row",
     "broken",
     "printable",
@@ -142,6 +143,15 @@ def at_row(i: int) -> Iterator[None]:
         yield
     except FewshotError as error:
         raise type(error)(f"Row {i}: {error}") from error.__cause__
+
+
+@contextmanager
+def at_question(name: str) -> Iterator[None]:
+    """Add the question's name to an error on its way out."""
+    try:
+        yield
+    except FewshotError as error:
+        raise type(error)(f"The question {name!r}: {error}") from error.__cause__
 
 
 def broken(model: object, what: str) -> UnsupportedError:

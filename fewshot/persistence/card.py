@@ -12,9 +12,11 @@ import yaml
 
 from fewshot.errors import ParameterError
 from fewshot.persistence.models import name_of
+from fewshot.persistence.rehearsal import find_inner
 
 __all__ = ["check_metrics", "write_card"]
 
+_MADE = "Made with [fewshot](https://pypi.org/project/fewshot/)"
 _SHOWN = 6  # classes in the title
 
 
@@ -32,7 +34,7 @@ def write_card(
 
     Parameters
     ----------
-    clf : Classifier or ConformalClassifier
+    clf : Classifier, ConformalClassifier or Questionnaire
     where : str
         The folder's name, or the hub's.
     entries : sequence of mapping
@@ -44,23 +46,43 @@ def write_card(
     metrics : Evaluation, mapping or None
     versions : mapping
     """
-    inner = clf
-    while not hasattr(inner, "strategy_"):  # a prediction set's classifier, which may be frozen
-        inner = inner.classifier_ if hasattr(inner, "classifier_") else inner.estimator
+    head, own = _questions(clf) if hasattr(clf, "classifiers_") else _one(clf)
+    shown = f"The folder holds {n_shown} of the labelled texts, which prompts may show as demonstrations."
     parts = [
         _front_matter(entries),
-        f"# Text classifier: {_names(inner.classes_.tolist())}",
-        f"Made with [fewshot](https://pypi.org/project/fewshot/): `{type(clf).__name__}` with the strategy",
-        _fenced(repr(inner.strategy_)),
+        *head,
         *_use(type(clf).__name__, where, entries, trusted),
-        *_task(inner),
-        *_data(inner, n_shown),
+        *own,
+        *([shown] if n_shown else []),
         *_metrics(metrics),
         *_models(entries),
         "## Versions",
         ", ".join(f"{name} {number}" for name, number in versions.items()),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _one(clf: Any) -> tuple[list[str], list[str]]:
+    """What the card of one classifier begins with, and what it says of it after its use."""
+    inner = find_inner(clf)
+    head = [
+        f"# Text classifier: {_names(inner.classes_.tolist())}",
+        f"{_MADE}: `{type(clf).__name__}` with the strategy",
+    ]
+    return [*head, _fenced(repr(inner.strategy_))], [*_task(inner), *_data(inner)]
+
+
+def _questions(clf: Any) -> tuple[list[str], list[str]]:
+    """The same of a questionnaire: a chapter for each question."""
+    names = list(clf.classifiers_)
+    chapters: list[str] = []
+    for name in names:
+        inner = find_inner(clf.classifiers_[name])
+        chapters += [f"# {_text(name)}", _fenced(repr(inner.strategy_)), *_task(inner), *_data(inner)]
+    return [
+        f"# Questions about a text: {', '.join(map(_text, names))}",
+        f"{_MADE}: a `{type(clf).__name__}`.",
+    ], chapters
 
 
 def check_metrics(metrics: Any) -> None:
@@ -126,7 +148,7 @@ def _task(clf: Any) -> list[str]:
     return ["## Task", _table(["class", "label words"], rows), *said, *(_fenced(one.source) for one in templates)]
 
 
-def _data(clf: Any, n_shown: int) -> list[str]:
+def _data(clf: Any) -> list[str]:
     n, counts = clf.n_texts_, clf.class_counts_
     if not n:
         said = ["Fitted without any text: zero-shot."]
@@ -135,8 +157,6 @@ def _data(clf: Any, n_shown: int) -> list[str]:
     else:
         rows = [[_text(name), str(count)] for name, count in zip(clf.classes_.tolist(), counts.tolist(), strict=True)]
         said = [f"Fitted on {n} texts.", _table(["class", "labelled texts"], rows)]
-    if n_shown:
-        said.append(f"The folder holds {n_shown} of the labelled texts, which prompts may show as demonstrations.")
     return ["## Data", *said]
 
 

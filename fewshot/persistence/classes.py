@@ -21,6 +21,7 @@ __all__ = ["KEPT", "TABLE", "construct", "is_known", "rebuild", "take_state"]
 TABLE = {
     "Classifier": "fewshot.classifier",
     "ConformalClassifier": "fewshot.conformal",
+    "Questionnaire": "fewshot.questionnaire",
     "FrozenEstimator": "sklearn.frozen._frozen",
     "AutomaticVerbalizer": "fewshot.task.automatic",
     "Choices": "fewshot.task.choices",

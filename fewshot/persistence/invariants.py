@@ -74,6 +74,15 @@ def _asking(name: str, found: Mapping[str, Any]) -> None:
         _check(set(wanted) <= set(rows), name, "lacks a labelled row that may be shown")
 
 
+def _questionnaire(name: str, found: Mapping[str, Any]) -> None:
+    fitted = found.get("classifiers_")
+    _check(isinstance(fitted, dict) and len(fitted) > 0, name, "has no fitted classifiers")
+    for question, clf in dict(fitted or {}).items():
+        own = clf.estimator if type(clf).__name__ == "FrozenEstimator" else clf
+        fine = isinstance(question, str) and type(own).__name__ in ("Classifier", "ConformalClassifier")
+        _check(fine, name, f"has a {type(clf).__name__} for the question {question!r:.40}")
+
+
 def _is_row(row: Any) -> bool:
     return isinstance(row, str) or (isinstance(row, dict) and all(isinstance(key, str) for key in row))
 
@@ -92,6 +101,7 @@ def _are_places(value: Any, below: int, length: int | None = None) -> bool:
 
 _CHECKS: dict[str, Callable[[str, Mapping[str, Any]], None]] = {
     "Asking": _asking,
+    "Questionnaire": _questionnaire,
     "Verbalizer": _verbalizer,
     "_LabelFirst": _asking,
     **dict.fromkeys(("First", "MMR", "Nearest", "Random", "Stratified"), _selector),

@@ -19,8 +19,9 @@ class KeptMixin:
 
         A model that `load` knows by name is kept by name, revision and fingerprint; one that was tuned, or made in
         memory, with its weights, as an ordinary folder ``models/0``; one of your own by its fingerprint. A foreign
-        scikit-learn head is kept with skops. A `ConformalClassifier` takes along the `Classifier` inside it. A card for
-        people is in ``README.md``.
+        scikit-learn head is kept with skops. A `ConformalClassifier` takes along the `Classifier` inside it, and a
+        `Questionnaire` all of its own, with a model that several of them share once. A card for people is in
+        ``README.md``.
 
         Parameters
         ----------
@@ -95,7 +96,7 @@ class KeptMixin:
 
         Returns
         -------
-        Classifier or ConformalClassifier
+        Classifier, ConformalClassifier or Questionnaire
             Fitted as it was.
 
         Raises

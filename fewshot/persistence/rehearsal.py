@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from fewshot.errors import FewshotError, InputError, TemplateError
+from fewshot.errors import FewshotError, InputError, TemplateError, UnsupportedError, at_question
 from fewshot.models.base import Float32Array, IntArray, Query, Reading, Scores, is_encoder, kind_of
 
-__all__ = ["make_stand_in", "rehearse", "remember"]
+__all__ = ["find_inner", "make_stand_in", "rehearse", "remember"]
 
 _ROW = "It is a test."
 
@@ -74,7 +74,12 @@ class _Indifferent:
 
 
 def rehearse(clf: Any) -> None:
-    """Predict one row, and refuse a classifier whose parts do not fit together."""
+    """Predict one row, and refuse a classifier whose parts do not fit together; of a questionnaire each."""
+    if hasattr(clf, "classifiers_"):
+        for name, one in clf.classifiers_.items():
+            with at_question(name):
+                rehearse(one)
+        return
     row, own = _row(clf)
     try:
         found = clf.predict_proba([row])
@@ -96,11 +101,19 @@ def rehearse(clf: Any) -> None:
         raise InputError("The classifier can predict nothing: its numbers lead to NaN.")
 
 
-def _row(clf: Any) -> tuple[Any, bool]:
-    """A row to try, and whether it is one of the classifier's own."""
+def find_inner(clf: Any) -> Any:
+    """The classifier with a strategy, which may be inside a prediction set's, and frozen."""
     inner = clf
     while not hasattr(inner, "strategy_"):
-        inner = inner.classifier_ if hasattr(inner, "classifier_") else inner.estimator
+        inner = getattr(inner, "classifier_", None) or getattr(inner, "estimator", None)
+        if inner is None:
+            raise UnsupportedError(f"{clf!r:.80} can't be kept: only Classifier and ConformalClassifier can.")
+    return inner
+
+
+def _row(clf: Any) -> tuple[Any, bool]:
+    """A row to try, and whether it is one of the classifier's own."""
+    inner = find_inner(clf)
     for asking in getattr(inner.strategy_, "askings_", ()):
         for row in dict(getattr(asking, "_rows", ())).values():
             return row, True

@@ -16,6 +16,7 @@ from fewshot.heads.counting import merge_equal
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, is_language_model
 from fewshot.models.kinds import trains
+from fewshot.prompts.pending import Pending
 from fewshot.strategies.base import Rows, Strategy, no_weights
 from fewshot.strategies.budget import Budget
 from fewshot.strategies.choice import choose_for_language_model, finetuned, without_comparison
@@ -130,6 +131,10 @@ class Auto(Strategy):
             return scores
         mean: FloatArray = np.mean([scores, *(one.log_scores(X) for one in beside)], axis=0)
         return log_softmax(mean, axis=1)
+
+    def pending(self, X: Sequence[Row]) -> Pending | None:
+        """What the chosen strategy would ask, where it can say, and stands alone."""
+        return None if getattr(self, "beside_", ()) else self.chosen_.pending(X)
 
     def preview(self, X: Sequence[Row]) -> Preview:
         """What the chosen strategy would ask."""

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, clone
 from fewshot.errors import ParameterError, UnsupportedError, at_row
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, is_encoder, is_language_model
+from fewshot.prompts.pending import Pending
 from fewshot.task.prompt import Fitted, fit_text
 from fewshot.task.task import Task
 
@@ -33,7 +34,8 @@ class Strategy(BaseEstimator, ABC):  # type: ignore[misc]
 
     A subclass says by class attributes what it can do, and writes `_fit` and `log_scores`; `fit` refuses the rest in
     its name. It may also have ``preview(X)``, ``explain(row)`` and ``label_mass(X)``, and ``kept()``: the attributes
-    that a kept classifier holds, where these are not all. What is no subclass and has ``fit`` and ``log_scores`` is a
+    that a kept classifier holds, where these are not all. One that asks a language model may have ``pending(X)``, so
+    that a `Questionnaire` asks for several in one call. What is no subclass and has ``fit`` and ``log_scores`` is a
     strategy as well: it refuses for itself, and has the defaults of the attributes.
 
     Attributes
@@ -143,6 +145,13 @@ class Strategy(BaseEstimator, ABC):  # type: ignore[misc]
     @abstractmethod
     def log_scores(self, X: Rows) -> FloatArray:
         """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
+
+    def pending(self, X: Rows) -> Pending | None:
+        """What `log_scores` is about to ask of a language model, for a `Questionnaire` to ask in one call.
+
+        None, which is the default, is a strategy that asks by itself.
+        """
+        return None
 
 
 def as_strategy(given: Any, name: str = "strategy") -> Any:

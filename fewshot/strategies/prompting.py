@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -25,6 +26,7 @@ from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
 from fewshot.prompts.each_label import EachLabel
 from fewshot.prompts.explaining import ask_question, class_lines, say_orders
 from fewshot.prompts.listing import check_orders
+from fewshot.prompts.pending import Pending
 from fewshot.strategies.base import Rows, Strategy, one_wording
 from fewshot.task.task import Task
 
@@ -246,9 +248,20 @@ class Prompting(Strategy):
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
         """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
-        if self.task_.multi_label:
-            return self.each_label_.log_odds(X)
+        return self.each_label_.log_odds(X) if self.task_.multi_label else self._pending(X).finish(self.model_)
+
+    def pending(self, X: Sequence[Row]) -> Pending | None:
+        """The queries about some rows; None where a text may have several labels."""
+        return None if self.task_.multi_label else self._pending(X)
+
+    def _pending(self, X: Sequence[Row]) -> Pending:
         asked = self._ask(X)
+        queries = [
+            [query for forms in row for query in forms] for row in zip(*(one.forms for one in asked), strict=True)
+        ]
+        return Pending(self.model_, queries, lambda model: self._finish([replace(one, model=model) for one in asked]))
+
+    def _finish(self, asked: Sequence[Asked]) -> FloatArray:
         for one in asked:
             one.warn()
         scores = self._scored(asked)
