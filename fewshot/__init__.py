@@ -62,6 +62,7 @@ _HOME = {
     "Verbalizer": "fewshot.task.verbalizer",
     "VerbalizerError": "fewshot.errors",
     "Windows": "fewshot.models.windows",
+    "act": "fewshot.deciding",
     "adapt": "fewshot.training.adapt",
     "calibration_error": "fewshot.evaluation",
     "compare": "fewshot.evaluation",

@@ -8,6 +8,7 @@ from fewshot.classifier import Classifier as Classifier
 from fewshot.conformal import ConformalClassifier as ConformalClassifier
 from fewshot.conformal import fit_threshold as fit_threshold
 from fewshot.conformal import predict_or_none as predict_or_none
+from fewshot.deciding import act as act
 from fewshot.errors import FewshotError as FewshotError
 from fewshot.errors import FewshotWarning as FewshotWarning
 from fewshot.errors import InputError as InputError
