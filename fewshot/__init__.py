@@ -65,6 +65,7 @@ _HOME = {
     "act": "fewshot.deciding",
     "adapt": "fewshot.training.adapt",
     "calibration_error": "fewshot.evaluation",
+    "coherence": "fewshot.evaluation",
     "compare": "fewshot.evaluation",
     "evaluate": "fewshot.evaluation",
     "fit_threshold": "fewshot.conformal",

@@ -23,6 +23,7 @@ from fewshot.errors import TemplateError as TemplateError
 from fewshot.errors import UnsupportedError as UnsupportedError
 from fewshot.errors import VerbalizerError as VerbalizerError
 from fewshot.evaluation import calibration_error as calibration_error
+from fewshot.evaluation import coherence as coherence
 from fewshot.evaluation import compare as compare
 from fewshot.evaluation import evaluate as evaluate
 from fewshot.evaluation import learning_curve as learning_curve

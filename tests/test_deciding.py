@@ -66,7 +66,8 @@ def test_gains_are_negative_costs_and_actions_may_be_of_any_type():
 def test_any_classifier_with_probabilities_decides():
     texts, labels = ["bad day", "good day", "bad film", "good film"], ["bad", "good", "bad", "good"]
     foreign = make_pipeline(CountVectorizer(), LogisticRegression()).fit(texts, labels)
-    assert act(foreign, ["so bad", "day"], COSTS).actions.tolist() == ["bad", "escalate"]
+    costs = {name: {**row, "escalate": 0.9} for name, row in COSTS.items()}
+    assert act(foreign, ["so bad", "day"], costs).actions.tolist() == ["bad", "escalate"]
     with pytest.raises(UnsupportedError, match="predict_proba"):
         act(make_pipeline(CountVectorizer(), LinearSVC()).fit(texts, labels), texts, COSTS)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from itertools import count
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from scipy.special import log_softmax
@@ -48,6 +49,7 @@ class Asking:
     """
 
     orders: int | Literal["all"] = 1  # of those that were kept before there were any
+    _turn: Callable[[tuple[str, ...]], tuple[str, ...]] | None = None
 
     def __init__(
         self,
@@ -85,8 +87,15 @@ class Asking:
         # turns are made again when they are asked for
         return {**vars(self), "_rows": rows, "_labels": {i: self._labels[i] for i in rows}, "_turns": {}}
 
+    def relisted(self, turn: Callable[[tuple[str, ...]], tuple[str, ...]]) -> Self:
+        """The same asking, whose prompts list the label words as ``turn`` reorders them."""
+        other = copy(self)
+        other._turn, other._turns = turn, {}  # noqa: SLF001 - of this class
+        return other
+
     def _listings(self, labels: tuple[str, ...]) -> list[tuple[str, ...]]:
         """Label words in the orders that prompts list them in, their own first."""
+        labels = labels if self._turn is None else self._turn(labels)
         return [tuple(labels[i] for i in order) for order in label_orders(len(labels), self.orders)]
 
     def contexts(self, X: Sequence[Row], listings: Sequence[list[tuple[str, ...]]]) -> list[list[list[Context]]]:

@@ -1,0 +1,267 @@
+"""coherence: whether a classifier answers alike when the same is asked differently. No label is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
+
+from fewshot.checks import at_least
+from fewshot.classifier import Classifier
+from fewshot.errors import ParameterError, UnsupportedError
+from fewshot.evaluation.perturbed import relisted, reworded, with_copy, without
+from fewshot.evaluation.tables import Result, make_frame, need_pandas, printed
+from fewshot.inputs import Row, as_rows
+from fewshot.models.base import FloatArray
+from fewshot.prompts.listing import lists_labels
+from fewshot.strategies.channel import Channel
+from fewshot.strategies.embedding import Embedding
+from fewshot.strategies.prompting import Prompting
+from fewshot.task.resolve import templates_of
+from fewshot.task.task import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Coherence", "coherence"]
+
+_ORDERS: dict[str, Callable[[tuple[str, ...]], tuple[str, ...]]] = {
+    "reversed options": lambda labels: labels[::-1],
+    "rotated options": lambda labels: (*labels[1:], labels[0]),
+}
+_OPTIONS = ("cloned option", "dropped option")
+_NEGATION = "negation"
+
+
+@dataclass(frozen=True, eq=False)
+class Coherence(Result):
+    """How far a classifier's answers change where they should not; prints as a table.
+
+    Attributes
+    ----------
+    relations : DataFrame
+        A row for each relation that was measured: flips, the share of the texts whose most probable class changes, and
+        "total variation", the mean distance of the two distributions (half the sum of the absolute differences), from
+        0 to 1.
+    not_measured : DataFrame
+        A row for each other relation, with the reason.
+    n : int
+        Number of texts.
+    """
+
+    relations: pd.DataFrame
+    not_measured: pd.DataFrame
+    n: int
+
+    def __str__(self) -> str:
+        left = [f"not measured: {name}, since {why}" for name, why in self.not_measured["reason"].items()]
+        table = printed(self.relations, ["relation", *map(str, self.relations.columns)])
+        return "\n".join([f"{self.n} texts", "", table, *([""] if left else []), *left])
+
+
+def coherence(
+    clf: Any, X: Any, *, paraphrases: Sequence[Any] = (), negation: Any = None, max_options: int = 8
+) -> Coherence:
+    """Measure how far a classifier's answers change when the same is asked differently; no label is needed.
+
+    An answer should not depend on the order in which options are listed, on an option that is listed twice, on an
+    option that is not chosen, or on the wording; and the answer to the opposite question should be the opposite.
+    **Coherence counts only beside accuracy**: a classifier that finds all classes equally probable is coherent.
+
+    Parameters
+    ----------
+    clf : Classifier
+        Fitted, one class a text.
+    X : list, array, Series or DataFrame
+        Texts, or rows of fields.
+    paraphrases : sequence of str, Template or Question
+        Other wordings of the classifier's template. They are asked with its label words.
+    negation : str, Template or Question, optional
+        The opposite question of a classifier with two classes, asked with the same label words.
+    max_options : int
+        How many options are cloned and dropped, one at a time. Of more classes these are evenly spaced.
+
+    Returns
+    -------
+    Coherence
+        The relations "reversed options", "rotated options", "cloned option", "dropped option", "negation" and
+        "paraphrase 1" and so on. One that can't be measured is listed with the reason.
+
+    Raises
+    ------
+    UnsupportedError
+        When it is another estimator, or texts may have several labels.
+    NotInstalledError
+        When pandas is not installed.
+
+    See Also
+    --------
+    evaluate : How often the answers are right.
+
+    Notes
+    -----
+    Reversed and rotated options are asked of the classifier as it was fitted, demonstrations and calibration included.
+    The other relations change the task, and so need another fit. They are measured where no labelled row took part in
+    the fit. A classifier that was fitted on texts without labels is fitted on X, as it is and changed.
+
+    Cloned option: the class is listed a second time under another name, its label word with "(copy)"; the probabilities
+    of the two are added, and all are compared. Dropped option: over the texts that have another answer, the others'
+    probabilities, made to sum to 1, are compared with those without the option. Negation: p and p' are the
+    probabilities of one class and of the other one in the opposite question; the total variation is abs(p + p' - 1)
+    where both are of the same class. The definitions are those of jevbench 0.1.0.
+
+    Examples
+    --------
+    >>> from fewshot import Classifier, FakeLM, Prompting
+    >>> from fewshot.evaluation import coherence
+    >>> def first_listed(query):
+    ...     return [-float(query.prefix.index(f"- {word}")) / 10 for word in query.candidates]
+    >>> clf = Classifier(FakeLM(first_listed), "generic/listed", strategy=Prompting())
+    >>> found = coherence(clf.fit(None, ["bad", "fair", "good"]), ["Great fun.", "Dull."])
+    >>> found.relations.loc["reversed options"].round(2).tolist()
+    [1.0, 0.57]
+    """
+    need_pandas()
+    at_least("max_options", max_options, 1, whole=True)
+    if isinstance(paraphrases, str):
+        raise ParameterError(f"paraphrases must be a list of templates. Got one text, {paraphrases!r:.60}.")
+    if not isinstance(clf, Classifier):
+        raise UnsupportedError(
+            f"coherence changes what a Classifier asks, and {type(clf).__name__} is none: give the Classifier inside."
+        )
+    check_is_fitted(clf, "strategy_")
+    if clf.multi_label_:
+        raise UnsupportedError("The classifier gives a text several labels. Here a text has one class.")
+    measured = _Measured(clf, as_rows(X))
+    for name, turn in _ORDERS.items():
+        measured.order(name, turn)
+    measured.clones(max_options)
+    measured.drops(max_options)
+    measured.negation(negation)
+    for i, wording in enumerate(paraphrases):
+        measured.wording(f"paraphrase {i + 1}", wording)
+    names = list(measured.found)
+    columns: dict[str, list[Any]] = {"relation": names, "flips": [], "total variation": []}
+    for flips, distances in measured.found.values():
+        columns["flips"].append(float(flips.mean()))
+        columns["total variation"].append(float(distances.mean()))
+    left = {"relation": list(measured.left), "reason": list(measured.left.values())}
+    return Coherence(make_frame(columns, "relation"), make_frame(left, "relation"), len(measured.rows))
+
+
+class _Measured:
+    """What a fitted classifier says of some rows, and what it says when it is asked differently."""
+
+    def __init__(self, clf: Classifier, rows: list[Row]) -> None:
+        self.clf, self.rows = clf, rows
+        self.found: dict[str, tuple[Any, FloatArray]] = {}  # for each row whether it flips, and the distance
+        self.left: dict[str, str] = {}
+        strategy: Any = clf.strategy_
+        while hasattr(strategy, "chosen_"):
+            strategy = strategy.chosen_
+        self.strategy = strategy
+        self.said = np.exp(strategy.log_scores(rows))
+        self._refitted: FloatArray | None = None
+
+    def order(self, name: str, turn: Callable[[tuple[str, ...]], tuple[str, ...]]) -> None:
+        """The label words listed in another order."""
+        if not isinstance(self.strategy, Prompting):
+            self.left[name] = f"{type(self.strategy).__name__} is not asked with a list of options"
+        elif not any(lists_labels(one, self.clf.model_) for one in self.task.wordings):
+            self.left[name] = "no prompt lists the options, and no answer depends on their order"
+        else:
+            self._compare(name, self.said, np.exp(relisted(self.strategy, turn).log_scores(self.rows)))
+
+    def clones(self, most: int) -> None:
+        """Options that are listed twice."""
+        name = _OPTIONS[0]
+        if self._is_left(name):
+            return
+        found, classes = [], self.task.classes.tolist()
+        for i in self._options(most):
+            task, twin = with_copy(self.task, classes[i])
+            said, names = self._asked(task), task.classes.tolist()
+            said[:, names.index(classes[i])] += said[:, names.index(twin)]
+            found.append(said[:, [names.index(own) for own in classes]])
+        self._compare(name, np.tile(self._base, (len(found), 1)), np.concatenate(found))
+
+    def drops(self, most: int) -> None:
+        """Options that are not chosen, and left out."""
+        name, n = _OPTIONS[1], len(self.task.classes)
+        if not self._is_left(name) and n < 3:
+            self.left[name] = "there are two options, and one alone is certain"
+        if name in self.left:
+            return
+        before, after = [], []
+        for i in self._options(most):
+            others = self._base.argmax(axis=1) != i
+            if not others.any():
+                continue
+            kept = np.delete(self._base, i, axis=1)[others]
+            before.append(kept / kept.sum(axis=1, keepdims=True))
+            after.append(self._asked(without(self.task, self.task.classes.tolist()[i]))[others])
+        if before:
+            self._compare(name, np.concatenate(before), np.concatenate(after))
+        else:
+            self.left[name] = "every text is answered with the option that was dropped: raise max_options"
+
+    def negation(self, template: Any) -> None:
+        """The opposite question."""
+        if len(self.task.classes) != 2:
+            self.left[_NEGATION] = "only a question with two answers has an opposite"
+        elif template is None:
+            self.left[_NEGATION] = "no opposite question was given: negation=..."
+        else:
+            self.wording(_NEGATION, template, opposite=True)
+
+    def wording(self, name: str, template: Any, *, opposite: bool = False) -> None:
+        """Another wording."""
+        if self._is_left(name):
+            return
+        (other, *_) = templates_of(template, self.clf.model_, False)
+        said = self._asked(reworded(self.task, other))
+        self._compare(name, self._base, said[:, ::-1] if opposite else said)
+
+    @property
+    def task(self) -> Task:
+        """What is asked."""
+        found: Task = self.strategy.task_
+        return found
+
+    @property
+    def _base(self) -> FloatArray:
+        """What the unchanged classifier says when it is fitted as the changed ones are."""
+        if self._refitted is None:
+            self._refitted = self._asked(self.task) if self.clf.n_texts_ else self.said
+        return self._refitted
+
+    def _asked(self, task: Task) -> FloatArray:
+        """What the classifier says once it is fitted to another task in the same way."""
+        rows = self.rows if self.clf.n_texts_ else None
+        fitted = clone(self.strategy).fit(task, self.clf.model_, rows, None, random_state=self.clf.random_state)
+        found: FloatArray = np.exp(fitted.log_scores(self.rows))
+        return found
+
+    def _is_left(self, name: str) -> bool:
+        """Whether the classifier can't be fitted again without labels, for a reason that is noted."""
+        why = ""
+        if self.clf.class_counts_.any():
+            why = "labelled rows took part in the fit, and a changed classifier would need them"
+        elif not isinstance(self.strategy, Prompting | Channel | Embedding):
+            why = f"{type(self.strategy).__name__} would have to be trained again"
+        elif self.task.verbalizer.per_row and name in _OPTIONS:
+            why = "each row brings its own options"
+        if why:
+            self.left[name] = why
+        return bool(why)
+
+    def _options(self, most: int) -> list[int]:
+        n = len(self.task.classes)
+        return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int)).tolist()
+
+    def _compare(self, name: str, before: FloatArray, after: FloatArray) -> None:
+        self.found[name] = (before.argmax(axis=1) != after.argmax(axis=1), np.abs(before - after).sum(axis=1) / 2)

@@ -1,0 +1,60 @@
+"""The same task put differently: options copied or dropped, another wording, another order of the list."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fewshot.strategies.prompting import Prompting
+from fewshot.task.task import Task
+from fewshot.task.template import Template
+from fewshot.task.verbalizer import Verbalizer
+
+__all__ = ["relisted", "reworded", "with_copy", "without"]
+
+_COPY = "{} (copy)"
+
+
+def relisted(strategy: Prompting, turn: Callable[[tuple[str, ...]], tuple[str, ...]]) -> Prompting:
+    """The same fitted strategy, whose prompts list the label words in another order."""
+    other = copy(strategy)
+    other.askings_ = [asking.relisted(turn) for asking in strategy.askings_]
+    return other
+
+
+def without(task: Task, name: Any) -> Task:
+    """The task without a class."""
+    return _each(task, lambda words: {own: group for own, group in words.items() if own != name})
+
+
+def with_copy(task: Task, name: Any) -> tuple[Task, Any]:
+    """The task with a class twice, the second time under another name; and that name."""
+    classes = task.classes.tolist()
+    names = (
+        (f"{name} ({k})" for k in itertools.count(2)) if isinstance(name, str) else itertools.count(max(classes) + 1)
+    )
+    twin = next(own for own in names if own not in classes)
+    return _each(task, lambda words: {**words, twin: (_COPY.format(words[name][0]),)}), twin
+
+
+def reworded(task: Task, template: Template) -> Task:
+    """The task in another wording, with its own label words."""
+    return replace(task, template=template, others=())
+
+
+def _each(task: Task, change: Callable[[dict[Any, tuple[str, ...]]], dict[Any, tuple[str, ...]]]) -> Task:
+    """The task with other label words in each of its wordings."""
+    first, *others = [_changed(one, change) for one in task.wordings]
+    return replace(first, others=tuple(others))
+
+
+def _changed(task: Task, change: Callable[[dict[Any, tuple[str, ...]]], dict[Any, tuple[str, ...]]]) -> Task:
+    given = task.verbalizer
+    words = change(dict(zip(given.classes or (), given.words, strict=True)))
+    verbalizer = Verbalizer(words, word_aggregation=given.word_aggregation, token_aggregation=given.token_aggregation)
+    return Task(task.template, verbalizer, np.array(verbalizer.classes))
