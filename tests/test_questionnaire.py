@@ -139,6 +139,13 @@ def test_several_wordings_and_orders_are_asked_in_the_same_call():
     same(both, TEXTS)
 
 
+def test_an_average_of_strategies_asks_by_itself():
+    clf = Classifier(Counting(), strategy=Auto(), random_state=0)
+    both = Questionnaire({"mood": clf, "age": clf}).fit(TEXTS * 2, pd.DataFrame({"mood": MOOD * 2, "age": AGE * 2}))
+    assert both.classifiers_["mood"].strategy_.beside_
+    same(both, TEXTS)
+
+
 def test_an_encoder_encodes_each_text_once(monkeypatch):
     encoder = SentenceEncoder(sentence_model())
     questionnaire = Questionnaire({name: Classifier(encoder, strategy=Embedding()) for name in FORMS}).fit(

@@ -70,7 +70,7 @@ def coherence(
 
     An answer should not depend on the order in which options are listed, on an option that is listed twice, on an
     option that is not chosen, or on the wording; and the answer to the opposite question should be the opposite.
-    **Coherence counts only beside accuracy**: a classifier that finds all classes equally probable is coherent.
+    **Coherence counts only beside accuracy**: who finds all classes equally probable changes no answer, but for clones.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def coherence(
     >>> clf = Classifier(FakeLM(first_listed), "generic/listed", strategy=Prompting())
     >>> found = coherence(clf.fit(None, ["bad", "fair", "good"]), ["Great fun.", "Dull."])
     >>> found.relations.loc["reversed options"].round(2).tolist()
-    [1.0, 0.57]
+    [1.0, 0.42]
     """
     need_pandas()
     at_least("max_options", max_options, 1, whole=True)
@@ -161,7 +161,7 @@ class _Measured:
         self.found: dict[str, tuple[Any, FloatArray]] = {}  # for each row whether it flips, and the distance
         self.left: dict[str, str] = {}
         strategy: Any = clf.strategy_
-        while hasattr(strategy, "chosen_"):
+        while hasattr(strategy, "chosen_") and not getattr(strategy, "beside_", ()):  # an average has no one prompt
             strategy = strategy.chosen_
         self.strategy = strategy
         self.said = np.exp(strategy.log_scores(rows))
@@ -170,7 +170,7 @@ class _Measured:
     def order(self, name: str, turn: Callable[[tuple[str, ...]], tuple[str, ...]]) -> None:
         """The label words listed in another order."""
         if not isinstance(self.strategy, Prompting):
-            self.left[name] = f"{type(self.strategy).__name__} is not asked with a list of options"
+            self.left[name] = f"{type(self.strategy).__name__} asks in no one prompt that lists the options"
         elif not any(lists_labels(one, self.clf.model_) for one in self.task.wordings):
             self.left[name] = "no prompt lists the options, and no answer depends on their order"
         else:
@@ -211,7 +211,7 @@ class _Measured:
 
     def negation(self, template: Any) -> None:
         """The opposite question."""
-        if len(self.task.classes) != 2:
+        if len(self.clf.classes_) != 2:
             self.left[_NEGATION] = "only a question with two answers has an opposite"
         elif template is None:
             self.left[_NEGATION] = "no opposite question was given: negation=..."
