@@ -93,6 +93,8 @@ def coherence(
 
     Raises
     ------
+    ParameterError
+        When ``paraphrases`` is one text, or ``max_options`` is no number of at least 1.
     UnsupportedError
         When it is another estimator, or texts may have several labels.
     NotInstalledError
