@@ -16,8 +16,10 @@ from fewshot import (
     ParameterError,
     Prompting,
     UnsupportedError,
+    Verbalizer,
 )
 from fewshot.evaluation import Coherence, coherence
+from fewshot.evaluation.perturbed import with_copy, without
 from tests.contract import HashEncoder
 
 WORDS = ["bad", "fair", "good"]
@@ -161,6 +163,15 @@ def test_it_prints_and_goes_through_json():
 def test_integer_classes_are_cloned():
     words = {0: "bad", 1: "fair", 2: "good"}
     clf = Classifier(FakeLM(knows), "generic/listed", words, Prompting()).fit()
+    assert coherence(clf, TEXTS).relations.index.tolist() == RELATIONS[:4]
+
+
+def test_levels_of_a_scale_stay_one():
+    scale = Verbalizer({"poor": "bad", "mixed": "fair", "fine": "good"}, ordered=True)
+    clf = Classifier(FakeLM(knows), "generic/listed", scale, Prompting()).fit()
+    task, twin = with_copy(clf.strategy_.task_, "mixed")
+    assert task.verbalizer.scale == ("poor", "mixed", twin, "fine")
+    assert without(task, "poor").verbalizer.scale == ("mixed", twin, "fine")
     assert coherence(clf, TEXTS).relations.index.tolist() == RELATIONS[:4]
 
 

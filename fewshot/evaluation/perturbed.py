@@ -39,7 +39,14 @@ def with_copy(task: Task, name: Any) -> tuple[Task, Any]:
         (f"{name} ({k})" for k in itertools.count(2)) if isinstance(name, str) else itertools.count(max(classes) + 1)
     )
     twin = next(own for own in names if own not in classes)
-    return _each(task, lambda words: {**words, twin: (_COPY.format(words[name][0]),)}), twin
+
+    def listed(words: dict[Any, tuple[str, ...]]) -> dict[Any, tuple[str, ...]]:
+        found = {}
+        for own, group in words.items():
+            found |= {own: group, twin: (_COPY.format(group[0]),)} if own == name else {own: group}
+        return found
+
+    return _each(task, listed), twin
 
 
 def reworded(task: Task, template: Template) -> Task:
@@ -55,6 +62,11 @@ def _each(task: Task, change: Callable[[dict[Any, tuple[str, ...]]], dict[Any, t
 
 def _changed(task: Task, change: Callable[[dict[Any, tuple[str, ...]]], dict[Any, tuple[str, ...]]]) -> Task:
     given = task.verbalizer
-    words = change(dict(zip(given.classes or (), given.words, strict=True)))
-    verbalizer = Verbalizer(words, word_aggregation=given.word_aggregation, token_aggregation=given.token_aggregation)
+    words = dict(zip(given.classes or (), given.words, strict=True))
+    verbalizer = Verbalizer(
+        change({name: words[name] for name in given.scale or words}),
+        word_aggregation=given.word_aggregation,
+        token_aggregation=given.token_aggregation,
+        ordered=given.ordered,
+    )
     return Task(task.template, verbalizer, np.array(verbalizer.classes))
