@@ -41,7 +41,7 @@ def with_copy(task: Task, name: Any) -> tuple[Task, Any]:
     twin = next(own for own in names if own not in classes)
 
     def listed(words: dict[Any, tuple[str, ...]]) -> dict[Any, tuple[str, ...]]:
-        found = {}
+        found: dict[Any, tuple[str, ...]] = {}
         for own, group in words.items():
             found |= {own: group, twin: (_COPY.format(group[0]),)} if own == name else {own: group}
         return found
