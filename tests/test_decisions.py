@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from fewshot import (
     CachedLM,
     Channel,
     Classifier,
+    FakeLM,
     FewshotWarning,
     FineTuning,
     ModelLoadError,
@@ -270,3 +273,12 @@ def test_a_kept_classifier_is_given_its_server_again(peer, tmp_path):
     assert again.predict(TEXTS[:3]).tolist() == CLASSES
     with pytest.raises(ModelLoadError, match="is not a model that was kept"):
         Classifier.load(tmp_path / "kept", model=load(peer.url, model="other"))
+
+
+def test_two_threads_wait_for_their_models_at_once():
+    both = threading.Barrier(2, timeout=10)
+    lm = FakeLM(lambda query: both.wait() * 0.0 + np.zeros(2), kind="decision")
+    clf = Classifier(lm, strategy=Prompting()).fit(None, ["a", "b"])
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(clf.predict, [["one"], ["two"]]))
+    assert [len(one) for one in found] == [1, 1]

@@ -48,10 +48,14 @@ class Asked:
         """The queries of the k-th order; of a row with fewer, one of its own."""
         return [own[k % len(own)] for own in self.forms]
 
-    @cached_property
+    @property
     def answers(self) -> list[Scores]:
         """The scores of the candidates of each query, in the mean over the orders."""
-        return word_scores(self.model, self.forms)
+        # before Python 3.12 a cached_property has one lock for all instances, and all threads would wait for one server
+        known = vars(self)
+        if "_answers" not in known:
+            known["_answers"] = word_scores(self.model, self.forms)
+        return known["_answers"]
 
     def raw_scores(self) -> FloatArray:
         """Log-probabilities of the classes before any calibration, of shape (n_rows, n_classes)."""
