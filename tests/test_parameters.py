@@ -25,6 +25,7 @@ CHECKS = [
 ]
 GIVEN = {  # what can't be made of nothing
     "ConformalClassifier": lambda kind: kind(fewshot.Classifier(HashEncoder())),
+    "Questionnaire": lambda kind: kind({"topic": fewshot.Classifier(HashEncoder())}),
     "SentenceEncoder": lambda kind: kind(sentence_model()),
 }
 #: A model is shared by its clones, and its parameters are not to be set.

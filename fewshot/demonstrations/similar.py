@@ -126,7 +126,7 @@ class Nearest(_Similar):
     [[1, 2], [0, 2]]
     >>> common = Nearest(order="common first").fit(texts, y, 2, np.random.RandomState(0), Words())
     >>> [rows.tolist() for rows in common.select(["good day", "a bad film"])]
-    [[2, 0], [2, 0]]
+    [[2, 0], [0, 2]]
     """
 
     def __init__(self, per_class: bool = False, shared: bool = False, order: Order = "nearest last") -> None:
