@@ -283,7 +283,7 @@ def test_shots_need_labelled_rows(rows):
 @pytest.mark.parametrize(
     ("model", "strategy", "message"),
     cases(
-        ("shots", keyword_lm("entailment"), Prompting(2), r"reads one text and what is asked of it: .* no place for shots=2"),
+        ("shots", keyword_lm("entailment"), Prompting(2), r"what is asked of it: .* no place for shots=2"),
         ("answers", OnlyScores(), Prompting(read="generate"), r"OnlyScores\(\) can't generate text: use read='score'"),
         ("words", HashEncoder(), Prompting(), r"needs a language model\. .*HashEncoder.*use Embedding\(\), or Auto"),
         ("pairs", HashEncoder(), Embedding(SVC(decision_function_shape="ovo")), r"SVC scores pairs.*'ovr'"),
