@@ -24,7 +24,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 __all__ = [
     "FewshotError",
@@ -136,22 +136,22 @@ def warn(message: str, category: type[Warning]) -> None:
     warnings.warn(printable(message), category, stacklevel=level)
 
 
-@contextmanager
-def at_row(i: int) -> Iterator[None]:
+def at_row(i: int) -> AbstractContextManager[None]:
     """Add the row's index to an error on its way out."""
-    try:
-        yield
-    except FewshotError as error:
-        raise type(error)(f"Row {i}: {error}") from error.__cause__
+    return _placed(f"Row {i}")
+
+
+def at_question(name: str) -> AbstractContextManager[None]:
+    """Add the question's name to an error on its way out."""
+    return _placed(f"The question {name!r}")
 
 
 @contextmanager
-def at_question(name: str) -> Iterator[None]:
-    """Add the question's name to an error on its way out."""
+def _placed(where: str) -> Iterator[None]:
     try:
         yield
     except FewshotError as error:
-        raise type(error)(f"The question {name!r}: {error}") from error.__cause__
+        raise type(error)(f"{where}: {error}") from error.__cause__
 
 
 def broken(model: object, what: str) -> UnsupportedError:

@@ -58,7 +58,7 @@ def corpus() -> list[str]:
     return [*texts, *[f"It was {word}.\nSentiment: {word}" for word in words.split()], "true false 1 12 123"]
 
 
-def _byte_level():
+def _byte_level(more=()):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -66,18 +66,17 @@ def _byte_level():
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(
-        corpus(), trainers.BpeTrainer(vocab_size=600, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet)
-    )
+    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet)
+    tokenizer.train_from_iterator([*corpus(), *more], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>", model_max_length=256
     )
 
 
-def _byte_level_chat():
+def _byte_level_chat(more=()):
     from transformers import AddedToken
 
-    tokenizer = _byte_level()
+    tokenizer = _byte_level(more)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     tokenizer.add_tokens([AddedToken("<think>", special=False), AddedToken("</think>", special=False)])
     tokenizer.eos_token = "<|im_end|>"
@@ -192,6 +191,7 @@ def _roberta_like():
 TOKENIZERS = {
     "byte-level BPE": _byte_level,
     "byte-level BPE, chat": _byte_level_chat,
+    "byte-level BPE, chat, Yes and No": functools.partial(_byte_level_chat, ["Yes", "No"] * 99),  # a token each
     "SentencePiece BPE": _sentencepiece,
     "SentencePiece BPE, first": functools.partial(_sentencepiece, "first"),
     "Unigram": _unigram,
@@ -205,20 +205,23 @@ def tokenizer(name: str):
     return TOKENIZERS[name]()
 
 
+#: The shape of a tiny model, for configs that have these names.
+SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+
+
 def _model(kind: str, vocabulary: int):
     import torch
     import transformers as t
 
     torch.manual_seed(0)
-    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
     if kind == "gpt2":
         return t.GPT2LMHeadModel(t.GPT2Config(vocab_size=vocabulary, n_embd=32, n_layer=2, n_head=4, n_positions=256))
     if kind == "llama":
-        return t.LlamaForCausalLM(t.LlamaConfig(vocab_size=vocabulary, max_position_embeddings=256, **small))
+        return t.LlamaForCausalLM(t.LlamaConfig(vocab_size=vocabulary, max_position_embeddings=256, **SMALL))
     if kind == "bert":
-        return t.BertForMaskedLM(t.BertConfig(vocab_size=vocabulary, max_position_embeddings=128, **small))
+        return t.BertForMaskedLM(t.BertConfig(vocab_size=vocabulary, max_position_embeddings=128, **SMALL))
     if kind == "roberta":
-        config = t.RobertaConfig(vocab_size=vocabulary, max_position_embeddings=130, pad_token_id=1, **small)
+        config = t.RobertaConfig(vocab_size=vocabulary, max_position_embeddings=130, pad_token_id=1, **SMALL)
         return t.RobertaForMaskedLM(config)
     if kind == "nli":
         labels = {0: "contradiction", 1: "neutral", 2: "entailment"}
@@ -227,7 +230,7 @@ def _model(kind: str, vocabulary: int):
             max_position_embeddings=128,
             id2label=labels,
             label2id={v: k for k, v in labels.items()},
-            **small,
+            **SMALL,
         )
         return t.BertForSequenceClassification(config)
     assert kind == "t5"
@@ -240,6 +243,7 @@ def _model(kind: str, vocabulary: int):
 PAIRS = {
     "gpt2": "byte-level BPE",
     "gpt2-chat": "byte-level BPE, chat",
+    "gpt2-decides": "byte-level BPE, chat, Yes and No",
     "llama": "SentencePiece BPE",
     "llama-first": "SentencePiece BPE, first",
     "bert": "WordPiece",
@@ -254,10 +258,14 @@ def pair(name: str):
     """(model, tokenizer) of one kind; every test shares it, and none may change it."""
     made = tokenizer(PAIRS[name])
     model = _model(name.partition("-")[0], len(made) + (2 if name == "roberta" else 0))
-    scaled = {"gpt2": 4.0, "t5": 1.0}.get(name, 3.0)  # spread the random logits, so that an error shows
+    return spread(model, {"gpt2": 4.0, "t5": 1.0}.get(name, 3.0)).float().eval(), made
+
+
+def spread(model, scale: float = 3.0):
+    """A random model with its logits spread, so that an error shows."""
     for parameter in model.parameters():
-        parameter.data.mul_(scaled if parameter.dim() > 1 else 1.0)
-    return model.float().eval(), made
+        parameter.data.mul_(scale if parameter.dim() > 1 else 1.0)
+    return model
 
 
 @functools.cache
@@ -300,6 +308,17 @@ def one_thread():
 
     with threadpool_limits(1):
         yield
+
+
+@pytest.fixture
+def peer(monkeypatch):
+    """A scripted server of typed decisions, which is asked again without a wait."""
+    from fewshot.models.remote import endpoint
+    from tests.peers import serving
+
+    monkeypatch.setattr(endpoint, "_SHORTEST_WAIT", 0.001)
+    with serving() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

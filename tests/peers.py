@@ -11,11 +11,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
+import pytest
 
 from fewshot.models.base import FloatArray, Query, Turn
 from fewshot.models.remote.wire import Usage
 from fewshot.models.remote.wires import wire_of
 
+APIS = pytest.mark.parametrize("api", ["systemone", "openai"])
 CLASSES = ["billing", "bug report", "praise"]
 TEXTS = ["I was charged twice.", "It crashes.", "I love it.", "charged, charged, and a crash"]
 HINTS = {"billing": "charge", "bug report": "crash", "praise": "love", "Yes": "!", "True": "!", True: "!"}
@@ -132,6 +134,17 @@ def slow(seconds: float) -> Callable[[Any, Any], None]:
     def step(handler: Any, asked: Any) -> None:
         time.sleep(seconds)
         with contextlib.suppress(OSError):  # who asked does not wait any more
+            answer(handler, asked)
+
+    return step
+
+
+def held(gate: threading.Event) -> Callable[[Any, Any], None]:
+    """Answer once a gate is open."""
+
+    def step(handler: Any, asked: Any) -> None:
+        gate.wait()
+        with contextlib.suppress(OSError):
             answer(handler, asked)
 
     return step

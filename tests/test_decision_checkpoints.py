@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import json
 import pickle
 import warnings
@@ -29,7 +28,7 @@ from fewshot.models.base import Turn, kind_of
 from fewshot.models.remote.planning import plan
 from fewshot.models.remote.systemone import SYSTEM_ONE
 from fewshot.persistence.safety import check_model_folder
-from tests.conftest import CHAT_TEMPLATE, corpus, pair
+from tests.conftest import SMALL, pair, spread
 
 transformers = pytest.importorskip("transformers")
 decision = pytest.importorskip("transformers.decision")
@@ -63,37 +62,10 @@ QUERIES = [
 ]
 
 
-@functools.cache
-def chat_pair():
-    """A chat model whose tokenizer has Yes and No as tokens of their own."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    own = Tokenizer(models.BPE())
-    own.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    own.decoder = decoders.ByteLevel()
-    controls = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    own.train_from_iterator(
-        [*corpus(), *["Yes", "No"] * 99],
-        trainers.BpeTrainer(vocab_size=400, special_tokens=controls, initial_alphabet=alphabet),
-    )
-    tokens = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=own, bos_token="<|endoftext|>", eos_token="<|im_end|>", model_max_length=256
-    )
-    tokens.add_tokens([transformers.AddedToken(token, special=False) for token in ("<think>", "</think>")])
-    tokens.chat_template = CHAT_TEMPLATE
-    torch.manual_seed(0)
-    config = transformers.GPT2Config(vocab_size=len(tokens), n_embd=32, n_layer=2, n_head=4, n_positions=256)
-    model = transformers.GPT2LMHeadModel(config)
-    for parameter in model.parameters():
-        parameter.data.mul_(4.0 if parameter.dim() > 1 else 1.0)
-    return model.float().eval(), tokens
-
-
 @pytest.fixture(scope="module")
 def chats(tmp_path_factory):
     """Folders of one chat model: as it is, and with settings and a template beside its weights."""
-    model, tokens = chat_pair()
+    model, tokens = pair("gpt2-decides")
     folders = {}
     for name in ("plain", "settings"):
         folders[name] = tmp_path_factory.mktemp(name)
@@ -107,19 +79,12 @@ def chats(tmp_path_factory):
 def jev(**options):
     """A tiny model with a head for decisions, its logits spread so that an error shows."""
     torch.manual_seed(0)
-    tokens = chat_pair()[1]
+    tokens = pair("gpt2-decides")[1]
     inner = transformers.LlamaConfig(
-        vocab_size=len(tokens),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
+        vocab_size=len(tokens), max_position_embeddings=256, num_key_value_heads=2, **SMALL
     )
     model = transformers.JevForDecision(transformers.JevConfig(hidden_size=32, text_config=inner, **options))
-    for parameter in model.parameters():
-        parameter.data.mul_(3.0 if parameter.dim() > 1 else 1.0)
+    spread(model)
     from transformers.models.jev.configuration_jev import JEV_TEMPLATE
 
     model.decision_config = decision.DecisionConfig(
@@ -132,7 +97,7 @@ def jev(**options):
 def head(tmp_path_factory):
     folder = tmp_path_factory.mktemp("jev")
     jev(softcap=15.0).save_pretrained(folder)
-    chat_pair()[1].save_pretrained(folder)
+    pair("gpt2-decides")[1].save_pretrained(folder)
     return folder
 
 
@@ -189,20 +154,13 @@ def test_a_head_decides_as_the_pipeline_does(head):
 
 
 def test_a_head_beside_the_weights_of_a_model_is_found(tmp_path):
-    tokens = chat_pair()[1]
+    tokens = pair("gpt2-decides")[1]
     torch.manual_seed(0)
     config = transformers.Qwen2Config(
-        vocab_size=len(tokens),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
+        vocab_size=len(tokens), max_position_embeddings=256, num_key_value_heads=2, **SMALL
     )
     base = transformers.Qwen2ForCausalLM(config)
-    for parameter in base.parameters():
-        parameter.data.mul_(3.0 if parameter.dim() > 1 else 1.0)
+    spread(base)
     base.save_pretrained(tmp_path)
     tokens.save_pretrained(tmp_path)
     from safetensors.torch import save_file
@@ -232,7 +190,7 @@ def test_a_pair_decides_as_the_folder_does(chats, head):
 
 
 def test_the_callers_tokenizer_is_left_as_it_is(chats):
-    model, tokens = chat_pair()
+    model, tokens = pair("gpt2-decides")
     before = len(tokens), tokens.backend_tokenizer.to_str()
     load((model, tokens), decision=True).loglikelihoods(QUERIES)
     assert (len(tokens), tokens.backend_tokenizer.to_str()) == before
@@ -271,7 +229,7 @@ def test_labels_that_are_no_single_tokens_are_refused_by_name(chats, tmp_path):
 
 
 def _with_settings(chats, folder, said):
-    model, tokens = chat_pair()
+    model, tokens = pair("gpt2-decides")
     model.save_pretrained(folder)
     tokens.save_pretrained(folder)
     (folder / "decision.json").write_text(said if isinstance(said, str) else json.dumps(said))
@@ -304,7 +262,7 @@ def test_other_models_and_broken_folders_are_refused_by_name(chats, head, tmp_pa
     model = transformers.AutoModelForDecision.from_pretrained(head)
     model.decision_config.adapter = "lora"
     with pytest.raises(ModelLoadError, match="decides with the LoRA in 'lora'"):
-        load((model, chat_pair()[1]))
+        load((model, pair("gpt2-decides")[1]))
     with pytest.raises(ModelLoadError, match="leave decision=False out"):
         load(head, decision=False)
     with pytest.raises(ModelLoadError, match="MaskedLM takes no option 'decision'"):
@@ -331,10 +289,10 @@ def test_a_classifier_decides_and_is_kept(chats, head, tmp_path):
 
 
 def test_a_model_in_memory_is_kept_with_its_settings(chats, head, tmp_path):
-    tokens = chat_pair()[1]
+    tokens = pair("gpt2-decides")[1]
     config = decision.DecisionConfig(temperature={"choice": 3.0})
     for name, lm in (
-        ("chat", LocalDecisionsLM(copy.deepcopy(chat_pair()[0]), tokens, config)),
+        ("chat", LocalDecisionsLM(copy.deepcopy(pair("gpt2-decides")[0]), tokens, config)),
         ("head", LocalDecisionsLM(jev(), tokens)),
     ):
         clf = Classifier(lm).fit(None, ["billing", "bugs", "praise"])
@@ -352,7 +310,7 @@ def test_a_model_in_memory_is_kept_with_its_settings(chats, head, tmp_path):
     ],
 )
 def test_settings_of_a_strangers_folder_reach_nowhere(tmp_path, said, why):
-    lm = LocalDecisionsLM(*chat_pair())
+    lm = LocalDecisionsLM(*pair("gpt2-decides"))
     lm.save_pretrained(str(tmp_path))
     files = [path.name for path in tmp_path.iterdir()]
     check_model_folder(tmp_path, files)

@@ -27,22 +27,8 @@ from fewshot import (
     Verbalizer,
     load,
 )
-from fewshot.models.remote import endpoint
 from fewshot.models.remote.planning import floored
-from tests.peers import CLASSES, TEXTS, answer, ask, changed, probabilities, serving, states
-
-APIS = pytest.mark.parametrize("api", ["systemone", "openai"])
-
-
-@pytest.fixture
-def peer():
-    with serving() as found:
-        yield found
-
-
-@pytest.fixture(autouse=True)
-def _in_no_time(monkeypatch):
-    monkeypatch.setattr(endpoint, "_SHORTEST_WAIT", 0.001)
+from tests.peers import APIS, CLASSES, TEXTS, answer, ask, changed, probabilities, serving, states
 
 
 @APIS

@@ -24,14 +24,15 @@ from fewshot import (
     ServerError,
     load,
 )
-from fewshot.models.remote import endpoint
 from tests.peers import (
+    APIS,
     CLASSES,
     TEXTS,
     answer,
     ask,
     half,
     hang_up,
+    held,
     probabilities,
     serving,
     slow,
@@ -41,18 +42,6 @@ from tests.peers import (
 )
 
 KEY = "jv-0123456789-secret"
-APIS = pytest.mark.parametrize("api", ["systemone", "openai"])
-
-
-@pytest.fixture
-def peer():
-    with serving() as found:
-        yield found
-
-
-@pytest.fixture(autouse=True)
-def _in_no_time(monkeypatch):
-    monkeypatch.setattr(endpoint, "_SHORTEST_WAIT", 0.001)
 
 
 def chain(error):
@@ -162,7 +151,8 @@ def test_what_was_answered_before_an_error_is_not_asked_again(peer, tmp_path):
 
 def test_ctrl_c_stops_at_once_and_keeps_what_was_answered(peer):
     lm, caller = load(peer.url, model="m", concurrency=2), threading.main_thread()
-    peer.script = [answer] * 2 + [slow(6)] * 2
+    gate = threading.Event()  # whoever waits for what is at work waits for ever
+    peer.script = [answer] * 2 + [held(gate)] * 2
 
     def interrupt():
         while len(peer.requests) < 4:
@@ -171,17 +161,16 @@ def test_ctrl_c_stops_at_once_and_keeps_what_was_answered(peer):
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored
     threading.Thread(target=interrupt, daemon=True).start()
-    queries, start = [ask(str(i)) for i in range(40)], time.monotonic()
+    queries = [ask(str(i)) for i in range(40)]
     try:
         with pytest.raises(KeyboardInterrupt):
             lm.loglikelihoods(queries)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert time.monotonic() - start < 6
     time.sleep(0.2)
     assert len(peer.requests) == 4  # nothing more was begun
     lm.loglikelihoods(queries)  # over new connections
-    assert time.monotonic() - start < 6
+    gate.set()
     asked = states(peer)
     assert [asked.count(state) for state in asked[:2]] == [1, 1]
     assert len(set(asked)) == 40

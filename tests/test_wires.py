@@ -9,19 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fewshot.models.remote.contents import WireError, read_json
 from fewshot.models.remote.openai_decisions import OPENAI
 from fewshot.models.remote.systemone import SYSTEM_ONE
-from fewshot.models.remote.wire import (
-    Asked,
-    Option,
-    Request,
-    Usage,
-    WireError,
-    choice_confidence,
-    half_step,
-    rating_confidence,
-    read_json,
-)
+from fewshot.models.remote.wire import Asked, Option, Request, Usage, choice_confidence, half_step, rating_confidence
 from fewshot.models.remote.wires import WIRES, wire_of
 
 texts = st.text(min_size=1, max_size=12)

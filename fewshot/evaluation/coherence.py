@@ -78,9 +78,9 @@ def coherence(
         Fitted, one class a text.
     X : list, array, Series or DataFrame
         Texts, or rows of fields.
-    paraphrases : sequence of str, Template or Question
+    paraphrases : sequence of str or Template
         Other wordings of the classifier's template. They are asked with its label words.
-    negation : str, Template or Question, optional
+    negation : str or Template, optional
         The opposite question of a classifier with two classes, asked with the same label words.
     max_options : int
         How many options are cloned and dropped, one at a time. Of more classes these are evenly spaced.

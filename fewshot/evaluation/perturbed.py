@@ -13,7 +13,6 @@ import numpy as np
 from fewshot.strategies.prompting import Prompting
 from fewshot.task.task import Task
 from fewshot.task.template import Template
-from fewshot.task.verbalizer import Verbalizer
 
 __all__ = ["relisted", "reworded", "with_copy", "without"]
 
@@ -63,10 +62,5 @@ def _each(task: Task, change: Callable[[dict[Any, tuple[str, ...]]], dict[Any, t
 def _changed(task: Task, change: Callable[[dict[Any, tuple[str, ...]]], dict[Any, tuple[str, ...]]]) -> Task:
     given = task.verbalizer
     words = dict(zip(given.classes or (), given.words, strict=True))
-    verbalizer = Verbalizer(
-        change({name: words[name] for name in given.scale or words}),
-        word_aggregation=given.word_aggregation,
-        token_aggregation=given.token_aggregation,
-        ordered=given.ordered,
-    )
+    verbalizer = given.with_words(change({name: words[name] for name in given.scale or words}))
     return Task(task.template, verbalizer, np.array(verbalizer.classes))

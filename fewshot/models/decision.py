@@ -148,8 +148,8 @@ class LocalDecisionsLM(LocalModel):
 
     def _prepare(self, query: Query) -> _Prompt:
         (batch,) = plan([query], self.name, SYSTEM_ONE, repr(self))
-        request = SYSTEM_ONE.write_request(batch.request)
         try:
+            request = SYSTEM_ONE.write_request(batch.request)
             with lock_of(self._asking):
                 ((inputs, (question,)),) = self.config.prepare_inputs(request, self._asking)
         except Exception as error:  # templates raise what they like

@@ -19,7 +19,7 @@ from fewshot.models.kinds import trains
 from fewshot.prompts.pending import Pending
 from fewshot.strategies.base import Rows, Strategy, no_weights
 from fewshot.strategies.budget import Budget
-from fewshot.strategies.choice import choose_for_language_model, finetuned, without_comparison
+from fewshot.strategies.choosing import choose_for_language_model, finetuned, without_comparison
 from fewshot.strategies.comparison import Candidate, Report, Way, draw_comparison
 from fewshot.strategies.embedding import Embedding
 from fewshot.strategies.phrasings import Phrasing

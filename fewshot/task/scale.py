@@ -55,10 +55,4 @@ def on_scale(verbalizer: Verbalizer, names: Sequence[Any]) -> Verbalizer:
     if verbalizer.scale is not None or verbalizer.classes is None or set(names) != set(verbalizer.classes):
         return verbalizer
     words = dict(zip(verbalizer.classes, verbalizer.words, strict=True))
-    return Verbalizer(
-        {name: words[name] for name in names},
-        word_aggregation=verbalizer.word_aggregation,
-        token_aggregation=verbalizer.token_aggregation,
-        multi_label=verbalizer.multi_label,
-        ordered=True,
-    )
+    return verbalizer.with_words({name: words[name] for name in names}, ordered=True)

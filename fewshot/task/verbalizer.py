@@ -154,13 +154,7 @@ class Verbalizer:
         """
         classes = _sorted(classes)
         if self.classes is None:
-            return Verbalizer(
-                dict(zip(self._listed(classes), self.words, strict=True)),
-                word_aggregation=self.word_aggregation,
-                token_aggregation=self.token_aggregation,
-                multi_label=self.multi_label,
-                ordered=self.ordered,
-            )
+            return self.with_words(dict(zip(self._listed(classes), self.words, strict=True)))
         unknown = [name for name in classes if name not in self.classes]
         if unknown:
             raise VerbalizerError(
@@ -168,6 +162,16 @@ class Verbalizer:
                 "verbalizer that names every class."
             )
         return self
+
+    def with_words(self, words: Mapping[Any, str | Sequence[str]], *, ordered: bool | None = None) -> Verbalizer:
+        """Return a verbalizer with other words, and in all else like this one; ``ordered`` may be another as well."""
+        return Verbalizer(
+            words,
+            word_aggregation=self.word_aggregation,
+            token_aggregation=self.token_aggregation,
+            multi_label=self.multi_label,
+            ordered=self.ordered if ordered is None else ordered,
+        )
 
     def _listed(self, classes: list[Any]) -> list[Any]:
         """The class of each entry of a list of words: by name where the classes are words of it, else in sorted order.

@@ -12,10 +12,11 @@ from fewshot.checks import at_least, one_of
 from fewshot.errors import FewshotWarning, ParameterError, ServerError, warn
 from fewshot.models.base import SCORING_VERSION, Query, Scores, Turn
 from fewshot.models.locks import lock_of
+from fewshot.models.remote.contents import WireError
 from fewshot.models.remote.endpoint import Endpoint, check_address
 from fewshot.models.remote.planning import Batch, as_scores, plan
 from fewshot.models.remote.threads import work_through
-from fewshot.models.remote.wire import Answered, Usage, Wire, WireError
+from fewshot.models.remote.wire import Answered, Usage, Wire
 from fewshot.models.remote.wires import WIRES
 
 __all__ = ["DecisionsLM", "Spent"]

@@ -19,7 +19,7 @@ from fewshot.checks import above, at_least
 from fewshot.errors import ParameterError, ServerError
 from fewshot.extras import need
 from fewshot.models.locks import lock_of
-from fewshot.models.remote.wire import WireError, read_json
+from fewshot.models.remote.contents import WireError, read_json
 
 __all__ = ["Endpoint", "check_address"]
 

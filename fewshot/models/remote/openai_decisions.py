@@ -8,30 +8,32 @@ from typing import Any
 import numpy as np
 
 from fewshot.models.base import FloatArray
+from fewshot.models.remote.contents import (
+    Location,
+    WireError,
+    as_array,
+    as_mapping,
+    as_text,
+    only_keys,
+    refuse_count,
+    required,
+)
 from fewshot.models.remote.wire import (
     Answered,
     Asked,
-    Location,
     Option,
     QuestionType,
     Request,
     Usage,
-    WireError,
     answer_extras,
-    as_array,
-    as_count,
-    as_mapping,
-    as_text,
     check_distribution,
     check_options,
     choice_confidence,
     expected_level,
-    half_step,
-    only_keys,
     rating_confidence,
-    read_mass,
-    refuse_count,
-    required,
+    read_answers,
+    read_model,
+    read_type,
 )
 
 __all__ = ["OPENAI", "OpenAIDecisions"]
@@ -68,9 +70,7 @@ class OpenAIDecisions:
     def read_request(self, body: Any) -> Request:
         """Read a request; see `Wire`."""
         body = as_mapping(body, ())
-        model, said, questions = (required(body, key) for key in ("model", "input", "questions"))
-        if not isinstance(model, str):
-            raise WireError(("model",), "The name of a model stands here.", "string_type")
+        model, said, questions = read_model(body), required(body, "input"), required(body, "questions")
         questions = as_array(questions, ("questions",))
         refuse_count(len(questions), "questions", 1, self.most_questions, ("questions",))
         asked = tuple(self._read_question(question, ("questions", i)) for i, question in enumerate(questions))
@@ -78,15 +78,10 @@ class OpenAIDecisions:
 
     def _read_question(self, question: Any, at: Location) -> Asked:
         question = as_mapping(question, at)
-        kind = required(question, "type", at)
-        if not isinstance(kind, str) or kind not in _TYPES:
-            raise WireError(
-                (*at, "type"), f"The type is one of {', '.join(_TYPES)}. Got {kind!r}.", "union_tag_invalid"
-            )
+        own = _TYPES[read_type(question, _TYPES, at)]
         name = question.get("name")
         if name is not None and not isinstance(name, str):
             raise WireError((*at, "name"), "The name of a question is a string.", "string_type")
-        own = _TYPES[kind]
         listed = {"choice": "choices", "rating": "levels", "yes_no": ""}[own]
         only_keys(question, tuple(filter(None, ("type", "name", "instructions", listed))), at)
         instructions = _content(required(question, "instructions", at), (*at, "instructions"))
@@ -168,24 +163,12 @@ class OpenAIDecisions:
     def read_response(self, body: Any, request: Request) -> Answered:
         """Read a response; see `Wire`."""
         body = as_mapping(body, ())
-        model, answers = required(body, "model"), as_array(required(body, "answers"), ("answers",))
-        if not isinstance(model, str):
-            raise WireError(("model",), "The name of the model that answered stands here.", "string_type")
+        answers = as_array(required(body, "answers"), ("answers",))
         if len(answers) != len(request.questions):
             raise WireError(
                 ("answers",), f"{len(request.questions)} questions have as many answers. Got {len(answers)}."
             )
-        usage = as_mapping(required(body, "usage"), ("usage",))
-        tokens = [
-            as_count(required(usage, key, ("usage",)), ("usage", key)) for key in ("input_tokens", "output_tokens")
-        ]
-        found, masses = [], []
-        for i, (asked, said) in enumerate(zip(request.questions, answers, strict=True)):
-            at: Location = ("answers", i)
-            answer = as_mapping(said, at)
-            found.append(_read_answer(asked, answer, at))
-            masses.append(read_mass(answer, at))
-        return Answered(tuple(found), model, Usage(*tokens), tuple(map(half_step, found)), tuple(masses))
+        return read_answers(request, body, [(("answers", i), one) for i, one in enumerate(answers)], _read_answer)
 
     def write_error(self, status: int, error: WireError | str) -> dict[str, Any]:
         """Spell an error; see `Wire`."""

@@ -78,7 +78,7 @@ def _asked(name: str | None, query: Query, wire: Wire, shown: str) -> Asked:
 
 
 def _options(words: Sequence[str]) -> tuple[Option, ...]:
-    """A word as an option; what stands behind a colon is its description, as `Template.described` writes it."""
+    """A word as an option; what stands behind a colon is its description."""
     parts = [word.partition(": ") for word in words]
     if len({name for name, _, _ in parts}) < len(words) or not all(name.strip() for name, _, _ in parts):
         return tuple(map(Option, words))

@@ -8,30 +8,32 @@ from typing import Any
 import numpy as np
 
 from fewshot.models.base import FloatArray
+from fewshot.models.remote.contents import (
+    Location,
+    WireError,
+    as_array,
+    as_mapping,
+    as_text,
+    only_keys,
+    refuse_count,
+    required,
+)
 from fewshot.models.remote.wire import (
     Answered,
     Asked,
-    Location,
     Option,
     QuestionType,
     Request,
     Usage,
-    WireError,
     answer_extras,
-    as_array,
-    as_count,
-    as_mapping,
-    as_text,
     check_distribution,
     check_options,
     choice_confidence,
     expected_level,
-    half_step,
-    only_keys,
     rating_confidence,
-    read_mass,
-    refuse_count,
-    required,
+    read_answers,
+    read_model,
+    read_type,
 )
 
 __all__ = ["SYSTEM_ONE", "SystemOne"]
@@ -63,9 +65,7 @@ class SystemOne:
     def read_request(self, body: Any) -> Request:
         """Read a request; see `Wire`."""
         body = as_mapping(body, ())
-        model, state, questions = (required(body, key) for key in ("model", "state", "questions"))
-        if not isinstance(model, str):
-            raise WireError(("model",), "The name of a model stands here.", "string_type")
+        model, state, questions = read_model(body), required(body, "state"), required(body, "questions")
         if body.get("assets"):
             raise WireError(("assets",), "Images can't be read here: only text is.", "unsupported")
         questions = as_mapping(questions, ("questions",))
@@ -76,16 +76,11 @@ class SystemOne:
     def _read_question(self, name: str, question: Any) -> Asked:
         at: Location = ("questions", name)
         question = as_mapping(question, at)
-        kind = required(question, "type", at)
-        if kind == "box":
+        if question.get("type") == "box":
             raise WireError((*at, "type"), "A box is of an image, and images can't be read here.", "unsupported")
-        if not isinstance(kind, str) or kind not in _TYPES:
-            raise WireError(
-                (*at, "type"), f"The type is one of {', '.join(_TYPES)}. Got {kind!r}.", "union_tag_invalid"
-            )
+        own = _TYPES[read_type(question, _TYPES, at)]
         only_keys(question, ("type", "instructions", "criteria"), at)
         instructions = _content(question.get("instructions"), (*at, "instructions")) or ""
-        own = _TYPES[kind]
         read = {"choice": self._read_choice, "rating": self._read_levels, "yes_no": self._read_criteria}[own]
         options = read(question, (*at, "criteria"))
         if own == "yes_no" and not instructions and not any(option.description for option in options):
@@ -159,20 +154,10 @@ class SystemOne:
     def read_response(self, body: Any, request: Request) -> Answered:
         """Read a response; see `Wire`."""
         body = as_mapping(body, ())
-        model, answers = required(body, "model"), as_mapping(required(body, "answers"), ("answers",))
-        if not isinstance(model, str):
-            raise WireError(("model",), "The name of the model that answered stands here.", "string_type")
-        usage = as_mapping(required(body, "usage"), ("usage",))
-        tokens = [
-            as_count(required(usage, key, ("usage",)), ("usage", key)) for key in ("input_tokens", "output_tokens")
-        ]
-        found, masses = [], []
-        for asked in request.questions:
-            at: Location = ("answers", str(asked.name))
-            answer = as_mapping(required(answers, str(asked.name), ("answers",)), at)
-            found.append(_read_answer(asked, answer, at))
-            masses.append(read_mass(answer, at))
-        return Answered(tuple(found), model, Usage(*tokens), tuple(map(half_step, found)), tuple(masses))
+        answers = as_mapping(required(body, "answers"), ("answers",))
+        names = [str(asked.name) for asked in request.questions]
+        said = [(("answers", name), required(answers, name, ("answers",))) for name in names]
+        return read_answers(request, body, said, _read_answer)
 
     def write_error(self, status: int, error: WireError | str) -> dict[str, Any]:
         """Spell an error; see `Wire`."""

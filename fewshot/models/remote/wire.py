@@ -2,62 +2,41 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from fewshot.errors import InputError
 from fewshot.models.base import FloatArray
+from fewshot.models.remote.contents import Location, WireError, as_count, as_mapping, as_name, required, shown
 
 __all__ = [
     "Answered",
     "Asked",
-    "Location",
     "Option",
     "QuestionType",
     "Request",
     "Usage",
     "Wire",
-    "WireError",
     "answer_extras",
-    "as_array",
-    "as_count",
-    "as_mapping",
-    "as_text",
     "check_distribution",
     "check_options",
     "choice_confidence",
     "expected_level",
     "half_step",
-    "only_keys",
     "rating_confidence",
-    "read_json",
+    "read_answers",
     "read_mass",
-    "refuse_count",
-    "required",
+    "read_model",
+    "read_type",
+    "read_usage",
 ]
 
 QuestionType = Literal["choice", "rating", "yes_no"]
-Location = tuple[str | int, ...]
 
 _TOLERANCE = 0.05  # how far from 1 a sum of probabilities may be, rounding apart
-
-
-class WireError(InputError):
-    """A body is not what a wire says. ``location`` leads to the place, ``message`` says what is wrong there."""
-
-    def __init__(self, location: Location, message: str, kind: str = "value_error") -> None:
-        super().__init__(f"{'.'.join(map(str, location)) or 'body'}: {message}")
-        self.location = location
-        self.message = message
-        self.kind = kind
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.location, self.message, self.kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,116 +149,11 @@ class Wire(Protocol):
         ...
 
 
-def read_json(data: bytes | str) -> Any:
-    """Parse a body. A key that stands twice in one object, or a number that is none, is an error.
-
-    Raises
-    ------
-    WireError
-        When the body is no JSON, or nested too deep.
-    """
-    try:
-        return json.loads(data, object_pairs_hook=_once, parse_constant=_no_number)
-    except WireError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise WireError((), f"The body is not JSON: {error}", "json_invalid") from error
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in found if names.count(name) > 1)
-        raise WireError((), f"The key {twice!r} stands twice in one object.", "json_invalid")
-    return found
-
-
-def _no_number(name: str) -> Any:
-    raise WireError((), f"{name} is not a number that JSON has.", "json_invalid")
-
-
-def as_text(value: Any, location: Location) -> str:
-    """The text of a content: a string is itself, an object or array its JSON with its own order and characters.
-
-    Examples
-    --------
-    >>> as_text({"subject": "Übergabe", "pages": [1, 2]}, ("state",))
-    '{"subject": "Übergabe", "pages": [1, 2]}'
-    """
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Mapping | list):
-        return json.dumps(value, ensure_ascii=False)
-    raise WireError(location, f"A string, object or array stands here. Got {_shown(value)}.", "string_type")
-
-
-def as_mapping(value: Any, location: Location) -> Mapping[str, Any]:
-    """The value, which must be an object."""
-    if not isinstance(value, Mapping):
-        raise WireError(location, f"An object stands here. Got {_shown(value)}.", "dict_type")
-    return value
-
-
-def as_array(value: Any, location: Location) -> list[Any]:
-    """The value, which must be an array."""
-    if not isinstance(value, list):
-        raise WireError(location, f"An array stands here. Got {_shown(value)}.", "list_type")
-    return value
-
-
-def as_count(value: Any, location: Location) -> int:
-    """The value, which must be a whole number from 0."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise WireError(location, f"A whole number from 0 stands here. Got {_shown(value)}.", "int_type")
-    return value
-
-
-def required(body: Mapping[str, Any], key: str, location: Location = ()) -> Any:
-    """What stands under a key, which must be there."""
-    if key not in body:
-        raise WireError((*location, key), "This field is required.", "missing")
-    return body[key]
-
-
-def only_keys(body: Mapping[str, Any], known: Sequence[str], location: Location) -> None:
-    """Refuse fields that are not known, for what they ask would be left out silently; x_ begins what may be."""
-    for key in body:
-        if key not in known and not key.startswith("x_"):
-            raise WireError(
-                (*location, key), f"This field is not known. Known are {', '.join(known)}.", "extra_forbidden"
-            )
-
-
-def refuse_count(n: int, what: str, least: int, most: int, location: Location) -> None:
-    """Refuse fewer or more of something than a wire takes.
-
-    Parameters
-    ----------
-    n : int
-        How many there are.
-    what : str
-        What the message calls them.
-    least, most : int
-        How few and how many there may be.
-    location : tuple
-        Where they are.
-
-    Raises
-    ------
-    WireError
-    """
-    if n < least:
-        raise WireError(location, f"At least {least} {what} stand here. Got {n}.", "too_short")
-    if n > most:
-        raise WireError(location, f"At most {most} {what} stand here. Got {n}.", "too_long")
-
-
 def check_distribution(values: Sequence[Any], location: Location, *, summed: bool = True) -> FloatArray:
     """Probabilities as an array, refused where one is none or where they do not sum to 1, rounding apart."""
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise WireError(location, f"Probabilities are numbers from 0 to 1. Got {_shown(value)}.")
+            raise WireError(location, f"Probabilities are numbers from 0 to 1. Got {shown(value)}.")
     found = np.array(values, dtype=np.float64)
     allowed = max(_TOLERANCE, len(values) * half_step(found)) + 1e-9
     if summed and abs(found.sum() - 1) > allowed:
@@ -295,7 +169,7 @@ def check_options(wanted: Sequence[Any], found: Sequence[Any], location: Locatio
     if missing or odd or len(theirs) != len(own):
         raise WireError(
             location,
-            f"Each option has one probability. Without one: {_shown(missing)}. Not asked about: {_shown(odd)}.",
+            f"Each option has one probability. Without one: {shown(missing)}. Not asked about: {shown(odd)}.",
         )
 
 
@@ -350,6 +224,40 @@ def read_mass(answer: Mapping[str, Any], location: Location) -> float:
     return float(check_distribution([answer["x_label_mass"]], location, summed=False)[0])
 
 
-def _shown(value: Any) -> str:
-    shown = json.dumps(value, default=repr)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+def read_model(body: Mapping[str, Any], what: str = "The name of a model") -> str:
+    """The name of the model that a request asks, or that gave a response."""
+    return as_name(required(body, "model"), what, ("model",))
+
+
+def read_usage(body: Mapping[str, Any]) -> Usage:
+    """The tokens that a response says it took."""
+    usage = as_mapping(required(body, "usage"), ("usage",))
+    return Usage(
+        *(as_count(required(usage, key, ("usage",)), ("usage", key)) for key in ("input_tokens", "output_tokens"))
+    )
+
+
+def read_type(question: Mapping[str, Any], known: Collection[str], location: Location) -> str:
+    """The type of a question, which must be one of those that a wire has."""
+    kind = required(question, "type", location)
+    if not isinstance(kind, str) or kind not in known:
+        raise WireError(
+            (*location, "type"), f"The type is one of {', '.join(known)}. Got {kind!r}.", "union_tag_invalid"
+        )
+    return kind
+
+
+def read_answers(
+    request: Request,
+    body: Mapping[str, Any],
+    answers: Iterable[tuple[Location, Any]],
+    read: Callable[[Asked, Mapping[str, Any], Location], FloatArray],
+) -> Answered:
+    """A response, from the answer to each question and its place, as one wire reads them."""
+    found, masses = [], []
+    for asked, (location, said) in zip(request.questions, answers, strict=True):
+        answer = as_mapping(said, location)
+        found.append(read(asked, answer, location))
+        masses.append(read_mass(answer, location))
+    model = read_model(body, "The name of the model that answered")
+    return Answered(tuple(found), model, read_usage(body), tuple(map(half_step, found)), tuple(masses))

@@ -18,7 +18,7 @@ from fewshot.strategies.readout import Readout
 from fewshot.task.task import Task
 from fewshot.training.examples import n_steps
 
-__all__ = ["Choice", "choose_for_language_model", "finetuned", "without_comparison"]
+__all__ = ["Chosen", "choose_for_language_model", "finetuned", "without_comparison"]
 
 _MOST_SHOTS = 16
 #: Of several phrasings' ways the best, whose log-scores are averaged: settled on training rows.
@@ -30,7 +30,7 @@ def without_comparison(chosen: Strategy, *reasons: str) -> tuple[Strategy, Repor
     return chosen, Report(repr(chosen), reasons)
 
 
-class Choice(NamedTuple):
+class Chosen(NamedTuple):
     """What is chosen for a language model, why, how it is asked, and what is averaged with it."""
 
     strategy: Strategy
@@ -41,25 +41,25 @@ class Choice(NamedTuple):
 
 def choose_for_language_model(
     task: Task, model: Any, X: Sequence[Row] | None, y: Any, *, random_state: Any, budget: Budget
-) -> Choice:
+) -> Chosen:
     """What is chosen, and why; see `Auto`."""
     kind = kind_of(model)
     phrasings = phrasings_of(task, model)
     given = phrasings[0]
     if task.multi_label:
         why = "a row may have several labels: each is asked about, zero-shot"
-        return Choice(*without_comparison(Prompting(), why), given)
+        return Chosen(*without_comparison(Prompting(), why), given)
     calibration = _calibration(task, kind)
     if X is None:
-        return Choice(*without_comparison(Prompting(calibration=calibration), "there are no labelled rows"), given)
+        return Chosen(*without_comparison(Prompting(calibration=calibration), "there are no labelled rows"), given)
     if y is None:
-        return Choice(*_without_labels(calibration, phrasings, X, random_state))
+        return Chosen(*_without_labels(calibration, phrasings, X, random_state))
     shots = min(len(y), _MOST_SHOTS) if kind.pretraining == "causal" else 0
     compared = draw_comparison(task, X, y, None, random_state)
     rows, folds = compared.rows, compared.folds
     if not folds or len(set(task.index(y).tolist())) < 2:
         prompting = Prompting(shots, calibration=calibration)
-        return Choice(*without_comparison(prompting, "a class has a single row: nothing can be compared"), given)
+        return Chosen(*without_comparison(prompting, "a class has a single row: nothing can be compared"), given)
     left = max(1, len(rows) - -(-len(rows) // folds) - len(task.classes))  # a fold has fewer rows to show
     alone = len(phrasings) == 1
     asked: dict[str, tuple[Strategy, Phrasing]] = {}
@@ -68,7 +68,7 @@ def choose_for_language_model(
         ways = _ways_alone(one, calibration, shots, left) if alone else _ways_of(one, calibration)
         if len(ways) == 1:
             why = "there is no other way to ask about choices of each row"
-            return Choice(*without_comparison(ways[0].final, why), given)
+            return Chosen(*without_comparison(ways[0].final, why), given)
         candidates += replace(compared, task=one.task).candidates(ways, one.remembered)
         asked |= {way.name: (way.final, one) for way in ways}
     ranked = sorted(candidates, key=lambda one: one.log_loss)
@@ -84,7 +84,7 @@ def choose_for_language_model(
     report = Report(
         names if alone else f"the mean of {names}", (why, *budget.reasons), (*candidates, *tuned), rows, folds
     )
-    return Choice(chosen, report, phrasing, tuple(beside))
+    return Chosen(chosen, report, phrasing, tuple(beside))
 
 
 def _why(best: Sequence[Candidate], ranked: Sequence[Candidate], held_out: str) -> str:
