@@ -13,7 +13,7 @@ from sklearn.model_selection import StratifiedKFold
 from fewshot import Auto, CachedLM, Classifier, FakeLM, ModelLoadError, Prompting, Readout, Scores, gallery, load
 from fewshot.models.base import formats_of
 from fewshot.models.wrappers import RememberedLM
-from fewshot.strategies import choice
+from fewshot.strategies import choosing
 from fewshot.strategies.comparison import mutual_information
 from fewshot.strategies.phrasings import phrasings_of
 from fewshot.task.resolve import resolve
@@ -159,6 +159,26 @@ def test_the_three_best_are_averaged():
     assert [shown["bad"], shown["good"]] == pytest.approx(np.exp(wanted[0]).tolist(), abs=1e-4)
 
 
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_of_few_examples_readouts_are_averaged(n):
+    texts, labels = [*X[:n], *X[-n:]], [*Y[:n], *Y[-n:]]
+    assert len(set(labels)) == 2
+    lm = language_model("gpt2-chat")
+    clf = Classifier(lm, verbalizer=WORDS, strategy=Auto(), random_state=0).fit(texts, labels)
+    ranked = sorted(clf.report_.candidates, key=lambda one: one.log_loss)
+    assert len(ranked) == 12
+    assert any(one.name.startswith("prompting") for one in ranked[:3])  # else nothing is shown
+    chosen = [clf.strategy_.chosen_, *clf.strategy_.beside_]
+    if n < 4:
+        assert all(isinstance(one, Readout) for one in chosen)
+        best = [one for one in ranked if one.name.startswith("readout")][:3]
+        assert "readouts alone, which folds of so few rows underrate" in str(clf.report_)
+    else:
+        best = ranked[:3]
+        assert "underrate" not in str(clf.report_)
+    assert all(f"{one.name}, {one.log_loss:.3f}" in str(clf.report_) for one in best)
+
+
 def test_nothing_is_asked_twice_for_the_comparison():
     lm = Chatty(lists=False, chats=False)
     clf = fitted(lm)
@@ -243,8 +263,8 @@ class TestKept:
     @pytest.mark.parametrize("averaged", [1, 3])
     def test_a_folder_has_the_weights_once(self, tmp_path, monkeypatch, averaged):
         lm = language_model("gpt2-chat")
-        monkeypatch.setattr(choice, "_TOGETHER", averaged)
-        monkeypatch.setattr(choice, "sorted", plain_first, raising=False)
+        monkeypatch.setattr(choosing, "_TOGETHER", averaged)
+        monkeypatch.setattr(choosing, "sorted", plain_first, raising=False)
         clf = Classifier(lm, "sst2/it_was", strategy=Auto(), random_state=0)
         clf.fit(X, ["negative", "positive"] * 6)
         assert clf.model_.chat is False

@@ -21,8 +21,9 @@ from fewshot.training.examples import n_steps
 __all__ = ["Chosen", "choose_for_language_model", "finetuned", "without_comparison"]
 
 _MOST_SHOTS = 16
-#: Of several phrasings' ways the best, whose log-scores are averaged: settled on training rows.
-_TOGETHER = 3
+#: Of several phrasings' ways the best, whose log-scores are averaged, and the rows of a class below which these are
+#: readouts alone, whose folds have too few rows to learn from: both settled on training rows.
+_TOGETHER, _ENOUGH = 3, 4
 
 
 def without_comparison(chosen: Strategy, *reasons: str) -> tuple[Strategy, Report]:
@@ -77,8 +78,13 @@ def choose_for_language_model(
     asked |= {one.name: (one.strategy, first) for one in tuned}
     if tuned and tuned[0].log_loss < ranked[0].log_loss:
         ranked, alone = [*tuned, *ranked], True
+    few = not alone and folds < _ENOUGH
+    if few:
+        ranked = [one for one in ranked if isinstance(asked[one.name][0], Readout)]
     best = ranked[: 1 if alone else _TOGETHER]
     why = _why(best, ranked, f"{len(rows)} held-out examples, {folds} folds")
+    if few:
+        why += "; readouts alone, which folds of so few rows underrate"
     (chosen, phrasing), *beside = (asked[one.name] for one in best)
     names = ", ".join(repr(asked[one.name][0]) for one in best)
     report = Report(
