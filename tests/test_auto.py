@@ -14,7 +14,7 @@ from sklearn.model_selection import StratifiedKFold
 from fewshot import Auto, Classifier, Contrastive, Embedding, FakeLM, FineTuning, LabelMassWarning, Prompting, load
 from fewshot.datasets import load_tickets
 from fewshot.strategies import auto as module
-from fewshot.strategies import choice, comparison
+from fewshot.strategies import choosing, comparison
 from fewshot.strategies.budget import Budget
 from fewshot.strategies.comparison import Candidate, n_folds
 from tests.conftest import language_model, sentence_model
@@ -227,12 +227,12 @@ class TestBudget:
         assert type(clf.strategy_.chosen_) is type(best.strategy)
 
     def test_where_it_wins_it_is_fitted_on_all_rows(self, monkeypatch):
-        plenty = choice.finetuned
+        plenty = choosing.finetuned
 
         def won(*args, **kwargs):
             return tuple(replace(one, log_loss=-1.0) for one in plenty(*args, **kwargs))
 
-        monkeypatch.setattr(choice, "finetuned", won)
+        monkeypatch.setattr(choosing, "finetuned", won)
         clf = self.fitted(600.0, random_state=0)
         assert isinstance(clf.strategy_.chosen_, FineTuning)
         assert clf.label_mass(self.X[:2]).shape == (2,)
