@@ -68,6 +68,7 @@ _HOME = {
     "coherence": "fewshot.evaluation",
     "compare": "fewshot.evaluation",
     "evaluate": "fewshot.evaluation",
+    "export_decisions": "fewshot.exporting",
     "fit_threshold": "fewshot.conformal",
     "learning_curve": "fewshot.evaluation",
     "lint": "fewshot.linting",

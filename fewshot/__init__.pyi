@@ -28,6 +28,7 @@ from fewshot.evaluation import compare as compare
 from fewshot.evaluation import evaluate as evaluate
 from fewshot.evaluation import learning_curve as learning_curve
 from fewshot.evaluation.templates import select_template as select_template
+from fewshot.exporting import export_decisions as export_decisions
 from fewshot.heads.label_prior import LabelPriorLogisticRegression as LabelPriorLogisticRegression
 from fewshot.linting import lint as lint
 from fewshot.models.base import Encoder as Encoder

@@ -194,6 +194,44 @@ class TestLearned:
         assert len(log) == len(TEXTS)
 
 
+class TestTemperature:
+    def test_it_has_the_lowest_penalised_loss_and_leaves_the_classes(self):
+        raw = classifier(None).fit(TEXTS, MOODS).predict_log_proba(TEXTS)
+        targets = np.array([["bad", "good"].index(name) for name in MOODS])
+        clf = classifier("temperature").fit(TEXTS, MOODS)
+        found = clf.strategy_.calibration_.temperature_
+
+        def loss(temperature):
+            scaled = np.log(normalised(raw / temperature))
+            return -scaled[np.arange(len(targets)), targets].sum() + np.log(temperature) ** 2 / 2
+
+        assert all(loss(found) < loss(found * factor) for factor in (0.5, 0.99, 1.01, 2.0))
+        np.testing.assert_allclose(clf.predict_proba(TEXTS), normalised(raw / found), atol=1e-12)
+        assert (clf.predict_proba(TEXTS).argmax(axis=1) == raw.argmax(axis=1)).all()
+
+    def test_what_is_always_right_is_not_made_infinitely_sure(self):
+        def right(query):
+            return np.log([0.4, 0.6] if "fun" in query.prefix else [0.6, 0.4])
+
+        few = classifier("temperature", lm=right).fit(TEXTS, MOODS).strategy_.calibration_.temperature_
+        many = classifier("temperature", lm=right).fit(TEXTS * 50, MOODS * 50).strategy_.calibration_.temperature_
+        assert 0.01 < many < few < 1
+
+    def test_an_impossible_class_is_borne(self):
+        def sure(query):
+            return np.log([1.0, 1e-300]) if "fun" in query.prefix else np.array([0.0, -np.inf])
+
+        clf = classifier("temperature", lm=sure).fit(TEXTS, MOODS)
+        assert np.isfinite(clf.strategy_.calibration_.temperature_)
+        assert clf.strategy_.calibration_.temperature_ > 1
+
+    def test_it_needs_labels(self):
+        with pytest.raises(InputError, match="Temperature needs labels"):
+            classifier("temperature").fit(TEXTS)
+        with pytest.raises(InputError, match="besides the demonstrations, and there are none"):
+            classifier("temperature", shots=6).fit(TEXTS, MOODS)
+
+
 class TestBestOf:
     def test_the_lowest_held_out_loss_wins(self):
         best = classifier("auto").fit(TEXTS, MOODS).strategy_.calibration_

@@ -12,6 +12,7 @@ from sklearn.model_selection import StratifiedKFold
 from fewshot.calibration.batch import Batch
 from fewshot.calibration.learned import Learned
 from fewshot.calibration.priors import PMI, Aggregate, Ask, Contextual, DomainContext, Prior, log_loss
+from fewshot.calibration.temperature import Temperature
 from fewshot.errors import ParameterError
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, Query
@@ -120,6 +121,7 @@ _BY_NAME: dict[str, type[Prior]] = {
     "pmi": PMI,
     "batch": Batch,
     "learned": Learned,
+    "temperature": Temperature,
     "auto": BestOf,
 }
 

@@ -53,11 +53,11 @@ class Prompting(Strategy):
         in a `NoAnswerWarning`.
     max_new_tokens : int
         Length of a generated answer.
-    calibration : {"contextual", "domain-context", "pmi", "batch", "learned", "auto"} or Prior, optional
+    calibration : {"contextual", "domain-context", "pmi", "batch", "learned", "temperature", "auto"} or Prior, optional
         What the model says of every text alike is taken out of its scores (see `fewshot.calibration`). "contextual" and
         "pmi" need no text, "domain-context" and "batch" learn from the texts of ``fit``, labelled or not, "learned"
-        from labels. "auto" chooses among them. Where rows bring their own choices, it is "contextual" or "pmi", asked
-        once a row.
+        from labels, and "temperature" how sure it may be. "auto" chooses among the others. Where rows bring their own
+        choices, it is "contextual" or "pmi", asked once a row.
     order : {"as is", "common first", "interleaved", "nearest last", "lowest bias"}, optional
         How the demonstrations follow one another. "common first" lets "nearest" and "mmr" share most of their prompts'
         beginnings between texts, and leaves the nearest row next to the text. "lowest bias" tries some
