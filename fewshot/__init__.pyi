@@ -60,6 +60,9 @@ from fewshot.strategies.readout import Readout as Readout
 from fewshot.task import gallery as gallery
 from fewshot.task.automatic import AutomaticVerbalizer as AutomaticVerbalizer
 from fewshot.task.choices import Choices as Choices
+from fewshot.task.question import Choice as Choice
+from fewshot.task.question import Rating as Rating
+from fewshot.task.question import YesNo as YesNo
 from fewshot.task.task import Task as Task
 from fewshot.task.template import Template as Template
 from fewshot.task.verbalizer import Verbalizer as Verbalizer

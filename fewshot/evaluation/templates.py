@@ -13,12 +13,13 @@ from sklearn.model_selection import StratifiedKFold
 from fewshot.classifier import Classifier
 from fewshot.errors import InputError, ParameterError
 from fewshot.inputs import as_labels, as_rows
-from fewshot.models.base import FloatArray
+from fewshot.models.base import FloatArray, kind_of
 from fewshot.models.loading import load
 from fewshot.strategies.comparison import divergences, n_folds
 from fewshot.strategies.prompting import Prompting
 from fewshot.tables import as_text
 from fewshot.task.gallery import template_of
+from fewshot.task.question import Question
 from fewshot.task.template import Template
 
 __all__ = ["TemplateRanking", "select_template"]
@@ -56,7 +57,7 @@ class TemplateRanking:
 
 
 def select_template(
-    templates: Sequence[str | Template],
+    templates: Sequence[str | Template | Question],
     X: Any,
     y: Any = None,
     *,
@@ -73,8 +74,8 @@ def select_template(
 
     Parameters
     ----------
-    templates : sequence of str or Template
-        Sources, gallery names or templates.
+    templates : sequence of str, Template, Choice, Rating or YesNo
+        Sources, gallery names, templates or questions.
     X : list, array, Series or DataFrame
         Texts, or rows of fields.
     y : list, array or Series, optional
@@ -108,9 +109,9 @@ def select_template(
     """
     if not len(templates):
         raise ParameterError("There is no template to choose: give at least one.")
-    asked = [template_of(one) for one in templates]
     rows = as_rows(X)
     shared = load(model)
+    asked = [template_of(one, kind_of(shared).name) for one in templates]
     clfs = [Classifier(shared, one, verbalizer, strategy or Prompting(), random_state=random_state) for one in asked]
     # of each template, what every text contributes; its value is their mean
     if y is None:

@@ -24,10 +24,13 @@ TABLE = {
     "Questionnaire": "fewshot.questionnaire",
     "FrozenEstimator": "sklearn.frozen._frozen",
     "AutomaticVerbalizer": "fewshot.task.automatic",
+    "Choice": "fewshot.task.question",
     "Choices": "fewshot.task.choices",
+    "Rating": "fewshot.task.question",
     "Unnamed": "fewshot.task.unnamed",
     "Verbalizer": "fewshot.task.verbalizer",
     "Windows": "fewshot.models.windows",
+    "YesNo": "fewshot.task.question",
     "Turn": "fewshot.models.base",
     # what strategies are made of
     "Asking": "fewshot.prompts.asking",

@@ -210,8 +210,9 @@ class Reader:
 
     def _template(self, node: dict[str, Any]) -> Template:
         words, instruction = (self.value(node[key]) for key in ("words", "instruction"))
-        source = self._template_source(node["template"])
-        template = Template(source, instruction=instruction, words=words, name=self.value(node["name"]))
+        described = self.value(node.get("descriptions"))  # a folder of before has none
+        source, name = self._template_source(node["template"]), self.value(node["name"])
+        template = Template(source, instruction=instruction, words=words, descriptions=described, name=name)
         renamed = self.value(node["renamed"])
         return template.rename(**renamed) if renamed else template
 

@@ -154,7 +154,7 @@ class Asking:
             with at_row(i):
                 prompts.append([self.task.template.prompt(row, labels) for labels in own])
         contexts = self.contexts(X, listings)
-        answers = [own.candidates for own in words]
+        answers = [self._answers(own.candidates) for own in words]
         fitted = self._fitted(prompts, contexts, answers)
         forms = [
             tuple(
@@ -164,6 +164,12 @@ class Asking:
             for fit, own, before, candidates in zip(fitted, prompts, contexts, answers, strict=True)
         ]
         return Asked(self.task, self.model, X, words, [before[0] for before in contexts], fitted, forms)
+
+    def _answers(self, candidates: tuple[str, ...]) -> tuple[str, ...]:
+        """What fills the hole: the label words, in a hypothesis each with what it means."""
+        if kind_of(self.model).reads != "premise":
+            return candidates
+        return tuple(map(self.task.template.described, candidates))
 
     def _fitted(
         self,

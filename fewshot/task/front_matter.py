@@ -25,6 +25,7 @@ _KEYS = (
     "choice",
     "choices",
     "description",
+    "descriptions",
     "domain_premise",
     "fields",
     "instruction",
@@ -38,7 +39,9 @@ _KEYS = (
 )
 _KEY = re.compile(rf"[ \t]*(?:{'|'.join(_KEYS)})[ \t]*:")
 _LIKE_YAML = re.compile(r"(?:\Z|#|- |[\w\"' ]+:)")
-_STRUCTURED = frozenset({"answers", "choice", "choices", "fields", "words"})  # no text: YAML's null is nothing there
+_STRUCTURED = frozenset(
+    {"answers", "choice", "choices", "descriptions", "fields", "words"}
+)  # YAML's null: nothing there
 _NOTHING = ("", "~", "null", "Null", "NULL")
 _MOST_CHARACTERS = 100_000
 _MOST_LEVELS = 5

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from fewshot.errors import ParameterError, TemplateError
 from fewshot.tables import as_html, as_text
+from fewshot.task.question import Question
 from fewshot.task.template import Template
 
 __all__ = ["get", "names", "table", "template_of"]
@@ -96,8 +97,8 @@ def get(name: str) -> Template:
     return Template.from_file(_folder() / f"{name}.jinja", name=name)
 
 
-def template_of(template: Any) -> Template:
-    """Resolve source or a gallery name, or hand back what is a template already.
+def template_of(template: Any, kind: str = "causal") -> Template:
+    """Resolve source, a gallery name, or a question to a kind of model, or hand back what is a template already.
 
     Raises
     ------
@@ -108,9 +109,13 @@ def template_of(template: Any) -> Template:
     """
     if isinstance(template, Template):
         return template
+    if isinstance(template, Question):
+        return template.template(kind)
     if isinstance(template, str):
         return get(template) if _NAME.fullmatch(template) else Template(template)
-    raise ParameterError(f"template must be source, a gallery name or a Template. Got {type(template).__name__}.")
+    raise ParameterError(
+        f"template must be source, a gallery name, a Template or a question. Got {type(template).__name__}."
+    )
 
 
 def table(task: str | None = None) -> Table:

@@ -26,18 +26,20 @@ from fewshot.task.source import Source, abridge
 __all__ = [
     "CANDIDATE",
     "CHOICE",
+    "DESCRIPTIONS",
     "HOLE",
     "LABELS",
     "Compiled",
     "Piece",
     "compile_plain",
     "compile_source",
-    "lists_labels",
     "render_joined",
+    "uses",
 ]
 
 HOLE = "label"  # the variable that marks the hole
 LABELS = "labels"  # the label words of all classes, or the row's own choices, for prompts that list them
+DESCRIPTIONS = "descriptions"  # what the label words mean, where a template has descriptions; else it is a field
 CANDIDATE = "candidate"  # the field that the label in question fills, where a template asks about one label
 CHOICE = "choice"  # a choice of the row, where the front matter says how one is written in the hole
 _TAG = "tagged with its place"  # a filter, under a name that no template could write
@@ -99,10 +101,11 @@ class Compiled:
         return next((name for name, known in self.aliases.items() if known == alias), alias)
 
 
-def compile_source(source: Source, choices: Collection[str] = ()) -> Compiled:
+def compile_source(source: Source, choices: Collection[str] = (), shared: Collection[str] = (LABELS,)) -> Compiled:
     """Parse, check and compile the body of a template.
 
-    Where no field asks to be shortened, all may be but ``choices``, which hold what may fill the hole.
+    Where no field asks to be shortened, all may be but ``choices``, which hold what may fill the hole. The names in
+    ``shared`` are no fields: they are the same for all rows.
 
     Raises
     ------
@@ -114,14 +117,14 @@ def compile_source(source: Source, choices: Collection[str] = ()) -> Compiled:
     tree = parse_source(env, source)
     hole = _the_hole(tree, source)
     tree = check_allowed(tree, source)
-    frame = _frame(tree, hole)
+    frame = _frame(tree, hole, shared)
     places: list[Place] = []
     frame_nodes: list[nodes.Node] = []
-    lists = {*choices, *_listed(tree, {LABELS, *choices})}
+    lists = {*choices, *shared, *_listed(tree, {*shared, *choices})}
     own = list(_own_outputs(tree))
     for output in own:
         for i, child in enumerate(output.nodes):
-            kind: Kind = "hole" if child is hole else "text" if _is_fixed(child) else "field"
+            kind: Kind = "hole" if child is hole else "text" if _is_fixed(child, shared) else "field"
             used = _names(child)
             name = ", ".join(sorted(used)) if kind == "field" else ""
             place = Place(kind, id(child) in frame, lists=used <= lists, name=name)
@@ -135,7 +138,7 @@ def compile_source(source: Source, choices: Collection[str] = ()) -> Compiled:
     _refuse_misplaced(tree, source)
     _as_texts(tree, {id(output) for output in own})
     env.places = tuple(places)
-    names = _fields(env, tree, source)
+    names = _fields(env, tree, source, shared)
     aliases = _aliased(tree)
     frame_tree = nodes.Template([nodes.Output(frame_nodes)])
     return Compiled(_compile(env, tree, source), _compile(env, frame_tree, source), names, aliases)
@@ -150,10 +153,10 @@ def compile_plain(source: Source) -> JinjaTemplate:
     return _compile(env, tree, source)
 
 
-def lists_labels(source: Source) -> bool:
-    """Whether a source uses the list of label words, or of the row's own choices."""
+def uses(source: Source, name: str) -> bool:
+    """Whether a source uses a name, such as that of the list of label words."""
     tree = parse_source(equip(Environment()), source)
-    return any(node.name == LABELS for node in tree.find_all(nodes.Name))
+    return any(node.name == name for node in tree.find_all(nodes.Name))
 
 
 def render_joined(template: JinjaTemplate, variables: Mapping[str, Any], what: str) -> str:
@@ -171,10 +174,10 @@ def _refuse_misplaced(tree: nodes.Template, source: Source) -> None:
             raise source.error(message, stray.lineno, SHORTEN)
 
 
-def _fields(env: Environment, tree: nodes.Template, source: Source) -> tuple[str, ...]:
+def _fields(env: Environment, tree: nodes.Template, source: Source, shared: Collection[str]) -> tuple[str, ...]:
     """The names that come from a row, in the order of the source."""
     try:
-        found = meta.find_undeclared_variables(tree) - {HOLE, LABELS}
+        found = meta.find_undeclared_variables(tree) - {HOLE, *shared}
     except TemplateSyntaxError as error:
         raise source.error(str(error.message), error.lineno) from None
     if any(node.name == "self" for node in tree.find_all(nodes.Name)):  # Jinja2 declares it wherever it is used
@@ -255,7 +258,7 @@ def _the_hole(tree: nodes.Template, source: Source) -> nodes.Expr:
     raise source.error(message, names[0].lineno, HOLE)
 
 
-def _frame(tree: nodes.Template, hole: nodes.Expr) -> set[int]:
+def _frame(tree: nodes.Template, hole: nodes.Expr, shared: Collection[str]) -> set[int]:
     """Ids of the nodes in the run around the hole that holds no field and is interrupted by no block."""
     line: list[nodes.Node | None] = []
     for node in tree.body:
@@ -265,9 +268,9 @@ def _frame(tree: nodes.Template, hole: nodes.Expr) -> set[int]:
             line.append(None)
     at = next(i for i, node in enumerate(line) if node is hole)
     start, stop = at, at + 1
-    while start > 0 and _is_fixed(line[start - 1]):
+    while start > 0 and _is_fixed(line[start - 1], shared):
         start -= 1
-    while stop < len(line) and _is_fixed(line[stop]):
+    while stop < len(line) and _is_fixed(line[stop], shared):
         stop += 1
     return {id(node) for node in line[start:stop]}
 
@@ -282,8 +285,8 @@ def _names(node: nodes.Node) -> set[str]:
     return {name.name for name in (node, *node.find_all(nodes.Name)) if isinstance(name, nodes.Name)}
 
 
-def _is_fixed(node: nodes.Node | None) -> bool:
-    return node is not None and (isinstance(node, nodes.TemplateData) or _names(node) <= {LABELS})
+def _is_fixed(node: nodes.Node | None, shared: Collection[str]) -> bool:
+    return node is not None and (isinstance(node, nodes.TemplateData) or _names(node) <= {*shared})
 
 
 def _tagged(node: nodes.Expr, place: Place, source: Source, places: list[Place]) -> nodes.Expr:

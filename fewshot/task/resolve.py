@@ -21,6 +21,8 @@ from fewshot.models.base import FloatArray, IntArray, kind_of
 from fewshot.models.loading import load
 from fewshot.task import gallery
 from fewshot.task.choices import Choices, as_choices
+from fewshot.task.meaning import describe, named_with_descriptions
+from fewshot.task.question import GENERIC, phrase
 from fewshot.task.scale import on_scale
 from fewshot.task.task import Task
 from fewshot.task.template import Template
@@ -55,6 +57,7 @@ class _Given:
     names: list[Any] | None = None  # of the classes, given without rows
     indicator: IntArray | None = None  # the labels of each row, where a row may have several
     columns: list[Any] | None = None  # the class of each column of the indicator
+    descriptions: dict[Any, str] | None = None  # of the classes, given with their names
 
     @property
     def classes(self) -> list[Any] | None:
@@ -87,7 +90,7 @@ def resolve(
     given = _read(clf, rows, y, unlabelled)
     model = load(clf.model)
     several = given.indicator is not None or bool(getattr(clf.verbalizer, "multi_label", False))
-    templates = templates_of(clf.template, model, several)
+    templates = templates_of(clf.template, model, several, described=bool(given.descriptions))
     nameless = kind_of(model).reads == "fields" and rows is not None and y is not None
     if given.indicator is not None:
         given = replace(given, columns=_column_names(given, clf.verbalizer, templates[0], nameless))
@@ -98,11 +101,12 @@ def resolve(
     order = _order(given, classes)
     targets = _targets(given, order, multi_label)
     weights = _weights(sample_weight, rows, targets)
-    others = tuple(
+    others = [
         _other_wording(own, template, given, classes, nameless)
         for own, template in zip(words[1:], templates[1:], strict=True)
-    )
-    task = Task(templates[0], verbalizer, classes, multi_label, others)
+    ]
+    task = describe(Task(templates[0], verbalizer, classes, multi_label), given.descriptions, model)
+    task = replace(task, others=tuple(describe(one, given.descriptions, model) for one in others))
     warn_of_lookalikes(classes.tolist())
     counts = _class_counts(targets, classes, multi_label)[order]
     return Settled(task, model, *_counting_rows(rows, targets, weights), order, counts, learners[0])
@@ -116,7 +120,8 @@ def _read(clf: Any, rows: list[Row] | None, y: Any, unlabelled: bool) -> _Given:
     if y is None:
         return _Given(rows)
     if rows is None:
-        return _Given(rows, names=as_labels(y))
+        names, descriptions = named_with_descriptions(y) if isinstance(y, Mapping) else (as_labels(y), None)
+        return _Given(rows, names=names, descriptions=descriptions)
     return _Given(rows, labels=as_labels(y, n, unlabelled=_unlabelled(clf) if unlabelled else ()))
 
 
@@ -129,15 +134,17 @@ def _unlabelled(clf: Any) -> list[Any]:
     return [None] if -1 in named or "-1" in named else [None, -1]
 
 
-def templates_of(template: Any, model: Any, multi_label: bool) -> list[Template]:
-    """The templates that were given, or the generic one of the kind of model."""
+def templates_of(template: Any, model: Any, multi_label: bool, *, described: bool = False) -> list[Template]:
+    """The templates that were given, or the generic one of the kind of model, which may have to show descriptions."""
+    kind = kind_of(model)
+    if template is None and described and kind.reads == "prompt" and not multi_label:
+        return [phrase(GENERIC, kind.name)]
     if template is None:
-        kind = kind_of(model)
         return [gallery.get(kind.generic_labels if multi_label and kind.generic_labels else kind.generic)]
     several = isinstance(template, list | tuple)
     if several and not template:
         raise ParameterError("template is an empty list: give at least one template, or None for the generic one.")
-    found = [gallery.template_of(one) for one in (template if several else [template])]
+    found = [gallery.template_of(one, kind.name) for one in (template if several else [template])]
     if multi_label and any(one.choices is not None for one in found):
         raise UnsupportedError("A row has one right choice, and y is an indicator matrix: give the choices' numbers.")
     return found

@@ -27,7 +27,7 @@ def check_choices(metadata: Mapping[str, Any]) -> None:
             f"'choices' must be a list of at least two fields, [choice1, choice2], or one field that holds a list of "
             f"texts. Got {names}."
         )
-    for key in ("words", "answers"):
+    for key in ("words", "descriptions", "answers"):
         if metadata.get(key) is not None:
             raise TemplateError(f"A template has fixed label words or choices of each row: give {key!r} or 'choices'.")
     if {HOLE, LABELS} & set(as_tuple(names)):

@@ -14,9 +14,19 @@ from fewshot.checks import is_blank
 from fewshot.errors import InputError, TemplateError
 from fewshot.inputs import Row
 from fewshot.models.base import Query, Turn
+from fewshot.task.descriptions import by_word, described, take_descriptions
 from fewshot.task.front_matter import split_front_matter
 from fewshot.task.hints import translate_marks
-from fewshot.task.parsing import CHOICE, LABELS, Compiled, compile_plain, compile_source, lists_labels, render_joined
+from fewshot.task.parsing import (
+    CHOICE,
+    DESCRIPTIONS,
+    LABELS,
+    Compiled,
+    compile_plain,
+    compile_source,
+    render_joined,
+    uses,
+)
 from fewshot.task.prompt import Prompt
 from fewshot.task.row_choices import as_tuple, check_choices, texts_of
 from fewshot.task.source import LINE_BREAK, Source, abridge
@@ -45,14 +55,16 @@ class Template:
     ----------
     source : str
         Jinja2 source, with optional YAML front matter between two ``---`` lines. Its keys: ``task``, ``description``,
-        ``fields``, ``words`` (class -> label words), ``ordered`` (``true`` where these classes are levels of a scale,
-        lowest first), ``instruction``, ``system``, ``separator``, ``source``, ``domain_premise``, ``answers``
-        (``{no: ..., yes: ...}``, where a template asks about one label of several), ``choices`` and ``choice`` (where
-        each row brings what may fill the hole, see Notes), ``licence``.
+        ``fields``, ``words`` (class -> label words), ``descriptions`` (class -> what it means), ``ordered`` (``true``:
+        ``words`` stand in the order of a scale, the lowest level first), ``instruction``, ``system``, ``separator``,
+        ``source``, ``domain_premise``, ``answers`` (``{no: ..., yes: ...}``, where a template asks about one label of
+        several), ``choices`` and ``choice`` (where each row brings what may fill the hole, see Notes), ``licence``.
     instruction : str, optional
         What stands once before everything; may list the label words through ``labels``. Overrides the front matter.
     words : mapping, optional
         Label words of each class. Overrides the front matter.
+    descriptions : mapping, optional
+        What each class means, or None. Overrides the front matter (see Notes).
     choices : str or sequence of str, optional
         The field that holds a row's choices, or the fields of one choice each. Overrides the front matter.
     name : str, optional
@@ -92,6 +104,12 @@ class Template:
     choices so written, and ``domain_premise`` may use the row's fields. Absent choices are left out of ``labels``, and
     their fields are not defined.
 
+    A template with ``descriptions`` shows them where it says so: there, ``descriptions`` is a mapping from label words to
+    what they mean, and no field. ``{% for option in labels %}- {{ option }}: {{ descriptions[option] }}`` lists both,
+    and ``descriptions.get(option)`` asks whether there is one. In the class prompts of an encoder and the hypotheses of
+    an entailment model the description follows the label word by itself, as "billing: charges, invoices". A line break
+    in a description becomes a blank.
+
     Examples
     --------
     >>> from fewshot import Template
@@ -109,6 +127,7 @@ class Template:
         *,
         instruction: str | None = None,
         words: Mapping[Any, Any] | None = None,
+        descriptions: Mapping[Any, str | None] | None = None,
         choices: str | Sequence[str] | None = None,
         name: str | None = None,
     ) -> None:
@@ -127,11 +146,15 @@ class Template:
                 self.metadata["instruction"] = instruction
             if words is not None:
                 self.metadata["words"] = dict(words) if isinstance(words, Mapping) else words
+            if descriptions is not None:
+                self.metadata["descriptions"] = descriptions
             if choices is not None:
                 self.metadata["choices"] = choices if isinstance(choices, str) else list(choices)
             self._check()
 
     def _check(self) -> None:
+        if DESCRIPTIONS in self.metadata:
+            self.metadata[DESCRIPTIONS] = take_descriptions(self.metadata[DESCRIPTIONS] or {}, "'descriptions'")
         check_choices(self.metadata)
         names = self._names
         if not names:
@@ -210,6 +233,16 @@ class Template:
         return self.metadata.get("ordered") in ("true", True)
 
     @property
+    def descriptions(self) -> dict[Any, str]:
+        """What each class means, of those that have a description."""
+        return dict(self.metadata.get(DESCRIPTIONS) or {})
+
+    @property
+    def shows_descriptions(self) -> bool:
+        """Whether a prompt shows ``descriptions``: in the body, or in the instruction."""
+        return self._uses(DESCRIPTIONS)
+
+    @property
     def choices(self) -> str | tuple[str, ...] | None:
         """The field that holds a row's choices, or the fields of one choice each; None where label words are fixed."""
         names = self.choice_fields
@@ -281,7 +314,20 @@ class Template:
         """What makes the template again beside its source and name: what the source does not say itself."""
         own = Template(self.source).metadata
         changed = {key: value for key, value in self.metadata.items() if own.get(key) != value}
-        return {**{key: changed.get(key) for key in ("instruction", "words")}, "renamed": dict(self._renamed)}
+        kept = ("instruction", "words", DESCRIPTIONS)
+        return {**{key: changed.get(key) for key in kept}, "renamed": dict(self._renamed)}
+
+    def bind(self, words: Mapping[Any, Sequence[str]], descriptions: Mapping[Any, str | None]) -> Template:
+        """Return the same template with these label words and descriptions, its own order of the words where it has one."""
+        own = [name for name in self.words or () if name in words]
+        twin = Template.__new__(Template)
+        twin.__setstate__(self.__getstate__())
+        order = (*own, *(name for name in words if name not in own))
+        twin.metadata = {**self.metadata, "words": {name: list(words[name]) for name in order}}
+        if descriptions:
+            twin.metadata[DESCRIPTIONS] = descriptions
+        twin._check()
+        return twin
 
     def prompt(self, row: Row, labels: Sequence[str] = ()) -> Prompt:
         """Render a row, still in pieces; ``labels`` are the label words that it may list, or its own choices.
@@ -292,7 +338,7 @@ class Template:
             When the row lacks what the template uses, or can't be rendered.
         """
         own = labels or (() if self.choices is None else self.choices_of(row))
-        variables = {**self._variables(row), LABELS: list(own)}
+        variables = {**self._variables(row), **self._shared(own)}
         with _named(self.name):
             try:
                 return Prompt(self._compiled.pieces(variables))
@@ -351,7 +397,7 @@ class Template:
 
     def instruction(self, labels: Sequence[str] = ()) -> str:
         """The instruction with the label words filled in; empty when there is none."""
-        return self._rendered("instruction", {LABELS: list(labels)}) or ""
+        return self._rendered("instruction", self._shared(labels)) or ""
 
     def text(self, row: Row) -> str:
         """What an encoder reads: a plain string itself, or the rendered fields without the frame."""
@@ -359,11 +405,32 @@ class Template:
 
     def lists_labels(self, *, instruction: bool = True) -> bool:
         """Whether a prompt lists the label words through ``labels``: in the body, or in the instruction where read."""
+        return self._uses(LABELS, instruction=instruction)
+
+    def _uses(self, name: str, *, instruction: bool = True) -> bool:
         sources = [self._body, self.metadata.get("instruction") if instruction else None]
-        return any(lists_labels(Source(source)) for source in sources if source is not None)
+        return any(uses(Source(source), name) for source in sources if source is not None)
+
+    def _shared(self, labels: Sequence[str]) -> dict[str, Any]:
+        """What all rows share: the listed label words, those of a scale from its lowest level, and what they mean."""
+        described = {DESCRIPTIONS: self._by_word} if DESCRIPTIONS in self.metadata else {}
+        return {LABELS: [self._on_scale.get(word, word) for word in labels], **described}
+
+    @cached_property
+    def _by_word(self) -> dict[str, str]:
+        return by_word(self.descriptions, self.words)
+
+    @cached_property
+    def _on_scale(self) -> dict[str, str]:
+        """For each label word in the order of sorted classes the one in its place on the scale, where there is one."""
+        words = {name: as_tuple(own) for name, own in (self.words or {}).items()}
+        names = sorted(words, key=lambda name: (type(name).__name__, name))
+        return {words[a][0]: words[b][0] for a, b in zip(names, words, strict=True)} if self.ordered else {}
 
     def frame(self, word: str, labels: Sequence[str] = ()) -> str:
         """The run of text around the hole that holds no field, filled; an encoder's prompt for a class.
+
+        The word is followed by what it means, where the template has its description.
 
         Raises
         ------
@@ -372,10 +439,14 @@ class Template:
         """
         with _named(self.name):
             try:
-                pieces = self._compiled.frame_pieces({LABELS: list(labels)})
+                pieces = self._compiled.frame_pieces(self._shared(labels))
             except Exception as error:
                 raise TemplateError(f"The text around the hole can't be rendered: {error!s:.400}") from error
-        return Prompt(pieces).fill(word).strip()
+        return Prompt(pieces).fill(self.described(word)).strip()
+
+    def described(self, word: str) -> str:
+        """A label word with what it means after a colon, as class prompts and hypotheses have it."""
+        return described(word, self._by_word)
 
     def lint(self, model: Any = None, X: Any = None, verbalizer: Any = None) -> LintReport:
         """Say what the template does to fields, tokens and label words: a shortcut for `fewshot.lint`."""
@@ -410,7 +481,8 @@ class Template:
     def _compiled(self) -> Compiled:
         before = self.source[: len(self.source) - len(self._body)]
         source = Source(self._body, 1 + len(re.findall(LINE_BREAK, before)))
-        return compile_source(source, as_tuple(self.metadata.get("choices")))
+        shared = (LABELS, DESCRIPTIONS) if DESCRIPTIONS in self.metadata else (LABELS,)
+        return compile_source(source, as_tuple(self.metadata.get("choices")), shared)
 
     @cached_property
     def _small(self) -> dict[str, Any]:
@@ -423,7 +495,8 @@ class Template:
             raise TemplateError(f"{_SMALL[key]} can't be rendered. {error}") from error.__cause__
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in dict(self.__dict__).items() if key not in ("_compiled", "_small")}
+        made = ("_compiled", "_small", "_by_word", "_on_scale")
+        return {key: value for key, value in dict(self.__dict__).items() if key not in made}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

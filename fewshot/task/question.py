@@ -1,0 +1,361 @@
+"""Questions: what is asked about a text, and what may be answered, typed. Each becomes an ordinary template."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fewshot.errors import ParameterError
+from fewshot.models.kinds import kind_named
+from fewshot.task.answers import simplify
+from fewshot.task.descriptions import take_descriptions
+from fewshot.task.source import abridge
+from fewshot.task.template import Template
+
+__all__ = ["GENERIC", "Choice", "Question", "Rating", "YesNo", "check_name", "phrase"]
+
+#: What is asked where classes are described, and nothing else is said.
+GENERIC = "Which of these describes the text best?"
+
+_LISTED = (
+    "{% for option in labels %}"
+    "- {{ option }}{% if descriptions.get(option) %}: {{ descriptions[option] }}{% endif %}\n"
+    "{% endfor %}"
+)
+_TEXT = "{{ text | shorten }}"
+#: The source of each kind's template; ``<asked>`` is the instructions.
+_SOURCES = {
+    "causal": f"Text: {_TEXT}\nQuestion: <asked>\nOptions:\n{_LISTED}Answer: {{{{ label }}}}",
+    "seq2seq": f"Text: {_TEXT}\nQuestion: <asked>\nOptions:\n{_LISTED}Answer: {{{{ label }}}}",
+    "masked": f"{_TEXT}\n<asked>\n{{% if descriptions %}}{_LISTED}{{% endif %}}{{{{ label }}}}.",
+    "entailment": f"{_TEXT}\n\n<asked> The answer is {{{{ label }}}}.",
+    "encoder": f"{_TEXT}\n\n<asked> {{{{ label }}}}.",
+}
+
+
+class Question:
+    """What the questions have in common; see `Choice`, `Rating` and `YesNo`."""
+
+    instructions: str
+    ordered: bool = False
+
+    @property
+    def classes(self) -> tuple[Any, ...]:
+        """What may be answered, in the order that was given."""
+        raise NotImplementedError
+
+    @property
+    def descriptions(self) -> dict[Any, str]:
+        """What each class means, in one line, of those that have a description."""
+        raise NotImplementedError
+
+    @property
+    def words(self) -> dict[Any, str]:
+        """The label word of each class."""
+        return {name: name for name in self.classes}
+
+    def template(self, kind: str = "causal") -> Template:
+        """Return the question as a template for a kind of model, with its label words and descriptions.
+
+        Parameters
+        ----------
+        kind : {"causal", "seq2seq", "masked", "entailment", "encoder"}
+            Of the model that is asked. Language models read the options and what they mean as a list after the text, a
+            masked model only where there are descriptions. An encoder and an entailment model read each option with
+            what it means in the class prompt, or the hypothesis.
+
+        Raises
+        ------
+        ParameterError
+            When there is no such kind.
+        """
+        return phrase(self.instructions, kind, ordered=self.ordered, words=self.words, descriptions=self.descriptions)
+
+    def _key(self) -> tuple[Any, ...]:
+        return (type(self), self.instructions, self.classes, tuple(self.descriptions.items()))
+
+    def __sklearn_clone__(self) -> Question:
+        """A question never changes, so clones share it."""
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Question) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+
+@dataclass(frozen=True, eq=False)
+class Choice(Question):
+    """A question with one right option of several.
+
+    It is given to a `Classifier` in place of a template. The options are the classes, and their names the label words,
+    as they are written. Prompts list them sorted, so that the order in which they are given changes no answer.
+
+    Parameters
+    ----------
+    instructions : str
+        What is asked about the text.
+    options : mapping or sequence of str
+        The options' names, at least two; in a mapping each with a description, or None.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        The options in the given order.
+    descriptions : dict
+        What each option means, in one line, of those that have a description.
+    words : dict
+        The label word of each class.
+
+    Raises
+    ------
+    ParameterError
+        When a name is no text, blank, given twice, or has a line break or a NUL; when there are fewer than two.
+
+    See Also
+    --------
+    Rating : Levels of a scale.
+    YesNo : Whether something is so.
+
+    Examples
+    --------
+    >>> from fewshot import Choice, Classifier
+    >>> team = Choice(
+    ...     "Which team?",
+    ...     {"billing": "charges, invoices, refunds", "bug": "something is broken", "praise": None},
+    ... )
+    >>> clf = Classifier(template=team).fit()
+    >>> clf.predict(["The invoice is wrong, please pay it back", "It crashes on start"]).tolist()
+    ['billing', 'bug']
+    >>> print(team.template().render("It crashes on start.", "bug", labels=team.classes))
+    Text: It crashes on start.
+    Question: Which team?
+    Options:
+    - billing: charges, invoices, refunds
+    - bug: something is broken
+    - praise
+    Answer: bug
+    """
+
+    instructions: str
+    options: Mapping[str, str | None] | Sequence[str]
+
+    def __post_init__(self) -> None:
+        _set(self, instructions=_instructions(self.instructions), options=_named(self.options, "option", "options"))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The options in the given order."""
+        return tuple(self.options)
+
+    @property
+    def descriptions(self) -> dict[str, str]:
+        """What each option means, in one line, of those that have a description."""
+        return _descriptions(self.options)
+
+
+@dataclass(frozen=True, eq=False)
+class Rating(Question):
+    """A question with an answer on a scale.
+
+    Its levels are the classes, and they are ordered: prompts list them from the lowest on.
+
+    Parameters
+    ----------
+    instructions : str
+        What is asked about the text.
+    levels : sequence of str or mapping
+        The levels' names, the lowest first, at least two; in a mapping each with a description, or None.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        The levels, the lowest first. ``Classifier.classes_`` has them sorted by name, as all classes.
+    descriptions : dict
+        What each level means, in one line, of those that have a description.
+    words : dict
+        The label word of each class.
+    ordered : bool
+        True.
+
+    Raises
+    ------
+    ParameterError
+        When a name is no text, blank, given twice, or has a line break or a NUL; when there are fewer than two.
+
+    Examples
+    --------
+    >>> from fewshot import Rating
+    >>> urgent = Rating("How urgent is it?", ["low", "medium", "high"])
+    >>> print(urgent.template().render("All is on fire!", "high", labels=sorted(urgent.classes)))
+    Text: All is on fire!
+    Question: How urgent is it?
+    Options:
+    - low
+    - medium
+    - high
+    Answer: high
+    """
+
+    instructions: str
+    levels: Mapping[str, str | None] | Sequence[str]
+
+    def __post_init__(self) -> None:
+        _set(self, instructions=_instructions(self.instructions), levels=_named(self.levels, "level", "levels"))
+
+    @property
+    def ordered(self) -> bool:  # type: ignore[override]
+        """True: its classes are levels of a scale."""
+        return True
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The levels, the lowest first."""
+        return tuple(self.levels)
+
+    @property
+    def descriptions(self) -> dict[str, str]:
+        """What each level means, in one line, of those that have a description."""
+        return _descriptions(self.levels)
+
+
+@dataclass(frozen=True, eq=False)
+class YesNo(Question):
+    """Whether something is so. The classes are False and True, their label words "No" and "Yes".
+
+    Parameters
+    ----------
+    instructions : str
+        What is asked about the text, or a statement about it.
+    true, false : str, optional
+        What True and False mean.
+
+    Attributes
+    ----------
+    classes : tuple of bool
+        ``(False, True)``.
+    descriptions : dict
+        What each class means, in one line, of those that have a description.
+    words : dict
+        ``{False: "No", True: "Yes"}``, as in the gallery's generic/yes_no.
+
+    Raises
+    ------
+    ParameterError
+        When something of it is no text, or the instructions are blank.
+
+    Examples
+    --------
+    >>> from fewshot import Classifier, FakeLM, Prompting, YesNo
+    >>> lm = FakeLM(lambda query: [float((word == "Yes") == ("!" in query.prefix)) for word in query.candidates])
+    >>> clf = Classifier(lm, YesNo("Is the customer angry?", true="they shout"), strategy=Prompting()).fit()
+    >>> clf.predict(["Nothing works!", "Thank you."]).tolist()
+    [True, False]
+    """
+
+    instructions: str
+    true: str | None = None
+    false: str | None = None
+
+    def __post_init__(self) -> None:
+        _set(self, instructions=_instructions(self.instructions))
+        take_descriptions({True: self.true, False: self.false}, "The descriptions of a YesNo", ParameterError)
+
+    @property
+    def classes(self) -> tuple[bool, bool]:
+        """False and True."""
+        return (False, True)
+
+    @property
+    def words(self) -> dict[bool, str]:
+        """The label word of each class."""
+        return {False: "No", True: "Yes"}
+
+    @property
+    def descriptions(self) -> dict[bool, str]:
+        """What False and True mean, in one line, where that is said."""
+        return _descriptions({False: self.false, True: self.true})
+
+
+def phrase(
+    instructions: str,
+    kind: str,
+    *,
+    ordered: bool = False,
+    words: Mapping[Any, Any] | None = None,
+    descriptions: Mapping[Any, str | None] | None = None,
+) -> Template:
+    """Return the template that puts instructions to a kind of model, without label words where none are given."""
+    source = _SOURCES[kind_named(kind).name].replace("<asked>", _literal(instructions))
+    front = "---\nordered: true\n---\n" if ordered else ""
+    name = textwrap.shorten(instructions, 60, placeholder=" …")
+    return Template(front + source, words=words, descriptions=descriptions or {}, name=name)
+
+
+def _set(question: Question, **values: Any) -> None:
+    """What a frozen question is made of."""
+    for name, value in values.items():
+        object.__setattr__(question, name, value)
+
+
+def _instructions(given: Any) -> str:
+    if not isinstance(given, str) or not given.strip():
+        raise ParameterError(f"The instructions of a question must be text that is not blank. Got {abridge(given)}.")
+    return str.__str__(given)
+
+
+def _named(given: Any, one: str, several: str) -> dict[str, str | None]:
+    """The names of options or levels, each with its description or None, checked."""
+    pairs: list[tuple[Any, Any]]
+    if isinstance(given, Mapping):
+        pairs = list(given.items())
+    elif isinstance(given, Sequence) and not isinstance(given, str | bytes):
+        pairs = [(name, None) for name in given]
+    else:
+        raise ParameterError(
+            f"{several} must be a list of names, or a mapping of names to descriptions. Got {given!r}."
+        )
+    found: dict[str, str | None] = {}
+    for name, text in pairs:
+        check_name(name, one)
+        if name in found:
+            raise ParameterError(f"The {one} {abridge(name)} is given twice: give each a name of its own.")
+        found[str.__str__(name)] = text if text is None else str.__str__(text) if isinstance(text, str) else text
+    if len(found) < 2:
+        raise ParameterError(f"{several} must be at least two, to choose between. Got {list(found)}.")
+    take_descriptions(found, f"The descriptions of {several}", ParameterError)
+    return found
+
+
+def check_name(name: Any, what: str) -> None:
+    """Refuse the name of an option, level or class that no prompt could list as one line, or no array keep."""
+    if not isinstance(name, str):
+        raise ParameterError(
+            f"The name of each {what} must be text. Got {type(name).__name__}: {abridge(name)}. Write it as text; YesNo "
+            "is for True and False."
+        )
+    if not simplify(name):
+        raise ParameterError(f"The name of each {what} must be text that is not blank. Got {abridge(name)}.")
+    if name.splitlines() != [name]:
+        raise ParameterError(
+            f"The {what} {abridge(name)} has a line break, with which it could pass for another {what} in a prompt: "
+            "name it in one line, and say the rest in its description."
+        )
+    if "\0" in name:
+        raise ParameterError(f"The {what} {abridge(name)} has a NUL, which arrays drop at the end: remove it.")
+
+
+def _descriptions(given: Any) -> dict[Any, str]:
+    return take_descriptions(given, "descriptions", ParameterError)
+
+
+def _literal(text: str) -> str:
+    """The source that renders to this text: itself, or quoted where Jinja2 would read something into it."""
+    if re.search(r"[{\r]", text) is None:
+        return text
+    escaped = text.encode("unicode_escape").decode("ascii").replace('"', '\\"')
+    return f'{{{{ "{escaped}" }}}}'
