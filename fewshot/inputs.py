@@ -94,8 +94,8 @@ def as_labels(y: Any, n: int | None = None, *, unlabelled: Sequence[Any] = ()) -
         raise InputError(f"y must be a list of class labels. Got {type(y).__name__}: {y!r:.60}.")
     if isinstance(y, Mapping):
         raise InputError(
-            "y must be a list of class labels. Got a mapping: label words go into verbalizer={...}, and descriptions of "
-            "the classes into fit(None, {...}) or a Choice."
+            "y must be a list of class labels. Got a mapping: label words go into verbalizer={...}, and descriptions "
+            "of classes into fit(None, {...}) or a Choice."
         )
     if n is not None and isinstance(y, Set):
         raise InputError(f"y must be a list, a class per row. Got a {type(y).__name__}, which has no order.")

@@ -142,10 +142,14 @@ def _task(clf: Any) -> list[str]:
             for name, words in zip(verbalizer.classes, verbalizer.words, strict=True)
         ]
     templates = [one.template for one in wordings] or [clf.template_]
+    header, meant = ["class", "label words"], templates[0].descriptions
+    if meant:
+        header.append("description")
+        rows = [[*row, _text(meant.get(name, ""))] for row, name in zip(rows, verbalizer.classes, strict=True)]
     said = ["A text may have several of these."] if clf.multi_label_ else []
     if verbalizer.scale is not None and not clf.multi_label_:
         said = [f"Levels of a scale, lowest first: {', '.join(map(_text, verbalizer.scale))}."]
-    return ["## Task", _table(["class", "label words"], rows), *said, *(_fenced(one.source) for one in templates)]
+    return ["## Task", _table(header, rows), *said, *(_fenced(one.source) for one in templates)]
 
 
 def _data(clf: Any) -> list[str]:

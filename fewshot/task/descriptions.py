@@ -17,12 +17,12 @@ _BREAKS = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
 
 
 def one_line(text: str) -> str:
-    """A text in one line: every line break, with the blanks around it, is one blank.
+    r"""A text in one line: every line break, with the blanks around it, is one blank.
 
     Examples
     --------
     >>> from fewshot.task.descriptions import one_line
-    >>> one_line("charges,\\n  invoices, refunds\\n")
+    >>> one_line("charges,\n  invoices, refunds\n")
     'charges, invoices, refunds'
     """
     return _BREAKS.sub(" ", text).strip() if _BREAKS.search(text) else text

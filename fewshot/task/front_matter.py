@@ -39,9 +39,7 @@ _KEYS = (
 )
 _KEY = re.compile(rf"[ \t]*(?:{'|'.join(_KEYS)})[ \t]*:")
 _LIKE_YAML = re.compile(r"(?:\Z|#|- |[\w\"' ]+:)")
-_STRUCTURED = frozenset(
-    {"answers", "choice", "choices", "descriptions", "fields", "words"}
-)  # YAML's null: nothing there
+_STRUCTURED = frozenset({"answers", "choice", "choices", "descriptions", "fields", "words"})  # null is nothing
 _NOTHING = ("", "~", "null", "Null", "NULL")
 _MOST_CHARACTERS = 100_000
 _MOST_LEVELS = 5

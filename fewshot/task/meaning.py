@@ -43,7 +43,7 @@ def describe(task: Task, said: Mapping[Any, str] | None, model: Any) -> Task:
         When it reads no more of them than the template shows, and that shows none.
     """
     template, verbalizer = task.template, task.verbalizer
-    descriptions = template.descriptions if not said else said
+    descriptions = said or template.descriptions
     if verbalizer.per_row or not (descriptions or template.ordered):
         return task
     if descriptions and kind_of(model).reads == "prompt" and not template.shows_descriptions:

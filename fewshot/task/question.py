@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,21 +37,21 @@ _SOURCES = {
 }
 
 
-class Question:
+class Question(ABC):
     """What the questions have in common; see `Choice`, `Rating` and `YesNo`."""
 
     instructions: str
     ordered: bool = False
 
     @property
+    @abstractmethod
     def classes(self) -> tuple[Any, ...]:
         """What may be answered, in the order that was given."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def descriptions(self) -> dict[Any, str]:
         """What each class means, in one line, of those that have a description."""
-        raise NotImplementedError
 
     @property
     def words(self) -> dict[Any, str]:
@@ -317,7 +318,7 @@ def _named(given: Any, one: str, several: str) -> dict[str, str | None]:
         pairs = [(name, None) for name in given]
     else:
         raise ParameterError(
-            f"{several} must be a list of names, or a mapping of names to descriptions. Got {given!r}."
+            f"{several} must be a list of names, or a mapping of names to descriptions. Got {abridge(given)}."
         )
     found: dict[str, str | None] = {}
     for name, text in pairs:
@@ -335,8 +336,8 @@ def check_name(name: Any, what: str) -> None:
     """Refuse the name of an option, level or class that no prompt could list as one line, or no array keep."""
     if not isinstance(name, str):
         raise ParameterError(
-            f"The name of each {what} must be text. Got {type(name).__name__}: {abridge(name)}. Write it as text; YesNo "
-            "is for True and False."
+            f"The name of each {what} must be text. Got {type(name).__name__}: {abridge(name)}. Write it as text; "
+            "YesNo is for True and False."
         )
     if not simplify(name):
         raise ParameterError(f"The name of each {what} must be text that is not blank. Got {abridge(name)}.")

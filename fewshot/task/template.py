@@ -104,9 +104,9 @@ class Template:
     choices so written, and ``domain_premise`` may use the row's fields. Absent choices are left out of ``labels``, and
     their fields are not defined.
 
-    A template with ``descriptions`` shows them where it says so: there, ``descriptions`` is a mapping from label words to
-    what they mean, and no field. ``{% for option in labels %}- {{ option }}: {{ descriptions[option] }}`` lists both,
-    and ``descriptions.get(option)`` asks whether there is one. In the class prompts of an encoder and the hypotheses of
+    A template with ``descriptions`` shows them where it says so: there, ``descriptions`` is a mapping from label words
+    to what they mean, and no field. ``{% for option in labels %}- {{ option }}: {{ descriptions[option] }}`` lists both;
+    ``descriptions.get(option)`` asks whether there is one. In the class prompts of an encoder and the hypotheses of
     an entailment model the description follows the label word by itself, as "billing: charges, invoices". A line break
     in a description becomes a blank.
 
@@ -318,7 +318,7 @@ class Template:
         return {**{key: changed.get(key) for key in kept}, "renamed": dict(self._renamed)}
 
     def bind(self, words: Mapping[Any, Sequence[str]], descriptions: Mapping[Any, str | None]) -> Template:
-        """Return the same template with these label words and descriptions, its own order of the words where it has one."""
+        """Return the same template with these label words, in its own order where it has one, and descriptions."""
         own = [name for name in self.words or () if name in words]
         twin = Template.__new__(Template)
         twin.__setstate__(self.__getstate__())
@@ -326,7 +326,7 @@ class Template:
         twin.metadata = {**self.metadata, "words": {name: list(words[name]) for name in order}}
         if descriptions:
             twin.metadata[DESCRIPTIONS] = descriptions
-        twin._check()
+        twin._check()  # noqa: SLF001 - it is one of these
         return twin
 
     def prompt(self, row: Row, labels: Sequence[str] = ()) -> Prompt:
