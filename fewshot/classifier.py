@@ -33,9 +33,9 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
     model : str, Path, tuple or model, optional
         With what: a hub name, a folder, ``(model, tokenizer)``, a SentenceTransformer, or any LanguageModel or Encoder
         (see `load`). None: the default encoder, all-MiniLM-L6-v2.
-    template : str, Template or list of them, optional
-        What is asked: Jinja2 source with the hole ``{{ label }}``, or the name of a gallery template such as
-        "sst2/it_was". None: the generic template of the model's kind. A list is an ensemble of wordings, each with its
+    template : str, Template, Choice, Rating, YesNo or list of them, optional
+        What is asked: Jinja2 source with the hole ``{{ label }}``, the name of a gallery template such as
+        "sst2/it_was", or a question. None: the generic template of the model's kind. A list is an ensemble of wordings, each with its
         own label words where it brings some (see `Prompting`).
     verbalizer : mapping, sequence, Verbalizer or AutomaticVerbalizer, optional
         The label words of each class: a mapping, or a list in sorted-class order. None: the template's own, else the
@@ -109,8 +109,9 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
         X : list, array, Series, DataFrame or None
             Texts, or rows of fields. None is zero-shot.
         y : list, array, Series, indicator matrix or None
-            The class of each row; with X None, the names of the classes. None: the classes are those of the verbalizer
-            or of the template's label words. With labelled rows an encoder needs no names: numbers and truth values are
+            The class of each row; with X None, the names of the classes, or a mapping from names to descriptions, which
+            is short for a `Choice` with a language model, and adds to the class prompts of an encoder. None: the
+            classes are those of the verbalizer or of the template's label words. With labelled rows an encoder needs no names: numbers and truth values are
             learnt from the rows alone. Where a text may have several labels, a matrix (array, sparse or DataFrame) of
             shape (n_texts, n_classes), 1 where a row has the label. Its columns are named by the DataFrame or by a list
             of label words, or else are the sorted classes of the verbalizer.
