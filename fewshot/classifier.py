@@ -35,8 +35,8 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
         (see `load`). None: the default encoder, all-MiniLM-L6-v2.
     template : str, Template, Choice, Rating, YesNo or list of them, optional
         What is asked: Jinja2 source with the hole ``{{ label }}``, the name of a gallery template such as
-        "sst2/it_was", or a question. None: the generic template of the model's kind. A list is an ensemble of wordings, each with its
-        own label words where it brings some (see `Prompting`).
+        "sst2/it_was", or a question. None: the generic template of the model's kind. A list is an ensemble of wordings,
+        each with its own label words where it brings some (see `Prompting`).
     verbalizer : mapping, sequence, Verbalizer or AutomaticVerbalizer, optional
         The label words of each class: a mapping, or a list in sorted-class order. None: the template's own, else the
         class names. An `AutomaticVerbalizer` lets the model find them. Where the template takes its choices from each
@@ -111,10 +111,10 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
         y : list, array, Series, indicator matrix or None
             The class of each row; with X None, the names of the classes, or a mapping from names to descriptions, which
             is short for a `Choice` with a language model, and adds to the class prompts of an encoder. None: the
-            classes are those of the verbalizer or of the template's label words. With labelled rows an encoder needs no names: numbers and truth values are
-            learnt from the rows alone. Where a text may have several labels, a matrix (array, sparse or DataFrame) of
-            shape (n_texts, n_classes), 1 where a row has the label. Its columns are named by the DataFrame or by a list
-            of label words, or else are the sorted classes of the verbalizer.
+            classes are those of the verbalizer or of the template's label words. With labelled rows an encoder needs no
+            names: numbers and truth values are learnt from the rows alone. Where a text may have several labels, a
+            matrix (array, sparse or DataFrame) of shape (n_texts, n_classes), 1 where a row has the label. Its columns
+            are named by the DataFrame or by a list of label words, or else are the sorted classes of the verbalizer.
         sample_weight : array of shape (n_texts,), optional
             Weights of the labelled rows, for strategies that can use them. A row of weight 2 is the row twice, and one
             of weight 0 is left out; its class stays a class, such as no row has.

@@ -122,7 +122,7 @@ def test_instructions_are_text(instructions):
 
 def test_what_true_and_false_mean_is_text():
     with pytest.raises(ParameterError, match=r"descriptions of a YesNo must be texts, or None\. Got 1 for True"):
-        YesNo("Is it?", true=1)  # type: ignore[arg-type]
+        YesNo("Is it?", true=1)
 
 
 def test_names_that_differ_hardly_are_two_options_and_a_warning():
@@ -444,7 +444,7 @@ def test_front_matter_describes_classes():
     with pytest.raises(TemplateError, match=r"'ordered' must be true or false\. Got 'yes'"):
         Template(source.replace("true", "yes") + "{{ text }} {{ label }}")
     with pytest.raises(TemplateError, match=r"'descriptions' must map each class to what it means\. Got list"):
-        Template("{{ text }} {{ label }}", descriptions=["a"])  # type: ignore[arg-type]
+        Template("{{ text }} {{ label }}", descriptions=["a"])
     with pytest.raises(TemplateError, match="'descriptions' must be texts, or None"):
         Template("---\ndescriptions: {a: [b]}\n---\n{{ text }} {{ label }}")
     with pytest.raises(TemplateError, match="give 'descriptions' or 'choices'"):

@@ -106,9 +106,9 @@ class Template:
 
     A template with ``descriptions`` shows them where it says so: there, ``descriptions`` is a mapping from label words
     to what they mean, and no field. ``{% for option in labels %}- {{ option }}: {{ descriptions[option] }}`` lists
-    both; ``descriptions.get(option)`` asks whether there is one. In the class prompts of an encoder and the hypotheses of
-    an entailment model the description follows the label word by itself, as "billing: charges, invoices". A line break
-    in a description becomes a blank.
+    both; ``descriptions.get(option)`` asks whether there is one. In the class prompts of an encoder and the hypotheses
+    of an entailment model the description follows the label word by itself, as "billing: charges, invoices". A line
+    break in a description becomes a blank.
 
     Examples
     --------
