@@ -304,6 +304,7 @@ def test_an_encoder_learns_from_rows_around_the_descriptions():
     assert meant.fit(*data(3)).score(*data(3)) == 1
 
 
+@pytest.mark.filterwarnings("ignore::fewshot.FewshotWarning")  # the examples are few
 def test_a_model_is_finetuned_on_a_question():
     clf = Classifier(language_model("bert"), URGENT, strategy=FineTuning(steps=2), random_state=0)
     assert clf.fit(["now", "later", "soon"] * 4, ["high", "low", "medium"] * 4).predict(["now"])[0] in URGENT.classes
