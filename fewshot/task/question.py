@@ -290,7 +290,18 @@ def phrase(
     words: Mapping[Any, Any] | None = None,
     descriptions: Mapping[Any, str | None] | None = None,
 ) -> Template:
-    """Return the template that puts instructions to a kind of model, without label words where none are given."""
+    """Return the template that puts instructions to a kind of model.
+
+    Parameters
+    ----------
+    instructions : str
+    kind : str
+        The name of the kind.
+    ordered : bool
+        Whether the words stand in the order of a scale.
+    words, descriptions : mapping, optional
+        Of each class; a template without words takes any classes.
+    """
     source = _SOURCES[kind_named(kind).name].replace("<asked>", _literal(instructions))
     front = "---\nordered: true\n---\n" if ordered else ""
     name = textwrap.shorten(instructions, 60, placeholder=" …")
