@@ -26,6 +26,7 @@ from fewshot import (
     Readout,
     Template,
     TemplateError,
+    Verbalizer,
     VerbalizerError,
     YesNo,
     lint,
@@ -36,7 +37,7 @@ from fewshot.task.question import phrase
 from tests.conftest import language_model, sentence_model
 from tests.contract import EXPECTED, NEW, TEXTS, HashEncoder, data, keyword_lm
 
-KINDS = ["causal", "seq2seq", "masked", "entailment", "encoder"]
+KINDS = ["causal", "seq2seq", "masked", "entailment", "decision", "encoder"]
 MEANT = {"billing": "money, prices.", "bug report": "something is broken", "praise": None}
 TEAM = Choice("Which team?", MEANT)
 URGENT = Rating("How urgent is it?", ["low", "medium", "high"])
@@ -163,6 +164,15 @@ def test_class_prompts_and_hypotheses_say_what_a_class_means():
     asked = Classifier(keyword_lm("entailment"), TEAM, strategy=Prompting()).fit()
     (query,) = asked.strategy_.askings_[0].ask(["Hello."]).queries
     assert query.candidates == ("billing: money, prices", "bug report: something is broken", "praise")
+
+
+def test_a_rating_has_a_scale():
+    clf = Classifier(HashEncoder(), URGENT).fit()
+    assert clf.verbalizer_.scale == ("low", "medium", "high")
+    assert Classifier(HashEncoder(), TEAM).fit().verbalizer_.scale is None
+    given = Verbalizer({"high": "very", "medium": "rather", "low": "a little"}, ordered=True)
+    clf = Classifier(keyword_lm(), URGENT, given, strategy=Prompting()).fit()
+    assert "- very\n- rather\n- a little\n" in clf.preview(["x"])[0].text
 
 
 def test_levels_are_listed_from_the_lowest_on_and_turned_as_they_are():
@@ -383,7 +393,7 @@ def test_the_card_says_what_classes_mean(tmp_path):
 # --- names with descriptions, and templates with them -------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["causal", "seq2seq", "masked"])
+@pytest.mark.parametrize("kind", ["causal", "seq2seq", "masked", "decision"])
 def test_names_with_descriptions_are_short_for_a_choice(kind):
     clf = Classifier(keyword_lm(kind), strategy=Prompting()).fit(None, MEANT)
     assert clf.classes_.tolist() == list(MEANT)

@@ -46,7 +46,7 @@ def describe(task: Task, said: Mapping[Any, str] | None, model: Any) -> Task:
     descriptions = said or template.descriptions
     if verbalizer.per_row or not (descriptions or template.ordered):
         return task
-    if descriptions and kind_of(model).reads == "prompt" and not template.shows_descriptions:
+    if descriptions and kind_of(model).reads in ("prompt", "state") and not template.shows_descriptions:
         raise TemplateError(
             f"There are descriptions of the classes, and {template} shows none to {model!r}: list them in it, "
             "'{% for option in labels %}- {{ option }}: {{ descriptions[option] }} ...', or ask with "
@@ -62,5 +62,6 @@ def describe(task: Task, said: Mapping[Any, str] | None, model: Any) -> Task:
             FewshotWarning,
         )
     words = dict(zip(names, verbalizer.words, strict=True))
+    words = {name: words[name] for name in verbalizer.scale or names}
     own = {known[name]: text for name, text in descriptions.items() if name in known}
     return replace(task, template=template.bind(words, own))

@@ -33,6 +33,7 @@ _SOURCES = {
     "seq2seq": f"Text: {_TEXT}\nQuestion: <asked>\nOptions:\n{_LISTED}Answer: {{{{ label }}}}",
     "masked": f"{_TEXT}\n<asked>\n{{% if descriptions %}}{_LISTED}{{% endif %}}{{{{ label }}}}.",
     "entailment": f"{_TEXT}\n\n<asked> The answer is {{{{ label }}}}.",
+    "decision": f"{_TEXT}\n\n<asked>\n{{% if descriptions %}}{_LISTED}{{% endif %}}{{{{ label }}}}",
     "encoder": f"{_TEXT}\n\n<asked> {{{{ label }}}}.",
 }
 
@@ -63,10 +64,10 @@ class Question(ABC):
 
         Parameters
         ----------
-        kind : {"causal", "seq2seq", "masked", "entailment", "encoder"}
+        kind : {"causal", "seq2seq", "masked", "entailment", "decision", "encoder"}
             Of the model that is asked. Language models read the options and what they mean as a list after the text, a
-            masked model only where there are descriptions. An encoder and an entailment model read each option with
-            what it means in the class prompt, or the hypothesis.
+            masked and a decision model only where there are descriptions. An encoder and an entailment model read each
+            option with what it means in the class prompt, or the hypothesis.
 
         Raises
         ------

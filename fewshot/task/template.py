@@ -312,18 +312,16 @@ class Template:
 
     def kept(self) -> dict[str, Any]:
         """What makes the template again beside its source and name: what the source does not say itself."""
-        own = Template(self.source).metadata
+        own, _ = split_front_matter(self.source)
         changed = {key: value for key, value in self.metadata.items() if own.get(key) != value}
         kept = ("instruction", "words", DESCRIPTIONS)
         return {**{key: changed.get(key) for key in kept}, "renamed": dict(self._renamed)}
 
     def bind(self, words: Mapping[Any, Sequence[str]], descriptions: Mapping[Any, str | None]) -> Template:
-        """Return the same template with these label words, in its own order where it has one, and descriptions."""
-        own = [name for name in self.words or () if name in words]
+        """Return the same template with these label words, those of a scale in its order, and descriptions."""
         twin = Template.__new__(Template)
         twin.__setstate__(self.__getstate__())
-        order = (*own, *(name for name in words if name not in own))
-        twin.metadata = {**self.metadata, "words": {name: list(words[name]) for name in order}}
+        twin.metadata = {**self.metadata, "words": {name: list(own) for name, own in words.items()}}
         if descriptions:
             twin.metadata[DESCRIPTIONS] = descriptions
         twin._check()  # noqa: SLF001 - it is one of these
