@@ -9,12 +9,14 @@ from scipy.special import softmax
 from fewshot import (
     Auto,
     Channel,
+    Choice,
     Classifier,
     ConformalClassifier,
     Embedding,
     FakeLM,
     ParameterError,
     Prompting,
+    Rating,
     UnsupportedError,
     Verbalizer,
 )
@@ -173,6 +175,23 @@ def test_levels_of_a_scale_stay_one():
     assert task.verbalizer.scale == ("poor", "mixed", twin, "fine")
     assert without(task, "poor").verbalizer.scale == ("mixed", twin, "fine")
     assert coherence(clf, TEXTS).relations.index.tolist() == RELATIONS[:4]
+
+
+def test_copies_and_what_is_left_keep_what_options_mean():
+    team = Choice("Which team?", {"bug": "it is broken", "help": None, "praise": "they like it"})
+    clf = Classifier(FakeLM(knows), team, strategy=Prompting()).fit()
+    task, twin = with_copy(clf.strategy_.task_, "bug")
+    listed = task.template.render("x", "bug", labels=task.verbalizer.labels)
+    assert "- bug: it is broken\n- bug (copy): it is broken\n- help\n- praise: they like it\n" in listed
+    assert task.classes.tolist() == ["bug", twin, "help", "praise"]
+    listed = without(clf.strategy_.task_, "bug").template.render("x", "help", labels=["help", "praise"])
+    assert "Options:\n- help\n- praise: they like it\n" in listed
+    levels = Classifier(FakeLM(knows), Rating("How?", ["low", "mid", "high"]), strategy=Prompting()).fit()
+    left = Prompting().fit(without(levels.strategy_.task_, "mid"), levels.model_)
+    assert "Options:\n- low\n- high\nAnswer: " in left.preview(["x"])[0].text
+    again = Choice("What is it about?", {"bug": "a fault", "help": "a question", "praise": None})
+    found = coherence(clf, TEXTS, paraphrases=[again])
+    assert found.relations.index.tolist() == [*RELATIONS[:4], "paraphrase 1"]
 
 
 def test_what_can_not_be_changed_is_refused():

@@ -19,13 +19,11 @@ from fewshot import (
     FakeLM,
     FewshotWarning,
     FineTuning,
-    InputError,
     ParameterError,
     Prompting,
     Rating,
     Readout,
     Template,
-    TemplateError,
     Verbalizer,
     VerbalizerError,
     YesNo,
@@ -33,9 +31,10 @@ from fewshot import (
     load,
     select_template,
 )
-from fewshot.task.question import phrase
+from fewshot.models.remote.planning import plan
+from fewshot.models.remote.systemone import SYSTEM_ONE
 from tests.conftest import language_model, sentence_model
-from tests.contract import EXPECTED, NEW, TEXTS, HashEncoder, data, keyword_lm
+from tests.contract import EXPECTED, NEW, HashEncoder, data, keyword_lm
 
 KINDS = ["causal", "seq2seq", "masked", "entailment", "decision", "encoder"]
 MEANT = {"billing": "money, prices.", "bug report": "something is broken", "praise": None}
@@ -166,6 +165,28 @@ def test_class_prompts_and_hypotheses_say_what_a_class_means():
     assert query.candidates == ("billing: money, prices", "bug report: something is broken", "praise")
 
 
+@pytest.mark.parametrize("given", [{"template": TEAM}, {"y": MEANT}], ids=["question", "names"])
+def test_a_server_gets_what_options_mean_with_them(given):
+    clf = Classifier(keyword_lm("decision"), given.get("template"), strategy=Prompting()).fit(None, given.get("y"))
+    (query,) = clf.strategy_.askings_[0].ask(["Hello."]).queries
+    (batch,) = plan([query], "jev", SYSTEM_ONE, "it")
+    (asked,) = batch.request.questions
+    assert batch.request.state == "Hello."
+    assert asked.instructions == ("Which team?" if "template" in given else "Which of the options fits this text best?")
+    means = [("billing", "money, prices"), ("bug report", "something is broken"), ("praise", None)]
+    assert [(own.value, own.description) for own in asked.options] == means
+
+
+def test_a_server_gets_a_yes_no_question_as_one():
+    (query,) = (
+        Classifier(keyword_lm("decision"), ANGRY, strategy=Prompting()).fit().strategy_.askings_[0].ask(["!"]).queries
+    )
+    (asked,) = plan([query], "jev", SYSTEM_ONE, "it")[0].request.questions
+    assert asked.type == "yes_no"
+    assert asked.instructions == "Is the customer angry?"
+    assert [(own.value, own.description) for own in asked.options] == [(False, None), (True, "they shout")]
+
+
 def test_a_rating_has_a_scale():
     clf = Classifier(HashEncoder(), URGENT).fit()
     assert clf.verbalizer_.scale == ("low", "medium", "high")
@@ -176,17 +197,14 @@ def test_a_rating_has_a_scale():
 
 
 def test_levels_are_listed_from_the_lowest_on_and_turned_as_they_are():
-    template = URGENT.template()
-    assert template.metadata["ordered"] == "true"
-    assert list(template.words) == ["low", "medium", "high"]
-
-    def listed(labels):
-        lines = template.prompt("x", labels).prefix.splitlines()
-        return [line[2:] for line in lines if line.startswith("- ")]
-
-    assert listed(["high", "low", "medium"]) == ["low", "medium", "high"]  # the first order: that of classes_
-    assert listed(["medium", "low", "high"]) == ["high", "medium", "low"]  # its mirror
-    assert listed(["low", "medium", "high"]) == ["medium", "high", "low"]  # a rotation
+    assert URGENT.template().ordered
+    assert list(URGENT.template().words) == ["low", "medium", "high"]
+    clf = Classifier(keyword_lm(), URGENT, strategy=Prompting(shots=3)).fit(["a", "b", "c"], ["medium", "low", "high"])
+    shown = "".join(text for _, text in clf.preview(["x"])[0].context)
+    assert shown.count("Options:\n- low\n- medium\n- high\nAnswer:") == 3
+    for text, word in [("a", "medium"), ("b", "low"), ("c", "high")]:
+        assert f"Text: {text}\n" in shown
+        assert f"Answer: {word}" in shown.split(f"Text: {text}\n")[1].split("Text:")[0]
     asked = Classifier(keyword_lm(), URGENT, strategy=Prompting(orders=2)).fit().strategy_.askings_[0].ask(["x"])
     assert ["low\n- medium\n- high" in own.prefix for own in asked.forms[0]] == [True, False]
     assert ["high\n- medium\n- low" in own.prefix for own in asked.forms[0]] == [False, True]
@@ -277,9 +295,7 @@ def test_every_kind_of_model_is_asked(name, question, tmp_path):
     assert set(clf.predict(NEW).tolist()) <= set(question.classes)
     probabilities = clf.predict_proba(NEW)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
-    assert clf.template_.words == {one: [word] for one, word in question.words.items()} or not (
-        question.descriptions or question.ordered
-    )
+    assert list(clf.template_.words) == list(question.classes if question.ordered else clf.classes_)
     assert str(clf.preview(NEW[:1]))
     assert str(clf.explain(NEW[0]))
     clf.save(tmp_path / "kept")
@@ -388,103 +404,3 @@ def test_the_card_says_what_classes_mean(tmp_path):
     card = (tmp_path / "kept/README.md").read_text(encoding="utf-8")
     assert "| class | label words | description |" in card
     assert "| billing | billing | money, prices. |" in card
-
-
-# --- names with descriptions, and templates with them -------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["causal", "seq2seq", "masked", "decision"])
-def test_names_with_descriptions_are_short_for_a_choice(kind):
-    clf = Classifier(keyword_lm(kind), strategy=Prompting()).fit(None, MEANT)
-    assert clf.classes_.tolist() == list(MEANT)
-    assert "- billing: money, prices." in clf.preview(["x"])[0].text
-    assert clf.predict(NEW).tolist() == EXPECTED
-
-
-def test_an_encoder_reads_the_descriptions_of_any_template():
-    for template in (None, "{{ text }} About {{ label }}."):
-        clf = Classifier(HashEncoder(), template, strategy=Embedding()).fit(None, MEANT)
-        assert "billing: money, prices." in str(clf.explain("x"))
-    without = Classifier(HashEncoder(), strategy=Embedding()).fit(None, dict.fromkeys(MEANT))
-    listed = Classifier(HashEncoder(), strategy=Embedding()).fit(None, list(MEANT))
-    np.testing.assert_array_equal(without.strategy_.prototypes_, listed.strategy_.prototypes_)
-
-
-def test_a_template_that_shows_no_descriptions_is_refused_by_a_language_model():
-    clf = Classifier(keyword_lm(), "{{ text }} About {{ label }}", strategy=Prompting())
-    with pytest.raises(TemplateError, match=r"shows none to .*list them in it"):
-        clf.fit(None, MEANT)
-    with pytest.raises(TemplateError, match="shows none to"):
-        clone(clf).set_params(template=Template("{{ text }} {{ label }}", descriptions=MEANT)).fit(*data(3))
-    clf.fit(None, dict.fromkeys(MEANT))  # nothing is lost
-    shows = "{{ text }}{% for one in labels %} {{ one }} ({{ descriptions.get(one, '') }}){% endfor %} {{ label }}"
-    clf = Classifier(keyword_lm(), shows, strategy=Prompting()).fit(None, MEANT)
-    assert "billing (money, prices.)" in clf.preview(["x"])[0].text
-
-
-@pytest.mark.parametrize(
-    ("y", "said"),
-    [
-        ({"a": 1, "b": "x"}, "descriptions in y must be texts, or None. Got 1 for 'a'"),
-        ({"a": "x", "b\nc": "y"}, "has a line break"),
-        ({"a": "x", None: "y"}, r"y\[1\] is None"),
-        ({"a": "x"}, "at least two classes"),
-    ],
-)
-def test_names_with_descriptions_are_checked(y, said):
-    with pytest.raises(InputError, match=said):
-        Classifier(HashEncoder()).fit(None, y)
-    with pytest.raises(InputError, match=r"descriptions of classes into fit\(None, "):
-        Classifier(HashEncoder()).fit(["x"], y)
-
-
-def test_descriptions_of_numbered_classes():
-    clf = Classifier(HashEncoder(), verbalizer={0: "bad", 1: "good"}, strategy=Embedding())
-    clf.fit(None, {0: "they hate it", 1: "they love it"})
-    assert clf.template_.frame("good") == "The topic is good: they love it."
-
-
-def test_front_matter_describes_classes():
-    source = "---\nwords: {a: x, b: y}\ndescriptions:\n  a: |\n    one\n    two\n  b: ' '\nordered: true\n---\n"
-    template = Template(source + "{{ text }} {{ label }}{{ descriptions['x'] }}")
-    assert template.descriptions == {"a": "one two"}
-    assert template.ordered
-    assert template.fields == ("text",)
-    assert template.render("t", "y") == "t yone two"
-    assert Template(source.replace("true", "false") + "{{ text }} {{ label }}").ordered is False
-    with pytest.raises(TemplateError, match=r"'ordered' must be true or false\. Got 'yes'"):
-        Template(source.replace("true", "yes") + "{{ text }} {{ label }}")
-    with pytest.raises(TemplateError, match=r"'descriptions' must map each class to what it means\. Got list"):
-        Template("{{ text }} {{ label }}", descriptions=["a"])
-    with pytest.raises(TemplateError, match="'descriptions' must be texts, or None"):
-        Template("---\ndescriptions: {a: [b]}\n---\n{{ text }} {{ label }}")
-    with pytest.raises(TemplateError, match="give 'descriptions' or 'choices'"):
-        Template("---\nchoices: c\ndescriptions: {a: b}\n---\n{{ c }} {{ label }}")
-
-
-def test_a_field_of_that_name_is_a_field_where_nothing_is_described():
-    template = Template("{{ descriptions }} {{ label }}")
-    assert template.fields == ("descriptions",)
-    assert template.render({"descriptions": "x"}, "y") == "x y"
-
-
-def test_a_description_of_no_class_is_a_warning():
-    template = Template("{{ text }} {{ label }}", words={"a": "x", "b": "y"}, descriptions={"c": "z"})
-    with pytest.warns(FewshotWarning, match="describes 'c', which is no class"):
-        Classifier(HashEncoder(), template).fit()
-
-
-def test_a_fold_without_a_class_keeps_the_others_descriptions():
-    X, y = data(2)
-    clf = Classifier(keyword_lm(), TEAM, strategy=Prompting()).fit(X, y)
-    assert clf.classes_.tolist() == list(MEANT)
-
-
-def test_a_template_keeps_its_descriptions_when_it_is_renamed_copied_and_bound():
-    template = phrase("Which?", "causal", words={"a": "x", "b": "y"}, descriptions={"a": "one"})
-    for twin in (template.rename(text="t"), pickle.loads(pickle.dumps(template)), clone(template, safe=False)):
-        assert twin.descriptions == {"a": "one"}
-    bound = template.bind({"a": ["p", "q"], "b": ["r"]}, {"b": "two"})
-    assert bound.prompt("t", ["p", "r"]).prefix.count("- p\n- r: two\n") == 1
-    assert template.descriptions == {"a": "one"}
-    assert TEXTS.keys() == MEANT.keys()

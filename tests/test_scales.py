@@ -80,7 +80,7 @@ def test_the_given_order_of_a_mapping_is_the_scale():
     numbers = Verbalizer({5: "awful", 1: "great", 3: "okay"}, ordered=True)
     assert (numbers.scale, numbers.classes) == ((5, 1, 3), (1, 3, 5))
     assert numbers.bind([1, 5]).scale == (5, 1, 3)
-    assert numbers.labels == ("great", "okay", "awful")
+    assert numbers.labels == ("awful", "great", "okay")  # as a prompt lists them
     assert Verbalizer(pd.Series({2: "a", 1: "b"}).to_dict(), ordered=True).scale == (2, 1)
 
 
@@ -160,7 +160,7 @@ def test_the_order_holds_under_words_that_the_model_finds():
     clf = Classifier(lm, RATED, AutomaticVerbalizer(1, "amulap"), Prompting())
     clf.fit(["bored", "love", "fine"], ["poor", "good", "fair"])
     assert clf.verbalizer_.scale == ("poor", "fair", "good")
-    assert clf.verbalizer_.labels == ("okay", "great", "dull")
+    assert clf.verbalizer_.labels == ("dull", "okay", "great")
 
 
 @pytest.mark.parametrize(

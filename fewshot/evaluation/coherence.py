@@ -78,9 +78,9 @@ def coherence(
         Fitted, one class a text.
     X : list, array, Series or DataFrame
         Texts, or rows of fields.
-    paraphrases : sequence of str or Template
-        Other wordings of the classifier's template. They are asked with its label words.
-    negation : str or Template, optional
+    paraphrases : sequence of str, Template, Choice, Rating or YesNo
+        Other wordings of the classifier's template or question. They are asked with its label words.
+    negation : str, Template or YesNo, optional
         The opposite question of a classifier with two classes, asked with the same label words.
     max_options : int
         How many options are cloned and dropped, one at a time. Of more classes these are evenly spaced.
@@ -225,7 +225,7 @@ class _Measured:
         if self._is_left(name):
             return
         (other, *_) = templates_of(template, self.clf.model_, False)
-        said = self._asked(reworded(self.task, other))
+        said = self._asked(reworded(self.task, other, self.clf.model_))
         self._compare(name, self._base, said[:, ::-1] if opposite else said)
 
     @property

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from fewshot.strategies.prompting import Prompting
+from fewshot.task.meaning import describe
 from fewshot.task.task import Task
 from fewshot.task.template import Template
 
 __all__ = ["relisted", "reworded", "with_copy", "without"]
 
 _COPY = "{} (copy)"
+
+Words = dict[Any, tuple[str, ...]]
+Change = Callable[[Words], Words]
 
 
 def relisted(strategy: Prompting, turn: Callable[[tuple[str, ...]], tuple[str, ...]]) -> Prompting:
@@ -39,28 +44,31 @@ def with_copy(task: Task, name: Any) -> tuple[Task, Any]:
     )
     twin = next(own for own in names if own not in classes)
 
-    def listed(words: dict[Any, tuple[str, ...]]) -> dict[Any, tuple[str, ...]]:
-        found: dict[Any, tuple[str, ...]] = {}
+    def listed(words: Words) -> Words:
+        found: Words = {}
         for own, group in words.items():
             found |= {own: group, twin: (_COPY.format(group[0]),)} if own == name else {own: group}
         return found
 
-    return _each(task, listed), twin
+    return _each(task, listed, {twin: name}), twin
 
 
-def reworded(task: Task, template: Template) -> Task:
+def reworded(task: Task, template: Template, model: Any) -> Task:
     """The task in another wording, with its own label words."""
-    return replace(task, template=template, others=())
+    return describe(replace(task, template=template, others=()), None, model)
 
 
-def _each(task: Task, change: Callable[[dict[Any, tuple[str, ...]]], dict[Any, tuple[str, ...]]]) -> Task:
-    """The task with other label words in each of its wordings."""
-    first, *others = [_changed(one, change) for one in task.wordings]
+def _each(task: Task, change: Change, copies: Mapping[Any, Any] = MappingProxyType({})) -> Task:
+    """The task with other label words in each of its wordings; what is a copy of a class means what that means."""
+    first, *others = [_changed(one, change, copies) for one in task.wordings]
     return replace(first, others=tuple(others))
 
 
-def _changed(task: Task, change: Callable[[dict[Any, tuple[str, ...]]], dict[Any, tuple[str, ...]]]) -> Task:
-    given = task.verbalizer
+def _changed(task: Task, change: Change, copies: Mapping[Any, Any]) -> Task:
+    given, template = task.verbalizer, task.template
     words = dict(zip(given.classes or (), given.words, strict=True))
-    verbalizer = given.with_words(change({name: words[name] for name in given.scale or words}))
-    return Task(task.template, verbalizer, np.array(verbalizer.classes))
+    changed = change({name: words[name] for name in given.scale or words})
+    if meant := template.descriptions:
+        template = template.bind(changed, {name: meant.get(copies.get(name, name)) for name in changed})
+    verbalizer = given.with_words(changed)
+    return Task(template, verbalizer, np.array(verbalizer.classes))

@@ -140,8 +140,9 @@ class Asking:
 
     def _answer(self, i: int) -> tuple[tuple[str, ...], str]:
         """What the prompt of a labelled row may list, and the word of its class."""
-        labels = self.task.verbalizer.of(self._rows[i]).labels
-        return labels, labels[int(self.task.index([self._labels[i]])[0])]
+        verbalizer, at = self.task.verbalizer, int(self.task.index([self._labels[i]])[0])
+        labels = verbalizer.of(self._rows[i]).labels
+        return labels, labels[at] if verbalizer.per_row else verbalizer.words[at][0]
 
     def ask(self, X: Sequence[Row]) -> Asked:
         """Render the prompts of every row, and shorten those that exceed the window; the model answers later."""
@@ -166,8 +167,8 @@ class Asking:
         return Asked(self.task, self.model, X, words, [before[0] for before in contexts], fitted, forms)
 
     def _answers(self, candidates: tuple[str, ...]) -> tuple[str, ...]:
-        """What fills the hole: the label words, in a hypothesis each with what it means."""
-        if kind_of(self.model).reads != "premise":
+        """What fills the hole: the label words; in a hypothesis and for a server each with what it means."""
+        if kind_of(self.model).reads == "prompt":
             return candidates
         return tuple(map(self.task.template.described, candidates))
 

@@ -27,7 +27,7 @@ def named_with_descriptions(y: Mapping[Any, Any]) -> tuple[list[Any], dict[Any, 
 
 
 def describe(task: Task, said: Mapping[Any, str] | None, model: Any) -> Task:
-    """The task in a template that knows what its classes and their label words mean, and the order of a scale.
+    """The task in a template that knows what its classes, and with them their label words, mean.
 
     Parameters
     ----------
@@ -44,9 +44,10 @@ def describe(task: Task, said: Mapping[Any, str] | None, model: Any) -> Task:
     """
     template, verbalizer = task.template, task.verbalizer
     descriptions = said or template.descriptions
-    if verbalizer.per_row or not (descriptions or template.ordered):
+    if verbalizer.per_row or not descriptions:
         return task
-    if descriptions and kind_of(model).reads in ("prompt", "state") and not template.shows_descriptions:
+    alone = ("prompt", "state") if task.multi_label else ("prompt",)  # what has no place for them but the template
+    if kind_of(model).reads in alone and not template.shows_descriptions:
         raise TemplateError(
             f"There are descriptions of the classes, and {template} shows none to {model!r}: list them in it, "
             "'{% for option in labels %}- {{ option }}: {{ descriptions[option] }} ...', or ask with "

@@ -7,7 +7,7 @@ import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from fewshot.errors import ParameterError
 from fewshot.models.kinds import kind_named
@@ -33,7 +33,7 @@ _SOURCES = {
     "seq2seq": f"Text: {_TEXT}\nQuestion: <asked>\nOptions:\n{_LISTED}Answer: {{{{ label }}}}",
     "masked": f"{_TEXT}\n<asked>\n{{% if descriptions %}}{_LISTED}{{% endif %}}{{{{ label }}}}.",
     "entailment": f"{_TEXT}\n\n<asked> The answer is {{{{ label }}}}.",
-    "decision": f"{_TEXT}\n\n<asked>\n{{% if descriptions %}}{_LISTED}{{% endif %}}{{{{ label }}}}",
+    "decision": f"{_TEXT}\n\n<asked> {{{{ label }}}}",
     "encoder": f"{_TEXT}\n\n<asked> {{{{ label }}}}.",
 }
 
@@ -46,13 +46,18 @@ class Question(ABC):
 
     @property
     @abstractmethod
-    def classes(self) -> tuple[Any, ...]:
-        """What may be answered, in the order that was given."""
+    def _answers(self) -> Mapping[Any, str | None]:
+        """What may be answered, each with what it means in one line, or None."""
 
     @property
-    @abstractmethod
+    def classes(self) -> tuple[Any, ...]:
+        """What may be answered, in the order that was given."""
+        return tuple(self._answers)
+
+    @property
     def descriptions(self) -> dict[Any, str]:
         """What each class means, in one line, of those that have a description."""
+        return {name: text for name, text in self._answers.items() if text}
 
     @property
     def words(self) -> dict[Any, str]:
@@ -66,8 +71,8 @@ class Question(ABC):
         ----------
         kind : {"causal", "seq2seq", "masked", "entailment", "decision", "encoder"}
             Of the model that is asked. Language models read the options and what they mean as a list after the text, a
-            masked and a decision model only where there are descriptions. An encoder and an entailment model read each
-            option with what it means in the class prompt, or the hypothesis.
+            masked one only where there are descriptions. Of the other kinds an encoder reads each option with what it
+            means in the class prompt, an entailment model in the hypothesis, and a decision model as an option.
 
         Raises
         ------
@@ -150,14 +155,8 @@ class Choice(Question):
         _set(self, instructions=_instructions(self.instructions), options=_named(self.options, "option", "options"))
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """The options in the given order."""
-        return tuple(self.options)
-
-    @property
-    def descriptions(self) -> dict[str, str]:
-        """What each option means, in one line, of those that have a description."""
-        return _descriptions(self.options)
+    def _answers(self) -> dict[str, str | None]:
+        return cast("dict[str, str | None]", self.options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +192,7 @@ class Rating(Question):
     --------
     >>> from fewshot import Rating
     >>> urgent = Rating("How urgent is it?", ["low", "medium", "high"])
-    >>> print(urgent.template().render("All is on fire!", "high", labels=sorted(urgent.classes)))
+    >>> print(urgent.template().render("All is on fire!", "high", labels=urgent.classes))
     Text: All is on fire!
     Question: How urgent is it?
     Options:
@@ -203,6 +202,8 @@ class Rating(Question):
     Answer: high
     """
 
+    ordered = True
+
     instructions: str
     levels: Mapping[str, str | None] | Sequence[str]
 
@@ -210,19 +211,8 @@ class Rating(Question):
         _set(self, instructions=_instructions(self.instructions), levels=_named(self.levels, "level", "levels"))
 
     @property
-    def ordered(self) -> bool:  # type: ignore[override]
-        """True: its classes are levels of a scale."""
-        return True
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The levels, the lowest first."""
-        return tuple(self.levels)
-
-    @property
-    def descriptions(self) -> dict[str, str]:
-        """What each level means, in one line, of those that have a description."""
-        return _descriptions(self.levels)
+    def _answers(self) -> dict[str, str | None]:
+        return cast("dict[str, str | None]", self.levels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,23 +254,18 @@ class YesNo(Question):
     false: str | None = None
 
     def __post_init__(self) -> None:
-        _set(self, instructions=_instructions(self.instructions))
-        take_descriptions({True: self.true, False: self.false}, "The descriptions of a YesNo", ParameterError)
+        given = {False: self.false, True: self.true}
+        meant = take_descriptions(given, "The descriptions of a YesNo", ParameterError)
+        _set(self, instructions=_instructions(self.instructions), false=meant.get(False), true=meant.get(True))
 
     @property
-    def classes(self) -> tuple[bool, bool]:
-        """False and True."""
-        return (False, True)
+    def _answers(self) -> dict[bool, str | None]:
+        return {False: self.false, True: self.true}
 
     @property
     def words(self) -> dict[bool, str]:
         """The label word of each class."""
         return {False: "No", True: "Yes"}
-
-    @property
-    def descriptions(self) -> dict[bool, str]:
-        """What False and True mean, in one line, where that is said."""
-        return _descriptions({False: self.false, True: self.true})
 
 
 def phrase(
@@ -322,26 +307,22 @@ def _instructions(given: Any) -> str:
 
 
 def _named(given: Any, one: str, several: str) -> dict[str, str | None]:
-    """The names of options or levels, each with its description or None, checked."""
-    pairs: list[tuple[Any, Any]]
-    if isinstance(given, Mapping):
-        pairs = list(given.items())
-    elif isinstance(given, Sequence) and not isinstance(given, str | bytes):
-        pairs = [(name, None) for name in given]
-    else:
+    """The names of options or levels, each with its description in one line or None, checked."""
+    if isinstance(given, str | bytes) or not isinstance(given, Mapping | Sequence):
         raise ParameterError(
             f"{several} must be a list of names, or a mapping of names to descriptions. Got {abridge(given)}."
         )
-    found: dict[str, str | None] = {}
-    for name, text in pairs:
+    names: list[str] = []
+    for name in given:
         check_name(name, one)
-        if name in found:
+        if name in names:
             raise ParameterError(f"The {one} {abridge(name)} is given twice: give each a name of its own.")
-        found[str.__str__(name)] = text if text is None else str.__str__(text) if isinstance(text, str) else text
-    if len(found) < 2:
-        raise ParameterError(f"{several} must be at least two, to choose between. Got {list(found)}.")
-    take_descriptions(found, f"The descriptions of {several}", ParameterError)
-    return found
+        names.append(str.__str__(name))
+    if len(names) < 2:
+        raise ParameterError(f"{several} must be at least two, to choose between. Got {names}.")
+    meant = given if isinstance(given, Mapping) else {}
+    described = take_descriptions(meant, f"The descriptions of {several}", ParameterError)
+    return {name: described.get(name) for name in names}
 
 
 def check_name(name: Any, what: str) -> None:
@@ -360,10 +341,6 @@ def check_name(name: Any, what: str) -> None:
         )
     if "\0" in name:
         raise ParameterError(f"The {what} {abridge(name)} has a NUL, which arrays drop at the end: remove it.")
-
-
-def _descriptions(given: Any) -> dict[Any, str]:
-    return take_descriptions(given, "descriptions", ParameterError)
 
 
 def _literal(text: str) -> str:

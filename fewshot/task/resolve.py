@@ -137,7 +137,7 @@ def _unlabelled(clf: Any) -> list[Any]:
 def templates_of(template: Any, model: Any, multi_label: bool, *, described: bool = False) -> list[Template]:
     """The templates that were given, or the generic one of the kind of model, which may have to show descriptions."""
     kind = kind_of(model)
-    if template is None and described and kind.reads in ("prompt", "state") and not multi_label:
+    if template is None and described and kind.reads == "prompt" and not multi_label:
         return [phrase(GENERIC, kind.name)]
     if template is None:
         return [gallery.get(kind.generic_labels if multi_label and kind.generic_labels else kind.generic)]

@@ -107,8 +107,8 @@ class Template:
     A template with ``descriptions`` shows them where it says so: there, ``descriptions`` is a mapping from label words
     to what they mean, and no field. ``{% for option in labels %}- {{ option }}: {{ descriptions[option] }}`` lists
     both; ``descriptions.get(option)`` asks whether there is one. In the class prompts of an encoder and the hypotheses
-    of an entailment model the description follows the label word by itself, as "billing: charges, invoices". A line
-    break in a description becomes a blank.
+    of an entailment model the description follows the label word by itself, as "billing: charges, invoices", and a
+    server of typed decisions gets it with the option. A line break in a description becomes a blank.
 
     Examples
     --------
@@ -410,20 +410,13 @@ class Template:
         return any(uses(Source(source), name) for source in sources if source is not None)
 
     def _shared(self, labels: Sequence[str]) -> dict[str, Any]:
-        """What all rows share: the listed label words, those of a scale from its lowest level, and what they mean."""
+        """What all rows share: the listed label words, and what they mean."""
         described = {DESCRIPTIONS: self._by_word} if DESCRIPTIONS in self.metadata else {}
-        return {LABELS: [self._on_scale.get(word, word) for word in labels], **described}
+        return {LABELS: list(labels), **described}
 
     @cached_property
     def _by_word(self) -> dict[str, str]:
         return by_word(self.descriptions, self.words)
-
-    @cached_property
-    def _on_scale(self) -> dict[str, str]:
-        """For each label word in the order of sorted classes the one in its place on the scale, where there is one."""
-        words = {name: as_tuple(own) for name, own in (self.words or {}).items()}
-        names = sorted(words, key=lambda name: (type(name).__name__, name))
-        return {words[a][0]: words[b][0] for a, b in zip(names, words, strict=True)} if self.ordered else {}
 
     def frame(self, word: str, labels: Sequence[str] = ()) -> str:
         """The run of text around the hole that holds no field, filled; an encoder's prompt for a class.
@@ -493,7 +486,7 @@ class Template:
             raise TemplateError(f"{_SMALL[key]} can't be rendered. {error}") from error.__cause__
 
     def __getstate__(self) -> dict[str, Any]:
-        made = ("_compiled", "_small", "_by_word", "_on_scale")
+        made = ("_compiled", "_small", "_by_word")
         return {key: value for key, value in dict(self.__dict__).items() if key not in made}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

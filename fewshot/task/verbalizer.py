@@ -137,8 +137,9 @@ class Verbalizer:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The first label word of each class: what an instruction lists."""
-        return tuple(group[0] for group in self.words)
+        """The first label word of each class, from the lowest level of a scale on: what a prompt lists."""
+        first = dict(zip(self.classes or range(len(self.words)), (group[0] for group in self.words), strict=True))
+        return tuple(first[name] for name in self.scale or first)
 
     def of(self, row: Row) -> RowWords:
         """The words for a row; here they are the same for all."""
