@@ -232,7 +232,7 @@ def test_wrappers_that_encode_labels_are_refused_without_a_list_of_words():
         ("unknown filter", "{{ text | shout }} {{ label }}", TemplateError, r"'shout'.*\(line 1\)"),
         ("unknown name", "sst2/it_wos", TemplateError, r"no template 'sst2/it_wos' .* near it: sst2/it_was"),
         ("name that climbs", "../sst2/it_was", TemplateError, r"no template '\.\./sst2/it_was'"),
-        ("number", 3, InputError, r"template must be source, a gallery name or a Template\. Got int"),
+        ("number", 3, InputError, r"template must be source, a gallery name, a Template or a question\. Got int"),
         ("list of numbers", [3], InputError, r"Got int"),
     ),
 )

@@ -163,6 +163,8 @@ def test_class_prompts_and_hypotheses_say_what_a_class_means():
     asked = Classifier(keyword_lm("entailment"), TEAM, strategy=Prompting()).fit()
     (query,) = asked.strategy_.askings_[0].ask(["Hello."]).queries
     assert query.candidates == ("billing: money, prices", "bug report: something is broken", "praise")
+    for clf in (asked, Classifier(HashEncoder(), TEAM, strategy=Embedding()).fit()):
+        assert "candidates: billing: money, prices, bug report: something is broken, praise" in str(clf.preview(["x"]))
 
 
 @pytest.mark.parametrize("given", [{"template": TEAM}, {"y": MEANT}], ids=["question", "names"])

@@ -94,7 +94,9 @@ class TestSelectTemplate:
             ranked([])
         with pytest.raises(InputError, match="a class has a single labelled row"):
             select_template([CLEAR], X[:3], Y[:3], model=FakeLM(lm_of_wordings), verbalizer=MOODS)
-        with pytest.raises(InputError, match=r"template must be source, a gallery name or a Template\. Got int"):
+        with pytest.raises(
+            InputError, match=r"template must be source, a gallery name, a Template or a question\. Got int"
+        ):
             ranked([3])
 
     def test_mutual_information_against_its_definition(self):

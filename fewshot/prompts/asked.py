@@ -68,9 +68,10 @@ class Asked:
         for fit, query, own in zip(self.prompts, self.queries, self.words, strict=True):
             turns = [(turn.role, turn.text) for turn in query.context if turn.role != "premise"]
             parts = split_parts(fit, kind_of(self.model).name)
-            candidates = own.labels if verbalizer.per_row else ()
-            shown.append(PreviewRow(turns, parts, fit.n_tokens, fit.n_demonstrations, fit.n_cut, candidates))
-        return Preview(shown, verbalizer.candidates, getattr(self.model, "limit", None))
+            choices = own.labels if verbalizer.per_row else ()
+            shown.append(PreviewRow(turns, parts, fit.n_tokens, fit.n_demonstrations, fit.n_cut, choices))
+        candidates = verbalizer.candidates if verbalizer.per_row or not shown else self.queries[0].candidates
+        return Preview(shown, candidates, getattr(self.model, "limit", None))
 
     def warn(self) -> None:
         """Warn of what makes the answers worse: cut prompts, and label words that the model does not expect."""

@@ -231,7 +231,8 @@ class Embedding(Strategy):
                 parts = cut_after(parts, int(own[room - 1]))
             n_cut = dropped + (0 if fit is None else fit.n_cut)
             rows.append(PreviewRow((), (*parts, *frame), len(own) - dropped, n_cut=n_cut))
-        return Preview(rows, self.task_.verbalizer.candidates, getattr(self.encoder_, "limit", None))
+        candidates = tuple(map(self.task_.template.described, self.task_.verbalizer.candidates))
+        return Preview(rows, candidates, getattr(self.encoder_, "limit", None))
 
     def _texts(self, X: Sequence[Row]) -> list[str]:
         return [text for text, _ in self._fitted(X)]
