@@ -1,0 +1,106 @@
+"""The command that answers over HTTP: serve."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fewshot.cli.app import WrongUsage, command, note
+from fewshot.errors import InputError
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_KEPT = ("ConformalClassifier",)
+
+
+@command(
+    "fewshot serve tickets",
+    "fewshot serve tickets embedded:causal --port 8080",
+    "FEWSHOT_KEY=... fewshot serve tickets --host 0.0.0.0 --key-env FEWSHOT_KEY",
+)
+def serve(
+    served: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FOLDER|MODEL", help="Folders of kept classifiers, and models by name or folder."),
+    ] = None,
+    *,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="0 is any that is free.")] = 8000,
+    key_env: Annotated[
+        str | None,
+        typer.Option(
+            "--key-env", metavar="NAME", help="The environment variable with the key that requests must send."
+        ),
+    ] = None,
+    max_waiting: Annotated[
+        int, typer.Option("--max-waiting", metavar="N", min=1, help="The most requests that may wait; more get 503.")
+    ] = 256,
+    follow_paths: Annotated[
+        bool,
+        typer.Option("--follow-paths", help="Let kept classifiers take their models from folders of this machine."),
+    ] = False,
+) -> None:
+    """Answer typed decisions over HTTP, as System One and OpenAI's Decisions spell them.
+
+    POST /v1/systemone and POST /v1/decisions take a state and questions about it. A kept classifier answers under its
+    folder's name, where the options of a question are its classes. The first model answers whatever else is asked,
+    zero-shot; without any FOLDER or MODEL that is the default encoder. Ctrl-C or SIGTERM ends it, once what was
+    accepted is answered.
+    """
+    key = _key(key_env)
+    made = _made(served or [], follow_paths)
+    from fewshot.extras import need
+
+    need("starlette", "fewshot serve takes")
+    need("uvicorn", "fewshot serve takes")
+    from fewshot import serving
+
+    if key is None and host not in _LOOPBACK:
+        note(f"whoever reaches {host} is answered: --key-env NAME asks for a key.")
+    app = serving.application(made, key=key, max_waiting=max_waiting)
+    serving.serve(
+        app, host, port, ready=lambda url: typer.echo(f"{', '.join(made)}: {url}/v1/systemone, {url}/v1/decisions")
+    )
+
+
+def _key(name: str | None) -> str | None:
+    if name is None:
+        return None
+    key = os.environ.get(name, "").strip()
+    if not key:
+        raise WrongUsage(f"--key-env {name}: there is no such environment variable, or it is empty.")
+    return key
+
+
+def _made(served: list[str], follow_paths: bool) -> dict[str, Any]:
+    """What answers, by name."""
+    from fewshot.models.loading import load
+
+    if not served:
+        return {"default": load()}
+    made: dict[str, Any] = {}
+    for one in served:
+        path = Path(one)
+        name = path.resolve().name if path.exists() else one
+        if name in made:
+            raise InputError(f"Two of what is served are called {name!r}: rename a folder.")
+        kept = _kept_class(path)
+        made[name] = load(one) if kept is None else kept.load(path, follow_paths=follow_paths)
+    return made
+
+
+def _kept_class(folder: Path) -> Any:
+    """The class whose `load` reads a folder; None where it holds no kept classifier."""
+    import fewshot
+
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(config, dict) or config.get("library") != "fewshot":
+        return None
+    name = config.get("class")
+    return getattr(fewshot, name) if name in _KEPT else fewshot.Classifier  # which says what is there instead

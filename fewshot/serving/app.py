@@ -1,0 +1,258 @@
+"""The application: both wires of typed decisions over HTTP, as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import json
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from fewshot.checks import above, at_least
+from fewshot.errors import FewshotError, PromptTooLongError, UnsupportedError
+from fewshot.models.remote import wire as form
+from fewshot.models.remote.openai_decisions import OPENAI
+from fewshot.models.remote.systemone import SYSTEM_ONE
+from fewshot.models.remote.wire import Usage, Wire, WireError
+from fewshot.models.remote.wires import wire_of
+from fewshot.serving.batching import Work
+from fewshot.serving.predictor import Answer
+from fewshot.serving.service import Service
+
+__all__ = ["application"]
+
+logger = logging.getLogger(__name__)
+
+_MOST_QUESTIONS = 400  # in a request
+_HUNG_UP = 499  # nobody reads it: the client is gone
+
+
+class _Refused(Exception):
+    """A request that is answered with an error: its status, what is said, and further headers."""
+
+    def __init__(self, status: int, error: WireError | str, **headers: str) -> None:
+        super().__init__(status, error)
+        self.status, self.error, self.headers = status, error, headers
+
+
+def application(
+    served: Mapping[str, Any],
+    *,
+    key: str | None = None,
+    max_waiting: int = 256,
+    max_bytes: int = 2**20,
+    read_seconds: float = 30.0,
+) -> Starlette:
+    """Make the application that answers typed decisions: for uvicorn, or mounted in one of your own.
+
+    Parameters
+    ----------
+    served : mapping of str to Classifier or model
+        What answers, by the name that requests ask for. A fitted classifier answers where the options of a question are
+        its classes. A language model or an encoder answers any question zero-shot; the first one also answers for names
+        that are not here, and where the classifier of a name can't.
+    key : str, optional
+        What requests must send as ``Authorization: Bearer KEY``. None: everyone is answered.
+    max_waiting : int
+        The most requests that may wait or be at work. One more is answered with 503 and Retry-After.
+    max_bytes : int
+        The largest body. A larger one is answered with 413.
+    read_seconds : float
+        How long a body may take to come. One that takes longer is answered with 408.
+
+    Returns
+    -------
+    Starlette
+        With ``POST /v1/systemone`` and ``POST /v1/decisions``, where the body tells the wire, ``GET /v1/models``
+        and ``GET /health``.
+
+    Raises
+    ------
+    ParameterError
+        When nothing is served, or a limit is no number of at least 1.
+    UnsupportedError
+        When a classifier is for several labels a text, or takes its choices from each row.
+
+    Examples
+    --------
+    >>> from fewshot import FakeLM
+    >>> from fewshot.serving import application
+    >>> app = application({"hints": FakeLM(lambda query: [0.0 for _ in query.candidates])})
+    >>> [route.path for route in app.routes]
+    ['/v1/systemone', '/v1/decisions', '/v1/models', '/health']
+    """
+    at_least("max_waiting", max_waiting, 1, whole=True)
+    at_least("max_bytes", max_bytes, 1, whole=True)
+    above("read_seconds", read_seconds, 0)
+    doors = _Doors(Service(served, max_waiting), key, max_bytes, read_seconds)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(doors.service.close)
+
+    routes = [
+        Route("/v1/systemone", doors.decide, methods=["POST"]),
+        Route("/v1/decisions", doors.decide, methods=["POST"]),
+        Route("/v1/models", doors.models, methods=["GET"]),
+        Route("/health", doors.health, methods=["GET"]),
+    ]
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
+
+
+class _Doors:
+    """What is behind each path."""
+
+    def __init__(self, service: Service, key: str | None, max_bytes: int, read_seconds: float) -> None:
+        self.service = service
+        self._key = None if key is None else key.encode()
+        self._max_bytes, self._read_seconds = max_bytes, read_seconds
+
+    async def decide(self, request: Request) -> Response:
+        """Answer the questions of one request, in the wire that its body speaks."""
+        wire = _wire_of_path(request)
+        try:
+            self._check_key(request)
+            self._check_room()
+            body = form.read_json(await self._body(request))
+            wire = wire_of(body)
+            return _json(await self._answered(wire, wire.read_request(body), request))
+        except ClientDisconnect:
+            return Response(status_code=_HUNG_UP)
+        except WireError as error:
+            return _json(wire.write_error(422, error), 422)
+        except _Refused as refused:
+            return _json(wire.write_error(refused.status, refused.error), refused.status, refused.headers)
+        except Exception:
+            logger.exception("A request could not be answered")
+            return _json(wire.write_error(500, "The model failed. The server's log says how."), 500)
+
+    async def models(self, request: Request) -> Response:
+        """List what is served, as either wire lists it."""
+        try:
+            self._check_key(request)
+        except _Refused as refused:
+            wire = _wire_of_path(request)
+            return _json(wire.write_error(refused.status, refused.error), refused.status, refused.headers)
+        said = [(name, one.describe()) for name, one in self.service.predictors.items()]
+        own = [{"name": name, "description": what, "release_date": "1970-01-01"} for name, what in said]
+        data = [{"id": name, "object": "model", "created": 0, "owned_by": "fewshot"} for name, _ in said]
+        return _json({"object": "list", "data": data, "models": own})
+
+    async def health(self, request: Request) -> Response:
+        """Say that requests are answered, and how many are waiting or at work."""
+        return _json({"status": "ok", "waiting": self.service.waiting})
+
+    def _check_key(self, request: Request) -> None:
+        if self._key is None:
+            return
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._key):
+            raise _Refused(
+                401, "The key is missing or wrong: send Authorization: Bearer KEY.", **{"WWW-Authenticate": "Bearer"}
+            )
+
+    def _check_room(self) -> None:
+        if self.service.is_full:
+            raise _Refused(
+                503,
+                f"{self.service.waiting} requests are waiting, and no more may: ask again later.",
+                **{"Retry-After": str(self.service.seconds_to_wait)},
+            )
+
+    async def _body(self, request: Request) -> bytes:
+        """The body, read while it is no larger and no slower than it may be."""
+        large = _Refused(413, f"The body has more than {self._max_bytes:,} bytes, which is the most that is read.")
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > self._max_bytes:
+            raise large
+        found = bytearray()
+        try:
+            async with asyncio.timeout(self._read_seconds):
+                async for chunk in request.stream():
+                    found += chunk
+                    if len(found) > self._max_bytes:
+                        raise large
+        except TimeoutError as error:
+            raise _Refused(408, f"The body did not come within {self._read_seconds:g} seconds.") from error
+        return bytes(found)
+
+    async def _answered(self, wire: Wire, asked: form.Request, request: Request) -> dict[str, Any]:
+        """The response to a request that was read."""
+        at = _locations(wire, asked)
+        form.refuse_count(len(asked.questions), "questions", 1, _MOST_QUESTIONS, ("questions",))
+        name, work = self.service.assign(asked, at)
+        self._check_room()  # others may have come while the body did
+        with self.service.place():
+            answers = await self._waited(work, request)
+        for where, answer in zip(at, answers, strict=True):
+            if not isinstance(answer, Answer):
+                raise _refusal(where, answer)
+        found = [answer for answer in answers if isinstance(answer, Answer)]
+        return wire.write_response(
+            asked,
+            [answer.probabilities for answer in found],
+            model=name,
+            usage=Usage(sum(answer.n_tokens for answer in found)),
+            answered_by=[predictor.by for predictor, _ in work],
+            masses=[answer.mass for answer in found],
+        )
+
+    async def _waited(self, work: Work, request: Request) -> Sequence[Answer | FewshotError]:
+        """The answers, unless the client hangs up, which takes the request out of the queue."""
+        answers = asyncio.ensure_future(self.service.answers(work))
+        gone = asyncio.ensure_future(_hang_up(request))
+        try:
+            await asyncio.wait({answers, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not answers.done():
+                raise ClientDisconnect
+            return answers.result()
+        finally:
+            gone.cancel()
+            answers.cancel()
+
+
+async def _hang_up(request: Request) -> None:
+    """Return when the client is gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _refusal(where: tuple[str | int, ...], error: FewshotError) -> Exception:
+    """What a question that can't be answered makes of its request."""
+    if isinstance(error, PromptTooLongError):
+        return _Refused(413, str(error))
+    if isinstance(error, UnsupportedError):  # the model's own fault, such as scores that are no numbers
+        return error
+    return WireError(where, error.message if isinstance(error, WireError) else str(error))
+
+
+def _locations(wire: Wire, asked: form.Request) -> list[tuple[str | int, ...]]:
+    """Where each question stands in the body."""
+    named = wire is SYSTEM_ONE
+    return [("questions", str(one.name) if named else i) for i, one in enumerate(asked.questions)]
+
+
+def _wire_of_path(request: Request) -> Wire:
+    """The wire of errors before a body is read."""
+    return OPENAI if request.url.path.endswith("/decisions") else SYSTEM_ONE
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Say in the wire's form that there is no such path or method."""
+    assert isinstance(error, HTTPException)
+    return _json(_wire_of_path(request).write_error(error.status_code, error.detail), error.status_code, error.headers)
+
+
+def _json(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """JSON in ASCII: half a surrogate pair in an option's name goes back as it came."""
+    text = json.dumps(body, allow_nan=False, separators=(",", ":"))
+    return Response(text, status, dict(headers or {}), "application/json")

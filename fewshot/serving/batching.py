@@ -1,0 +1,104 @@
+"""Batching: the requests that wait for one model are answered together, by the one thread that asks it."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+from fewshot.errors import FewshotError
+from fewshot.models.wrappers import RememberedLM
+
+if TYPE_CHECKING:
+    from fewshot.serving.predictor import Answer, Job, Predictor
+
+__all__ = ["Batcher", "Work"]
+
+logger = logging.getLogger(__name__)
+
+#: The most requests that are answered together: more would only make the first of them wait for the last.
+_MOST = 64
+Work = Sequence[tuple["Predictor", "Job"]]  # the jobs of one request
+Answers = list["Answer | FewshotError"]
+_Item = tuple[Work, "Future[Answers]"]
+
+
+class Batcher:
+    """Answers requests in the order in which they came, all that wait at once.
+
+    Nothing is waited for: a request that comes alone is answered alone, and while it is, others gather.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._waiting: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=f"fewshot-serve-{name}", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Work) -> Future[Answers]:
+        """Let a request wait. Its future may be cancelled until it is at work."""
+        future: Future[Answers] = Future()
+        self._waiting.put((work, future))
+        return future
+
+    def close(self) -> None:
+        """Answer what waits, and end the thread."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        more = True
+        while more:
+            batch, more = self._next()
+            live = [item for item in batch if item[1].set_running_or_notify_cancel()]
+            if live:
+                _answer(live)
+
+    def _next(self) -> tuple[list[_Item], bool]:
+        """Wait for a request, and take all that wait with it; and whether there may be more afterwards."""
+        batch: list[_Item] = []
+        while len(batch) < _MOST:
+            try:
+                item = self._waiting.get(block=not batch)
+            except queue.Empty:
+                break
+            if item is None:
+                return batch, False
+            batch.append(item)
+        return batch, True
+
+
+def _answer(batch: Sequence[_Item]) -> None:
+    """Answer requests together; where that fails, each by itself, so that only the one at fault fails."""
+    try:
+        found = _together([work for work, _ in batch])
+    except Exception as error:  # whatever a model raises is the answer to these requests, and the thread lives on
+        if len(batch) > 1:
+            for item in batch:
+                _answer([item])
+            return
+        logger.exception("A request could not be answered")
+        batch[0][1].set_exception(error)
+        return
+    for (_, future), answers in zip(batch, found, strict=True):
+        future.set_result(answers)
+
+
+def _together(requests: Sequence[Work]) -> list[Answers]:
+    """The answers to the jobs of several requests, with one call of the model for all that is asked of it."""
+    groups: dict[Predictor, list[tuple[int, int]]] = {}
+    for i, work in enumerate(requests):
+        for j, (predictor, _) in enumerate(work):
+            groups.setdefault(predictor, []).append((i, j))
+    prepared = {
+        predictor: predictor.prepare([requests[i][j][1] for i, j in places]) for predictor, places in groups.items()
+    }
+    memory = RememberedLM(next(iter(groups)).model)
+    queries = dict.fromkeys(query for one in prepared.values() for query in one.queries)
+    memory.loglikelihoods(sorted(queries, key=lambda query: (query.context, query.prefix)))  # neighbours begin alike
+    found: dict[tuple[int, int], Answer | FewshotError] = {}
+    for predictor, places in groups.items():
+        found |= zip(places, prepared[predictor].finish(memory), strict=True)
+    return [[found[i, j] for j in range(len(work))] for i, work in enumerate(requests)]
