@@ -125,7 +125,9 @@ def test_a_fitted_classifier_answers_under_its_name(url, clf):
     assert ask(url, NEW[0], levels, model="tickets")["answers"]["how"]["x_answered_by"] == "fitted"
 
 
-@pytest.mark.parametrize("options", [["billing", "bug report"], ["billing", "bug report", "Praise"], [*CLASSES, "more"]])
+@pytest.mark.parametrize(
+    "options", [["billing", "bug report"], ["billing", "bug report", "Praise"], [*CLASSES, "more"]]
+)
 def test_other_options_are_answered_by_the_language_model_and_it_says_so(url, options):
     questions = {"own": {"type": "choice", "criteria": CLASSES}, "odd": {"type": "choice", "criteria": {}}}
     questions["odd"]["criteria"] = dict.fromkeys(options)

@@ -13,7 +13,7 @@ from fewshot.cli.app import WrongUsage, command, note
 from fewshot.errors import InputError
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_KEPT = ("ConformalClassifier",)
+_KEPT = ("ConformalClassifier", "Questionnaire")
 
 
 @command(

@@ -142,7 +142,7 @@ class _Doors:
         except _Refused as refused:
             wire = _wire_of_path(request)
             return _json(wire.write_error(refused.status, refused.error), refused.status, refused.headers)
-        said = [(name, one.describe()) for name, one in self.service.predictors.items()]
+        said = self.service.descriptions.items()
         own = [{"name": name, "description": what, "release_date": "1970-01-01"} for name, what in said]
         data = [{"id": name, "object": "model", "created": 0, "owned_by": "fewshot"} for name, _ in said]
         return _json({"object": "list", "data": data, "models": own})
@@ -226,7 +226,7 @@ async def _hang_up(request: Request) -> None:
         pass
 
 
-def _refusal(where: tuple[str | int, ...], error: FewshotError) -> Exception:
+def _refusal(where: form.Location, error: FewshotError) -> Exception:
     """What a question that can't be answered makes of its request."""
     if isinstance(error, PromptTooLongError):
         return _Refused(413, str(error))
@@ -235,7 +235,7 @@ def _refusal(where: tuple[str | int, ...], error: FewshotError) -> Exception:
     return WireError(where, error.message if isinstance(error, WireError) else str(error))
 
 
-def _locations(wire: Wire, asked: form.Request) -> list[tuple[str | int, ...]]:
+def _locations(wire: Wire, asked: form.Request) -> list[form.Location]:
     """Where each question stands in the body."""
     named = wire is SYSTEM_ONE
     return [("questions", str(one.name) if named else i) for i, one in enumerate(asked.questions)]

@@ -32,9 +32,9 @@ class Batcher:
     Nothing is waited for: a request that comes alone is answered alone, and while it is, others gather.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self) -> None:
         self._waiting: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=f"fewshot-serve-{name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="fewshot-serve-model", daemon=True)
         self._thread.start()
 
     def submit(self, work: Work) -> Future[Answers]:

@@ -1,47 +1,69 @@
-"""A question on the wire becomes a task of the house, whose classes are the numbers of its options."""
+"""A question on the wire becomes one of the house, and a zero-shot task."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-import numpy as np
-
-from fewshot.errors import VerbalizerError
-from fewshot.models.base import kind_of
-from fewshot.models.remote.wire import Asked, WireError
+from fewshot.classifier import Classifier
+from fewshot.models.remote.wire import Asked, Option
+from fewshot.task.question import Choice, Question, Rating, YesNo
+from fewshot.task.resolve import resolve
 from fewshot.task.task import Task
-from fewshot.task.template import Template
-from fewshot.task.verbalizer import Verbalizer
 
-__all__ = ["task_of"]
+__all__ = ["columns_of", "named", "question_of", "task_of"]
+
+#: What is asked where a question has criteria only, as System One allows.
+_UNASKED = {"choice": "Which of them is it?", "rating": "Which level is it?", "yes_no": "Is it so?"}
 
 
-def task_of(asked: Asked, model: Any) -> Task:
-    """The task that a question is for a model, with classes from 0 in the order of its options.
+def question_of(asked: Asked) -> Question:
+    """The question, with its options in words.
 
     Raises
     ------
-    WireError
-        When two options are the same in words.
+    ParameterError
+        When an option is blank, is there twice, or has a line break, with which it could pass for another one.
     """
-    words = [_word(asked, option) for option in asked.options]
-    reads = kind_of(model).reads
-    said = json.dumps(asked.instructions, ensure_ascii=False)
-    if reads == "prompt":
-        source = f"{{{{ text | shorten }}}}\n\n{{{{ {said} }}}}\n{{% for option in labels %}}- {{{{ option }}}}\n{{% endfor %}}Answer: {{{{ label }}}}"
-    else:
-        source = f"{{{{ text | shorten }}}}\n\n{{{{ {said} }}}} {{{{ label }}}}"
-        words = [w if o.description is None else f"{w}: {o.description}" for w, o in zip(words, asked.options)]
-    template = Template(source)
-    try:
-        verbalizer = Verbalizer(dict(enumerate(words)))
-    except VerbalizerError as error:
-        raise WireError(("questions", asked.name or ""), f"Options must differ in words. {error}") from error
-    return Task(template, verbalizer, np.arange(len(words)))
+    instructions = asked.instructions if asked.instructions.strip() else _UNASKED[asked.type]
+    described = [(name, option.description) for name, option in zip(named(asked), asked.options, strict=True)]
+    if asked.type == "yes_no":
+        said = dict(described)
+        return YesNo(instructions, true=said[True], false=said[False])
+    names = [name for name, _ in described]
+    made = Choice if asked.type == "choice" else Rating
+    return made(instructions, dict(described) if len(set(names)) == len(names) else names)
 
 
-def _word(asked: Asked, option: Any) -> str:
+def named(asked: Asked) -> list[Any]:
+    """What the options are called as classes; those of a yes/no question are truth values."""
     if asked.type == "rating":
-        return option.label
-    return option.value if isinstance(option.value, str) else str(option.value).lower()
+        return [option.label for option in asked.options]
+    if asked.type == "yes_no":
+        return [option.value for option in asked.options]
+    texts = {option.value for option in asked.options if isinstance(option.value, str)}
+    return [_in_words(option, texts) for option in asked.options]
+
+
+def _in_words(option: Option, texts: set[str]) -> str:
+    """The text of a value; True beside the text "true" is written as "True"."""
+    if isinstance(option.value, str):
+        return option.value
+    word = str(option.value).lower()
+    return str(option.value) if word in texts else word
+
+
+def task_of(asked: Asked, model: Any) -> tuple[Task, list[int]]:
+    """The question as a task for a model, and the column of each option.
+
+    Raises
+    ------
+    FewshotError
+        When it can't be asked.
+    """
+    task = resolve(Classifier(model, question_of(asked)), None, None).task
+    return task, columns_of(asked, task.classes.tolist())
+
+
+def columns_of(asked: Asked, classes: list[Any]) -> list[int]:
+    """The column of each option among the classes."""
+    return [classes.index(name) for name in named(asked)]

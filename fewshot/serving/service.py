@@ -10,9 +10,11 @@ from math import ceil
 from typing import Any
 
 from fewshot.errors import FewshotError, ParameterError
-from fewshot.models.remote.wire import Asked, Request, WireError
+from fewshot.models.base import is_language_model
+from fewshot.models.remote.wire import Asked, Location, Request, WireError
 from fewshot.serving.batching import Batcher, Work
-from fewshot.serving.predictor import Answer, Job, Predictor, predictor_of
+from fewshot.serving.fitted import Fitted
+from fewshot.serving.predictor import Answer, Encoding, Job, Predictor, ZeroShot
 
 __all__ = ["Service"]
 
@@ -25,20 +27,40 @@ class Service:
 
     Parameters
     ----------
-    served : mapping of str to Classifier or model
+    served : mapping of str to Classifier, Questionnaire or model
     max_waiting : int
         The most requests that may wait or be at work.
+
+    Attributes
+    ----------
+    descriptions : dict of str to str
+        What each name stands for.
+
+    Raises
+    ------
+    ParameterError
+        When nothing is served.
     """
 
     def __init__(self, served: Mapping[str, Any], max_waiting: int) -> None:
         if not served:
             raise ParameterError("There is nothing to serve: give at least one classifier or model.")
-        self.predictors = {name: predictor_of(made) for name, made in served.items()}
         self.waiting = 0
         self._max_waiting, self._seconds = max_waiting, 0.0
-        self._first_model = next(((name, one) for name, one in self.predictors.items() if one.by == "zero-shot"), None)
-        models = {id(one.model): name for name, one in self.predictors.items()}
-        self._batchers = {model: Batcher(name) for model, name in models.items()}
+        self._fitted: dict[str, dict[str, Fitted]] = {}  # by name, and by question
+        self._models: dict[str, Predictor] = {}
+        for name, made in served.items():
+            if hasattr(made, "predict_proba"):
+                self._fitted[name] = _fitted(made)
+            else:
+                self._models[name] = ZeroShot(made) if is_language_model(made) else Encoding(made)
+        self.descriptions = {name: self._describe(name) for name in served}
+        every = [*self._models.values(), *(one for own in self._fitted.values() for one in own.values())]
+        self._batchers = {id(one.model): Batcher() for one in every}
+
+    def _describe(self, name: str) -> str:
+        """What a name stands for."""
+        return "; ".join(map(str, self._fitted[name].values())) if name in self._fitted else "any question, zero-shot"
 
     @property
     def is_full(self) -> bool:
@@ -50,7 +72,7 @@ class Service:
         """How long all that wait now will about take."""
         return max(1, min(_LONGEST, ceil(self.waiting * self._seconds)))
 
-    def assign(self, request: Request, at: Sequence[tuple[str | int, ...]]) -> tuple[str, Work]:
+    def assign(self, request: Request, at: Sequence[Location]) -> tuple[str, Work]:
         """Who answers in whose name, and the jobs of a request.
 
         Raises
@@ -58,29 +80,35 @@ class Service:
         WireError
             When a question has nobody who can answer it; ``at`` is where each stands.
         """
-        own = self.predictors.get(request.model)
-        if own is None and self._first_model is None:
-            names = ", ".join(map(repr, self.predictors))
-            raise WireError(
-                ("model",), f"There is no {request.model!r} here, and no model for other names. Ask {names}."
-            )
-        name = request.model if own is not None or self._first_model is None else self._first_model[0]
+        name = self._name(request.model)
         return name, [
-            (self._who(own, request.model, asked, where), Job(asked, request.state))
+            (self._predictor(name, asked, where), Job(asked, request.state))
             for asked, where in zip(request.questions, at, strict=True)
         ]
 
-    def _who(self, own: Predictor | None, name: str, asked: Asked, where: tuple[str | int, ...]) -> Predictor:
-        if own is not None and own.takes(asked):
-            return own
-        if self._first_model is None:
-            assert own is not None
-            raise WireError(
-                where,
-                f"{name!r} is {own.describe()}, and the options of this question are not its classes. There is no "
-                "model here for other questions.",
-            )
-        return self._first_model[1]
+    def _name(self, wanted: str) -> str:
+        """In whose name a request is answered: the first model's, where there is nobody of the name."""
+        if wanted in self.descriptions:
+            return wanted
+        if not self._models:
+            names = ", ".join(map(repr, self.descriptions))
+            raise WireError(("model",), f"There is no {wanted!r} here, and no model for other names. Ask {names}.")
+        return next(iter(self._models))
+
+    def _predictor(self, name: str, asked: Asked, where: Location) -> Predictor:
+        """Who answers a question: one that was fitted for it, else the model of the name, else the first model."""
+        own = self._fitted.get(name, {})
+        fitted = [own[str(asked.name)]] if len(own) > 1 and asked.name in own else list(own.values())
+        found = next((one for one in fitted if one.takes(asked)), None)
+        if found is not None:
+            return found
+        if self._models:
+            return self._models.get(name) or next(iter(self._models.values()))
+        raise WireError(
+            where,
+            f"{name!r} is {self.descriptions[name]}, and the options of this question are not its classes. There is no "
+            "model here for other questions.",
+        )
 
     async def answers(self, work: Work) -> list[Answer | FewshotError]:
         """Let the jobs wait for their models, and return their answers; when cancelled, what waits is not computed."""
@@ -109,3 +137,10 @@ class Service:
         """Answer what waits, and end the threads."""
         for batcher in self._batchers.values():
             batcher.close()
+
+
+def _fitted(made: Any) -> dict[str, Fitted]:
+    """The fitted classifiers of a questionnaire by question, or the one of a classifier."""
+    if not hasattr(made, "classifiers_"):
+        return {"": Fitted(made)}
+    return {name: Fitted(one) for name, one in made.classifiers_.items()}

@@ -1,0 +1,110 @@
+"""The command that answers over HTTP."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from fewshot import Classifier, FakeLM, Questionnaire
+from tests.command import _keyword_model, run  # noqa: F401 - a fixture
+from tests.contract import HashEncoder
+from tests.served import ask, send
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """What the command would serve: names with objects, and how."""
+    found = {}
+    monkeypatch.setattr("fewshot.serving.application", lambda made, **limits: found.update(made=made, limits=limits))
+    monkeypatch.setattr("fewshot.models.loading.load", lambda name=None: f"the model {name}")
+
+    def serve(app, host, port, ready):
+        found.update(host=host, port=port)
+        ready(f"http://{host}:{port}")
+
+    monkeypatch.setattr("fewshot.serving.serve", serve)
+    return found
+
+
+def test_folders_are_served_under_their_names_and_models_under_theirs(served, light, tmp_path, monkeypatch, capsys):
+    code, out, err = run(monkeypatch, capsys, "serve", light, "embedded:causal", "--port", "9", "--max-waiting", "5")
+    assert (code, err) == (0, "")
+    assert out == "light, embedded:causal: http://127.0.0.1:9/v1/systemone, http://127.0.0.1:9/v1/decisions\n"
+    assert isinstance(served["made"]["light"], Classifier)
+    assert served["made"]["embedded:causal"] == "the model embedded:causal"
+    assert served["limits"] == {"key": None, "max_waiting": 5}
+
+
+def test_a_questionnaire_is_served_under_its_folders_name(served, tmp_path, monkeypatch, capsys):
+    both = Questionnaire({"team": Classifier(HashEncoder()), "mood": Classifier(HashEncoder())})
+    both.fit(None, {"team": ["billing", "bug"], "mood": ["calm", "angry"]})
+    monkeypatch.setattr("fewshot.Questionnaire.load", lambda folder, follow_paths: both)
+    (tmp_path / "mail").mkdir()
+    (tmp_path / "mail" / "config.json").write_text('{"library": "fewshot", "class": "Questionnaire"}')
+    assert run(monkeypatch, capsys, "serve", tmp_path / "mail")[0] == 0
+    assert served["made"] == {"mail": both}
+
+
+def test_without_anything_it_is_the_default_encoder(served, monkeypatch, capsys):
+    assert run(monkeypatch, capsys, "serve")[0] == 0
+    assert served["made"] == {"default": "the model None"}
+    assert (served["host"], served["port"]) == ("127.0.0.1", 8000)
+
+
+def test_the_key_is_in_the_environment_and_nowhere_else(served, monkeypatch, capsys):
+    monkeypatch.setenv("SERVER_KEY", "s3cret\n")
+    code, out, err = run(monkeypatch, capsys, "serve", "any", "--host", "0.0.0.0", "--key-env", "SERVER_KEY")
+    assert (code, err, served["limits"]["key"]) == (0, "", "s3cret")
+    assert "s3cret" not in out
+    code, _, err = run(monkeypatch, capsys, "serve", "any", "--key-env", "NO_SUCH_KEY")
+    assert (code, "NO_SUCH_KEY: there is no such environment variable" in err) == (2, True)
+
+
+def test_an_open_address_without_a_key_is_noted(served, monkeypatch, capsys):
+    code, _, err = run(monkeypatch, capsys, "serve", "any", "--host", "0.0.0.0")
+    assert (code, err) == (0, "fewshot: note: whoever reaches 0.0.0.0 is answered: --key-env NAME asks for a key.\n")
+
+
+def test_two_of_a_name_are_refused(served, light, tmp_path, monkeypatch, capsys):
+    code, _, err = run(monkeypatch, capsys, "serve", light, light)
+    assert (code, "Two of what is served are called 'light'" in err) == (1, True)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_it_runs_until_a_signal_comes(tmp_path):
+    folder = Classifier("embedded:masked").fit(None, ["sport", "music"]).save(tmp_path / "topics")
+    command = [sys.executable, "-m", "fewshot", "serve", str(folder), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = process.stdout.readline()
+        url = first.split()[1].removesuffix("/v1/systemone,")
+        question = {"topic": {"type": "choice", "instructions": "?", "criteria": {"music": None, "sport": None}}}
+        answer = ask(url, "They won the match.", question, model="topics")["answers"]["topic"]
+        assert answer["x_answered_by"] == "fitted"
+        assert [one["name"] for one in send(url, "/v1/models")[2]["models"]] == ["topics"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_the_models_of_a_questionnaire_answer_by_the_name_of_the_question():
+    from fewshot.serving import application, running
+
+    lm = FakeLM(lambda query: [float(query.prefix.count(word)) for word in query.candidates])
+    asked = {"team": ["billing", "bug"], "mood": ["calm", "angry"], "tone": ["angry", "calm"]}
+    form = Questionnaire({name: Classifier(lm, f"{{{{ text }}}} {name}: {{{{ label }}}}") for name in asked})
+    with running(application({"mail": form.fit(None, asked)})) as url:
+        questions = {
+            name: {"type": "choice", "instructions": "?", "criteria": dict.fromkeys(own)} for name, own in asked.items()
+        }
+        answers = ask(url, "an angry bug", questions, model="mail")["answers"]
+        assert [answers[name]["choice"] for name in asked] == ["bug", "angry", "angry"]
+        assert {one["x_answered_by"] for one in answers.values()} == {"fitted"}
+        renamed = {"other": questions["team"]}
+        assert ask(url, "an angry bug", renamed, model="mail")["answers"]["other"] == answers["team"]
