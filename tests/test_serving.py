@@ -223,6 +223,8 @@ def bpe():
 def test_what_can_not_be_served_is_refused():
     with pytest.raises(ParameterError, match="nothing to serve"):
         application({})
+    with pytest.raises(ParameterError, match="key is blank"):
+        application({"lm": FakeLM(hashed)}, key=" ")
     with pytest.raises(ParameterError, match="max_waiting must be an integer of at least 1"):
         application({"lm": FakeLM(hashed)}, max_waiting=0)
     several = Classifier(HashEncoder()).fit(["a", "b"], np.array([[1, 0], [0, 1]]))

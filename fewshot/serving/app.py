@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fewshot.checks import above, at_least
-from fewshot.errors import FewshotError, PromptTooLongError, UnsupportedError
+from fewshot.errors import FewshotError, ParameterError, PromptTooLongError
 from fewshot.models.remote import wire as form
 from fewshot.models.remote.openai_decisions import OPENAI
 from fewshot.models.remote.systemone import SYSTEM_ONE
@@ -77,7 +77,7 @@ def application(
     Raises
     ------
     ParameterError
-        When nothing is served, or a limit is no number of at least 1.
+        When nothing is served, the key is blank, or a limit is no number of at least 1.
     UnsupportedError
         When a classifier is for several labels a text, or takes its choices from each row.
 
@@ -92,6 +92,8 @@ def application(
     at_least("max_waiting", max_waiting, 1, whole=True)
     at_least("max_bytes", max_bytes, 1, whole=True)
     above("read_seconds", read_seconds, 0)
+    if key is not None and not key.strip():
+        raise ParameterError("The key is blank: give one that nobody guesses, or None to answer everyone.")
     doors = _Doors(Service(served, max_waiting), key, max_bytes, read_seconds)
 
     @contextlib.asynccontextmanager
@@ -155,7 +157,7 @@ class _Doors:
         if self._key is None:
             return
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._key):
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1"), self._key):
             raise _Refused(
                 401, "The key is missing or wrong: send Authorization: Bearer KEY.", **{"WWW-Authenticate": "Bearer"}
             )
@@ -230,7 +232,7 @@ def _refusal(where: form.Location, error: FewshotError) -> Exception:
     """What a question that can't be answered makes of its request."""
     if isinstance(error, PromptTooLongError):
         return _Refused(413, str(error))
-    if isinstance(error, UnsupportedError):  # the model's own fault, such as scores that are no numbers
+    if not isinstance(error, ValueError):  # not the question's fault: a model gave scores that are no numbers
         return error
     return WireError(where, error.message if isinstance(error, WireError) else str(error))
 

@@ -7,6 +7,7 @@ import queue
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fewshot.errors import FewshotError
@@ -23,7 +24,18 @@ logger = logging.getLogger(__name__)
 _MOST = 64
 Work = Sequence[tuple["Predictor", "Job"]]  # the jobs of one request
 Answers = list["Answer | FewshotError"]
-_Item = tuple[Work, "Future[Answers]"]
+
+
+@dataclass
+class _Waiting:
+    """A request in the queue."""
+
+    work: Work
+    future: Future[Answers]
+
+    def forget(self, _: Future[Answers]) -> None:
+        """Keep nothing of a request that is answered, or whose client is gone, however long it still stands here."""
+        self.work = ()
 
 
 class Batcher:
@@ -33,14 +45,16 @@ class Batcher:
     """
 
     def __init__(self) -> None:
-        self._waiting: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="fewshot-serve-model", daemon=True)
         self._thread.start()
 
     def submit(self, work: Work) -> Future[Answers]:
         """Let a request wait. Its future may be cancelled until it is at work."""
         future: Future[Answers] = Future()
-        self._waiting.put((work, future))
+        waiting = _Waiting(work, future)
+        future.add_done_callback(waiting.forget)
+        self._waiting.put(waiting)
         return future
 
     def close(self) -> None:
@@ -52,13 +66,13 @@ class Batcher:
         more = True
         while more:
             batch, more = self._next()
-            live = [item for item in batch if item[1].set_running_or_notify_cancel()]
+            live = [item for item in batch if item.future.set_running_or_notify_cancel()]
             if live:
                 _answer(live)
 
-    def _next(self) -> tuple[list[_Item], bool]:
+    def _next(self) -> tuple[list[_Waiting], bool]:
         """Wait for a request, and take all that wait with it; and whether there may be more afterwards."""
-        batch: list[_Item] = []
+        batch: list[_Waiting] = []
         while len(batch) < _MOST:
             try:
                 item = self._waiting.get(block=not batch)
@@ -70,20 +84,20 @@ class Batcher:
         return batch, True
 
 
-def _answer(batch: Sequence[_Item]) -> None:
+def _answer(batch: Sequence[_Waiting]) -> None:
     """Answer requests together; where that fails, each by itself, so that only the one at fault fails."""
     try:
-        found = _together([work for work, _ in batch])
+        found = _together([item.work for item in batch])
     except Exception as error:  # whatever a model raises is the answer to these requests, and the thread lives on
         if len(batch) > 1:
             for item in batch:
                 _answer([item])
             return
         logger.exception("A request could not be answered")
-        batch[0][1].set_exception(error)
+        batch[0].future.set_exception(error)
         return
-    for (_, future), answers in zip(batch, found, strict=True):
-        future.set_result(answers)
+    for item, answers in zip(batch, found, strict=True):
+        item.future.set_result(answers)
 
 
 def _together(requests: Sequence[Work]) -> list[Answers]:

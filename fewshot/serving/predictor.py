@@ -134,8 +134,11 @@ def unnamed(asked: Asked) -> Asked:
 
 
 def tokens_read(clf: Any, row: Row) -> int | FewshotError:
-    """How many tokens of a row a classifier reads; an error where it would read the row without its end."""
-    if not hasattr(clf, "preview"):
+    """How many tokens of a row a classifier reads; an error where it would read the row without its end.
+
+    Where it can't tell, 0.
+    """
+    if not hasattr(getattr(clf, "strategy_", None), "preview"):
         return 0
     try:
         shown = clf.preview([row])[0]
