@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-
 import pytest
 
 from fewshot import Classifier, FakeLM, Questionnaire
 from tests.command import _keyword_model, run  # noqa: F401 - a fixture
 from tests.contract import HashEncoder
-from tests.served import ask, send
+from tests.served import ask
 
 
 @pytest.fixture
@@ -30,11 +25,21 @@ def served(monkeypatch):
     return found
 
 
-def test_folders_are_served_under_their_names_and_models_under_theirs(served, light, tmp_path, monkeypatch, capsys):
-    code, out, err = run(monkeypatch, capsys, "serve", light, "embedded:causal", "--port", "9", "--max-waiting", "5")
+@pytest.fixture
+def tickets(tmp_path, monkeypatch):
+    """The folder of a kept classifier."""
+    clf = Classifier(HashEncoder()).fit(None, ["billing", "bug"])
+    monkeypatch.setattr("fewshot.Classifier.load", lambda folder, follow_paths: clf)
+    (tmp_path / "tickets").mkdir()
+    (tmp_path / "tickets" / "config.json").write_text('{"library": "fewshot", "class": "Classifier"}')
+    return tmp_path / "tickets"
+
+
+def test_folders_are_served_under_their_names_and_models_under_theirs(served, tickets, monkeypatch, capsys):
+    code, out, err = run(monkeypatch, capsys, "serve", tickets, "embedded:causal", "--port", "9", "--max-waiting", "5")
     assert (code, err) == (0, "")
-    assert out == "light, embedded:causal: http://127.0.0.1:9/v1/systemone, http://127.0.0.1:9/v1/decisions\n"
-    assert isinstance(served["made"]["light"], Classifier)
+    assert out == "tickets, embedded:causal: http://127.0.0.1:9/v1/systemone, http://127.0.0.1:9/v1/decisions\n"
+    assert isinstance(served["made"]["tickets"], Classifier)
     assert served["made"]["embedded:causal"] == "the model embedded:causal"
     assert served["limits"] == {"key": None, "max_waiting": 5}
 
@@ -69,28 +74,9 @@ def test_an_open_address_without_a_key_is_noted(served, monkeypatch, capsys):
     assert (code, err) == (0, "fewshot: note: whoever reaches 0.0.0.0 is answered: --key-env NAME asks for a key.\n")
 
 
-def test_two_of_a_name_are_refused(served, light, tmp_path, monkeypatch, capsys):
-    code, _, err = run(monkeypatch, capsys, "serve", light, light)
-    assert (code, "Two of what is served are called 'light'" in err) == (1, True)
-
-
-@pytest.mark.long
-@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_it_runs_until_a_signal_comes(tmp_path):
-    folder = Classifier("embedded:masked").fit(None, ["sport", "music"]).save(tmp_path / "topics")
-    command = [sys.executable, "-m", "fewshot", "serve", str(folder), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        first = process.stdout.readline()
-        url = first.split()[1].removesuffix("/v1/systemone,")
-        question = {"topic": {"type": "choice", "instructions": "?", "criteria": {"music": None, "sport": None}}}
-        answer = ask(url, "They won the match.", question, model="topics")["answers"]["topic"]
-        assert answer["x_answered_by"] == "fitted"
-        assert [one["name"] for one in send(url, "/v1/models")[2]["models"]] == ["topics"]
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
-        assert "Traceback" not in process.stderr.read()
+def test_two_of_a_name_are_refused(served, tickets, monkeypatch, capsys):
+    code, _, err = run(monkeypatch, capsys, "serve", tickets, tickets)
+    assert (code, "Two of what is served are called 'tickets'" in err) == (1, True)
 
 
 def test_the_models_of_a_questionnaire_answer_by_the_name_of_the_question():

@@ -230,8 +230,7 @@ def test_memory_stays_where_it_is(monkeypatch):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_cleanly(number):
+def test_a_signal_ends_it_cleanly():
     code = (
         "import time\n"
         "from fewshot import FakeLM\n"
@@ -248,10 +247,28 @@ def test_a_signal_ends_it_cleanly(number):
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(ask, url, "x")
             until(lambda: send(url, "/health")[2]["waiting"] == 1)
-            process.send_signal(number)
+            process.send_signal(signal.SIGTERM)
             assert len(asked.result()["answers"]) == 3
         assert process.wait(20) == 0
         assert process.stdout.read() == "ended\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_the_command_runs_until_ctrl_c(tmp_path):
+    folder = Classifier("embedded:masked").fit(None, ["sport", "music"]).save(tmp_path / "topics")
+    command = [sys.executable, "-m", "fewshot", "serve", str(folder), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = process.stdout.readline()
+        url = first.split()[1].removesuffix("/v1/systemone,")
+        question = {"topic": {"type": "choice", "instructions": "?", "criteria": {"music": None, "sport": None}}}
+        answer = ask(url, "They won the match.", question, model="topics")["answers"]["topic"]
+        assert answer["x_answered_by"] == "fitted"
+        assert [one["name"] for one in send(url, "/v1/models")[2]["models"]] == ["topics"]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+        assert "Traceback" not in process.stderr.read()
 
 
 def test_a_port_that_is_taken_is_named():

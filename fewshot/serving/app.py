@@ -215,6 +215,8 @@ class _Doors:
         try:
             await asyncio.wait({answers, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not answers.done():
+                answers.cancel()
+                await asyncio.wait({answers})  # then it is out of the queue
                 raise ClientDisconnect
             return answers.result()
         finally:

@@ -116,7 +116,11 @@ class Service:
         for i, (predictor, _) in enumerate(work):
             parts.setdefault(id(predictor.model), []).append(i)
         futures = [self._batchers[model].submit([work[i] for i in own]) for model, own in parts.items()]
-        found = await asyncio.gather(*map(asyncio.wrap_future, futures))
+        try:
+            found = await asyncio.gather(*map(asyncio.wrap_future, futures))
+        finally:
+            for future in futures:  # of no effect on one that is answered or at work
+                future.cancel()
         places = (i for own in parts.values() for i in own)
         by_place = dict(zip(places, (answer for part in found for answer in part), strict=True))
         return [by_place[i] for i in range(len(work))]
