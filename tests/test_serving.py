@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import jevbench
 import numpy as np
@@ -57,7 +58,7 @@ def test_with_a_key_it_conforms_as_well(locked):
 
 def test_the_client_of_openai_reads_every_answer(locked):
     client = openai.OpenAI(base_url=f"{locked}/v1", api_key=KEY, max_retries=0)
-    levels = [{"label": "low"}, {"label": "medium"}, {"label": "high", "description": "today"}]
+    levels: Any = [{"label": "low"}, {"label": "medium"}, {"label": "high", "description": "today"}]
     found = client.decisions.create(
         model="gpt-6-luna",
         input="It is true that this is a high bill.",

@@ -234,9 +234,10 @@ def _refusal(where: form.Location, error: FewshotError) -> Exception:
     """What a question that can't be answered makes of its request."""
     if isinstance(error, PromptTooLongError):
         return _Refused(413, str(error))
-    if not isinstance(error, ValueError):  # not the question's fault: a model gave scores that are no numbers
-        return error
-    return WireError(where, error.message if isinstance(error, WireError) else str(error))
+    if isinstance(error, WireError):
+        return WireError(where, error.message)
+    # what is no ValueError is not the question's fault: a model gave scores that are no numbers
+    return WireError(where, str(error)) if isinstance(error, ValueError) else error
 
 
 def _locations(wire: Wire, asked: form.Request) -> list[form.Location]:
