@@ -17,7 +17,7 @@ from fewshot.models.remote.wire import Asked
 from fewshot.prompts.asked import Asked as Prompted
 from fewshot.prompts.asking import Asking
 from fewshot.prompts.listing import lists_labels
-from fewshot.serving.questions import columns_of, question_of, task_of
+from fewshot.serving.questions import task_of
 
 __all__ = ["Answer", "Encoding", "Job", "Predictor", "Prepared", "ZeroShot", "tokens_read"]
 
@@ -98,7 +98,7 @@ class Encoding:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self._made = lru_cache(_KEPT)(lambda asked: Classifier(model, question_of(asked)).fit())
+        self._made = lru_cache(_KEPT)(self._fitted)
 
     def prepare(self, jobs: Sequence[Job]) -> Prepared:
         """Nothing is prepared: the encoder remembers the vectors of states."""
@@ -118,14 +118,17 @@ class Encoding:
 
     def _group(self, asked: Asked, states: list[str]) -> Iterable[Answer | FewshotError]:
         try:
-            clf = self._made(asked)
+            clf, columns = self._made(asked)
         except FewshotError as error:
             return [error] * len(states)
         read = [tokens_read(clf, state) for state in states]
         good = [state for state, n in zip(states, read, strict=True) if not isinstance(n, FewshotError)]
-        columns = columns_of(asked, clf.classes_.tolist())
         found = iter(clf.predict_proba(good)[:, columns] if good else ())
         return [n if isinstance(n, FewshotError) else Answer(next(found), n) for n in read]
+
+    def _fitted(self, asked: Asked) -> tuple[Classifier, list[int]]:
+        task, columns = task_of(asked, self.model)
+        return Classifier(self.model, task.template, task.verbalizer).fit(), columns
 
 
 def unnamed(asked: Asked) -> Asked:
