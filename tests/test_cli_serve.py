@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from fewshot import Classifier, FakeLM, Questionnaire
@@ -58,6 +60,8 @@ def test_without_anything_it_is_the_default_encoder(served, monkeypatch, capsys)
     assert run(monkeypatch, capsys, "serve")[0] == 0
     assert served["made"] == {"default": "the model None"}
     assert (served["host"], served["port"]) == ("127.0.0.1", 8000)
+    out = run(monkeypatch, capsys, "serve", "--json")[1]
+    assert json.loads(out) == {"url": "http://127.0.0.1:8000", "served": ["default"]}
 
 
 def test_the_key_is_in_the_environment_and_nowhere_else(served, monkeypatch, capsys):

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fewshot.cli.app import WrongUsage, command, note
+from fewshot.cli.app import AsJson, WrongUsage, command, note
 from fewshot.errors import InputError
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -19,7 +19,7 @@ _KEPT = ("ConformalClassifier", "Questionnaire")
 @command(
     "fewshot serve tickets",
     "fewshot serve tickets embedded:causal --port 8080",
-    "FEWSHOT_KEY=... fewshot serve tickets --host 0.0.0.0 --key-env FEWSHOT_KEY",
+    "fewshot serve tickets --host 0.0.0.0 --key-env FEWSHOT_KEY",
 )
 def serve(
     served: Annotated[
@@ -42,6 +42,7 @@ def serve(
         bool,
         typer.Option("--follow-paths", help="Let kept classifiers take their models from folders of this machine."),
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Answer typed decisions over HTTP, as System One and OpenAI's Decisions spell them.
 
@@ -61,9 +62,14 @@ def serve(
     if key is None and host not in _LOOPBACK:
         note(f"whoever reaches {host} is answered: --key-env NAME asks for a key.")
     app = serving.application(made, key=key, max_waiting=max_waiting)
-    serving.serve(
-        app, host, port, ready=lambda url: typer.echo(f"{', '.join(made)}: {url}/v1/systemone, {url}/v1/decisions")
-    )
+
+    def say(url: str) -> None:
+        if as_json:
+            typer.echo(json.dumps({"url": url, "served": list(made)}, ensure_ascii=False))
+        else:
+            typer.echo(f"{', '.join(made)}: {url}/v1/systemone, {url}/v1/decisions")
+
+    serving.serve(app, host, port, ready=say)
 
 
 def _key(name: str | None) -> str | None:
