@@ -44,9 +44,10 @@ def serve(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Answer typed decisions over HTTP, as System One and OpenAI's Decisions spell them.
+    """Answer typed decisions over HTTP, in both wires.
 
-    POST /v1/systemone and POST /v1/decisions take a state and questions about it. A kept classifier answers under its
+    POST /v1/systemone and POST /v1/decisions (OpenAI's) take a state and questions about it. A kept classifier answers
+    under its
     folder's name, where the options of a question are its classes. The first model answers whatever else is asked,
     zero-shot; without any FOLDER or MODEL that is the default encoder. Ctrl-C or SIGTERM ends it, once what was
     accepted is answered.
