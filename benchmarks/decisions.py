@@ -13,7 +13,7 @@ A soak sends for SECONDS what clients send: each hundredth request is broken (no
 hundredth client hangs up before its answer. It ends with SIGTERM while requests are under way. What was lost is
 counted: requests that were accepted, whose client stayed, and that got neither an answer nor an error in the form of
 the wire.
-Memory is the server's resident set after a tenth of the time, and at the end.
+Memory is the server's resident set after each tenth of the time.
 
 Accuracy, calibration and flips against transformers' pipeline("decision") are the cases of `real_lm.py`.
 """
@@ -206,17 +206,17 @@ def soak(arguments: argparse.Namespace) -> None:
     found, clients = Soak(), max(arguments.clients)
     with ThreadPoolExecutor(clients) as pool, served(arguments.model) as (place, process):
         running = [pool.submit(found.client, place, seed) for seed in range(clients)]
-        time.sleep(arguments.soak / 10)
-        early = resident(process)
-        time.sleep(arguments.soak * 9 / 10)
-        late = resident(process)
+        memory = []
+        for _ in range(10):
+            time.sleep(arguments.soak / 10)
+            memory.append(resident(process))
         found.ending = True
         process.send_signal(signal.SIGTERM)
         for one in running:
             one.result()
     print(f"{clients} clients, {arguments.soak:g} s:", ", ".join(f"{n} {what}" for what, n in found.counts.items()))
     print(f"lost: {found.counts['lost']}, wrong: {found.counts['wrong']}")
-    print(f"resident memory: {early:.0f} MiB after a tenth of the time, {late:.0f} MiB at the end")
+    print("resident memory after each tenth of the time, MiB:", " ".join(f"{one:.0f}" for one in memory))
 
 
 def main() -> None:
