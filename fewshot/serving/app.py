@@ -19,9 +19,10 @@ from starlette.routing import Route
 from fewshot.checks import above, at_least
 from fewshot.errors import FewshotError, ParameterError, PromptTooLongError
 from fewshot.models.remote import wire as form
+from fewshot.models.remote.contents import Location, WireError, read_json, refuse_count
 from fewshot.models.remote.openai_decisions import OPENAI
 from fewshot.models.remote.systemone import SYSTEM_ONE
-from fewshot.models.remote.wire import Usage, Wire, WireError
+from fewshot.models.remote.wire import Usage, Wire
 from fewshot.models.remote.wires import wire_of
 from fewshot.serving.batching import Work
 from fewshot.serving.predictor import Answer
@@ -124,7 +125,7 @@ class _Doors:
         try:
             self._check_key(request)
             self._check_room()
-            body = form.read_json(await self._body(request))
+            body = read_json(await self._body(request))
             wire = wire_of(body)
             return _json(await self._answered(wire, wire.read_request(body), request))
         except ClientDisconnect:
@@ -190,7 +191,7 @@ class _Doors:
     async def _answered(self, wire: Wire, asked: form.Request, request: Request) -> dict[str, Any]:
         """The response to a request that was read."""
         at = _locations(wire, asked)
-        form.refuse_count(len(asked.questions), "questions", 1, _MOST_QUESTIONS, ("questions",))
+        refuse_count(len(asked.questions), "questions", 1, _MOST_QUESTIONS, ("questions",))
         name, work = self.service.assign(asked, at)
         self._check_room()  # others may have come while the body did
         with self.service.place():
@@ -230,7 +231,7 @@ async def _hang_up(request: Request) -> None:
         pass
 
 
-def _refusal(where: form.Location, error: FewshotError) -> Exception:
+def _refusal(where: Location, error: FewshotError) -> Exception:
     """What a question that can't be answered makes of its request."""
     if isinstance(error, PromptTooLongError):
         return _Refused(413, str(error))
@@ -240,7 +241,7 @@ def _refusal(where: form.Location, error: FewshotError) -> Exception:
     return WireError(where, str(error)) if isinstance(error, ValueError) else error
 
 
-def _locations(wire: Wire, asked: form.Request) -> list[form.Location]:
+def _locations(wire: Wire, asked: form.Request) -> list[Location]:
     """Where each question stands in the body."""
     named = wire is SYSTEM_ONE
     return [("questions", str(one.name) if named else i) for i, one in enumerate(asked.questions)]

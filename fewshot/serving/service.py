@@ -11,7 +11,8 @@ from typing import Any
 
 from fewshot.errors import FewshotError, ParameterError
 from fewshot.models.base import is_language_model
-from fewshot.models.remote.wire import Asked, Location, Request, WireError
+from fewshot.models.remote.contents import Location, WireError
+from fewshot.models.remote.wire import Asked, Request
 from fewshot.serving.batching import Batcher, Work
 from fewshot.serving.fitted import Fitted
 from fewshot.serving.predictor import Answer, Encoding, Job, Predictor, ZeroShot
