@@ -26,7 +26,7 @@ from fewshot.prompts.pending import Pending, ask_together
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Questionnaire"]
+__all__ = ["Questionnaire", "answered", "pending_of"]
 
 
 class Questionnaire(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -216,14 +216,13 @@ class Questionnaire(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[
         pending = {}
         for name, own in rows.items():
             with at_question(name):
-                found = _pending(self.classifiers_[name], own)
+                found = pending_of(self.classifiers_[name], own)
             if found is not None:
                 pending[name] = found
         answering = {name: self.classifiers_[name] for name in rows}
         for (name, one), model in zip(pending.items(), ask_together(list(pending.values())), strict=True):
             with at_question(name):
-                answering[name] = copy(_unfrozen(answering[name]))
-                answering[name].strategy_ = _Answered(one.finish(model))
+                answering[name] = answered(answering[name], one.finish(model))
         return [(name, rows[name], clf) for name, clf in answering.items()]
 
     def _each(self, method: str, rows: Any) -> dict[str, Any]:
@@ -265,13 +264,20 @@ def _unfrozen(clf: Any) -> Any:
     return clf.estimator if isinstance(clf, FrozenEstimator) else clf
 
 
-def _pending(clf: Any, X: Any) -> Pending | None:
+def pending_of(clf: Any, X: Any) -> Pending[FloatArray] | None:
     """What a classifier is about to ask of a language model; None where it asks by itself."""
     own = _unfrozen(clf)
     if type(own) is not Classifier:
         return None
     found = getattr(own.strategy_, "pending", None)
     return None if found is None else found(as_rows(X))
+
+
+def answered(clf: Any, scores: FloatArray) -> Classifier:
+    """The classifier as it goes on once the log-scores of its next rows are known."""
+    clf = copy(_unfrozen(clf))
+    clf.strategy_ = _Answered(scores)
+    return clf
 
 
 def _columns(names: list[str], X: Any, Y: Any) -> dict[str, Any]:

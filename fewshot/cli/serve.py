@@ -47,9 +47,8 @@ def serve(
     """Answer typed decisions over HTTP, in both wires.
 
     POST /v1/systemone and POST /v1/decisions (OpenAI's) take a state and questions about it. A kept classifier answers
-    under its
-    folder's name, where the options of a question are its classes. The first model answers whatever else is asked,
-    zero-shot; without any FOLDER or MODEL that is the default encoder. Ctrl-C or SIGTERM ends it, once what was
+    under its folder's name, where the options of a question are its classes. The first model answers whatever else is
+    asked, zero-shot; without any FOLDER or MODEL that is the default encoder. Ctrl-C or SIGTERM ends it, once what was
     accepted is answered.
     """
     key = _key(key_env)

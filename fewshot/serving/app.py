@@ -18,10 +18,10 @@ from starlette.routing import Route
 
 from fewshot.checks import above, at_least
 from fewshot.errors import FewshotError, ParameterError, PromptTooLongError
-from fewshot.models.remote import wire as form
 from fewshot.models.remote.contents import Location, WireError, read_json, refuse_count
 from fewshot.models.remote.openai_decisions import OPENAI
 from fewshot.models.remote.systemone import SYSTEM_ONE
+from fewshot.models.remote.wire import Request as WireRequest
 from fewshot.models.remote.wire import Usage, Wire
 from fewshot.models.remote.wires import wire_of
 from fewshot.serving.batching import Work
@@ -34,14 +34,6 @@ logger = logging.getLogger(__name__)
 
 _MOST_QUESTIONS = 400  # in a request
 _HUNG_UP = 499  # nobody reads it: the client is gone
-
-
-class _Refused(Exception):
-    """A request that is answered with an error: its status, what is said, and further headers."""
-
-    def __init__(self, status: int, error: WireError | str, **headers: str) -> None:
-        super().__init__(status, error)
-        self.status, self.error, self.headers = status, error, headers
 
 
 def application(
@@ -108,7 +100,8 @@ def application(
         Route("/v1/models", doors.models, methods=["GET"]),
         Route("/health", doors.health, methods=["GET"]),
     ]
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
+    handlers: Any = {HTTPException: _http_error, WireError: _wire_error, ClientDisconnect: _hung_up}
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
 
 
 class _Doors:
@@ -121,30 +114,21 @@ class _Doors:
 
     async def decide(self, request: Request) -> Response:
         """Answer the questions of one request, in the wire that its body speaks."""
-        wire = _wire_of_path(request)
+        self._check_key(request)
+        self._check_room()
+        body = read_json(await self._body(request))
+        wire = request.state.wire = wire_of(body)
         try:
-            self._check_key(request)
-            self._check_room()
-            body = read_json(await self._body(request))
-            wire = wire_of(body)
             return _json(await self._answered(wire, wire.read_request(body), request))
-        except ClientDisconnect:
-            return Response(status_code=_HUNG_UP)
-        except WireError as error:
-            return _json(wire.write_error(422, error), 422)
-        except _Refused as refused:
-            return _json(wire.write_error(refused.status, refused.error), refused.status, refused.headers)
-        except Exception:
+        except (HTTPException, WireError, ClientDisconnect):
+            raise
+        except Exception as error:
             logger.exception("A request could not be answered")
-            return _json(wire.write_error(500, "The model failed. The server's log says how."), 500)
+            raise HTTPException(500, "The model failed. The server's log says how.") from error
 
     async def models(self, request: Request) -> Response:
         """List what is served, as either wire lists it."""
-        try:
-            self._check_key(request)
-        except _Refused as refused:
-            wire = _wire_of_path(request)
-            return _json(wire.write_error(refused.status, refused.error), refused.status, refused.headers)
+        self._check_key(request)
         said = self.service.descriptions.items()
         own = [{"name": name, "description": what, "release_date": "1970-01-01"} for name, what in said]
         data = [{"id": name, "object": "model", "created": 0, "owned_by": "fewshot"} for name, _ in said]
@@ -159,21 +143,21 @@ class _Doors:
             return
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1"), self._key):
-            raise _Refused(
-                401, "The key is missing or wrong: send Authorization: Bearer KEY.", **{"WWW-Authenticate": "Bearer"}
+            raise HTTPException(
+                401, "The key is missing or wrong: send Authorization: Bearer KEY.", {"WWW-Authenticate": "Bearer"}
             )
 
     def _check_room(self) -> None:
         if self.service.is_full:
-            raise _Refused(
+            raise HTTPException(
                 503,
                 f"{self.service.waiting} requests are waiting, and no more may: ask again later.",
-                **{"Retry-After": str(self.service.seconds_to_wait)},
+                {"Retry-After": str(self.service.seconds_to_wait)},
             )
 
     async def _body(self, request: Request) -> bytes:
         """The body, read while it is no larger and no slower than it may be."""
-        large = _Refused(413, f"The body has more than {self._max_bytes:,} bytes, which is the most that is read.")
+        large = HTTPException(413, f"The body has more than {self._max_bytes:,} bytes, which is the most that is read.")
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._max_bytes:
             raise large
@@ -185,21 +169,22 @@ class _Doors:
                     if len(found) > self._max_bytes:
                         raise large
         except TimeoutError as error:
-            raise _Refused(408, f"The body did not come within {self._read_seconds:g} seconds.") from error
+            raise HTTPException(408, f"The body did not come within {self._read_seconds:g} seconds.") from error
         return bytes(found)
 
-    async def _answered(self, wire: Wire, asked: form.Request, request: Request) -> dict[str, Any]:
+    async def _answered(self, wire: Wire, asked: WireRequest, request: Request) -> dict[str, Any]:
         """The response to a request that was read."""
-        at = _locations(wire, asked)
+        at = [("questions", str(one.name) if wire.names_questions else i) for i, one in enumerate(asked.questions)]
         refuse_count(len(asked.questions), "questions", 1, _MOST_QUESTIONS, ("questions",))
         name, work = self.service.assign(asked, at)
         self._check_room()  # others may have come while the body did
         with self.service.place():
             answers = await self._waited(work, request)
+        found = []
         for where, answer in zip(at, answers, strict=True):
             if not isinstance(answer, Answer):
                 raise _refusal(where, answer)
-        found = [answer for answer in answers if isinstance(answer, Answer)]
+            found.append(answer)
         return wire.write_response(
             asked,
             [answer.probabilities for answer in found],
@@ -234,28 +219,30 @@ async def _hang_up(request: Request) -> None:
 def _refusal(where: Location, error: FewshotError) -> Exception:
     """What a question that can't be answered makes of its request."""
     if isinstance(error, PromptTooLongError):
-        return _Refused(413, str(error))
+        return HTTPException(413, str(error))
     if isinstance(error, WireError):
         return WireError(where, error.message)
     # what is no ValueError is not the question's fault: a model gave scores that are no numbers
     return WireError(where, str(error)) if isinstance(error, ValueError) else error
 
 
-def _locations(wire: Wire, asked: form.Request) -> list[Location]:
-    """Where each question stands in the body."""
-    named = wire is SYSTEM_ONE
-    return [("questions", str(one.name) if named else i) for i, one in enumerate(asked.questions)]
+def _wire_of_errors(request: Request) -> Wire:
+    """The wire that the body speaks, or, before it is read, the one of the path."""
+    of_path = OPENAI if request.url.path.endswith("/decisions") else SYSTEM_ONE
+    return getattr(request.state, "wire", of_path)
 
 
-def _wire_of_path(request: Request) -> Wire:
-    """The wire of errors before a body is read."""
-    return OPENAI if request.url.path.endswith("/decisions") else SYSTEM_ONE
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    said = _wire_of_errors(request).write_error(error.status_code, error.detail)
+    return _json(said, error.status_code, error.headers)
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
-    """Say in the wire's form that there is no such path or method."""
-    assert isinstance(error, HTTPException)
-    return _json(_wire_of_path(request).write_error(error.status_code, error.detail), error.status_code, error.headers)
+async def _wire_error(request: Request, error: WireError) -> Response:
+    return _json(_wire_of_errors(request).write_error(422, error), 422)
+
+
+async def _hung_up(request: Request, error: ClientDisconnect) -> Response:
+    return Response(status_code=_HUNG_UP)
 
 
 def _json(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

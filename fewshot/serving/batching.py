@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from fewshot.errors import FewshotError
-from fewshot.models.wrappers import RememberedLM
-
-if TYPE_CHECKING:
-    from fewshot.serving.predictor import Answer, Job, Predictor
+from fewshot.prompts.pending import ask_together
+from fewshot.serving.predictor import Answer, Answers, Job, Predictor
 
 __all__ = ["Batcher", "Work"]
 
-logger = logging.getLogger(__name__)
-
 #: The most requests that are answered together: more would only make the first of them wait for the last.
 _MOST = 64
-Work = Sequence[tuple["Predictor", "Job"]]  # the jobs of one request
-Answers = list["Answer | FewshotError"]
+Work = Sequence[tuple[Predictor, Job]]  # the jobs of one request
 
 
 @dataclass
@@ -93,7 +86,6 @@ def _answer(batch: Sequence[_Waiting]) -> None:
             for item in batch:
                 _answer([item])
             return
-        logger.exception("A request could not be answered")
         batch[0].future.set_exception(error)
         return
     for item, answers in zip(batch, found, strict=True):
@@ -102,17 +94,12 @@ def _answer(batch: Sequence[_Waiting]) -> None:
 
 def _together(requests: Sequence[Work]) -> list[Answers]:
     """The answers to the jobs of several requests, with one call of the model for all that is asked of it."""
-    groups: dict[Predictor, list[tuple[int, int]]] = {}
+    groups: dict[Predictor, dict[tuple[int, int], Job]] = {}
     for i, work in enumerate(requests):
-        for j, (predictor, _) in enumerate(work):
-            groups.setdefault(predictor, []).append((i, j))
-    prepared = {
-        predictor: predictor.prepare([requests[i][j][1] for i, j in places]) for predictor, places in groups.items()
-    }
-    memory = RememberedLM(next(iter(groups)).model)
-    queries = dict.fromkeys(query for one in prepared.values() for query in one.queries)
-    memory.loglikelihoods(sorted(queries, key=lambda query: (query.context, query.prefix)))  # neighbours begin alike
+        for j, (predictor, job) in enumerate(work):
+            groups.setdefault(predictor, {})[i, j] = job
+    pending = [predictor.prepare(list(jobs.values())) for predictor, jobs in groups.items()]
     found: dict[tuple[int, int], Answer | FewshotError] = {}
-    for predictor, places in groups.items():
-        found |= zip(places, prepared[predictor].finish(memory), strict=True)
+    for jobs, one, memory in zip(groups.values(), pending, ask_together(pending), strict=True):
+        found |= zip(jobs, one.finish(memory), strict=True)
     return [[found[i, j] for j in range(len(work))] for i, work in enumerate(requests)]

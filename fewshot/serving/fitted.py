@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from copy import copy
 from typing import Any, Literal
 
 from fewshot.errors import FewshotError, InputError, UnsupportedError
 from fewshot.inputs import Row
-from fewshot.models.base import FloatArray
 from fewshot.models.remote.wire import Asked
-from fewshot.serving.predictor import Answer, Answers, Job, Prepared, tokens_read
+from fewshot.prompts.pending import Pending
+from fewshot.questionnaire import answered, pending_of
+from fewshot.serving.predictor import Answer, Answers, Job, tokens_read
 
 __all__ = ["Fitted"]
 
@@ -55,27 +55,22 @@ class Fitted:
         """Whether the options are the classes, in whatever order; their descriptions may be any."""
         return set(map(_key, _values(asked))) == set(self._columns)
 
-    def prepare(self, jobs: Sequence[Job]) -> Prepared:
+    def prepare(self, jobs: Sequence[Job]) -> Pending[Answers]:
         """Check the rows; all jobs are predicted at once, and a strategy that can wait lets others ask with it."""
         rows = [self._row(job) for job in jobs]
         read = [row if isinstance(row, FewshotError) else tokens_read(self.clf, row) for row in rows]
         good = [row for row, n in zip(rows, read, strict=True) if not isinstance(n, FewshotError)]
-        asks = getattr(getattr(self.clf, "strategy_", None), "pending", None)
-        pending = asks(good) if asks and good else None
-        queries = [] if pending is None else [query for own in pending.queries for query in own]
+        pending = pending_of(self.clf, good) if good else None
 
         def finish(model: Any) -> Answers:
-            clf = self.clf
-            if pending is not None:
-                clf = copy(clf)
-                clf.strategy_ = _Known(pending.finish(model))
+            clf = self.clf if pending is None else answered(self.clf, pending.finish(model))
             found = iter(clf.predict_proba(good) if good else ())
             return [
                 n if isinstance(n, FewshotError) else Answer(next(found)[self._order(job.asked)], n)
                 for job, n in zip(jobs, read, strict=True)
             ]
 
-        return Prepared(queries, finish)
+        return Pending(self.model, () if pending is None else pending.queries, finish)
 
     def _order(self, asked: Asked) -> list[int]:
         return [self._columns[_key(value)] for value in _values(asked)]
@@ -91,16 +86,6 @@ class Fitted:
         if not isinstance(found, dict) or not set(self._fields) <= set(found):
             return InputError(f"The state must be an object with the fields {', '.join(self._fields)}.")
         return {name: found[name] for name in self._fields}
-
-
-class _Known:
-    """A strategy whose log-scores are there already."""
-
-    def __init__(self, scores: FloatArray) -> None:
-        self._scores = scores
-
-    def log_scores(self, X: Any) -> FloatArray:
-        return self._scores
 
 
 def _values(asked: Asked) -> list[Any]:

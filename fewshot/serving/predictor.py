@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal, Protocol
@@ -12,14 +12,15 @@ import numpy as np
 from fewshot.classifier import Classifier
 from fewshot.errors import FewshotError, PromptTooLongError
 from fewshot.inputs import Row
-from fewshot.models.base import FloatArray, Query
+from fewshot.models.base import FloatArray
 from fewshot.models.remote.wire import Asked
 from fewshot.prompts.asked import Asked as Prompted
 from fewshot.prompts.asking import Asking
 from fewshot.prompts.listing import lists_labels
+from fewshot.prompts.pending import Pending
 from fewshot.serving.questions import task_of
 
-__all__ = ["Answer", "Encoding", "Job", "Predictor", "Prepared", "ZeroShot", "tokens_read"]
+__all__ = ["Answer", "Answers", "Encoding", "Job", "Predictor", "ZeroShot", "tokens_read"]
 
 _KEPT = 256  # questions whose templates are not made again
 _ORDERS = 2  # of the listed options: as they are listed, and reversed
@@ -45,22 +46,14 @@ class Answer:
 Answers = list[Answer | FewshotError]
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What is asked of the model for some jobs, and how it goes on with a model that has answered it already."""
-
-    queries: Sequence[Query]
-    finish: Callable[[Any], Answers]
-
-
 class Predictor(Protocol):
     """What answers questions. Its jobs are answered by one thread, which may be that of other predictors."""
 
     by: Literal["fitted", "zero-shot"]
     model: Any  # predictors of one model share its thread
 
-    def prepare(self, jobs: Sequence[Job]) -> Prepared:
-        """Get ready to answer every job; one that can't be answered has its error instead, and disturbs no other."""
+    def prepare(self, jobs: Sequence[Job]) -> Pending[Answers]:
+        """What every job asks of the model; one that can't be answered has its error, and disturbs no other."""
         ...
 
 
@@ -73,11 +66,11 @@ class ZeroShot:
         self.model = model
         self._task = lru_cache(_KEPT)(lambda asked: task_of(asked, model))
 
-    def prepare(self, jobs: Sequence[Job]) -> Prepared:
+    def prepare(self, jobs: Sequence[Job]) -> Pending[Answers]:
         """Render the prompts; those of one state begin alike."""
         asked = [self._asked(job) for job in jobs]
         queries = [query for one in asked if not isinstance(one, FewshotError) for query in one[0].forms[0]]
-        return Prepared(queries, lambda model: [_answered(one, model) for one in asked])
+        return Pending(self.model, queries, lambda model: [_answered(one, model) for one in asked])
 
     def _asked(self, job: Job) -> tuple[Prompted, list[int]] | FewshotError:
         """The prompts of a job, if the model can read all of them, and the columns of its options."""
@@ -100,9 +93,9 @@ class Encoding:
         self.model = model
         self._made = lru_cache(_KEPT)(self._fitted)
 
-    def prepare(self, jobs: Sequence[Job]) -> Prepared:
-        """Nothing is prepared: the encoder remembers the vectors of states."""
-        return Prepared((), lambda model: self._answers(jobs))
+    def prepare(self, jobs: Sequence[Job]) -> Pending[Answers]:
+        """Nothing is prepared: the encoder remembers the vectors of the states."""
+        return Pending(self.model, (), lambda model: self._answers(jobs))
 
     def _answers(self, jobs: Sequence[Job]) -> Answers:
         """Answer the jobs of each question at once."""

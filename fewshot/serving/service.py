@@ -99,7 +99,7 @@ class Service:
     def _predictor(self, name: str, asked: Asked, where: Location) -> Predictor:
         """Who answers a question: one that was fitted for it, else the model of the name, else the first model."""
         own = self._fitted.get(name, {})
-        fitted = [own[str(asked.name)]] if len(own) > 1 and asked.name in own else list(own.values())
+        fitted = [own[str(asked.name)]] if asked.name in own else own.values()
         found = next((one for one in fitted if one.takes(asked)), None)
         if found is not None:
             return found

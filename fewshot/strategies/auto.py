@@ -133,7 +133,7 @@ class Auto(Strategy):
         mean: FloatArray = np.mean([scores, *(one.log_scores(X) for one in beside)], axis=0)
         return log_softmax(mean, axis=1)
 
-    def pending(self, X: Sequence[Row]) -> Pending | None:
+    def pending(self, X: Sequence[Row]) -> Pending[FloatArray] | None:
         """What the chosen strategy would ask, where it can say, and stands alone."""
         return None if getattr(self, "beside_", ()) else self.chosen_.pending(X)
 

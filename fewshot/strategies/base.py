@@ -146,7 +146,7 @@ class Strategy(BaseEstimator, ABC):  # type: ignore[misc]
     def log_scores(self, X: Rows) -> FloatArray:
         """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
 
-    def pending(self, X: Rows) -> Pending | None:
+    def pending(self, X: Rows) -> Pending[FloatArray] | None:
         """What `log_scores` is about to ask of a language model, for a `Questionnaire` to ask in one call.
 
         None, which is the default, is a strategy that asks by itself.

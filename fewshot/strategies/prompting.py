@@ -250,15 +250,13 @@ class Prompting(Strategy):
         """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
         return self.each_label_.log_odds(X) if self.task_.multi_label else self._pending(X).finish(self.model_)
 
-    def pending(self, X: Sequence[Row]) -> Pending | None:
+    def pending(self, X: Sequence[Row]) -> Pending[FloatArray] | None:
         """The queries about some rows; None where a text may have several labels."""
         return None if self.task_.multi_label else self._pending(X)
 
-    def _pending(self, X: Sequence[Row]) -> Pending:
+    def _pending(self, X: Sequence[Row]) -> Pending[FloatArray]:
         asked = self._ask(X)
-        queries = [
-            [query for forms in row for query in forms] for row in zip(*(one.forms for one in asked), strict=True)
-        ]
+        queries = [query for one in asked for forms in one.forms for query in forms]
         return Pending(self.model_, queries, lambda model: self._finish([replace(one, model=model) for one in asked]))
 
     def _finish(self, asked: Sequence[Asked]) -> FloatArray:
