@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 from fewshot.errors import FewshotError
 from fewshot.prompts.pending import ask_together
+from fewshot.serving import memory
 from fewshot.serving.predictor import Answer, Answers, Job, Predictor
 
 __all__ = ["Batcher", "Work"]
 
 #: The most requests that are answered together: more would only make the first of them wait for the last.
 _MOST = 64
+_GIVE_BACK = 10.0  # seconds between two times that freed memory is given back, which takes about 0.1
 Work = Sequence[tuple[Predictor, Job]]  # the jobs of one request
 
 
@@ -56,12 +59,15 @@ class Batcher:
         self._thread.join()
 
     def _run(self) -> None:
-        more = True
+        more, given_back = True, time.monotonic()
         while more:
             batch, more = self._next()
             live = [item for item in batch if item.future.set_running_or_notify_cancel()]
             if live:
                 _answer(live)
+            if time.monotonic() - given_back > _GIVE_BACK:
+                memory.give_back()
+                given_back = time.monotonic()
 
     def _next(self) -> tuple[list[_Waiting], bool]:
         """Wait for a request, and take all that wait with it; and whether there may be more afterwards."""
@@ -100,6 +106,6 @@ def _together(requests: Sequence[Work]) -> list[Answers]:
             groups.setdefault(predictor, {})[i, j] = job
     pending = [predictor.prepare(list(jobs.values())) for predictor, jobs in groups.items()]
     found: dict[tuple[int, int], Answer | FewshotError] = {}
-    for jobs, one, memory in zip(groups.values(), pending, ask_together(pending), strict=True):
-        found |= zip(jobs, one.finish(memory), strict=True)
+    for jobs, one, model in zip(groups.values(), pending, ask_together(pending), strict=True):
+        found |= zip(jobs, one.finish(model), strict=True)
     return [[found[i, j] for j in range(len(work))] for i, work in enumerate(requests)]
