@@ -16,9 +16,9 @@ from fewshot.models.base import FloatArray
 from fewshot.models.remote.wire import Asked
 from fewshot.prompts.asked import Asked as Prompted
 from fewshot.prompts.asking import Asking
-from fewshot.prompts.listing import lists_labels
 from fewshot.prompts.pending import Pending
-from fewshot.serving.questions import task_of
+from fewshot.serving.questions import classes_of, question_of
+from fewshot.task.resolve import resolve
 
 __all__ = ["Answer", "Answers", "Encoding", "Job", "Predictor", "ZeroShot", "tokens_read"]
 
@@ -64,7 +64,7 @@ class ZeroShot:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self._task = lru_cache(_KEPT)(lambda asked: task_of(asked, model))
+        self._asking = lru_cache(_KEPT)(self._made)
 
     def prepare(self, jobs: Sequence[Job]) -> Pending[Answers]:
         """Render the prompts; those of one state begin alike."""
@@ -72,12 +72,15 @@ class ZeroShot:
         queries = [query for one in asked if not isinstance(one, FewshotError) for query in one[0].forms[0]]
         return Pending(self.model, queries, lambda model: [_answered(one, model) for one in asked])
 
+    def _made(self, asked: Asked) -> tuple[Asking, list[int]]:
+        task = resolve(Classifier(self.model, question_of(asked)), None, None).task
+        return Asking(task, self.model, orders=_ORDERS), _columns(asked, task.classes)
+
     def _asked(self, job: Job) -> tuple[Prompted, list[int]] | FewshotError:
         """The prompts of a job, if the model can read all of them, and the columns of its options."""
         try:
-            task, columns = self._task(unnamed(job.asked))
-            orders = _ORDERS if lists_labels(task, self.model) else 1
-            asked = Asking(task, self.model, orders=orders).ask([job.state])
+            asking, columns = self._asking(unnamed(job.asked))
+            asked = asking.ask([job.state])
             _refuse_cut(asked.prompts[0].n_cut, self.model)
         except FewshotError as error:
             return error
@@ -120,8 +123,13 @@ class Encoding:
         return [n if isinstance(n, FewshotError) else Answer(next(found), n) for n in read]
 
     def _fitted(self, asked: Asked) -> tuple[Classifier, list[int]]:
-        task, columns = task_of(asked, self.model)
-        return Classifier(self.model, task.template, task.verbalizer).fit(), columns
+        clf = Classifier(self.model, question_of(asked)).fit()
+        return clf, _columns(asked, clf.classes_)
+
+
+def _columns(asked: Asked, classes: Any) -> list[int]:
+    """The column of each option."""
+    return [classes.tolist().index(name) for name in classes_of(asked)]
 
 
 def unnamed(asked: Asked) -> Asked:
