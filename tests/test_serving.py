@@ -14,7 +14,7 @@ import pytest
 import typesafe_sdk
 from jevcompat import runner
 
-from fewshot import Classifier, ConformalClassifier, FakeLM, Prompting, load
+from fewshot import Classifier, ConformalClassifier, FakeLM
 from fewshot.errors import ParameterError, UnsupportedError
 from fewshot.serving import application, running
 from tests.contract import EXPECTED, NEW, HashEncoder
@@ -92,13 +92,6 @@ def test_the_client_of_typesafe_reads_every_answer(locked):
     assert found.choices["team"].choice == "billing"
     assert found.nouls["paid"].noul == pytest.approx(0.5)
     assert found.scores["urgent"].score > 0.5
-
-
-@pytest.mark.parametrize("api", ["systemone", "openai"])
-def test_our_own_client_gets_the_probabilities_of_the_classifier_that_is_served(url, clf, api):
-    there = load(f"{url}/v1", model="tickets", api=api)
-    again = Classifier(there, strategy=Prompting()).fit(None, clf.classes_)
-    np.testing.assert_allclose(again.predict_proba(NEW), clf.predict_proba(NEW), atol=1e-6)
 
 
 def test_a_wrong_key_is_refused_in_the_form_of_the_wire(locked):
