@@ -110,7 +110,7 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
             Texts, or rows of fields. None is zero-shot.
         y : list, array, Series, indicator matrix or None
             The class of each row; with X None, the names of the classes, or a mapping from names to descriptions, which
-            is short for a `Choice` with a language model, and adds to the class prompts of an encoder. None: the
+            is short for a `Choice` with a language model, and makes more class prompts for an encoder. None: the
             classes are those of the verbalizer or of the template's label words. With labelled rows an encoder needs no
             names: numbers and truth values are learnt from the rows alone. Where a text may have several labels, a
             matrix (array, sparse or DataFrame) of shape (n_texts, n_classes), 1 where a row has the label. Its columns

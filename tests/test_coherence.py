@@ -19,6 +19,7 @@ from fewshot import (
     Rating,
     UnsupportedError,
     Verbalizer,
+    YesNo,
 )
 from fewshot.evaluation import Coherence, coherence
 from fewshot.evaluation.perturbed import with_copy, without
@@ -192,6 +193,29 @@ def test_copies_and_what_is_left_keep_what_options_mean():
     again = Choice("What is it about?", {"bug": "a fault", "help": "a question", "praise": None})
     found = coherence(clf, TEXTS, paraphrases=[again])
     assert found.relations.index.tolist() == [*RELATIONS[:4], "paraphrase 1"]
+
+
+def answers_turned(query):
+    """Yes where the text has an exclamation mark, and the other answer where the question asks for that."""
+    text, _, question = query.prefix.partition("Question: ")
+    yes = ("!" in text) != question.startswith("Answer yes if the correct answer to the following question is no")
+    return [float((word == "Yes") == yes) for word in query.candidates]
+
+
+def test_a_yes_no_question_knows_its_opposite():
+    angry = YesNo("Is {{ it }} angry?", true="they shout")
+    assert angry.opposite().descriptions == {False: "they shout"}
+    assert angry.opposite().instructions.endswith("Question: Is {{ it }} angry?")
+    for scores, flips, distance in (
+        (answers_turned, 0.0, 0.0),
+        (lambda query: [float(word == "Yes") for word in query.candidates], 1.0, 0.4621172),
+    ):
+        clf = Classifier(FakeLM(scores), angry, strategy=Prompting()).fit()
+        found = coherence(clf, ["Go away!", "Thank you."])
+        assert found.relations.loc["negation"].tolist() == pytest.approx([flips, distance])
+    with_own = coherence(clf, ["Go away!"], negation=YesNo("Is it calm?", false="they shout"))
+    assert with_own.relations.loc["negation", "flips"] == 1
+    assert "no opposite question" in str(coherence(asked(knows, words=["bad", "good"]), TEXTS))
 
 
 def test_what_can_not_be_changed_is_refused():

@@ -21,6 +21,7 @@ from fewshot.prompts.listing import lists_labels
 from fewshot.strategies.channel import Channel
 from fewshot.strategies.embedding import Embedding
 from fewshot.strategies.prompting import Prompting
+from fewshot.task.question import YesNo
 from fewshot.task.resolve import templates_of
 from fewshot.task.task import Task
 
@@ -81,7 +82,8 @@ def coherence(
     paraphrases : sequence of str, Template, Choice, Rating or YesNo
         Other wordings of the classifier's template or question. They are asked with its label words.
     negation : str, Template or YesNo, optional
-        The opposite question of a classifier with two classes, asked with the same label words.
+        The opposite question of a classifier with two classes, asked with the same label words. None: that of a `YesNo`
+        is its `opposite`.
     max_options : int
         How many options are cloned and dropped, one at a time. Of more classes these are evenly spaced.
 
@@ -215,10 +217,15 @@ class _Measured:
         """The opposite question."""
         if len(self.clf.classes_) != 2:
             self.left[_NEGATION] = "only a question with two answers has an opposite"
-        elif template is None:
+        elif (asked := self._opposite() if template is None else template) is None:
             self.left[_NEGATION] = "no opposite question was given: negation=..."
         else:
-            self.wording(_NEGATION, template, opposite=True)
+            self.wording(_NEGATION, asked, opposite=True)
+
+    def _opposite(self) -> YesNo | None:
+        """The opposite of a yes/no question, where the classifier was given one."""
+        given = self.clf.template
+        return given.opposite() if isinstance(given, YesNo) else None
 
     def wording(self, name: str, template: Any, *, opposite: bool = False) -> None:
         """Another wording."""

@@ -18,8 +18,9 @@ _FAR = 10.0  # how many times more probable than every other class a class must 
 
 
 def check_frames(look: Look) -> list[WordLine]:
-    """An encoder compares texts with the frame of each class."""
-    return [replace(line, frame=look.template.frame(line.word, look.labels)) for line in look.lines()]
+    """An encoder compares texts with the prompts of each class."""
+    prompts = look.template.class_prompts
+    return [replace(line, frame=" | ".join(prompts([line.word], look.labels))) for line in look.lines()]
 
 
 def score_words(look: Look, blank: Prompt) -> tuple[list[WordLine], float | None]:
@@ -27,7 +28,10 @@ def score_words(look: Look, blank: Prompt) -> tuple[list[WordLine], float | None
     lines = look.lines()
     if look.asked is None or not is_language_model(look.model) or look.kind is None:
         return lines, None
-    query = blank.query(look.asked.candidates, look.context, look.kind.name)
+    words = (
+        look.asked.candidates if look.kind.reads == "prompt" else map(look.template.described, look.asked.candidates)
+    )
+    query = blank.query(tuple(words), look.context, look.kind.name)
     scores = look.model.loglikelihoods([query])[0]
     check_scores(look.model, query, scores)
     shares = np.exp(scores.logprobs - np.logaddexp.reduce(scores.logprobs))

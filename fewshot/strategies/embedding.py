@@ -40,10 +40,11 @@ _NEIGHBORS = 5
 class Embedding(Strategy):
     """Classify sentence vectors.
 
-    Without examples a text gets the class whose prompt (the template's frame, filled with the class's label words) is
-    nearest in cosine similarity. With examples a classifier is fitted on the vectors: by default a logistic regression
-    around that same similarity, so that the label names go on counting for as long as examples are few. Classes without
-    names, such as 0 and 1, are learnt from the examples alone, as with ``label_prior=0``.
+    Without examples a text gets the class whose prompt (the template's frame, filled with the class's label words and
+    with its description) is nearest in cosine similarity. With examples a classifier is fitted on the vectors: by
+    default a logistic regression around that same similarity, so that the label names go on counting for as long as
+    examples are few. Classes without names, such as 0 and 1, are learnt from the examples alone, as with
+    ``label_prior=0``.
 
     When a text may have several labels (y is an indicator matrix), every label is a classifier of its own. Without
     examples a label's log-odds are how much nearer its prompt is than the nearest other one: the nearest label is
@@ -71,7 +72,8 @@ class Embedding(Strategy):
     head_ : classifier or None
         The fitted head; None in zero-shot.
     prototypes_ : ndarray of shape (n_classes, dim) or None
-        Unit vectors of the class prompts, averaged over a class's label words; None where the classes have no names.
+        Unit vectors of the class prompts, averaged over a class's label words and its description; None where the
+        classes have no names.
     examples_ : list of (text, label)
         The labelled rows, which `explain` shows the nearest of; empty in zero-shot. A pickle holds them.
 
@@ -130,12 +132,12 @@ class Embedding(Strategy):
         return normalize(np.stack([vectors[a:b].mean(0) for a, b in itertools.pairwise(bounds)]))
 
     def _frames(self) -> list[list[str]]:
-        """The prompts of each class: in every wording that names it, one for each label word."""
+        """The prompts of each class: in every wording that names it, for each label word and for what it means."""
         frames: list[list[str]] = [[] for _ in self.task_.classes]
         for one in self.task_.wordings if self.task_.verbalizer.named else ():
             labels = one.verbalizer.labels
             for own, group in zip(frames, one.verbalizer.words, strict=True):
-                own += [one.template.frame(word, labels) for word in group]
+                own.extend(one.template.class_prompts(group, labels))
         return frames
 
     def _fit_head(self, X: Sequence[Row], y: Any, sample_weight: FloatArray | None, random_state: Any) -> None:
@@ -231,8 +233,7 @@ class Embedding(Strategy):
                 parts = cut_after(parts, int(own[room - 1]))
             n_cut = dropped + (0 if fit is None else fit.n_cut)
             rows.append(PreviewRow((), (*parts, *frame), len(own) - dropped, n_cut=n_cut))
-        candidates = tuple(map(self.task_.template.described, self.task_.verbalizer.candidates))
-        return Preview(rows, candidates, getattr(self.encoder_, "limit", None))
+        return Preview(rows, self.task_.verbalizer.candidates, getattr(self.encoder_, "limit", None))
 
     def _texts(self, X: Sequence[Row]) -> list[str]:
         return [text for text, _ in self._fitted(X)]

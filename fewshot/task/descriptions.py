@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from fewshot.checks import is_blank
@@ -11,7 +11,7 @@ from fewshot.errors import FewshotError, TemplateError
 from fewshot.task.row_choices import as_tuple
 from fewshot.task.source import abridge
 
-__all__ = ["by_word", "described", "one_line", "take_descriptions"]
+__all__ = ["by_word", "one_line", "running", "take_descriptions"]
 
 _BREAKS = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
 
@@ -57,7 +57,6 @@ def by_word(descriptions: Mapping[Any, str], words: Mapping[Any, Any] | None) ->
     return found
 
 
-def described(word: Hashable, descriptions: Mapping[Any, str]) -> str:
-    """A label word with what it means after a colon, as one runs on within a sentence: without a full stop."""
-    text = descriptions.get(word)
-    return f"{word}: {text.removesuffix('.')}" if text else str(word)
+def running(text: str) -> str:
+    """A description as it runs on within a sentence: without a full stop."""
+    return text.removesuffix(".")

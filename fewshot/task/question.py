@@ -21,6 +21,8 @@ __all__ = ["GENERIC", "Choice", "Question", "Rating", "YesNo", "check_name", "ph
 #: What is asked where classes are described, and nothing else is said.
 GENERIC = "Which of these describes the text best?"
 
+#: The opposite of a yes/no question, in the words of jevbench 0.1.0.
+_OPPOSITE = "Answer yes if the correct answer to the following question is no, and answer no if it is yes. Question: {}"
 _LISTED = (
     "{% for option in labels %}"
     "- {{ option }}{% if descriptions.get(option) %}: {{ descriptions[option] }}{% endif %}\n"
@@ -71,8 +73,8 @@ class Question(ABC):
         ----------
         kind : {"causal", "seq2seq", "masked", "entailment", "decision", "encoder"}
             Of the model that is asked. Language models read the options and what they mean as a list after the text, a
-            masked one only where there are descriptions. Of the other kinds an encoder reads each option with what it
-            means in the class prompt, an entailment model in the hypothesis, and a decision model as an option.
+            masked one only where there are descriptions. Of the other kinds an encoder reads what an option means
+            in one more class prompt, an entailment model in the hypothesis, and a decision model with the option.
 
         Raises
         ------
@@ -266,6 +268,17 @@ class YesNo(Question):
     def words(self) -> dict[bool, str]:
         """The label word of each class."""
         return {False: "No", True: "Yes"}
+
+    def opposite(self) -> YesNo:
+        """Return the question whose right answer is the other one; what True means here, False means there.
+
+        Examples
+        --------
+        >>> from fewshot import YesNo
+        >>> YesNo("Is the customer angry?", true="they shout").opposite().descriptions
+        {False: 'they shout'}
+        """
+        return YesNo(_OPPOSITE.format(self.instructions), true=self.false, false=self.true)
 
 
 def phrase(

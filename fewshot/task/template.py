@@ -14,7 +14,7 @@ from fewshot.checks import is_blank
 from fewshot.errors import InputError, TemplateError
 from fewshot.inputs import Row
 from fewshot.models.base import Query, Turn
-from fewshot.task.descriptions import by_word, described, take_descriptions
+from fewshot.task.descriptions import by_word, running, take_descriptions
 from fewshot.task.front_matter import split_front_matter
 from fewshot.task.hints import translate_marks
 from fewshot.task.parsing import (
@@ -106,9 +106,10 @@ class Template:
 
     A template with ``descriptions`` shows them where it says so: there, ``descriptions`` is a mapping from label words
     to what they mean, and no field. ``{% for option in labels %}- {{ option }}: {{ descriptions[option] }}`` lists
-    both; ``descriptions.get(option)`` asks whether there is one. In the class prompts of an encoder and the hypotheses
-    of an entailment model the description follows the label word by itself, as "billing: charges, invoices", and a
-    server of typed decisions gets it with the option. A line break in a description becomes a blank.
+    both; ``descriptions.get(option)`` asks whether there is one. An encoder has them without that: the frame filled
+    with the description is one more prompt of the class, beside those with its label words. In the hypotheses of an
+    entailment model the description follows the label word, as "billing: charges, invoices", and a server of typed
+    decisions gets it with the option. A line break in a description becomes a blank.
 
     Examples
     --------
@@ -421,8 +422,6 @@ class Template:
     def frame(self, word: str, labels: Sequence[str] = ()) -> str:
         """The run of text around the hole that holds no field, filled; an encoder's prompt for a class.
 
-        The word is followed by what it means, where the template has its description.
-
         Raises
         ------
         TemplateError
@@ -433,11 +432,17 @@ class Template:
                 pieces = self._compiled.frame_pieces(self._shared(labels))
             except Exception as error:
                 raise TemplateError(f"The text around the hole can't be rendered: {error!s:.400}") from error
-        return Prompt(pieces).fill(self.described(word)).strip()
+        return Prompt(pieces).fill(word).strip()
+
+    def class_prompts(self, words: Sequence[str], labels: Sequence[str] = ()) -> list[str]:
+        """An encoder's prompts for a class: the frame filled with each label word, and with what the class means."""
+        means = running(self._by_word.get(words[0], ""))
+        return [self.frame(text, labels) for text in (*words, means) if text]
 
     def described(self, word: str) -> str:
-        """A label word with what it means after a colon, as class prompts and hypotheses have it."""
-        return described(word, self._by_word)
+        """A label word with what it means after a colon, as hypotheses have it, and servers get it."""
+        means = running(self._by_word.get(word, ""))
+        return f"{word}: {means}" if means else word
 
     def lint(self, model: Any = None, X: Any = None, verbalizer: Any = None) -> LintReport:
         """Say what the template does to fields, tokens and label words: a shortcut for `fewshot.lint`."""

@@ -1,0 +1,223 @@
+"""How descriptions of classes should reach a masked model and an encoder, zero-shot.
+
+    PYTHONPATH=benchmarks python benchmarks/settle/descriptions.py DATA [--kinds masked encoder] [--rows 200]
+
+DATA holds one folder a set with train.csv.gz, columns text and label. Only training rows are read:
+``train.sample(rows, random_state=0)``. The descriptions below were written once, from what the labels mean, before
+anything was measured: a few words and a sentence of each class. Both are asked in each form, and the mean of both counts.
+"batch" is ``Batch()`` without labels, fitted on one half of the rows and judged on the other, and the other way round.
+Last, the form that the other sets choose, by the mean of raw and calibrated balanced accuracy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from data import read
+from scipy.special import log_softmax
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.preprocessing import normalize
+
+from fewshot import Classifier, Prompting, Template, Verbalizer, load
+from fewshot.calibration import Batch
+from fewshot.calibration.priors import log_loss
+
+Meanings = dict[str, tuple[str, str]]
+SETS: dict[str, tuple[str, Meanings]] = {  # what is asked, and a few words and a sentence about each class
+    "ag_news": (
+        "What is the news about?",
+        {
+            "Business": ("companies, markets, the economy", "News about companies, markets, money or the economy."),
+            "Sci/Tech": ("science, software, the internet", "News about science, computers, software or the internet."),
+            "Sports": ("games, teams, athletes", "News about games, teams, athletes or tournaments."),
+            "World": ("politics, war, diplomacy", "News about governments, wars, elections or foreign affairs."),
+        },
+    ),
+    "sst2": (
+        "What does the reviewer think of the film?",
+        {
+            "negative": ("the reviewer dislikes the film", "The reviewer finds the film bad, dull or a waste of time."),
+            "positive": ("the reviewer likes the film", "The reviewer finds the film good, moving or worth seeing."),
+        },
+    ),
+    "cr": (
+        "What does the customer think of the product?",
+        {
+            "negative": ("a complaint about the product", "The customer complains about the product or a part of it."),
+            "positive": ("praise of the product", "The customer praises the product or a part of it."),
+        },
+    ),
+    "trec6": (
+        "What does the question ask for?",
+        {
+            "abbreviation": ("what letters stand for", "The question asks what an abbreviation stands for."),
+            "description": (
+                "a definition, a reason, a manner",
+                "The question asks for a definition, reason or manner.",
+            ),
+            "entity": (
+                "an animal, a product, a work",
+                "The question asks for a thing, such as an animal or a product.",
+            ),
+            "human": ("a person or a group", "The question asks for a person or a group of people."),
+            "location": ("a city, a country, a place", "The question asks for a place, such as a city or a country."),
+            "numeric": ("a date, a count, a sum", "The question asks for a number, such as a date or a count."),
+        },
+    ),
+    "sms_spam": (
+        "What kind of message is this?",
+        {
+            "ham": ("a message from a friend", "A message that a person wrote to somebody they know."),
+            "spam": ("advertising, prizes, fraud", "An advertisement, a prize to be claimed or an attempt at fraud."),
+        },
+    ),
+    "tweeteval_emotion": (
+        "What does the writer feel?",
+        {
+            "anger": ("annoyed, furious", "The writer is annoyed or furious about something."),
+            "joy": ("happy, amused", "The writer is happy or amused."),
+            "optimism": ("hope, encouragement", "The writer is hopeful, or encourages others."),
+            "sadness": ("grief, depression", "The writer is sad, lonely or depressed."),
+        },
+    ),
+    "tweeteval_hate": (
+        "Is this hate speech?",
+        {
+            "hate": ("an attack on women or migrants", "The writer attacks women or immigrants as a group."),
+            "not-hate": ("no group is attacked", "The writer attacks no group of people."),
+        },
+    ),
+}
+
+LINES = "{% for one in labels %}- {{ one }}: {{ descriptions[one] }}\n{% endfor %}"
+NAMES = "{% for one in labels %}- {{ one }}\n{% endfor %}"
+INLINE = "{% for one in labels %}{{ one }} ({{ descriptions[one] }}){{ ', ' if not loop.last }}{% endfor %}"
+TEXT = "{{ text | shorten }}"
+MASKED = {  # of each form the source; the descriptions of a form without "descriptions" are left out
+    "text, asked, hole": TEXT + "\n{asked}\n{{ label }}.",
+    "text, asked, hole in one line": TEXT + " {asked} {{ label }}.",
+    "asked, hole, text": "{asked} {{ label }}: " + TEXT,
+    "hole, text (generic)": "{{ label }}: " + TEXT,
+    "text, asked, names, hole": TEXT + "\n{asked}\n" + NAMES + "{{ label }}.",
+    "text, asked, list, hole (before)": TEXT + "\n{asked}\n" + LINES + "{{ label }}.",
+    "list, text, asked, hole": LINES + TEXT + "\n{asked}\n{{ label }}.",
+    "asked, list, hole, text": "{asked}\n" + LINES + "{{ label }}: " + TEXT,
+    "inline list, asked, hole, text": INLINE + ". {asked} {{ label }}: " + TEXT,
+    "list, hole, text": LINES + "{{ label }}: " + TEXT,
+}
+
+
+def masked(model: Any, texts: Any, asked: str, meant: dict[str, str], words: bool = False) -> dict[str, Any]:
+    """The class log-scores of each form."""
+
+    def said(source: str, words: Any) -> Any:
+        template = Template(source.replace("{asked}", asked), descriptions=meant if "descr" in source else None)
+        return Classifier(model, template, words, strategy=Prompting()).fit().predict_log_proba(texts)
+
+    names = {name: name.replace("-", " ") for name in meant}
+    found = {form: said(source, names) for form, source in MASKED.items()}
+    for plain, listed in (
+        ("text, asked, hole", "list, text, asked, hole"),
+        ("asked, hole, text", "asked, list, hole, text"),
+    ):
+        found[f"mean of {plain}; {listed}"] = log_softmax((found[plain] + found[listed]) / 2, axis=1)
+    if words:
+        both = {name: [word, meant[name].removesuffix(".")] for name, word in names.items()}
+        form = "asked, hole, text"
+        found[f"{form}, descriptions as words"] = said(MASKED[form], Verbalizer(both, token_aggregation="mean"))
+    return found
+
+
+FRAMES: dict[str, Callable[[str, str, str], list[str]]] = {  # from frame, name and description: what is averaged
+    "name": lambda frame, name, means: [frame.format(name)],
+    "name: description (before)": lambda frame, name, means: [frame.format(f"{name}: {means}")],
+    "name (description)": lambda frame, name, means: [frame.format(f"{name} ({means})")],
+    "description": lambda frame, name, means: [frame.format(means)],
+    "mean of name; name: description": lambda frame, name, means: [
+        frame.format(name),
+        frame.format(f"{name}: {means}"),
+    ],
+    "mean of name; description": lambda frame, name, means: [frame.format(name), frame.format(means)],
+    "mean of name; bare description": lambda frame, name, means: [frame.format(name), means],
+    "mean of name; bare name: description": lambda frame, name, means: [frame.format(name), f"{name}: {means}"],
+    "bare name: description": lambda frame, name, means: [f"{name}: {means}"],
+    "bare description": lambda frame, name, means: [means],
+}
+
+
+def encoder(model: Any, texts: Any, asked: str, meant: dict[str, str]) -> dict[str, Any]:
+    """The class log-scores of each form, in the generic frame and after the question."""
+    vectors, found = normalize(model.encode(list(texts))), {}
+    for where, frame in (("generic", "The topic is {}."), ("asked", f"{asked} {{}}.")):
+        for form, make in FRAMES.items():
+            prompts = [make(frame, name.replace("-", " "), text.removesuffix(".")) for name, text in meant.items()]
+            means = normalize(np.stack([normalize(model.encode(own)).mean(axis=0) for own in prompts]))
+            found[f"{where}: {form}"] = log_softmax(10 * vectors @ means.T, axis=1)
+    return found
+
+
+def calibrated(scores: Any) -> Any:
+    """The scores of each half of the rows, calibrated on the other half without labels."""
+    halves = np.arange(len(scores)) % 2 == 0
+    found = np.empty_like(scores)
+    for half in (halves, ~halves):
+        found[half] = Batch().fit(scores[~half]).transform(scores[half])
+    return log_softmax(found, axis=1)
+
+
+def measure(scores: Any, labels: Any) -> Any:
+    """Balanced accuracy and log loss, raw and calibrated."""
+    line = []
+    for own in (scores, calibrated(scores)):
+        line += [balanced_accuracy_score(labels, own.argmax(axis=1)), log_loss(own, labels)]
+    return np.array(line)
+
+
+def compare(kind: str, data: Path, n: int, sets: list[str]) -> None:
+    """Print each form on every set, and what the other sets choose."""
+    model = load("embedded:masked") if kind == "masked" else load()
+    lines: dict[str, list[Any]] = {}
+    for name in sets:
+        asked, meanings = SETS[name]
+        train = read(data / name, "train")
+        rows = train.sample(min(n, len(train)), random_state=0)
+        labels = np.searchsorted(sorted(meanings), rows.label)
+        each = [
+            (masked if kind == "masked" else encoder)(
+                model, rows.text, asked, {label: meanings[label][i] for label in sorted(meanings)}
+            )
+            for i in (0, 1)
+        ]
+        for form in each[0]:
+            lines.setdefault(form, []).append(np.mean([measure(own[form], labels) for own in each], axis=0))
+        print(f"{kind} {name}", flush=True)
+    print(f"\n| {kind}: balanced accuracy / log loss, raw; batch | " + " | ".join(sets) + " | mean |")
+    print("| --- " * (len(sets) + 2) + "|")
+    for form, own in lines.items():
+        cells = (f"{a:.3f} / {b:.2f}; {c:.3f} / {d:.2f}" for a, b, c, d in [*own, np.mean(own, axis=0)])
+        print(f"| {form} | " + " | ".join(cells) + " |")
+    values = np.array([np.mean(np.array(own)[:, [0, 2]], axis=1) for own in lines.values()])
+    chosen = [int(np.delete(values, i, axis=1).mean(axis=1).argmax()) for i in range(len(sets))]
+    print("\nchosen by the others:", dict(zip(sets, (list(lines)[k] for k in chosen), strict=True)))
+    print(f"left out: {np.mean([values[k, i] for i, k in enumerate(chosen)]):.3f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--kinds", nargs="+", default=["masked", "encoder"])
+    parser.add_argument("--rows", type=int, default=200)
+    parser.add_argument("--sets", nargs="+", default=list(SETS))
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")  # label words are unlikely in some forms
+    for kind in options.kinds:
+        compare(kind, options.data, options.rows, options.sets)
+
+
+if __name__ == "__main__":
+    main()
