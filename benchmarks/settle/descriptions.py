@@ -4,7 +4,7 @@
 
 DATA holds one folder a set with train.csv.gz, columns text and label. Only training rows are read:
 ``train.sample(rows, random_state=0)``. The descriptions below were written once, from what the labels mean, before
-anything was measured: a few words and a sentence of each class. Both are asked in each form, and the mean of both counts.
+anything was measured: a few words and a sentence of each class. Both are asked in each form, and their mean counts.
 "batch" is ``Batch()`` without labels, fitted on one half of the rows and judged on the other, and the other way round.
 Last, the form that the other sets choose, by the mean of raw and calibrated balanced accuracy.
 """
