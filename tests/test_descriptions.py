@@ -10,16 +10,37 @@ from sklearn.base import clone
 
 from fewshot import Classifier, Embedding, FewshotWarning, InputError, Prompting, Template, TemplateError, Verbalizer
 from fewshot.task.question import phrase
+from fewshot.task.resolve import _say_once
 from tests.contract import EXPECTED, NEW, TEXTS, HashEncoder, data, keyword_lm
 from tests.test_question import MEANT, TEAM
 
 
-@pytest.mark.parametrize("kind", ["causal", "seq2seq", "masked"])
+@pytest.mark.parametrize("kind", ["causal", "seq2seq"])
 def test_names_with_descriptions_are_short_for_a_choice(kind):
     clf = Classifier(keyword_lm(kind), strategy=Prompting()).fit(None, MEANT)
     assert clf.classes_.tolist() == list(MEANT)
     assert "- billing: money, prices." in clf.preview(["x"])[0].text
     assert clf.predict(NEW).tolist() == EXPECTED
+
+
+def test_a_masked_model_reads_descriptions_in_templates_of_ones_own_alone(caplog):
+    lm = keyword_lm("masked")
+    plain = Classifier(lm, strategy=Prompting()).fit(None, list(MEANT))
+    _say_once.cache_clear()
+    for clf in (
+        Classifier(lm, strategy=Prompting()).fit(None, MEANT),
+        Classifier(lm, TEAM, strategy=Prompting()).fit(),
+    ):
+        assert "money" not in str(clf.preview(["x"]))
+        assert clf.predict(NEW).tolist() == EXPECTED
+    assert plain.template_ == Classifier(lm).fit(None, MEANT).template_
+    assert caplog.text.count("is not told what the classes mean") == 1
+    shows = "{% for one in labels %}{{ one }} ({{ descriptions.get(one, '') }}) {% endfor %}{{ text }} {{ label }}"
+    assert "billing (money, prices.)" in str(
+        Classifier(lm, shows, strategy=Prompting()).fit(None, MEANT).preview(["x"])
+    )
+    with pytest.raises(TemplateError, match="shows none to"):
+        Classifier(lm, "{{ text }} {{ label }}").fit(None, MEANT)
 
 
 def test_an_encoder_reads_the_descriptions_of_any_template():

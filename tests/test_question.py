@@ -151,11 +151,10 @@ def test_the_prompt_of_a_language_model_lists_the_options_after_the_text():
         TEAM.template("oracle")
 
 
-def test_a_cloze_lists_options_only_where_they_are_described():
-    shown = TEAM.template("masked").prompt("Hello.", sorted(TEAM.classes))
-    assert "- billing: money, prices.\n" in shown.prefix + shown.suffix
-    plain = URGENT.template("masked").prompt("Hello.", sorted(URGENT.classes))
-    assert "low" not in plain.prefix + plain.suffix
+def test_a_masked_model_is_told_no_options():
+    for question in (TEAM, URGENT):
+        shown = question.template("masked").prompt("Hello.", sorted(question.classes))
+        assert (shown.prefix, shown.suffix) == (f"Hello.\n{question.instructions}\n", ".")
 
 
 def test_class_prompts_and_hypotheses_say_what_a_class_means():

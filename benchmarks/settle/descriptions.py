@@ -23,7 +23,7 @@ from scipy.special import log_softmax
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.preprocessing import normalize
 
-from fewshot import Classifier, Prompting, Template, Verbalizer, load
+from fewshot import Classifier, Prompting, Template, load
 from fewshot.calibration import Batch
 from fewshot.calibration.priors import log_loss
 
@@ -96,7 +96,6 @@ SETS: dict[str, tuple[str, Meanings]] = {  # what is asked, and a few words and 
 
 LINES = "{% for one in labels %}- {{ one }}: {{ descriptions[one] }}\n{% endfor %}"
 NAMES = "{% for one in labels %}- {{ one }}\n{% endfor %}"
-INLINE = "{% for one in labels %}{{ one }} ({{ descriptions[one] }}){{ ', ' if not loop.last }}{% endfor %}"
 TEXT = "{{ text | shorten }}"
 MASKED = {  # of each form the source; the descriptions of a form without "descriptions" are left out
     "text, asked, hole": TEXT + "\n{asked}\n{{ label }}.",
@@ -107,29 +106,28 @@ MASKED = {  # of each form the source; the descriptions of a form without "descr
     "text, asked, list, hole (before)": TEXT + "\n{asked}\n" + LINES + "{{ label }}.",
     "list, text, asked, hole": LINES + TEXT + "\n{asked}\n{{ label }}.",
     "asked, list, hole, text": "{asked}\n" + LINES + "{{ label }}: " + TEXT,
-    "inline list, asked, hole, text": INLINE + ". {asked} {{ label }}: " + TEXT,
     "list, hole, text": LINES + "{{ label }}: " + TEXT,
 }
 
 
-def masked(model: Any, texts: Any, asked: str, meant: dict[str, str], words: bool = False) -> dict[str, Any]:
-    """The class log-scores of each form."""
+MEANS = (("text, asked, hole", "list, text, asked, hole"), ("asked, hole, text", "asked, list, hole, text"))
 
-    def said(source: str, words: Any) -> Any:
-        template = Template(source.replace("{asked}", asked), descriptions=meant if "descr" in source else None)
-        return Classifier(model, template, words, strategy=Prompting()).fit().predict_log_proba(texts)
 
-    names = {name: name.replace("-", " ") for name in meant}
-    found = {form: said(source, names) for form, source in MASKED.items()}
-    for plain, listed in (
-        ("text, asked, hole", "list, text, asked, hole"),
-        ("asked, hole, text", "asked, list, hole, text"),
-    ):
-        found[f"mean of {plain}; {listed}"] = log_softmax((found[plain] + found[listed]) / 2, axis=1)
-    if words:
-        both = {name: [word, meant[name].removesuffix(".")] for name, word in names.items()}
-        form = "asked, hole, text"
-        found[f"{form}, descriptions as words"] = said(MASKED[form], Verbalizer(both, token_aggregation="mean"))
+def masked(model: Any, texts: Any, asked: str, meanings: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """The class log-scores of each form, for both descriptions."""
+
+    def said(source: str, meant: dict[str, str] | None) -> Any:
+        template = Template(source.replace("{asked}", asked), words=names, descriptions=meant)
+        return Classifier(model, template, strategy=Prompting()).fit().predict_log_proba(texts)
+
+    names = {name: name.replace("-", " ") for name in meanings[0]}
+    alike = {form: said(source, None) for form, source in MASKED.items() if "descr" not in source}
+    found = []
+    for meant in meanings:
+        own = alike | {form: said(source, meant) for form, source in MASKED.items() if "descr" in source}
+        for plain, listed in MEANS:
+            own[f"mean of {plain}; {listed}"] = log_softmax((own[plain] + own[listed]) / 2, axis=1)
+        found.append(own)
     return found
 
 
@@ -150,14 +148,16 @@ FRAMES: dict[str, Callable[[str, str, str], list[str]]] = {  # from frame, name 
 }
 
 
-def encoder(model: Any, texts: Any, asked: str, meant: dict[str, str]) -> dict[str, Any]:
-    """The class log-scores of each form, in the generic frame and after the question."""
-    vectors, found = normalize(model.encode(list(texts))), {}
-    for where, frame in (("generic", "The topic is {}."), ("asked", f"{asked} {{}}.")):
-        for form, make in FRAMES.items():
-            prompts = [make(frame, name.replace("-", " "), text.removesuffix(".")) for name, text in meant.items()]
-            means = normalize(np.stack([normalize(model.encode(own)).mean(axis=0) for own in prompts]))
-            found[f"{where}: {form}"] = log_softmax(10 * vectors @ means.T, axis=1)
+def encoder(model: Any, texts: Any, asked: str, meanings: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """The class log-scores of each form, in the generic frame and after the question, for both descriptions."""
+    vectors, found = normalize(model.encode(list(texts))), []
+    for meant in meanings:
+        found.append({})
+        for where, frame in (("generic", "The topic is {}."), ("asked", f"{asked} {{}}.")):
+            for form, make in FRAMES.items():
+                prompts = [make(frame, name.replace("-", " "), text.removesuffix(".")) for name, text in meant.items()]
+                means = normalize(np.stack([normalize(model.encode(own)).mean(axis=0) for own in prompts]))
+                found[-1][f"{where}: {form}"] = log_softmax(10 * vectors @ means.T, axis=1)
     return found
 
 
@@ -187,15 +187,11 @@ def compare(kind: str, data: Path, n: int, sets: list[str]) -> None:
         train = read(data / name, "train")
         rows = train.sample(min(n, len(train)), random_state=0)
         labels = np.searchsorted(sorted(meanings), rows.label)
-        each = [
-            (masked if kind == "masked" else encoder)(
-                model, rows.text, asked, {label: meanings[label][i] for label in sorted(meanings)}
-            )
-            for i in (0, 1)
-        ]
+        meant = [{label: meanings[label][i] for label in sorted(meanings)} for i in (0, 1)]
+        each = (masked if kind == "masked" else encoder)(model, rows.text, asked, meant)
         for form in each[0]:
             lines.setdefault(form, []).append(np.mean([measure(own[form], labels) for own in each], axis=0))
-        print(f"{kind} {name}", flush=True)
+        print(f"{kind} {name}:", {form: own[-1].round(2).tolist() for form, own in lines.items()}, flush=True)
     print(f"\n| {kind}: balanced accuracy / log loss, raw; batch | " + " | ".join(sets) + " | mean |")
     print("| --- " * (len(sets) + 2) + "|")
     for form, own in lines.items():

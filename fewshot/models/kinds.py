@@ -44,6 +44,7 @@ class Kind:
     reads: Literal["prompt", "premise", "state", "fields"] = "prompt"
     remote: str | None = None  # our class for such a model behind an address, whose weights are not here
     demonstrations: bool = True  # whether a prompt has a place for them
+    descriptions: bool = True  # whether it is told what classes mean, where the template leaves that to the library
     vocabulary: bool = True  # whether it has a distribution over tokens at the hole, for label words and priors
     #: What the model was pretrained to predict, and `adapt` goes on with: masked tokens, or the next token. None: it
     #: can't learn from unlabelled text.
@@ -96,6 +97,7 @@ KINDS = (
         supported="...ForMaskedLM",
         generic="generic/masked",
         generic_labels="generic/yes_no_masked",
+        descriptions=False,  # it answers worse after a list of them, wherever that stands: benchmarks/README.md
         pretraining="masked",
         trains=("prompt", "head"),
         options={"variant": lambda said: isinstance(said, str)},

@@ -33,7 +33,7 @@ _TEXT = "{{ text | shorten }}"
 _SOURCES = {
     "causal": f"Text: {_TEXT}\nQuestion: <asked>\nOptions:\n{_LISTED}Answer: {{{{ label }}}}",
     "seq2seq": f"Text: {_TEXT}\nQuestion: <asked>\nOptions:\n{_LISTED}Answer: {{{{ label }}}}",
-    "masked": f"{_TEXT}\n<asked>\n{{% if descriptions %}}{_LISTED}{{% endif %}}{{{{ label }}}}.",
+    "masked": f"{_TEXT}\n<asked>\n{{{{ label }}}}.",
     "entailment": f"{_TEXT}\n\n<asked> The answer is {{{{ label }}}}.",
     "decision": f"{_TEXT}\n\n<asked> {{{{ label }}}}",
     "encoder": f"{_TEXT}\n\n<asked> {{{{ label }}}}.",
@@ -72,9 +72,10 @@ class Question(ABC):
         Parameters
         ----------
         kind : {"causal", "seq2seq", "masked", "entailment", "decision", "encoder"}
-            Of the model that is asked. Language models read the options and what they mean as a list after the text, a
-            masked one only where there are descriptions. Of the other kinds an encoder reads what an option means
-            in one more class prompt, an entailment model in the hypothesis, and a decision model with the option.
+            Of the model that is asked. Causal and encoder-decoder models read the options and what they mean as a list
+            after the text. An encoder reads what an option means in one more class prompt, an entailment model in the
+            hypothesis, and a decision model with the option. A masked model reads neither a list, which makes its
+            answers worse, nor descriptions.
 
         Raises
         ------
@@ -301,10 +302,12 @@ def phrase(
     words, descriptions : mapping, optional
         Of each class; a template without words takes any classes.
     """
-    source = _SOURCES[kind_named(kind).name].replace("<asked>", _literal(instructions))
+    own = kind_named(kind)
+    source = _SOURCES[own.name].replace("<asked>", _literal(instructions))
+    means = (descriptions or {}) if own.descriptions else {}
     front = "---\nordered: true\n---\n" if ordered else ""
     name = textwrap.shorten(instructions, 60, placeholder=" …")
-    return Template(front + source, words=words, descriptions=descriptions or {}, name=name)
+    return Template(front + source, words=words, descriptions=means, name=name)
 
 
 def _set(question: Question, **values: Any) -> None:

@@ -22,7 +22,7 @@ from fewshot.models.loading import load
 from fewshot.task import gallery
 from fewshot.task.choices import Choices, as_choices
 from fewshot.task.meaning import describe, named_with_descriptions
-from fewshot.task.question import GENERIC, phrase
+from fewshot.task.question import GENERIC, Question, phrase
 from fewshot.task.scale import on_scale
 from fewshot.task.task import Task
 from fewshot.task.template import Template
@@ -90,6 +90,7 @@ def resolve(
     given = _read(clf, rows, y, unlabelled)
     model = load(clf.model)
     several = given.indicator is not None or bool(getattr(clf.verbalizer, "multi_label", False))
+    given = _as_told(clf.template, given, model)
     templates = templates_of(clf.template, model, several, described=bool(given.descriptions))
     nameless = kind_of(model).reads == "fields" and rows is not None and y is not None
     if given.indicator is not None:
@@ -132,6 +133,21 @@ def _unlabelled(clf: Any) -> list[Any]:
         words = gallery.template_of(template[0] if isinstance(template, list | tuple) else template).words
     named = words if isinstance(words, Mapping) else getattr(words, "classes", None) or ()
     return [None] if -1 in named or "-1" in named else [None, -1]
+
+
+def _as_told(template: Any, given: _Given, model: Any) -> _Given:
+    """What was given, without descriptions where the library writes the prompt and tells this kind of model none."""
+    if kind_of(model).descriptions:
+        return given
+    several = template if isinstance(template, list | tuple) else [template]
+    if (template is None and given.descriptions) or any(
+        isinstance(own, Question) and own.descriptions for own in several
+    ):
+        _say_once(
+            f"{model!r} is not told what the classes mean, since masked models answer worse after a list of "
+            "descriptions. A template of your own may show them: {{ descriptions[...] }}."
+        )
+    return replace(given, descriptions=None) if template is None else given
 
 
 def templates_of(template: Any, model: Any, multi_label: bool, *, described: bool = False) -> list[Template]:
