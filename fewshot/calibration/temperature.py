@@ -42,7 +42,7 @@ class Temperature(Prior):
     >>> from fewshot import Classifier, FakeLM, Prompting
     >>> lm = FakeLM(lambda query: [5.0, 5.0 * ("fun" in query.prefix)])
     >>> clf = Classifier(lm, "{{ text }} It was {{ label }}.", strategy=Prompting(calibration="temperature"))
-    >>> clf = clf.fit(["fun", "so fun", "dull", "very dull"], ["good", "bad", "bad", "bad"])
+    >>> clf = clf.fit(["fun", "so fun", "dull", "very dull"], ["bad", "bad", "bad", "good"])
     >>> clf.strategy_.calibration_.temperature_ > 1
     True
     """
