@@ -74,7 +74,9 @@ def main():
     for name, own in seconds.items():
         ratio = statistics.median(a / b for a, b in zip(own, seconds["one question"], strict=True))
         computed = tokens[name] / tokens["one question"]
-        print(f"{name}: {statistics.median(own):.2f} s, {ratio:.2f} times one question, {computed:.2f} times its tokens")
+        print(
+            f"{name}: {statistics.median(own):.2f} s, {ratio:.2f} times one question, {computed:.2f} times its tokens"
+        )
 
 
 if __name__ == "__main__":
