@@ -110,12 +110,12 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
             Texts, or rows of fields. None is zero-shot.
         y : list, array, Series, indicator matrix or None
             The class of each row; with X None, the names of the classes, or a mapping from names to descriptions, which
-            is short for a `Choice` with a language model (a masked one is not told them), and makes more
-            class prompts for an encoder. None: the classes are those of the verbalizer or of the template's
-            label words. With labelled rows an encoder needs no names: numbers and truth values are learnt
-            from the rows alone. Where a text may have several labels, a matrix (array, sparse or DataFrame)
-            of shape (n_texts, n_classes), 1 where a row has the label. Its columns are named by the
-            DataFrame or by a list of label words, or else are the sorted classes of the verbalizer.
+            is short for a `Choice` with a language model (a masked one is not told them), and makes more class prompts
+            for an encoder. None: the classes are those of the verbalizer or of the template's label words. With
+            labelled rows an encoder needs no names: numbers and truth values are learnt from the rows alone. Where a
+            text may have several labels, a matrix (array, sparse or DataFrame) of shape (n_texts, n_classes), 1 where a
+            row has the label. Its columns are named by the DataFrame or by a list of label words, or else are the
+            sorted classes of the verbalizer.
         sample_weight : array of shape (n_texts,), optional
             Weights of the labelled rows, for strategies that can use them. A row of weight 2 is the row twice, and one
             of weight 0 is left out; its class stays a class, such as no row has.

@@ -10,9 +10,10 @@ from typing import Any
 from sklearn.utils.validation import check_is_fitted
 
 from fewshot.calibration import BestOf, Temperature
-from fewshot.errors import InputError, UnsupportedError
+from fewshot.errors import UnsupportedError
 from fewshot.models.remote.planning import plan
 from fewshot.models.remote.systemone import SYSTEM_ONE
+from fewshot.persistence.folder import write_model_folder
 from fewshot.strategies.auto import Auto
 from fewshot.strategies.prompting import Prompting
 
@@ -34,7 +35,7 @@ def export_decisions(clf: Any, folder: str | Path) -> dict[str, Any]:
         Fitted on a model that decides (``load(name, decision=True)``), by `Prompting` without demonstrations and with
         ``calibration`` None or "temperature", or by an `Auto` that chose so.
     folder : str or Path
-        It is made; one that exists must be empty.
+        A new one, written whole or not at all.
 
     Returns
     -------
@@ -45,7 +46,7 @@ def export_decisions(clf: Any, folder: str | Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        When the folder has files already.
+        When the folder exists, or can't be written.
     UnsupportedError
         When the settings of a decision model can't say what the classifier does; the message says what.
 
@@ -56,22 +57,20 @@ def export_decisions(clf: Any, folder: str | Path) -> dict[str, Any]:
     >>> lm = load("embedded:causal", decision=True)
     >>> clf = Classifier(lm, strategy=Prompting(calibration="temperature"))
     >>> clf = clf.fit(["Charged twice!", "It crashes."], ["billing", "bug"])
-    >>> question = export_decisions(clf, mkdtemp())
+    >>> question = export_decisions(clf, f"{mkdtemp()}/team")
     >>> question["instructions"], list(question["criteria"])
     ('Which of the options fits this text best?', ['billing', 'bug'])
     """
     check_is_fitted(clf)
     asking = _asking(clf)
-    lm, folder = clf.model_, Path(folder)
+    lm, calibration = clf.model_, asking.calibration
     question = _question(asking, lm)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{str(folder)!r} has files already: export into a new folder.")
-    config = copy.deepcopy(lm.config)
-    kind, calibration = question["type"], asking.calibration
+    config, kind = copy.deepcopy(lm.config), question["type"]
     if isinstance(calibration, Temperature):
         config.temperature[kind] = config.temperature.get(kind, 1.0) * calibration.temperature_
-    lm.save_pretrained(str(folder))
-    config.save_pretrained(folder)
+    with write_model_folder(folder) as part:
+        lm.save_pretrained(str(part))
+        config.save_pretrained(part)
     return question
 
 

@@ -26,7 +26,7 @@ from fewshot.prompts.pending import Pending, ask_together
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Questionnaire", "answered", "pending_of"]
+__all__ = ["Questionnaire", "answered", "pending_of", "unfrozen"]
 
 
 class Questionnaire(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -260,13 +260,14 @@ class _Answered:
         return self._scores
 
 
-def _unfrozen(clf: Any) -> Any:
+def unfrozen(clf: Any) -> Any:
+    """What is inside a ``FrozenEstimator``; anything else as it is."""
     return clf.estimator if isinstance(clf, FrozenEstimator) else clf
 
 
 def pending_of(clf: Any, X: Any) -> Pending[FloatArray] | None:
     """What a classifier is about to ask of a language model; None where it asks by itself."""
-    own = _unfrozen(clf)
+    own = unfrozen(clf)
     if type(own) is not Classifier:
         return None
     found = getattr(own.strategy_, "pending", None)
@@ -275,7 +276,7 @@ def pending_of(clf: Any, X: Any) -> Pending[FloatArray] | None:
 
 def answered(clf: Any, scores: FloatArray) -> Classifier:
     """The classifier as it goes on once the log-scores of its next rows are known."""
-    clf = copy(_unfrozen(clf))
+    clf = copy(unfrozen(clf))
     clf.strategy_ = _Answered(scores)
     return clf
 

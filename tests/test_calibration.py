@@ -217,6 +217,22 @@ class TestTemperature:
         many = classifier("temperature", lm=right).fit(TEXTS * 50, MOODS * 50).strategy_.calibration_.temperature_
         assert 0.01 < many < few < 1
 
+    def test_of_two_minima_the_lower_is_found(self):
+        def hardly(query):
+            return [0.0, 1e-3 if "fun" in query.prefix else -1e-3]
+
+        clf = classifier("temperature", lm=hardly).fit(TEXTS * 10, MOODS * 10)
+        found = clf.strategy_.calibration_.temperature_
+        raw = np.array([hardly(Template(SOURCE).query(text, ["bad", "good"])) for text in TEXTS * 10])
+        targets = np.array([["bad", "good"].index(name) for name in MOODS * 10])
+
+        def loss(temperature):
+            scaled = np.log(normalised(raw / temperature))
+            return -scaled[np.arange(len(targets)), targets].sum() + np.log(temperature) ** 2 / 2
+
+        assert loss(1.0) < min(loss(1.5), loss(0.5))  # here a search from 1 would end
+        assert loss(found) <= min(map(loss, np.exp(np.arange(-12, 12, 0.01)))) + 1e-6
+
     def test_an_impossible_class_is_borne(self):
         def sure(query):
             return np.log([1.0, 1e-300]) if "fun" in query.prefix else np.array([0.0, -np.inf])

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -72,19 +80,50 @@ def test_the_pipeline_answers_as_the_classifier_does(models, tmp_path, name, cal
     np.testing.assert_allclose(again.predict_proba(TEXTS), expected, atol=1e-6)
 
 
+@contextmanager
+def served_by_transformers(folder, log):
+    """The address of ``transformers serve``, in a process of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [Path(sys.executable).with_name("transformers"), "serve", folder, "--device", "cpu", "--port", str(port)]
+    with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while True:
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                try:
+                    urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                    break
+                except URLError:
+                    time.sleep(0.2)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.terminate()
+
+
+def test_transformers_serves_it_and_our_client_reads_the_same(models, tmp_path):
+    clf = fitted(models["own"])
+    export_decisions(clf, tmp_path / "new")
+    with served_by_transformers(tmp_path / "new", tmp_path / "log.txt") as url:
+        lm = load(url, model=str(tmp_path / "new"), api="systemone")
+        there = Classifier(lm, strategy=Prompting()).fit(None, clf.classes_.tolist())
+        np.testing.assert_allclose(there.predict_proba(TEXTS), clf.predict_proba(TEXTS), atol=1e-5)
+
+
 def test_a_question_of_yes_and_no_is_a_noul(models, tmp_path):
     clf = fitted(models["own"], labels=["no", "yes", "yes"] * 2, template="{{ text }}\n\nIs it good? {{ label }}")
-    question = export_decisions(clf, tmp_path)
+    question = export_decisions(clf, tmp_path / "new")
     assert question["type"] == "noul"
     assert question["instructions"] == "Is it good?"
-    np.testing.assert_allclose(answers(tmp_path, question), clf.predict_proba(TEXTS), atol=1e-5)
+    np.testing.assert_allclose(answers(tmp_path / "new", question), clf.predict_proba(TEXTS), atol=1e-5)
 
 
 def test_what_auto_chose_is_exported(models, tmp_path):
     clf = Classifier(models["own"], strategy=Auto()).fit(None, ["billing", "bugs", "praise"])
     assert clf.strategy_.chosen_.calibration is None  # a decision model has no label words to be biased towards
-    question = export_decisions(clf, tmp_path)
-    np.testing.assert_allclose(answers(tmp_path, question), clf.predict_proba(TEXTS), atol=1e-5)
+    question = export_decisions(clf, tmp_path / "new")
+    np.testing.assert_allclose(answers(tmp_path / "new", question), clf.predict_proba(TEXTS), atol=1e-5)
 
 
 REFUSED = {
@@ -115,9 +154,19 @@ def test_what_the_settings_can_not_say_is_refused(models, tmp_path, why):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_folder_with_files_stays_as_it_is(models, tmp_path):
+def test_a_folder_that_exists_stays_as_it_is(models, tmp_path):
     (tmp_path / "decision.json").write_text("mine")
-    with pytest.raises(InputError, match="has files already: export into a new folder"):
+    with pytest.raises(InputError, match="exists: give a new folder"):
         export_decisions(fitted(models["own"]), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["decision.json"]
     assert (tmp_path / "decision.json").read_text() == "mine"
+
+
+def test_what_fails_halfway_leaves_nothing(models, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(decision.DecisionConfig, "save_pretrained", full)
+    with pytest.raises(InputError, match=r"can't be written.*No space left on device"):
+        export_decisions(fitted(models["own"]), tmp_path / "new")
+    assert not list(tmp_path.iterdir())

@@ -13,6 +13,7 @@ import openai
 import pytest
 import typesafe_sdk
 from jevcompat import runner
+from sklearn.model_selection import GridSearchCV
 
 from fewshot import Classifier, ConformalClassifier, FakeLM
 from fewshot.errors import ParameterError, UnsupportedError
@@ -135,6 +136,15 @@ def test_other_options_are_answered_by_the_language_model_and_it_says_so(url, op
     answers = ask(url, "A refund.", questions, model="tickets")["answers"]
     assert [answers[name]["x_answered_by"] for name in ("own", "odd")] == ["fitted", "zero-shot"]
     assert ask(url, "A refund.", questions, model="nobody")["model"] == "lm"
+
+
+def test_a_search_around_a_classifier_answers_by_itself(clf):
+    search = GridSearchCV(clf, {"strategy__shots": [2, 3]}, cv=2).fit(NEW * 2, EXPECTED * 2)
+    with running(application({"tickets": search})) as url:
+        question = {"topic": {"type": "choice", "instructions": "?", "criteria": CLASSES}}
+        for text, expected in zip(NEW, search.predict_proba(NEW), strict=True):
+            found = ask(url, text, question, model="tickets")["answers"]["topic"]["probabilities"]
+            np.testing.assert_allclose([found[name] for name in search.classes_], expected, atol=1e-12)
 
 
 def test_where_nobody_can_answer_it_is_said_in_the_form_of_the_wire(clf):

@@ -1,31 +1,32 @@
 """How descriptions of classes should reach a masked model and an encoder, zero-shot.
 
-    PYTHONPATH=benchmarks python benchmarks/settle/descriptions.py DATA [--kinds masked encoder] [--rows 200]
+    PYTHONPATH=benchmarks python benchmarks/settle/descriptions.py DATA [--kinds masked encoder labelled]
+        [--rows 200]
 
 DATA holds one folder a set with train.csv.gz, columns text and label. Only training rows are read:
 ``train.sample(rows, random_state=0)``. The descriptions below were written once, from what the labels mean, before
 anything was measured: a few words and a sentence of each class. Both are asked in each form, and their mean counts.
 "batch" is ``Batch()`` without labels, fitted on one half of the rows and judged on the other, and the other way round.
-Last, the form that the other sets choose, by the mean of raw and calibrated balanced accuracy.
+Last, the form that the other sets choose, by the mean of raw and calibrated balanced accuracy. "labelled" is the
+encoder with the default head and a few labelled rows of each class; other training rows judge.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from data import read
+from data import draw, read
+from measures import measure
 from scipy.special import log_softmax
-from sklearn.metrics import balanced_accuracy_score
 from sklearn.preprocessing import normalize
 
-from fewshot import Classifier, Prompting, Template, load
-from fewshot.calibration import Batch
-from fewshot.calibration.priors import log_loss
+from fewshot import Classifier, LabelPriorLogisticRegression, Prompting, Template, load
 
 Meanings = dict[str, tuple[str, str]]
 SETS: dict[str, tuple[str, Meanings]] = {  # what is asked, and a few words and a sentence about each class
@@ -131,6 +132,8 @@ def masked(model: Any, texts: Any, asked: str, meanings: list[dict[str, str]]) -
     return found
 
 
+GENERIC = "The topic is {}."
+SHOTS = (2, 8)
 FRAMES: dict[str, Callable[[str, str, str], list[str]]] = {  # from frame, name and description: what is averaged
     "name": lambda frame, name, means: [frame.format(name)],
     "name: description (before)": lambda frame, name, means: [frame.format(f"{name}: {means}")],
@@ -153,29 +156,51 @@ def encoder(model: Any, texts: Any, asked: str, meanings: list[dict[str, str]]) 
     vectors, found = normalize(model.encode(list(texts))), []
     for meant in meanings:
         found.append({})
-        for where, frame in (("generic", "The topic is {}."), ("asked", f"{asked} {{}}.")):
-            for form, make in FRAMES.items():
-                prompts = [make(frame, name.replace("-", " "), text.removesuffix(".")) for name, text in meant.items()]
-                means = normalize(np.stack([normalize(model.encode(own)).mean(axis=0) for own in prompts]))
+        for where, frame in (("generic", GENERIC), ("asked", f"{asked} {{}}.")):
+            for form in FRAMES:
+                means = class_prompts(model, frame, form, meant)
                 found[-1][f"{where}: {form}"] = log_softmax(10 * vectors @ means.T, axis=1)
     return found
 
 
-def calibrated(scores: Any) -> Any:
-    """The scores of each half of the rows, calibrated on the other half without labels."""
-    halves = np.arange(len(scores)) % 2 == 0
-    found = np.empty_like(scores)
-    for half in (halves, ~halves):
-        found[half] = Batch().fit(scores[~half]).transform(scores[half])
-    return log_softmax(found, axis=1)
+def class_prompts(model: Any, frame: str, form: str, meant: dict[str, str]) -> Any:
+    """The unit vector of each class."""
+    prompts = [FRAMES[form](frame, name.replace("-", " "), text.removesuffix(".")) for name, text in meant.items()]
+    return normalize(np.stack([normalize(model.encode(own)).mean(axis=0) for own in prompts]))
 
 
-def measure(scores: Any, labels: Any) -> Any:
-    """Balanced accuracy and log loss, raw and calibrated."""
-    line = []
-    for own in (scores, calibrated(scores)):
-        line += [balanced_accuracy_score(labels, own.argmax(axis=1)), log_loss(own, labels)]
-    return np.array(line)
+def few(data: Path, n: int, sets: list[str], draws: int) -> None:
+    """Print the accuracy of the default head around each form's class prompts, from a few labelled rows of each class.
+
+    The descriptions of a few words and of a sentence, and the draws, are in the mean.
+    """
+    model = load()
+    print(
+        "\n| rows of each class | class prompts | "
+        + " | ".join(sets)
+        + " | mean |\n"
+        + "| --- " * (len(sets) + 3)
+        + "|"
+    )
+    for shots in SHOTS:
+        table: dict[str, list[float]] = {}
+        for name in sets:
+            _, meanings = SETS[name]
+            train = read(data / name, "train")
+            each: dict[str, list[float]] = {}
+            for seed in range(draws):
+                shown = draw(train, shots, seed)
+                rows = train.drop(shown.index).sample(n, random_state=seed)
+                X, new = (normalize(model.encode(part.text.tolist())) for part in (shown, rows))
+                y, wanted = (np.searchsorted(sorted(meanings), part.label) for part in (shown, rows))
+                for form, i in itertools.product(FRAMES, (0, 1)):
+                    meant = {label: meanings[label][i] for label in sorted(meanings)}
+                    head = LabelPriorLogisticRegression().fit(X, y, class_prompts(model, GENERIC, form, meant))
+                    each.setdefault(form, []).append(float((head.predict(new) == wanted).mean()))
+            for form, own in each.items():
+                table.setdefault(form, []).append(float(np.mean(own)))
+        for form, values in table.items():
+            print(f"| {shots} | {form} | " + " | ".join(f"{value:.3f}" for value in [*values, np.mean(values)]) + " |")
 
 
 def compare(kind: str, data: Path, n: int, sets: list[str]) -> None:
@@ -206,13 +231,17 @@ def compare(kind: str, data: Path, n: int, sets: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--kinds", nargs="+", default=["masked", "encoder"])
+    parser.add_argument("--kinds", nargs="+", default=["masked", "encoder", "labelled"])
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--sets", nargs="+", default=list(SETS))
+    parser.add_argument("--draws", type=int, default=5, help="of labelled rows")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # label words are unlikely in some forms
     for kind in options.kinds:
-        compare(kind, options.data, options.rows, options.sets)
+        if kind == "labelled":
+            few(options.data, options.rows, options.sets, options.draws)
+        else:
+            compare(kind, options.data, options.rows, options.sets)
 
 
 if __name__ == "__main__":

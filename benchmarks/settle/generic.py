@@ -22,11 +22,9 @@ from typing import Any
 
 import numpy as np
 from data import read, spaced
-from sklearn.metrics import balanced_accuracy_score
+from measures import calibrated, measure
 
 from fewshot import Classifier, Prompting, Template, load
-from fewshot.calibration import Batch
-from fewshot.calibration.priors import log_loss
 from fewshot.strategies.comparison import mutual_information
 
 ROWS = {"ag_news": 60, "sst2": 40, "trec6": 40, "sms_spam": 40, "banking77": 16}  # of the causal model
@@ -105,28 +103,14 @@ def score_all(options: argparse.Namespace) -> Scores:
     return found
 
 
-def calibrated(scores: Any) -> Any:
-    """The scores of each half of the rows, calibrated on the other half without labels."""
-    halves = np.arange(len(scores)) % 2 == 0
-    found = np.empty_like(scores)
-    for half in (halves, ~halves):
-        found[half] = Batch().fit(scores[~half]).transform(scores[half])
-    return found - np.logaddexp.reduce(found, axis=1, keepdims=True)
-
-
-def measure(found: dict[str, Any], wording: str) -> Any:
-    """Balanced accuracy and log loss, raw and calibrated."""
-    labels, line = found["labels"], []
-    for scores in (found[wording], calibrated(found[wording])):
-        said = scores.argmax(axis=1)
-        line += [balanced_accuracy_score(labels, said), log_loss(scores, labels)]
-    return np.array(line)
+def _measured(found: dict[str, Any], wording: str) -> Any:
+    return measure(found[wording], found["labels"])
 
 
 def report(scores: Scores, formats: list[str], sets: list[str]) -> None:
     """Print every wording on every set, and of each group the one that the other sets choose."""
     lines = {
-        (form, wording): np.array([measure(scores[form, name], wording) for name in sets])
+        (form, wording): np.array([_measured(scores[form, name], wording) for name in sets])
         for form in formats
         for wording in wordings_of(form)
     }
@@ -157,12 +141,14 @@ def report_choices(scores: Scores, sets: list[str]) -> None:
         if by == "the default":
             return float(way == ways[0])
         if by == "log loss":
-            return -measure(own, way[1])[3]
+            return -_measured(own, way[1])[3]
         return mutual_information(own[way[1]] if by == "raw mutual information" else calibrated(own[way[1]]))
 
     for by in ("the default", "raw mutual information", "calibrated mutual information", "log loss"):
         chosen = [max(ways, key=lambda way, name=name: value(name, way, by)) for name in sets]
-        found = np.mean([measure(scores[way[0], name], way[1]) for name, way in zip(sets, chosen, strict=True)], axis=0)
+        found = np.mean(
+            [_measured(scores[way[0], name], way[1]) for name, way in zip(sets, chosen, strict=True)], axis=0
+        )
         print(f"\nby {by}: {' '.join(f'{one:.3f}' for one in found)}, {list(map(': '.join, chosen))}")
 
 

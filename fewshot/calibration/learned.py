@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from fewshot.calibration.batch import Batch
-from fewshot.calibration.priors import Aggregate, Ask, Prior
-from fewshot.errors import InputError
+from fewshot.calibration.priors import Aggregate, FromLabels
 from fewshot.heads.label_prior import LabelPriorLogisticRegression
-from fewshot.inputs import Row
-from fewshot.models.base import FloatArray, IntArray, Query
-from fewshot.task.template import Template
+from fewshot.models.base import FloatArray, IntArray
 
 __all__ = ["Learned"]
 
@@ -22,7 +18,7 @@ _SCALES = (0.25, 0.5, 1.0)
 _PENALTIES = (0.001, 0.01, 0.1)
 
 
-class Learned(Prior):
+class Learned(FromLabels):
     r"""Batch calibration, and from there an affine map of each class's log-score learnt on the labelled texts.
 
     With s the batch-calibrated class log-scores of a text, the logits are :math:`\tau s_k + v_k \cdot s + b_k`. The
@@ -49,34 +45,8 @@ class Learned(Prior):
     ['good']
     """
 
-    def __init__(self, max_texts: int = 2000) -> None:
-        self.max_texts = max_texts
-
-    def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
-        """One query a text of ``fit``.
-
-        Raises
-        ------
-        InputError
-            When there are no labelled texts.
-        """
-        if not X:
-            raise InputError(
-                "Learned needs labelled texts besides the demonstrations, and there are none: call fit(X, y), or use "
-                "calibration='contextual'."
-            )
-        return ask(X)
-
-    def fit(self, scores: FloatArray, targets: IntArray | None = None, aggregate: Aggregate | None = None) -> Self:
-        """Learn the prior of the words, then the map of the classes.
-
-        Raises
-        ------
-        InputError
-            When there are no labels.
-        """
-        if targets is None or aggregate is None:
-            raise InputError("Learned needs labels: call fit(X, y), or use calibration='batch'.")
+    def _learn(self, scores: FloatArray, targets: IntArray, aggregate: Aggregate) -> None:
+        """Learn the prior of the words, then the map of the classes."""
         everything = np.arange(len(scores))
         self.batch_ = Batch().fit(scores)
         # the scores are fitted with their own prior; how much of it the labels want is what the intercepts are for
@@ -86,7 +56,6 @@ class Learned(Prior):
         if counts.min() >= 2:
             head = LabelPriorLogisticRegression(taus=_SCALES, Cs=_PENALTIES, average=False, max_iter=500)
             self.head_ = head.fit(features, targets, prior=np.eye(features.shape[1]))
-        return self
 
     def transform(self, scores: FloatArray) -> FloatArray:
         """Subtract the prior from word log-scores, of shape (n_texts, n_words)."""

@@ -93,6 +93,50 @@ class Prior(BaseEstimator, ABC):  # type: ignore[misc]
         return scores
 
 
+class FromLabels(Prior):
+    """What is learnt from the labelled texts: one query each.
+
+    Parameters
+    ----------
+    max_texts : int
+        Most labelled texts of ``fit`` that are scored.
+    """
+
+    def __init__(self, max_texts: int = 2000) -> None:
+        self.max_texts = max_texts
+
+    def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
+        """One query a text of ``fit``.
+
+        Raises
+        ------
+        InputError
+            When there are no labelled texts.
+        """
+        if not X:
+            raise InputError(
+                f"{type(self).__name__} needs labelled texts besides the demonstrations, and there are none: call "
+                "fit(X, y), or use calibration='contextual'."
+            )
+        return ask(X)
+
+    def fit(self, scores: FloatArray, targets: IntArray | None = None, aggregate: Aggregate | None = None) -> Self:
+        """Learn from the word log-scores of the labelled texts, of shape (n_texts, n_words).
+
+        Raises
+        ------
+        InputError
+            When there are no labels.
+        """
+        if targets is None or aggregate is None:
+            raise InputError(f"{type(self).__name__} needs labels: call fit(X, y), or use calibration='batch'.")
+        self._learn(scores, targets, aggregate)
+        return self
+
+    @abstractmethod
+    def _learn(self, scores: FloatArray, targets: IntArray, aggregate: Aggregate) -> None: ...
+
+
 class Contextual(Prior):
     """The prior is what the model says of texts without content.
 

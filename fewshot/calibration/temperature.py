@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Self
-
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from fewshot.calibration.priors import Aggregate, Ask, Prior, log_loss
-from fewshot.errors import InputError
-from fewshot.inputs import Row
-from fewshot.models.base import FloatArray, IntArray, Query
-from fewshot.task.template import Template
+from fewshot.calibration.priors import Aggregate, FromLabels, log_loss
+from fewshot.models.base import FloatArray, IntArray
 
 __all__ = ["Temperature"]
 
-_WIDEST = 7.0  # of the logarithm of the temperature, either way: a factor of 1,000
+_STEP = 0.25
+#: Logarithms of the temperatures that are tried first: up to a factor of 20,000 either way.
+_STARTS = np.arange(-10.0, 10.0 + _STEP, _STEP).tolist()
 _LEAST = -700.0  # for the log-score of what a model calls impossible, so that there is a loss to lower
 
 
-class Temperature(Prior):
+class Temperature(FromLabels):
     r"""Divide the class log-scores by a temperature that is learnt on the labelled texts.
 
     The predicted classes stay as they are; only the confidence changes. The temperature T minimises the log loss of the
@@ -47,41 +43,17 @@ class Temperature(Prior):
     True
     """
 
-    def __init__(self, max_texts: int = 2000) -> None:
-        self.max_texts = max_texts
-
-    def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
-        """One query a text of ``fit``.
-
-        Raises
-        ------
-        InputError
-            When there are no labelled texts.
-        """
-        if not X:
-            raise InputError(
-                "Temperature needs labelled texts besides the demonstrations, and there are none: call fit(X, y)."
-            )
-        return ask(X)
-
-    def fit(self, scores: FloatArray, targets: IntArray | None = None, aggregate: Aggregate | None = None) -> Self:
-        """Learn the temperature.
-
-        Raises
-        ------
-        InputError
-            When there are no labels.
-        """
-        if targets is None or aggregate is None:
-            raise InputError("Temperature needs labels: call fit(X, y), or use calibration='batch'.")
+    def _learn(self, scores: FloatArray, targets: IntArray, aggregate: Aggregate) -> None:
+        """Learn the temperature."""
         own = np.maximum(aggregate(scores, np.arange(len(scores))), _LEAST)
 
         def loss(log_temperature: float) -> float:
             return len(targets) * log_loss(own * np.exp(-log_temperature), targets) + log_temperature**2 / 2
 
-        found = minimize_scalar(loss, bounds=(-_WIDEST, _WIDEST), method="bounded")
+        # tiny scores that are all right have two minima: near 1, and where they are told apart
+        start = min(_STARTS, key=loss)
+        found = minimize_scalar(loss, bounds=(start - _STEP, start + _STEP), method="bounded")
         self.temperature_ = float(np.exp(found.x))
-        return self
 
     def transform(self, scores: FloatArray) -> FloatArray:
         """Leave word log-scores as they are: only classes are scaled."""

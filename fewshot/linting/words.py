@@ -9,6 +9,7 @@ import numpy as np
 from fewshot.linting.look import Look, list_words
 from fewshot.linting.report import NEUTRAL, WordLine
 from fewshot.models.base import Query, check_scores, is_language_model, is_window
+from fewshot.task.meaning import with_meanings
 from fewshot.task.prompt import Prompt
 from fewshot.task.verbalizer import MASS_FLOOR
 
@@ -28,10 +29,8 @@ def score_words(look: Look, blank: Prompt) -> tuple[list[WordLine], float | None
     lines = look.lines()
     if look.asked is None or not is_language_model(look.model) or look.kind is None:
         return lines, None
-    words = (
-        look.asked.candidates if look.kind.reads == "prompt" else map(look.template.described, look.asked.candidates)
-    )
-    query = blank.query(tuple(words), look.context, look.kind.name)
+    words = with_meanings(look.template, look.asked.candidates, look.model)
+    query = blank.query(words, look.context, look.kind.name)
     scores = look.model.loglikelihoods([query])[0]
     check_scores(look.model, query, scores)
     shares = np.exp(scores.logprobs - np.logaddexp.reduce(scores.logprobs))

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
@@ -17,7 +17,17 @@ from fewshot.errors import FewshotError, InputError
 from fewshot.files import CAN_LOCK, locked, sync
 from fewshot.persistence.limits import MAX_TEXT, read_json
 
-__all__ = ["ARRAYS", "CARD", "CONFIG", "HEADS", "MODELS", "Kept", "find_interrupted", "write_folder"]
+__all__ = [
+    "ARRAYS",
+    "CARD",
+    "CONFIG",
+    "HEADS",
+    "MODELS",
+    "Kept",
+    "find_interrupted",
+    "write_folder",
+    "write_model_folder",
+]
 
 CONFIG, CARD, ARRAYS, HEADS, MODELS = "config.json", "README.md", "arrays.safetensors", "heads", "models"
 _SUMS = "checksums.json"
@@ -35,15 +45,28 @@ def write_folder(target: str | Path, *, overwrite: bool) -> Iterator[Path]:
     the next save takes away. A target is refused that is there and may not be overwritten, that is not a kept
     classifier, or that can't be written, as on a full disk.
     """
+    with _written(target, lambda path: _check_target(path, overwrite), _seal) as part:
+        yield part
+
+
+@contextmanager
+def write_model_folder(target: str | Path) -> Iterator[Path]:
+    """The same for a model that others read: nothing is there yet, and no checksums are written beside its files."""
+    with _written(target, _check_new, _sync) as part:
+        yield part
+
+
+@contextmanager
+def _written(target: str | Path, check: Callable[[Path], None], end: Callable[[Path], None]) -> Iterator[Path]:
     target = Path(target).expanduser().absolute()
     try:
-        _check_target(target, overwrite)
+        check(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         clear(target)
         with _new_folder(target) as part:
             yield part
-            _seal(part)
-            _check_target(target, overwrite)  # writing takes its time
+            end(part)
+            check(target)  # writing takes its time
             _put(part, target)
         clear(target)
     except FewshotError:
@@ -101,6 +124,11 @@ def clear(target: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def _check_new(target: Path) -> None:
+    if target.exists() or target.is_symlink():
+        raise InputError(f"{str(target)!r} exists: give a new folder.")
+
+
 def _check_target(target: Path, overwrite: bool) -> None:
     if not target.exists() and not target.is_symlink():
         return
@@ -133,6 +161,11 @@ def _seal(folder: Path) -> None:
     sums = {name: _sum(folder / name) for name in names}
     said = json.dumps({"files": sums, "all": _sum_of(sums)}, indent=1)
     (folder / _SUMS).write_text(said + "\n", encoding="utf-8")
+    _sync(folder)
+
+
+def _sync(folder: Path) -> None:
+    """Bring everything to the disk."""
     for path in [folder, *folder.rglob("*")]:
         sync(path)
 

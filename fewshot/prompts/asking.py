@@ -24,6 +24,7 @@ from fewshot.models.loading import load
 from fewshot.prompts.asked import Asked, Context, word_scores
 from fewshot.prompts.listing import lists_labels
 from fewshot.task.label_orders import label_orders
+from fewshot.task.meaning import with_meanings
 from fewshot.task.prompt import Fitted, Prompt, cut_alike, fit_to_window
 from fewshot.task.task import Task
 
@@ -155,7 +156,7 @@ class Asking:
             with at_row(i):
                 prompts.append([self.task.template.prompt(row, labels) for labels in own])
         contexts = self.contexts(X, listings)
-        answers = [self._answers(own.candidates) for own in words]
+        answers = [with_meanings(self.task.template, own.candidates, self.model) for own in words]
         fitted = self._fitted(prompts, contexts, answers)
         forms = [
             tuple(
@@ -165,12 +166,6 @@ class Asking:
             for fit, own, before, candidates in zip(fitted, prompts, contexts, answers, strict=True)
         ]
         return Asked(self.task, self.model, X, words, [before[0] for before in contexts], fitted, forms)
-
-    def _answers(self, candidates: tuple[str, ...]) -> tuple[str, ...]:
-        """What fills the hole: the label words; in a hypothesis and for a server each with what it means."""
-        if kind_of(self.model).reads == "prompt":
-            return candidates
-        return tuple(map(self.task.template.described, candidates))
 
     def _fitted(
         self,

@@ -18,7 +18,7 @@ __all__ = ["Batcher", "Work"]
 
 #: The most requests that are answered together: more would only make the first of them wait for the last.
 _MOST = 64
-_GIVE_BACK = 10.0  # seconds between two times that freed memory is given back, which takes about 0.1
+_GIVE_BACK = 10.0  # seconds between two times that freed memory is given back, which takes a part of one
 Work = Sequence[tuple[Predictor, Job]]  # the jobs of one request
 
 

@@ -6,11 +6,12 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from fewshot.conformal import ConformalClassifier
 from fewshot.errors import FewshotError, InputError, UnsupportedError
 from fewshot.inputs import Row
 from fewshot.models.remote.wire import Asked
 from fewshot.prompts.pending import Pending
-from fewshot.questionnaire import answered, pending_of
+from fewshot.questionnaire import answered, pending_of, unfrozen
 from fewshot.serving.predictor import Answer, Answers, Job, tokens_read
 
 __all__ = ["Fitted"]
@@ -32,8 +33,7 @@ class Fitted:
     by: Literal["fitted", "zero-shot"] = "fitted"
 
     def __init__(self, clf: Any) -> None:
-        clf = getattr(clf, "classifier_", clf)  # what stands inside a ConformalClassifier
-        clf = getattr(clf, "estimator", clf)  # and inside a FrozenEstimator
+        clf = unfrozen(clf.classifier_ if isinstance(clf, ConformalClassifier) else clf)
         if getattr(clf, "multi_label_", False):
             raise UnsupportedError(
                 "The classifier was fitted for several labels a text, and a question has one answer: serve one "

@@ -21,9 +21,11 @@ from fewshot.training.examples import n_steps
 __all__ = ["Chosen", "choose_for_language_model", "finetuned", "without_comparison"]
 
 _MOST_SHOTS = 16
-#: Of several phrasings' ways the best, whose log-scores are averaged, and the rows of a class below which these are
-#: readouts alone, whose folds have too few rows to learn from: both settled on training rows.
-_TOGETHER, _ENOUGH = 3, 4
+#: Of several phrasings' ways the best, whose log-scores are averaged: settled on training rows.
+_TOGETHER = 3
+#: Folds from which prompting may be among these. Fewer are of so few rows that readouts seem worse than they will be:
+#: settled on training rows.
+_ENOUGH = 4
 
 
 def without_comparison(chosen: Strategy, *reasons: str) -> tuple[Strategy, Report]:

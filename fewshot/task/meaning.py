@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +13,9 @@ from fewshot.task.descriptions import take_descriptions
 from fewshot.task.question import check_name
 from fewshot.task.source import abridge
 from fewshot.task.task import Task
+from fewshot.task.template import Template
 
-__all__ = ["describe", "named_with_descriptions"]
+__all__ = ["describe", "named_with_descriptions", "with_meanings"]
 
 
 def named_with_descriptions(y: Mapping[Any, Any]) -> tuple[list[Any], dict[Any, str]]:
@@ -24,6 +25,11 @@ def named_with_descriptions(y: Mapping[Any, Any]) -> tuple[list[Any], dict[Any, 
         if isinstance(name, str):
             check_name(name, "class")
     return names, take_descriptions(dict(zip(names, y.values(), strict=True)), "The descriptions in y", InputError)
+
+
+def with_meanings(template: Template, candidates: Sequence[str], model: Any) -> tuple[str, ...]:
+    """What fills the hole: the label words; in a hypothesis and for a server each with what it means."""
+    return tuple(candidates if kind_of(model).reads == "prompt" else map(template.described, candidates))
 
 
 def describe(task: Task, said: Mapping[Any, str] | None, model: Any) -> Task:
