@@ -42,7 +42,7 @@ import numpy as np
 from fewshot import load
 from fewshot.models.remote.systemone import SYSTEM_ONE
 from fewshot.models.wrappers import RememberedLM
-from fewshot.serving.predictor import Job, ZeroShot
+from fewshot.serving.answerers import Job, ZeroShot
 
 QUESTIONS: dict[str, Any] = {
     "about": {
@@ -125,11 +125,11 @@ def measured(place: str, clients: int, n_questions: int, requests: int) -> tuple
 def one_by_one(model: str, n_questions: int, requests: int) -> float:
     """Requests a second of the model in this process, asked about one request after another."""
     lm = load(model)
-    predictor = ZeroShot(lm)
+    answerer = ZeroShot(lm)
 
     def answer(number: int) -> None:
         request = SYSTEM_ONE.read_request(body(number, n_questions))
-        prepared = predictor.prepare([Job(asked, request.state) for asked in request.questions])
+        prepared = answerer.prepare([Job(asked, request.state) for asked in request.questions])
         memory = RememberedLM(lm)
         memory.loglikelihoods(prepared.queries)
         prepared.finish(memory)

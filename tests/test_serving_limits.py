@@ -21,7 +21,7 @@ import pytest
 
 from fewshot import Classifier, FakeLM
 from fewshot.errors import InputError
-from fewshot.serving import application, batching, memory, predictor, running
+from fewshot.serving import answerers, application, batching, memory, running
 from tests.contract import HashEncoder
 from tests.served import QUESTIONS, about, ask, hashed, send
 
@@ -217,7 +217,7 @@ def test_what_was_accepted_is_answered_before_the_server_ends():
 
 def test_memory_stays_where_it_is(monkeypatch):
     """Requests of ever new questions, some broken: what is remembered of them is bounded."""
-    monkeypatch.setattr(predictor, "_KEPT", 4)
+    monkeypatch.setattr(answerers, "_KEPT", 4)
     with running(application({"lm": FakeLM(hashed)})) as url:
 
         def objects_after(numbers):

@@ -27,7 +27,7 @@ _KEPT = 2  # models
 
 
 class _Loader:
-    """`load` is callable, and owns the only process-wide state of the library: the last models loaded."""
+    """`load` is callable, and owns the last models loaded, which are shared by the whole process."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, Any] = OrderedDict()

@@ -24,6 +24,7 @@ __all__ = [
     "HEADS",
     "MODELS",
     "Kept",
+    "digest_of",
     "find_interrupted",
     "write_folder",
     "write_model_folder",
@@ -204,6 +205,14 @@ def _sums(folder: Path) -> dict[str, str]:
         if not _NAME.fullmatch(name) or name in (CARD, _SUMS):
             raise InputError(f"{_SUMS} in {str(folder)!r} lists {name!r}, which can't be a file of it.")
     return dict(sums)
+
+
+def digest_of(folder: Path) -> str | None:
+    """A digest of all that is kept in a folder, which no other classifier has; None where nothing is kept."""
+    try:
+        return hashlib.sha256((folder / _SUMS).read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 
 def find_interrupted(folder: Path) -> str:

@@ -1,11 +1,37 @@
-"""Typed decisions over HTTP: fitted classifiers and models behind ``/v1/systemone`` and ``/v1/decisions``."""
+"""Classifiers at work: batches of rows in many processes, and typed decisions over HTTP.
+
+`Predictor` labels whatever batches it is handed. ``application``, ``running`` and ``serve`` answer
+``/v1/systemone`` and ``/v1/decisions``; they take the extra ``serve``, and `Predictor` does not.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from fewshot.extras import need
 
-need("starlette", "Serving takes")
-need("uvicorn", "Serving takes")
+if TYPE_CHECKING:
+    from fewshot.serving.app import application
+    from fewshot.serving.predicting import Predictor
+    from fewshot.serving.server import running, serve
 
-from fewshot.serving.app import application  # noqa: E402 - what is missing is said first
-from fewshot.serving.running import running, serve  # noqa: E402
+__all__ = ["Predictor", "application", "running", "serve"]
 
-__all__ = ["application", "running", "serve"]
+_HTTP = {"application": "fewshot.serving.app", "running": "fewshot.serving.server", "serve": "fewshot.serving.server"}
+_HOME = {"Predictor": "fewshot.serving.predicting", **_HTTP}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'fewshot.serving' has no attribute {name!r}")
+    if name in _HTTP:  # what is missing is said first
+        need("starlette", "Serving takes")
+        need("uvicorn", "Serving takes")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -24,8 +24,8 @@ from fewshot.models.remote.systemone import SYSTEM_ONE
 from fewshot.models.remote.wire import Request as WireRequest
 from fewshot.models.remote.wire import Usage, Wire
 from fewshot.models.remote.wires import wire_of
+from fewshot.serving.answerers import Answer
 from fewshot.serving.batching import Work
-from fewshot.serving.predictor import Answer
 from fewshot.serving.service import Service
 
 __all__ = ["application"]
@@ -190,7 +190,7 @@ class _Doors:
             [answer.probabilities for answer in found],
             model=name,
             usage=Usage(sum(answer.n_tokens for answer in found)),
-            answered_by=[predictor.by for predictor, _ in work],
+            answered_by=[answerer.by for answerer, _ in work],
             masses=[answer.mass for answer in found],
         )
 

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from fewshot.errors import FewshotError
 from fewshot.prompts.pending import ask_together
 from fewshot.serving import memory
-from fewshot.serving.predictor import Answer, Answers, Job, Predictor
+from fewshot.serving.answerers import Answer, Answerer, Answers, Job
 
 __all__ = ["Batcher", "Work"]
 
 #: The most requests that are answered together: more would only make the first of them wait for the last.
 _MOST = 64
 _GIVE_BACK = 10.0  # seconds between two times that freed memory is given back, which takes a part of one
-Work = Sequence[tuple[Predictor, Job]]  # the jobs of one request
+Work = Sequence[tuple[Answerer, Job]]  # the jobs of one request
 
 
 @dataclass
@@ -100,11 +100,11 @@ def _answer(batch: Sequence[_Waiting]) -> None:
 
 def _together(requests: Sequence[Work]) -> list[Answers]:
     """The answers to the jobs of several requests, with one call of the model for all that is asked of it."""
-    groups: dict[Predictor, dict[tuple[int, int], Job]] = {}
+    groups: dict[Answerer, dict[tuple[int, int], Job]] = {}
     for i, work in enumerate(requests):
-        for j, (predictor, job) in enumerate(work):
-            groups.setdefault(predictor, {})[i, j] = job
-    pending = [predictor.prepare(list(jobs.values())) for predictor, jobs in groups.items()]
+        for j, (answerer, job) in enumerate(work):
+            groups.setdefault(answerer, {})[i, j] = job
+    pending = [answerer.prepare(list(jobs.values())) for answerer, jobs in groups.items()]
     found: dict[tuple[int, int], Answer | FewshotError] = {}
     for jobs, one, model in zip(groups.values(), pending, ask_together(pending), strict=True):
         found |= zip(jobs, one.finish(model), strict=True)

@@ -1,4 +1,4 @@
-"""A fitted classifier as a predictor: it answers where the options of a question are its classes."""
+"""A fitted classifier as an answerer: it answers where the options of a question are its classes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fewshot.inputs import Row
 from fewshot.models.remote.wire import Asked
 from fewshot.prompts.pending import Pending
 from fewshot.questionnaire import answered, pending_of, unfrozen
-from fewshot.serving.predictor import Answer, Answers, Job, tokens_read
+from fewshot.serving.answerers import Answer, Answers, Job, tokens_read
 
 __all__ = ["Fitted"]
 

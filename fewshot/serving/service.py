@@ -1,4 +1,4 @@
-"""The service: which predictor answers which question, and how many requests may wait."""
+"""The service: which answerer answers which question, and how many requests may wait."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from fewshot.errors import FewshotError, ParameterError
 from fewshot.models.base import is_language_model
 from fewshot.models.remote.contents import Location, WireError
 from fewshot.models.remote.wire import Asked, Request
+from fewshot.serving.answerers import Answer, Answerer, Encoding, Job, ZeroShot
 from fewshot.serving.batching import Batcher, Work
 from fewshot.serving.fitted import Fitted
-from fewshot.serving.predictor import Answer, Encoding, Job, Predictor, ZeroShot
 
 __all__ = ["Service"]
 
@@ -49,7 +49,7 @@ class Service:
         self.waiting = 0
         self._max_waiting, self._seconds = max_waiting, 0.0
         self._fitted: dict[str, dict[str, Fitted]] = {}  # by name, and by question
-        self._models: dict[str, Predictor] = {}
+        self._models: dict[str, Answerer] = {}
         for name, made in served.items():
             if hasattr(made, "predict_proba"):
                 self._fitted[name] = _fitted(made)
@@ -83,7 +83,7 @@ class Service:
         """
         name = self._name(request.model)
         return name, [
-            (self._predictor(name, asked, where), Job(asked, request.state))
+            (self._answerer(name, asked, where), Job(asked, request.state))
             for asked, where in zip(request.questions, at, strict=True)
         ]
 
@@ -96,7 +96,7 @@ class Service:
             raise WireError(("model",), f"There is no {wanted!r} here, and no model for other names. Ask {names}.")
         return next(iter(self._models))
 
-    def _predictor(self, name: str, asked: Asked, where: Location) -> Predictor:
+    def _answerer(self, name: str, asked: Asked, where: Location) -> Answerer:
         """Who answers a question: one that was fitted for it, else the model of the name, else the first model."""
         own = self._fitted.get(name, {})
         fitted = [own[str(asked.name)]] if asked.name in own else own.values()
@@ -114,8 +114,8 @@ class Service:
     async def answers(self, work: Work) -> list[Answer | FewshotError]:
         """Let the jobs wait for their models, and return their answers; when cancelled, what waits is not computed."""
         parts: dict[int, list[int]] = {}
-        for i, (predictor, _) in enumerate(work):
-            parts.setdefault(id(predictor.model), []).append(i)
+        for i, (answerer, _) in enumerate(work):
+            parts.setdefault(id(answerer.model), []).append(i)
         futures = [self._batchers[model].submit([work[i] for i in own]) for model, own in parts.items()]
         try:
             found = await asyncio.gather(*map(asyncio.wrap_future, futures))

@@ -1,4 +1,4 @@
-"""Predictors: a fitted classifier, a language model or an encoder, each of which answers questions about states."""
+"""Answerers: a fitted classifier, a language model or an encoder, each of which answers questions about states."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fewshot.prompts.pending import Pending
 from fewshot.serving.questions import classes_of, question_of
 from fewshot.task.resolve import resolve
 
-__all__ = ["Answer", "Answers", "Encoding", "Job", "Predictor", "ZeroShot", "tokens_read"]
+__all__ = ["Answer", "Answerer", "Answers", "Encoding", "Job", "ZeroShot", "tokens_read"]
 
 _KEPT = 256  # questions whose templates are not made again
 _ORDERS = 2  # of the listed options: as they are listed, and reversed
@@ -46,11 +46,11 @@ class Answer:
 Answers = list[Answer | FewshotError]
 
 
-class Predictor(Protocol):
-    """What answers questions. Its jobs are answered by one thread, which may be that of other predictors."""
+class Answerer(Protocol):
+    """What answers questions. Its jobs are answered by one thread, which may be that of other answerers."""
 
     by: Literal["fitted", "zero-shot"]
-    model: Any  # predictors of one model share its thread
+    model: Any  # answerers of one model share its thread
 
     def prepare(self, jobs: Sequence[Job]) -> Pending[Answers]:
         """What every job asks of the model; one that can't be answered has its error, and disturbs no other."""
