@@ -210,7 +210,7 @@ def test_fields_are_read_from_the_columns_of_their_names(kind, tmp_path):
     found = columns(Predictor(folder, None, **given)(batch))
     assert found["prediction"] == fitted.predict(PAIRS).tolist()
     with pytest.raises(
-        InputError, match=r"'text', and the classifier in .* reads the fields title, body: with column="
+        InputError, match=r"'text', and the classifier in .* reads the fields title, body: with "
     ):
         Predictor(folder, **given)(batch)
     gap = KINDS[kind](pd.DataFrame(PAIRS[:2]).assign(body=pd.Series([PAIRS[0]["body"], None], dtype=object)))
@@ -436,8 +436,7 @@ def lost():
 def ray(monkeypatch):
     """A cluster of Ray on this machine: two actors, and a place for the tasks that read and write."""
     ray = pytest.importorskip("ray", reason="Ray is not installed")
-    for name in ("RAY_USAGE_STATS_ENABLED", "RAY_DATA_DISABLE_PROGRESS_BARS_", "RAY_TASK_EVENTS_"):
-        monkeypatch.setenv(name, "0")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(num_cpus=3, include_dashboard=False, object_store_memory=80 * 2**20, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     yield ray
