@@ -209,9 +209,7 @@ def test_fields_are_read_from_the_columns_of_their_names(kind, tmp_path):
     given = {"model": case.given()}
     found = columns(Predictor(folder, None, **given)(batch))
     assert found["prediction"] == fitted.predict(PAIRS).tolist()
-    with pytest.raises(
-        InputError, match=r"'text', and the classifier in .* reads the fields title, body: with "
-    ):
+    with pytest.raises(InputError, match=r"'text', and the classifier in .* reads the fields title, body: with "):
         Predictor(folder, **given)(batch)
     gap = KINDS[kind](pd.DataFrame(PAIRS[:2]).assign(body=pd.Series([PAIRS[0]["body"], None], dtype=object)))
     with pytest.raises(InputError, match="Row 1 of the batch has no text in the column 'body'"):
@@ -450,14 +448,27 @@ def test_ray_goes_on_when_an_actor_is_killed(ray, begun, mail, clf, monkeypatch)
     assert marker.exists()
 
 
-@pytest.mark.long
-def test_spark_goes_on_when_a_task_fails(begun, mail, clf, monkeypatch):
-    pytest.importorskip("pyspark", reason="PySpark is not installed: no extra brings its 450 MB")
+@pytest.fixture
+def spark(monkeypatch):
+    """What a session of Spark needs on this machine; it is stopped afterwards."""
+    sql = pytest.importorskip("pyspark.sql", reason="PySpark is not installed: no extra brings its 450 MB")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # of its workers
     monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
     monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+    few = "spark.sql.execution.arrow.maxRecordsPerBatch=50"  # so that a task has several batches
+    monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", f"--conf {few} --conf spark.ui.enabled=false pyspark-shell")
+    yield
+    if session := sql.SparkSession.getActiveSession():
+        session.stop()
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning")
+def test_spark_goes_on_when_a_task_fails(spark, begun, mail, clf, monkeypatch):
     marker = begun / "failed"
     space = run("Spark", monkeypatch, failing(lost, marker))
-    space["spark"].stop()
     check(mail, clf, "Spark", space)
     assert marker.exists()
+    few = space["rows"].limit(5)
+    found = few.mapInArrow(lambda batches: map(space["predictor"], batches), space["labelled"].schema).toPandas()
+    assert found["prediction"].tolist() == clf.predict(found["text"].tolist()).tolist()

@@ -36,6 +36,7 @@ IMPORTED = {
     "fewshot.models.base": "Encoder Generator LanguageModel Query Reader Scores Turn Window",
     "fewshot.persistence": "load push_to_hub save",
     "fewshot.plotting": "CoverageDisplay LearningCurveDisplay PriorDisplay ReliabilityDisplay TemplateDisplay",
+    "fewshot.serving": "Predictor application running serve",
     "fewshot.strategies.base": "Strategy",
 }
 
