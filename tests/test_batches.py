@@ -169,10 +169,8 @@ def test_parameters_are_checked(tickets):
 def test_what_a_folder_holds_decides_what_is_loaded(tmp_path):
     with pytest.raises(InputError, match="holds no kept classifier"):
         Predictor(tmp_path / "nothing")(frame())
-    labels = EVERY["labels of vectors"]
     folder = Classifier(HashEncoder(), verbalizer={"billing": "billing", "bug report": "bug", "praise": "praise"})
     folder = folder.fit(data(3)[0], indicator()).save(tmp_path / "labels")
-    assert labels.given()
     with pytest.raises(UnsupportedError, match="gives a text several labels"):
         Given(folder)(frame())
 
@@ -226,6 +224,16 @@ def test_choices_of_each_row_are_numbered(kind, tmp_path):
     found = Predictor(fitted.save(tmp_path / "choices"), None, model=case.given())(batch)["prediction"]
     found = found.to_pylist() if kind == "table" else list(found)
     assert found == list(map(str, fitted.predict(list(case.ask))))
+
+
+def test_a_foreign_head_is_trusted_by_name(tmp_path):
+    case = EVERY["trees"]
+    fitted = case.fitted()
+    folder = fitted.save(tmp_path / "trees")
+    with pytest.raises(InputError, match=r"sklearn\.tree\._tree\.Tree"):
+        Given(folder)(frame())
+    predictor = Given(folder, trusted=(one for one in case.trusted))
+    assert pickle.loads(pickle.dumps(predictor))(frame())["prediction"].tolist() == fitted.predict(ROWS).tolist()
 
 
 def test_numbers_and_truth_values_are_text(tmp_path):
@@ -398,7 +406,10 @@ def test_processes(begun, mail, clf, monkeypatch):
 def test_datasets(begun, mail, clf, monkeypatch):
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", begun / "cache")
-    check(mail, clf, "datasets", run("datasets", monkeypatch))
+    space = run("datasets", monkeypatch)
+    check(mail, clf, "datasets", space)
+    plain = space["rows"].with_format(None).select(range(5)).map(space["predictor"], batched=True)
+    assert plain["prediction"][:] == clf.predict(plain["text"][:]).tolist()
 
 
 def failing(fail, marker):
@@ -469,6 +480,6 @@ def test_spark_goes_on_when_a_task_fails(spark, begun, mail, clf, monkeypatch):
     space = run("Spark", monkeypatch, failing(lost, marker))
     check(mail, clf, "Spark", space)
     assert marker.exists()
-    few = space["rows"].limit(5)
-    found = few.mapInArrow(lambda batches: map(space["predictor"], batches), space["labelled"].schema).toPandas()
+    few, predictor = space["rows"].limit(5), space["predictor"]
+    found = few.mapInArrow(lambda batches: map(predictor, batches), space["labelled"].schema).toPandas()
     assert found["prediction"].tolist() == clf.predict(found["text"].tolist()).tolist()

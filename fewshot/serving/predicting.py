@@ -133,6 +133,8 @@ class Predictor:
         InputError
             When it is no batch, a column is missing, there twice or has the name of one that is added, or a row has no
             text; the message names row and column. Or when the folder holds another classifier than before.
+        ParameterError
+            When one column is named, and the classifier reads several.
         UnsupportedError
             When the classifier gives a text several labels.
         """
@@ -171,7 +173,7 @@ class Predictor:
             template = getattr(one, "template_", None)
             fields = ("text",) if template is None else template.fields
             if self.column is not None and len(fields) > 1:
-                raise InputError(
+                raise ParameterError(
                     f"column names one column, {self.column!r}, and the classifier in {self.folder!r} reads the fields "
                     f"{', '.join(fields)}: with column=None each is read from the column of its own name."
                 )
