@@ -12,6 +12,7 @@ import numpy as np
 
 from fewshot.checks import is_missing
 from fewshot.errors import InputError
+from fewshot.extras import need
 from fewshot.models.base import FloatArray
 
 __all__ = ["Added", "Batch", "batch_of"]
@@ -113,8 +114,7 @@ class _Arrow:
         return list(self._given.column(name).to_pylist())
 
     def with_columns(self, added: Added) -> Any:
-        import pyarrow as pa
-
+        pa = need("pyarrow", "The batch is a table of")
         found = self._given
         for name, values in added.items():
             numbers = isinstance(values, np.ndarray)

@@ -79,9 +79,9 @@ class Predictor:
     >>> clf = Classifier().fit(None, ["billing", "bug report", "praise"])
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     predictor = Predictor(clf.save(f"{folder}/tickets"))
-    ...     found = predictor({"id": [7, 8], "text": ["I was charged twice", "I love this app"]})
+    ...     found = predictor({"id": [7, 8], "text": ["I was charged twice", "The app crashes at login"]})
     >>> list(found), found["prediction"]
-    (['id', 'text', 'prediction', 'probability'], ['billing', 'praise'])
+    (['id', 'text', 'prediction', 'probability'], ['billing', 'bug report'])
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Predictor:
         self._check_names(given, asked)
         rows = list(self._rows(given, asked.fields))
         places = [i for i, row in enumerate(rows) if row is not None]
-        proba = asked.probabilities([rows[i] for i in places]) if places else {}
+        proba = asked.probabilities([row for row in rows if row is not None]) if places else {}
         added: dict[str, Any] = {}
         for question, classes in asked.classes.items():
             found = np.full((len(rows), len(classes)), np.nan)
