@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from fewshot import Classifier, FakeLM
-from fewshot.cli import classify as classifying
+from fewshot.cli.predicting import Columns
 from tests.command import _keyword_model, run  # noqa: F401 - a fixture
 from tests.contract import HashEncoder
 
@@ -331,12 +331,12 @@ def test_warnings_are_one_line(monkeypatch, capsys, mail):
 
     from fewshot.errors import FewshotWarning, warn
 
-    def careful(n):
+    def careful(self, clf, texts, found=Columns.found):
         warn("Mind the gap.", FewshotWarning)
         warnings.warn("Mind the step.", UserWarning, stacklevel=1)
-        yield 0
+        return found(self, clf, texts)
 
-    monkeypatch.setattr(classifying, "_steps", careful)
+    monkeypatch.setattr(Columns, "found", careful)
     with pytest.warns(UserWarning, match="Mind the step.") as others:
         code, _, err = run(monkeypatch, capsys, "classify", mail, "--labels", "good,bad")
     assert (code, err) == (0, "fewshot: warning: Mind the gap.\n")

@@ -44,7 +44,7 @@ def test_rows_out_are_rows_in(classify):
     assert code == 0
     assert out == "text,prediction,probability\ngood,good,0.7311\n,,\n ,,\nbad,bad,0.7311\n"
     assert "2 of 4 rows" in err
-    assert "have no text and get no prediction: 1, 2" in err
+    assert "have no text and get no prediction: 1 (line 3), 2 (line 4)." in err
 
 
 def test_rows_without_text_are_named(classify):

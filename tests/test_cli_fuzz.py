@@ -7,16 +7,18 @@ import csv
 import gzip
 import io
 import json
+import re
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from fewshot.cli.delimited import cells_to_line, parse_delimited, text_lines
+from fewshot.cli.delimited import Delimited, cells_to_line, text_lines
 from fewshot.cli.formats import READ, Format
-from fewshot.cli.json_rows import as_json, parse_array, parse_lines
+from fewshot.cli.json_rows import _Elements, as_json, parse_array, parse_lines
 from fewshot.cli.options import as_shots, as_words
 from fewshot.cli.reading import read
 from fewshot.cli.setups import as_strategy, make_setups
@@ -70,16 +72,21 @@ def tables(draw):
     return columns, draw(st.lists(st.lists(CELL, min_size=len(columns), max_size=len(columns)), max_size=4))
 
 
+def _delimited(source, delimiter):
+    return Delimited("x", delimiter, True, lambda: contextlib.nullcontext(io.StringIO(source, newline="")))
+
+
 @quick
 @given(tables(), st.sampled_from(",;\t|"))
 @example((["text"], [["a\rb"], [""], ["\n"]]), ",")
 def test_a_delimited_table_comes_back(table, delimiter):
     columns, cells = table
     source = "".join(cells_to_line(own, delimiter) for own in (columns, *cells))
-    found = parse_delimited(source, "x", delimiter, header=True)
-    assert (found.columns, found.cells, found.n_blank) == (columns, cells, 0)
+    found = _delimited(source, delimiter)
+    rows = list(found.rows())
+    assert (found.columns, [list(row.values()) for _, row in rows], found.n_blank) == (columns, cells, 0)
     starts = source.splitlines(keepends=True)
-    assert all(1 <= line <= len(starts) + source.count("\r") for line in found.lines)
+    assert all(1 <= line <= len(starts) + source.count("\r") for line, _ in rows)
 
 
 @quick
@@ -96,22 +103,48 @@ def test_what_is_written_is_what_csv_reads(table):
 def test_one_column_as_other_tools_write_it_keeps_its_rows(cells):
     """An empty cell may be a blank line."""
     lines = [cells_to_line(own, ",") if own != [""] else "\n" for own in cells]
-    assert parse_delimited("text\n" + "".join(lines), "x", ",", header=True).cells == cells
+    assert [list(row.values()) for _, row in _delimited("text\n" + "".join(lines), ",").rows()] == cells
 
 
 @quick
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"), max_size=8), max_size=5))
 def test_texts_come_back(texts):
-    assert [own[0] for own in text_lines("".join(f"{text}\n" for text in texts)).cells] == texts
+    lines = io.StringIO("".join(f"{text}\n" for text in texts), newline="")
+    assert [row["text"] for _, row in text_lines(lines)] == texts
 
 
 @quick
 @given(ROWS)
 def test_json_comes_back(rows):
     table = Table("x", "jsonl", rows, [])
-    assert parse_lines("".join(lines_of("jsonl", table, [], rows)), "x")[0] == rows
+    lines = io.StringIO("".join(lines_of("jsonl", table, [], rows)), newline="")
+    assert [row for _, row in parse_lines(lines, "x")] == rows
     if rows:
-        assert parse_array("".join(lines_of("json", table, [], rows)), "x")[0] == rows
+        array = io.StringIO("".join(lines_of("json", table, [], rows)), newline="")
+        assert [row for _, row in parse_array(array, "x")] == rows
+
+
+@quick
+@given(
+    st.lists(JSON, max_size=5),
+    st.integers(1, 40),
+    st.sampled_from(["", " ", "\n", "]", ",", "1", "[", "nul"]),
+    st.data(),
+)
+def test_an_array_that_is_read_in_blocks_is_what_json_reads(values, block, after, data):
+    """Whatever the blocks cut, and wherever the text ends."""
+    source = json.dumps(values, indent=data.draw(st.sampled_from([None, 1]))) + after
+    source = source[: data.draw(st.integers(1, len(source)))]
+    elements = _Elements(io.StringIO(source), "x")
+    with mock.patch("fewshot.cli.json_rows._BLOCK", block):
+        try:
+            expected = json.loads(source)
+        except json.JSONDecodeError as error:
+            line = f", line {error.lineno}" if error.lineno > 1 else ""
+            with pytest.raises(FewshotError, match=re.escape(f"'x'{line}: not JSON: ")):
+                list(elements)
+        else:
+            assert list(elements) == expected
 
 
 @quick

@@ -16,6 +16,7 @@ import pytest
 import fewshot.cli as cli
 from fewshot import Classifier
 from fewshot.cli import reading
+from fewshot.cli.parquet import Schema
 from fewshot.cli.writing import save_rows
 from tests.command import _keyword_model, run  # noqa: F401 - a fixture
 
@@ -186,7 +187,10 @@ def test_a_pipe_is_written_as_it_is(mail, tmp_path):
         pytest.skip("this system does not name its pipes")
     read, write = os.pipe()
     with os.fdopen(read) as stream, os.fdopen(write, "w"):
-        save_rows(Path(f"/dev/fd/{write}"), reading.read(mail), {"prediction": ["a", "b"]})
+        rows = reading.open_rows(mail)
+        added = [(rows.table(), {"prediction": ["a", "b"]})]
+        columns = [*(rows.columns or ()), "prediction"]
+        save_rows(Path(f"/dev/fd/{write}"), rows, columns, added, schema=Schema(), texts=["prediction"])
         found = [stream.readline() for _ in range(3)]
     assert found == ["id,text,prediction\n", "1,good,a\n", "2,bad,b\n"]
 

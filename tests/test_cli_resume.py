@@ -15,7 +15,7 @@ import time
 import pytest
 
 from fewshot import FakeLM
-from fewshot.cli import classify as classifying
+from fewshot.cli import predicting
 from fewshot.cli.part import kept_part
 from fewshot.cli.writing import save_text
 from fewshot.errors import InputError
@@ -39,7 +39,7 @@ def slow(monkeypatch, tmp_path):
         asked.append(text)
         return [float(word in text) for word in query.candidates]
 
-    monkeypatch.setattr(classifying, "_CHUNK", 2)
+    monkeypatch.setattr(predicting, "STEP", 2)
 
     def load(model):
         made = FakeLM(score)
@@ -131,7 +131,7 @@ def test_a_part_that_is_cut_anywhere_or_damaged_gives_whole_steps_only(tmp_path)
 
     def left() -> list:
         with kept_part(tmp_path / "out.csv", RUN, 5, restart=False) as part:
-            found = list(part.steps)
+            found = list(part.steps())
             if found:
                 part.finished = False
             return found
@@ -153,7 +153,7 @@ def test_a_part_that_is_cut_anywhere_or_damaged_gives_whole_steps_only(tmp_path)
     for cut in (ends[1] + 3, ends[2]):  # what is torn is written over
         path.write_bytes(data[:cut])
         with kept_part(tmp_path / "out.csv", RUN, 5, restart=False) as part:
-            for step in steps[len(part.steps) :]:
+            for step in steps[part.n_steps :]:
                 part.add(step)
         assert path.read_bytes() == data
 
@@ -184,7 +184,7 @@ PROGRAM = textwrap.dedent(
     """
     import sys, time
     import numpy as np
-    from fewshot.cli import classify, learning, main
+    from fewshot.cli import learning, main, predicting
 
     class Slow:
         template_ = report_ = None
@@ -197,7 +197,7 @@ PROGRAM = textwrap.dedent(
             p = np.array([(int(x) * 7919 % 1000) / 1000 for x in X])
             return np.stack([p, 1 - p], axis=1)
 
-    classify._CHUNK = 5
+    predicting.STEP = 5
     pause = float(sys.argv.pop())
     learning.Lesson.fitted = lambda self, *rest: Slow(pause)
     main()

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.long
             "one of auto, channel, distillation, embedding,",
         ),
         (["classify", "mail.csv", "--words", "a=x,a=y"], "--words must give every class its word, once"),
-        (["classify"], "Missing argument 'file'. See fewshot classify --help."),
+        (["classify"], "Missing argument 'FILE...'. See fewshot classify --help."),
         (["clasify"], "No such command 'clasify'"),
         (["evaluate", "x.csv", "--lables", "a"], "No such option"),
         (["evaluate", "x.csv", "--shots", "-1"], "Invalid value for '--shots'"),

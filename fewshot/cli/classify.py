@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -13,16 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fewshot.cli import options as opt
-from fewshot.cli.app import AsJson, WrongUsage, command, note
-from fewshot.cli.data import check_standard_input, fields_of, take_inputs
+from fewshot.cli import predicting
+from fewshot.cli.app import AsJson, WrongUsage, command
+from fewshot.cli.data import by_number, check_standard_input, fields_of
 from fewshot.cli.formats import Format, kind_of
 from fewshot.cli.learning import Lesson, load_kept
-from fewshot.cli.parquet import arrow_of
-from fewshot.cli.part import Part, kept_part
-from fewshot.cli.reading import one_text, read
+from fewshot.cli.part import kept_part
+from fewshot.cli.predicting import Columns, Survey
+from fewshot.cli.reading import Rows, joined, one_text, open_rows
 from fewshot.cli.setups import Setup
-from fewshot.cli.table import Table
 from fewshot.cli.writing import (
+    Added,
     check_picture,
     check_rows_output,
     check_screen,
@@ -32,13 +34,13 @@ from fewshot.cli.writing import (
     replace_when_done,
     save_rows,
     sweep,
+    with_columns,
 )
-from fewshot.errors import FewshotError, InputError
+from fewshot.errors import InputError
 
 if TYPE_CHECKING:
     from fewshot.classifier import Classifier
 
-_CHUNK = 256  # rows of a step, after which what is known is printed or kept
 _SCREEN = {"txt": "csv", "parquet": "csv"}  # what rows are printed as, where not as what they came in
 
 
@@ -78,7 +80,14 @@ def demo(
     "    --unlabelled reviews.csv",
 )
 def classify(
-    file: Annotated[str, typer.Argument(help="Rows to classify; - for standard input; or one text, in quotes.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help="Rows to classify, of one file or of several that are alike; - for standard input; or one text, in "
+            "quotes.",
+        ),
+    ],
     *,
     labels: opt.Labels = None,
     examples: Annotated[
@@ -97,13 +106,17 @@ def classify(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Where the rows go: .csv, .tsv, .json or .jsonl, also as .gz, or .parquet. Default: the screen.",
+            help="Where the rows go: .csv, .tsv, .json or .jsonl, also as .gz or .zst, or .parquet. Default: the "
+            "screen.",
         ),
     ] = None,
     prefix: Annotated[
         str | None,
         typer.Option(metavar="TEXT", help="Before the names of the columns that are added: prediction, probability."),
     ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Add the probability of every class, as probability_NAME.")
+    ] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew, where an earlier run has left FILE.part beside --output.")
     ] = False,
@@ -116,76 +129,105 @@ def classify(
     words. Where the rows bring their own choices, the prediction is the number of one, from 0. --unlabelled may name
     FILE itself: then the rows teach the classifier that classifies them. --classifier uses one that fewshot fit kept.
 
-    Rows out are rows in, and no column of theirs is changed. What is done is kept in OUTPUT.part until all is: after a
-    kill the same command goes on from there.
+    Rows out are rows in, and no column of theirs is changed. Files of any size are read a part at a time, twice before
+    the first row is classified. What is done is kept in OUTPUT.part until all is: after a kill the same command goes on
+    from there.
     """
     form, setup = Format.said(*said), Setup(**options._asdict())
     lesson = Lesson(setup, opt.as_names(labels), examples, unlabelled, *columns, seed, form)
-    path = Path(file)
     output = None if output == Path("-") else output
     if restart and output is None:
         raise WrongUsage("--restart is for --output FILE, beside which an earlier run left what it had done.")
-    _check_files(lesson, classifier, path, output, as_json)
+    paths = _paths(files)
+    _check_files(lesson, classifier, paths, output, as_json)
     if classifier is None:
         lesson.check()
-    table = _rows(file, form)
-    names = _names(table, prefix)
+    rows = _rows(files, paths, form)
     made = load_kept(classifier, follow_paths) if classifier else None
-    texts = take_inputs(
-        table, fields_of([made.template_ if made else setup.parts()[1]], columns.text_column), empty=skip_empty
-    )
-    _say_skipped(texts, table)
-    if output is not None and kind_of_output(output) == "parquet":
-        arrow_of(table)  # now, and not when all is computed
+    shape = made.template_ if made else setup.parts()[1]
+    if probabilities and by_number([shape]):
+        raise WrongUsage("--probabilities are of classes, and these rows bring their own choices: leave it out.")
+    typed = output is not None and kind_of_output(output) == "parquet"
+    survey = Survey(rows, fields_of([shape], columns.text_column), skip_empty, typed)
+    taken = Columns.beside(survey.columns, rows.name, prefix, ())  # now, and not when all has been learned
 
-    def ready() -> Classifier:
-        own = [text for text in texts if text is not None]
-        return made if made else lesson.fitted({path: table}, own, skip_empty)
+    def ready() -> tuple[Classifier, Columns]:
+        tables = {paths[0]: rows.table} if len(paths) == 1 else {}
+        clf = made if made else lesson.fitted(tables, survey.texts, skip_empty)
+        if not probabilities:
+            return clf, taken
+        return clf, Columns.beside(survey.columns, rows.name, prefix, [str(one) for one in clf.classes_])
 
-    if output is None or not is_plain(output):
-        found = _steps_of(ready(), texts)
-        if output is None:
-            _print(table, names, "jsonl" if as_json else _SCREEN.get(table.kind, table.kind), found)
-        else:
-            save_rows(output, table, _added(names, [one for step in found for one in step]))
+    if output is None:
+        clf, names = ready()
+        kind = "jsonl" if as_json else _SCREEN.get(rows.kind, rows.kind)
+        found = _flushed(with_columns(survey.added(clf, names, as_json=as_json)))
+        for line in lines_of(kind, rows, [*survey.columns, *names.names], found):
+            sys.stdout.write(line)
+        sys.stdout.flush()
+        return
+
+    def save(target: Path, names: Columns, found: Iterator[Added]) -> None:
+        all_columns = [*survey.columns, *names.names]
+        save_rows(target, rows, all_columns, found, schema=survey.schema, texts=[names.prediction])
+
+    if not is_plain(output):
+        clf, names = ready()
+        save(output, names, survey.added(clf, names, as_json=as_json))
         return
     target = Path(os.path.realpath(output))
-    run = lesson.identity() | {"input": table.digest, "format": repr(form), "classifier": _digest(classifier)}
-    run |= {"step": _CHUNK, "text column": columns.text_column, "skip-empty": skip_empty}
-    with kept_part(target, run, len(texts), restart=restart) as part:
-        clf = ready()
+    run = lesson.identity() | {"input": rows.digest(), "format": repr(form), "classifier": _digest(classifier)}
+    run |= {"step": predicting.STEP, "text column": columns.text_column, "skip-empty": skip_empty}
+    run |= {"probabilities": probabilities}
+    with kept_part(target, run, survey.n_rows, restart=restart) as part:
+        clf, names = ready()
         part.settle("model fingerprint", str(getattr(clf.model_, "fingerprint", "")))
-        results = [one for step in _steps_of(clf, texts, part) for one in step]
+        survey.complete(part, clf, names, as_json=as_json)
         sweep(target)
-        save_rows(target, table, _added(names, results))
+        save(target, names, survey.kept(part, names))
         part.finished = True
 
 
-def _check_files(lesson: Lesson, classifier: Path | None, path: Path, output: Path | None, as_json: bool) -> None:
+def _paths(files: Sequence[str]) -> list[Path]:
+    """The files, and those that a pattern with * or ? stands for; or the one text that is given instead."""
+    found: list[Path] = []
+    for one in files:
+        if one == "-" or not glob.has_magic(one) or _is_there(one) or len(one.split()) > 1:
+            found.append(Path(one))
+            continue
+        matching = sorted(map(Path, glob.glob(one, recursive=True)))  # noqa: PTH207 - it may be absolute
+        if not matching:
+            raise InputError(f"No file matches {one!r}.")
+        found += matching
+    twice = next((str(one) for i, one in enumerate(found) if one in found[:i]), None)
+    if twice is not None:
+        raise InputError(f"{twice!r} is given twice.")
+    return found
+
+
+def _check_files(
+    lesson: Lesson, classifier: Path | None, paths: Sequence[Path], output: Path | None, as_json: bool
+) -> None:
     """Refuse what can't be meant of the files, before one is read."""
     if classifier is not None:
         lesson.check_unused("--classifier")
     beside = [one for one in (lesson.examples, lesson.unlabelled) if one is not None]
-    check_standard_input(path, *(one for one in beside if one is not lesson.unlabelled or one != path))
+    check_standard_input(*paths, *(one for one in beside if one is not lesson.unlabelled or [one] != paths))
     if output is None:
-        check_screen([path, *beside])
+        check_screen([*paths, *beside])
         return
     if as_json and kind_of_output(output) != "jsonl":
         raise WrongUsage(f"--json writes lines of JSON, for which --output must end with .jsonl. Got {str(output)!r}.")
-    check_rows_output(output, [path, *beside])
+    check_rows_output(output, [*paths, *beside])
 
 
-def _rows(file: str, form: Format) -> Table:
-    """The rows of a file, or of a text that is given instead."""
-    path = Path(file)
-    if not file.strip():
-        raise InputError(f"There is no text in {file!r}.")
-    try:
-        there = file == "-" or path.exists()
-    except OSError:  # the name is too long for one
-        there = False
-    if there or kind_of(path)[0]:
-        return read(path, form)
+def _rows(files: Sequence[str], paths: Sequence[Path], form: Format) -> Rows:
+    """The rows of files, or of a text that is given instead."""
+    if len(files) == 1 and not files[0].strip():
+        raise InputError(f"There is no text in {files[0]!r}.")
+    if len(paths) > 1 or str(paths[0]) == "-" or _is_there(str(paths[0])) or kind_of(paths[0])[0]:
+        return joined([open_rows(path, form) for path in paths])
+    file = files[0]
     if len(file.split()) < 2:
         raise InputError(
             f"There is no file {file!r}. If it is a text of one word: echo {file} | fewshot classify - --format txt ..."
@@ -195,32 +237,11 @@ def _rows(file: str, form: Format) -> Table:
     return one_text(file)
 
 
-def _names(table: Table, prefix: str | None) -> tuple[str, str]:
-    """What the added columns are called, so that none of the rows' own is touched."""
-    own = ("prediction", "probability")
-    names = (f"{prefix or ''}{own[0]}", f"{prefix or ''}{own[1]}")
-    taken = [name for name in names if name in table.columns]
-    if not taken:
-        return names
-    if prefix is not None:
-        raise InputError(f"{table.name!r} has a column {taken[0]!r} of its own: give another --prefix.")
-    free, i = "fewshot_", 1
-    while any(f"{free}{name}" in table.columns for name in own):
-        i += 1
-        free = f"fewshot{i}_"
-    names = (f"{free}{own[0]}", f"{free}{own[1]}")
-    note(
-        f"{table.name!r} has a column {taken[0]!r} of its own, which stays: what is added is called {names[0]} and "
-        f"{names[1]}. Choose with --prefix."
-    )
-    return names
-
-
-def _say_skipped(texts: Sequence[Any], table: Table) -> None:
-    rows = [i for i, text in enumerate(texts) if text is None]
-    if rows:
-        first = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
-        note(f"{len(rows)} of {len(texts)} rows of {table.name!r} have no text and get no prediction: {first}.")
+def _is_there(file: str) -> bool:
+    try:
+        return Path(file).exists()
+    except OSError:  # the name is too long for one
+        return False
 
 
 def _digest(classifier: Path | None) -> str | None:
@@ -229,56 +250,9 @@ def _digest(classifier: Path | None) -> str | None:
     return hashlib.sha256(sums.read_bytes()).hexdigest() if sums and sums.is_file() else str(classifier)
 
 
-def _added(names: Sequence[str], results: Sequence[Any]) -> dict[str, list[Any]]:
-    return {name: [one[i] for one in results] for i, name in enumerate(names)}
-
-
-def _print(table: Table, names: Sequence[str], kind: str, steps: Iterator[list[Any]]) -> None:
-    """Write rows to the screen as they come."""
-
-    def rows() -> Iterator[dict[str, Any]]:
-        i = 0
-        for step in steps:
-            for found in step:
-                yield {**table.rows[i], **dict(zip(names, found, strict=True))}
-                i += 1
+def _flushed(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Rows for the screen, which shows what there is before more is computed."""
+    for i, row in enumerate(rows):
+        if i % predicting.STEP == 0:
             sys.stdout.flush()
-
-    for line in lines_of(kind, table, [*table.columns, *names], rows()):
-        sys.stdout.write(line)
-
-
-def _steps_of(clf: Classifier, texts: Sequence[Any], part: Part | None = None) -> Iterator[list[Any]]:
-    """The prediction and its probability of each row, step by step; those in the part are not computed again."""
-    for number, start in enumerate(_steps(len(texts))):
-        if part is not None and number < len(part.steps):
-            yield part.steps[number]
-            continue
-        found = _step(clf, texts[start : start + _CHUNK], start)
-        if part is not None:
-            part.add(found)
-        yield found
-
-
-def _step(clf: Classifier, texts: Sequence[Any], start: int) -> list[Any]:
-    asked = [text for text in texts if text is not None]
-    try:
-        probabilities = iter(clf.predict_proba(asked) if asked else ())
-    except FewshotError as error:
-        if start:  # messages count from the first row of the step
-            error.args = (f"Counting from row {start}: {error}",)
-        raise
-    found: list[Any] = []
-    for text in texts:
-        p = None if text is None else next(probabilities)
-        found.append([None, None] if p is None else [str(clf.classes_[p.argmax()]), round(float(p.max()), 4)])
-    return found
-
-
-def _steps(n: int) -> Iterator[int]:
-    from tqdm import tqdm
-
-    with tqdm(total=n, desc="Classifying", unit=" rows", disable=None) as bar:
-        for start in range(0, n, _CHUNK):
-            yield start
-            bar.update(min(_CHUNK, n - start))
+        yield row

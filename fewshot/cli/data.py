@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Data",
+    "Inputs",
     "Source",
     "by_number",
     "check_share",
@@ -35,6 +36,7 @@ __all__ = [
 
 
 _LONGEST_NUMBER = 6  # of a choice in a row
+_TOLD = 5  # rows that a message names
 
 
 @dataclass(frozen=True)
@@ -78,25 +80,69 @@ def take_inputs(table: Table, fields: Mapping[str, str], *, empty: bool = False)
 
     The message about rows without text names them.
     """
-    wanted = dict(fields)
-    if table.unnamed and len(wanted) == 1 and set(wanted.values()) == set(wanted):  # no column was named
-        wanted = dict.fromkeys(wanted, table.columns[0])
-    columns = {name: table.column(source, "--text-column") for name, source in wanted.items()}
-    found: list[Any]
-    if len(set(wanted.values())) == 1:
-        found = next(iter(columns.values()))
-        _check_texts(table, found, next(iter(wanted.values())))
-        blank = [is_blank(cell) for cell in found]
-    else:
-        found = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
-        blank = [all(map(is_blank, row.values())) for row in found]
-    if any(blank) and not empty:
-        raise InputError(_no_text(table, [i for i, one in enumerate(blank) if one]))
-    if all(blank):
-        raise InputError(
-            f"No row of {table.name!r} has text in {' or '.join(map(repr, dict.fromkeys(wanted.values())))}."
-        )
-    return [None if one else row for one, row in zip(blank, found, strict=True)]
+    inputs = Inputs(table, fields)
+    found = inputs.take(table)
+    inputs.check(empty)
+    return found
+
+
+class Inputs:
+    """What is taken from the rows of a table, part by part, and which rows had no text.
+
+    Parameters
+    ----------
+    table : Table
+        A part of it.
+    fields : mapping
+        The column of each field.
+    name : str, optional
+        What messages call the whole. None: as they call the part.
+    """
+
+    def __init__(self, table: Table, fields: Mapping[str, str], name: str | None = None) -> None:
+        self._name, self._columns = name or table.name, dict(fields)
+        if table.unnamed and len(fields) == 1 and set(fields.values()) == set(fields):  # no column was named
+            self._columns = dict.fromkeys(fields, table.columns[0])
+        self.n_rows = self.n_blank = 0
+        self.blank: list[str] = []  # the first rows without text, as messages call them
+
+    def take(self, part: Table) -> list[Any]:
+        """The text of each row, or its fields; None where there is no text."""
+        columns = {name: part.column(source, "--text-column") for name, source in self._columns.items()}
+        found: list[Any]
+        if len(set(self._columns.values())) == 1:
+            found = next(iter(columns.values()))
+            _check_texts(part, found, next(iter(self._columns.values())))
+            blank = [is_blank(cell) for cell in found]
+        else:
+            found = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+            blank = [all(map(is_blank, row.values())) for row in found]
+        self.n_rows += len(blank)
+        for i in (i for i, one in enumerate(blank) if one):
+            self.n_blank += 1
+            if len(self.blank) < _TOLD:
+                line = f" (line {part.lines[i]})" if part.lines else ""
+                self.blank.append(f"{part.first + i}{line}" if part.name == self._name else part.where(i))
+        return [None if one else row for one, row in zip(blank, found, strict=True)]
+
+    def check(self, empty: bool) -> None:
+        """Refuse rows without text, unless there may be some; and a table of such rows.
+
+        Raises
+        ------
+        InputError
+            When there are.
+        """
+        if self.n_blank and not empty:
+            more = f" and {self.n_blank - _TOLD} more" if self.n_blank > _TOLD else ""
+            which = f"row {self.blank[0]} has" if self.n_blank == 1 else f"rows {', '.join(self.blank)}{more} have"
+            raise InputError(
+                f"{self._name!r}: {which} no text. Fill in or drop what is empty; fewshot classify --skip-empty passes "
+                "it over."
+            )
+        if self.n_blank == self.n_rows:
+            columns = " or ".join(map(repr, dict.fromkeys(self._columns.values())))
+            raise InputError(f"No row of {self._name!r} has text in {columns}.")
 
 
 def _check_texts(table: Table, cells: Sequence[Any], column: str) -> None:
@@ -106,15 +152,6 @@ def _check_texts(table: Table, cells: Sequence[Any], column: str) -> None:
                 f"{table.where(i)}: the column {column!r} must be text. Got {type(cell).__name__}: {cell!r:.40}. "
                 "Choose another with --text-column, or write it as text."
             )
-
-
-def _no_text(table: Table, rows: Sequence[int]) -> str:
-    numbers = [f"{i} (line {table.lines[i]})" if table.lines else str(i) for i in rows[:5]]
-    more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
-    which = f"row {numbers[0]} has" if len(rows) == 1 else f"rows {', '.join(numbers)}{more} have"
-    return (
-        f"{table.name!r}: {which} no text. Fill in or drop what is empty; fewshot classify --skip-empty passes it over."
-    )
 
 
 def by_number(templates: Sequence[Template | None]) -> bool:
@@ -151,10 +188,10 @@ def read_labelled(
     return Data(take_inputs(table, fields), classes_of(table, label_column, by_number(templates)))
 
 
-def read_beside(path: Path, form: Format, others: Mapping[Path, Table] | None = None) -> Table:
-    """Read another file of a command, of which the format says less; a file that was read already is not read again."""
+def read_beside(path: Path, form: Format, others: Mapping[Path, Callable[[], Table]] | None = None) -> Table:
+    """Read another file of a command, of which the format says less; a file that is open already is read as it is."""
     if others and path in others:
-        return others[path]
+        return others[path]()
     kind = kind_of(path)[0]
     return read(path, form.beside().fits(kind) if kind else form.beside())
 

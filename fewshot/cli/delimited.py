@@ -5,33 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from fewshot.cli.app import shorten_message
 from fewshot.errors import InputError
 
-__all__ = ["Delimited", "cells_to_line", "parse_delimited", "sniff", "text_lines"]
+__all__ = ["SNIFFED_SIZE", "Delimited", "cells_to_line", "sniff", "text_lines"]
 
 _SNIFFED = ",;\t|"
-_HEAD = 1 << 16  # characters that are looked at to find the delimiter
+SNIFFED_SIZE = 1 << 16  # characters that are looked at to find the delimiter
 _LARGEST = min(sys.maxsize, 2**31 - 1)  # of a cell, as the C type of the module takes it everywhere
-
-
-@dataclass(frozen=True)
-class Delimited:
-    """The names of the columns, the cells of each row, and the line on which each begins."""
-
-    columns: list[str]
-    cells: list[list[str]]
-    lines: list[int]
-    n_blank: int = 0  # lines that were no rows
-
-    def rows(self) -> list[dict[str, Any]]:
-        """The rows by the names of their columns."""
-        return [dict(zip(self.columns, own, strict=True)) for own in self.cells]
 
 
 @contextmanager
@@ -45,8 +33,8 @@ def _long_cells() -> Iterator[None]:
 
 def sniff(source: str, usual: str) -> str:
     """The delimiter by which the first rows have as many cells as the header, and more than one; else the usual."""
-    head = source[:_HEAD]
-    if len(source) > _HEAD:  # the last record may be cut
+    head = source[:SNIFFED_SIZE]
+    if len(source) > SNIFFED_SIZE:  # the last record may be cut
         head = head[: max(head.rfind("\n"), head.rfind("\r")) + 1] or head
     if _is_even(head, usual):
         return usual
@@ -64,46 +52,66 @@ def _is_even(head: str, delimiter: str) -> bool:
     return width > 1 and all(len(own) >= width and not any(own[width:]) for own in whole)
 
 
-def parse_delimited(source: str, name: str, delimiter: str, header: bool) -> Delimited:
-    """Read the rows of a table of text; what is no such table is refused, by its line.
+@dataclass
+class Delimited:
+    """A table of text, whose lines can be read again and again.
 
     A blank line is a row with an empty cell where there is one column, and no row where there are more.
     """
-    records = _records(source, name, delimiter)
-    if not records:
-        return Delimited([], [], [])
-    if header:
-        first = next((i for i, (_, cells) in enumerate(records) if cells), 0)
-        columns = records[first][1] or [""]
-        body = records[first + 1 :]
-    else:
-        width = max(len(cells) for _, cells in records)
-        columns = ["text"] if width <= 1 else [f"column_{i + 1}" for i in range(width)]
-        body = records
-    _check_names(columns, name)
-    one = len(columns) == 1
-    kept = [(line, cells or [""]) for line, cells in body if cells or one]
-    cells = [_fitted(own, len(columns), f"{name!r}, line {line}, row {i}") for i, (line, own) in enumerate(kept)]
-    return Delimited(columns, cells, [line for line, _ in kept], len(body) - len(kept))
 
+    name: str  # what messages call the file
+    delimiter: str
+    header: bool
+    lines: Callable[[], AbstractContextManager[Iterable[str]]]
+    skipped: int = 0  # lines before the first of `lines`
+    n_blank: int = 0  # lines that were no rows, when all rows had been read
 
-def _records(source: str, name: str, delimiter: str) -> list[tuple[int, list[str]]]:
-    """Every record with the line on which it begins."""
-    reader = csv.reader(io.StringIO(source, newline=""), delimiter=delimiter, strict=True)
-    found = []
-    line = 1
-    try:
-        with _long_cells():
-            for cells in reader:
-                found.append((line, cells))
-                line = reader.line_num + 1
-    except csv.Error as error:
-        kind = "TSV" if delimiter == "\t" else "CSV"
-        raise InputError(
-            f"{name!r}, after line {line - 1}: not valid {kind}: {error}. A cell with a quote in it is "
-            "written in quotes, and the quote twice."
-        ) from error
-    return found
+    @cached_property
+    def columns(self) -> list[str]:
+        """The names of the columns, each of its own; without a header there are as many as in the longest row."""
+        if self.header:
+            found = self._header()[1]
+        else:
+            width = max((len(cells) for _, cells in self._records()), default=0)
+            found = ["text"] if width <= 1 else [f"column_{i + 1}" for i in range(width)]
+        _check_names(found, self.name)
+        return found
+
+    def _header(self) -> tuple[int, list[str]]:
+        """The first record that is not blank, and its number; where all are, the first is an empty name."""
+        found = next(((i, cells) for i, (_, cells) in enumerate(self._records()) if cells), None)
+        return (0, [""]) if found is None else found
+
+    def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Every row with the line on which it begins."""
+        i, columns, n_blank = 0, self.columns, 0
+        for line, cells in self._body():
+            if not cells and len(columns) > 1:
+                n_blank += 1
+            else:
+                where = f"{self.name!r}, line {line}, row {i}"
+                yield line, dict(zip(columns, _fitted(cells or [""], len(columns), where), strict=True))
+                i += 1
+        self.n_blank = n_blank
+
+    def _body(self) -> Iterator[tuple[int, list[str]]]:
+        return islice(self._records(), self._header()[0] + 1 if self.header else 0, None)
+
+    def _records(self) -> Iterator[tuple[int, list[str]]]:
+        """Every record with the line on which it begins."""
+        line = 1
+        with self.lines() as lines, _long_cells():
+            reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
+            try:
+                for cells in reader:
+                    yield line + self.skipped, cells
+                    line = reader.line_num + 1
+            except csv.Error as error:
+                kind = "TSV" if self.delimiter == "\t" else "CSV"
+                raise InputError(
+                    f"{self.name!r}, after line {line - 1 + self.skipped}: not valid {kind}: {error}. A cell with a "
+                    "quote in it is written in quotes, and the quote twice."
+                ) from error
 
 
 def _check_names(columns: Sequence[str], file: str) -> None:
@@ -126,12 +134,10 @@ def _fitted(cells: list[str], width: int, where: str) -> list[str]:
     return cells
 
 
-def text_lines(source: str) -> Delimited:
+def text_lines(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """A text a line; only line breaks break lines, and the one at the end begins no other."""
-    if not source:
-        return Delimited(["text"], [], [])
-    lines = [line.rstrip("\r\n") for line in io.StringIO(source, newline="")]
-    return Delimited(["text"], [[line] for line in lines], list(range(1, len(lines) + 1)))
+    for number, line in enumerate(lines, 1):
+        yield number, {"text": line.rstrip("\r\n")}
 
 
 def cells_to_line(cells: Iterable[Any], delimiter: str) -> str:

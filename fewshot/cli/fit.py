@@ -48,7 +48,7 @@ def fit(
     lesson.check()
     check_standard_input(examples, unlabelled)
     _check_folder(save, overwrite)
-    clf = lesson.fitted({} if examples is None else {examples: read(examples, form)})
+    clf = lesson.fitted({} if examples is None else {examples: lambda: read(examples, form)})
     clf.save(save, overwrite=overwrite)
     classes = [str(name) for name in clf.classes_]
     chosen = None if clf.report_ is None else str(clf.report_.chosen)

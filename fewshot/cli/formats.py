@@ -8,22 +8,29 @@ from pathlib import Path
 
 from fewshot.cli.app import WrongUsage
 
-__all__ = ["DELIMITERS", "READ", "WRITTEN", "Format", "guess_kind", "kind_of"]
+__all__ = ["DELIMITERS", "READ", "WRITTEN", "Format", "guess_kind", "guess_packing", "kind_of"]
 
 READ = ("csv", "tsv", "txt", "json", "jsonl", "parquet")
 _ENDINGS = {**{f".{kind}": kind for kind in READ}, ".ndjson": "jsonl"}
-WRITTEN = "It must end with .csv, .tsv, .json, .jsonl or .parquet; all but the last also with .gz after it."
+_PACKED = {".gz": "gzip", ".zst": "zstd"}
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}  # the first bytes of what is packed
+WRITTEN = "It must end with .csv, .tsv, .json, .jsonl or .parquet; all but the last also with .gz or .zst after it."
 #: The delimiter of each kind that has one, where none is said or sniffed.
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 _NO_TEXT = ("idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape")  # whatever Python calls them
 _NAMED = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "bar": "|"}
 
 
-def kind_of(path: Path) -> tuple[str | None, bool]:
-    """The kind of a file by the ending of its name, "" where it has none, None where it is another; and if zipped."""
-    zipped = path.suffix.lower() == ".gz"
-    ending = (path.with_suffix("") if zipped else path).suffix.lower()
-    return _ENDINGS.get(ending) if ending else "", zipped
+def kind_of(path: Path) -> tuple[str | None, str]:
+    """The kind of a file by the ending of its name, "" where it has none, None where it is another; and its packing."""
+    packing = _PACKED.get(path.suffix.lower(), "")
+    ending = (path.with_suffix("") if packing else path).suffix.lower()
+    return _ENDINGS.get(ending) if ending else "", packing
+
+
+def guess_packing(data: bytes) -> str:
+    """The packing of what comes without an ending, by its first bytes."""
+    return next((packing for magic, packing in _MAGIC.items() if data.startswith(magic)), "")
 
 
 def guess_kind(data: bytes) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO
 
 from fewshot.errors import InputError
 
-__all__ = ["as_json", "parse_array", "parse_lines"]
+__all__ = ["as_json", "is_lines", "parse_array", "parse_lines"]
 
 _DEEPEST = 100  # what is read must also be written, wherever Python stands then
+_BLOCK = 1 << 20  # characters of an array that are read at once
+_BLANKS = re.compile(r"[ \t\n\r]*")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -20,30 +22,100 @@ class _Refused(ValueError):
     """JSON that Python would take and that says nothing certain."""
 
 
-def parse_lines(source: str, name: str) -> tuple[list[dict[str, Any]], list[int]]:
+def parse_lines(lines: Iterable[str], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of JSON Lines, and the line of each; blank lines are no rows."""
-    rows, lines = [], []
-    for number, line in enumerate(re.split("\r\n|\n|\r", source), 1):
+    for number, line in enumerate(lines, 1):
         if line.strip():
-            rows.append(_object(_parsed(line, f"{name!r}, line {number}"), f"{name!r}, line {number}"))
-            lines.append(number)
-    return rows, lines
+            where = f"{name!r}, line {number}"
+            yield number, _object(_parsed(line.rstrip("\r\n"), where), where)
 
 
-def parse_array(source: str, name: str) -> tuple[list[dict[str, Any]], list[int]]:
-    """The objects of a JSON array, or of JSON Lines that are called so, and the lines of the latter."""
-    if not source.strip():
-        return [], []
-    if not source.lstrip().startswith("["):
-        first = next(line for line in re.split("\r\n|\n|\r", source) if line.strip())
-        try:
-            json.loads(first)
-        except (ValueError, RecursionError):
-            found = _parsed(source, repr(name))
-            raise InputError(f"{name!r} must hold an array of objects. Got {_kind(found)}.") from None
-        return parse_lines(source, name)
-    found = _parsed(source, repr(name))
-    return [_object(row, f"{name!r}, row {i}") for i, row in enumerate(found)], []
+def is_lines(text: TextIO, name: str) -> bool:
+    """Whether what is called a JSON array is JSON Lines instead.
+
+    Raises
+    ------
+    InputError
+        When it is one value of JSON that is no array.
+    """
+    line = next((line for line in text if line.strip()), "")
+    if not line or line.lstrip().startswith("["):
+        return False
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        found = _parsed(line + text.read(), repr(name))
+        raise InputError(f"{name!r} must hold an array of objects. Got {_kind(found)}.") from None
+    return True
+
+
+def parse_array(text: TextIO, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a JSON array, of which a block is read at a time; they have no lines, which 0 stands for."""
+    for i, row in enumerate(_Elements(text, name)):
+        yield 0, _object(row, f"{name!r}, row {i}")
+
+
+class _Elements:
+    """The elements of an array of JSON, one after the other."""
+
+    def __init__(self, text: TextIO, name: str) -> None:
+        self._text, self._name = text, name
+        self._buffer, self._at, self._line, self._ended = "", 0, 1, False
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self._next_character():
+            return
+        self._at += 1  # the bracket that opens it
+        if self._next_character() == "]":
+            self._at += 1
+        else:
+            yield self._element()
+            while (mark := self._next_character()) == ",":
+                self._at += 1
+                self._next_character()
+                yield self._element()
+            if mark != "]":
+                raise self._refused("Expecting ',' delimiter", self._at)
+            self._at += 1
+        if self._next_character():
+            raise self._refused("Extra data", self._at)
+
+    def _next_character(self) -> str:
+        """The next character that is no blank, where reading goes on; "" at the end."""
+        while True:
+            found = _BLANKS.match(self._buffer, self._at)
+            self._at = found.end() if found else self._at
+            if self._at < len(self._buffer):
+                return self._buffer[self._at]
+            if self._ended:
+                return ""
+            self._read_more()
+
+    def _element(self) -> Any:
+        while True:
+            try:
+                found, end = _DECODER.raw_decode(self._buffer, self._at)
+            except json.JSONDecodeError as error:
+                if self._ended:
+                    raise self._refused(error.msg, error.pos) from error
+            except (RecursionError, ValueError) as error:
+                raise _as_input_error(error, repr(self._name)) from error
+            else:
+                if end < len(self._buffer) or self._ended:  # else there may be more of it
+                    source, self._at = self._buffer[self._at : end], end
+                    return _checked(found, source, repr(self._name))
+            self._read_more()
+
+    def _read_more(self) -> None:
+        """Read on, twice as much as is there already."""
+        rest = self._buffer[self._at :]
+        more = self._text.read(max(_BLOCK, len(rest)))
+        self._line += self._buffer.count("\n", 0, self._at)
+        self._buffer, self._at, self._ended = rest + more, 0, not more
+
+    def _refused(self, what: str, position: int) -> InputError:
+        line = self._line + self._buffer.count("\n", 0, position)
+        return InputError(f"{self._name!r}{f', line {line}' if line > 1 else ''}: not JSON: {what}.")
 
 
 def _object(found: Any, where: str) -> dict[str, Any]:
@@ -59,25 +131,37 @@ def _kind(found: Any) -> str:
 
 def _parsed(source: str, where: str) -> Any:
     try:
-        found = json.loads(source, object_pairs_hook=_distinct, parse_constant=_constant, parse_float=_finite)
+        return _checked(_DECODER.decode(source), source, where)
+    except json.JSONDecodeError as error:
+        at = f", line {error.lineno}" if error.lineno > 1 else ""
+        raise InputError(f"{where}{at}: not JSON: {error.msg}.") from error
+    except InputError:
+        raise
+    except (RecursionError, ValueError) as error:
+        raise _as_input_error(error, where) from error
+
+
+def _checked(found: Any, source: str, where: str) -> Any:
+    """A value that can be written again, of which this is the source."""
+    try:
         if source.count("[") + source.count("{") > _DEEPEST and _depth(found) > _DEEPEST:
             raise RecursionError
         if _SURROGATE.search(source):
             json.dumps(found, ensure_ascii=False).encode()
-    except json.JSONDecodeError as error:
-        at = f", line {error.lineno}" if error.lineno > 1 else ""
-        raise InputError(f"{where}{at}: not JSON: {error.msg}.") from error
-    except RecursionError as error:
-        raise InputError(f"{where}: nested too deep to be read.") from error
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"{where}: half a character, {error.object[error.start]!r} without its other half, which is no text."
-        ) from error
-    except ValueError as error:  # ours, and that of numbers with too many digits
-        raise InputError(
-            f"{where}: {error if isinstance(error, _Refused) else 'a number has too many digits'}."
-        ) from error
+    except (RecursionError, UnicodeEncodeError) as error:
+        raise _as_input_error(error, where) from error
     return found
+
+
+def _as_input_error(error: Exception, where: str) -> InputError:
+    """What a value is refused for."""
+    if isinstance(error, RecursionError):
+        return InputError(f"{where}: nested too deep to be read.")
+    if isinstance(error, UnicodeEncodeError):
+        half = repr(error.object[error.start])
+        return InputError(f"{where}: half a character, {half} without its other half, which is no text.")
+    # ours, and that of numbers with too many digits
+    return InputError(f"{where}: {error if isinstance(error, _Refused) else 'a number has too many digits'}.")
 
 
 def _depth(value: Any) -> int:
@@ -106,6 +190,10 @@ def _finite(digits: str) -> float:
     if not math.isfinite(number):
         raise _Refused(f"the number {digits:.40} is larger than any that is kept")
     return number
+
+
+#: Strict JSON; what Python would take besides is refused.
+_DECODER = json.JSONDecoder(object_pairs_hook=_distinct, parse_constant=_constant, parse_float=_finite)
 
 
 def as_json(row: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,8 +62,13 @@ class Lesson:
         if used:
             raise WrongUsage(f"{option} is a classifier that has learned: leave out {', '.join(used)}.")
 
-    def fitted(self, tables: Mapping[Path, Table], texts: Sequence[Any] = (), skip_empty: bool = False) -> Classifier:
-        """The classifier; the tables are files that were read already, the texts those that it is for."""
+    def fitted(
+        self,
+        tables: Mapping[Path, Callable[[], Table]],
+        texts: Callable[[], Sequence[Any]] = tuple,
+        skip_empty: bool = False,
+    ) -> Classifier:
+        """The classifier; the tables are those of files that are open already, the texts those that it is for."""
         shape = self.setup.parts()[1]
         fields, numbers = fields_of([shape], self.text_column), by_number([shape])
         more: list[Any] = []
@@ -71,7 +76,7 @@ class Lesson:
             found = take_inputs(read_beside(self.unlabelled, self.form, tables), fields, empty=skip_empty)
             more = [text for text in found if text is not None]
         if self.examples is None:  # choices in a list are counted over the rows
-            return self.setup.zero_shot(self.seed, self.names, more or (texts if numbers else []))
+            return self.setup.zero_shot(self.seed, self.names, more or (texts() if numbers else []))
         shown = read_beside(self.examples, self.form, tables)
         y = classes_of(shown, self.label_column, numbers)
         extra = set(self.names) - set(map(str, y))

@@ -2,61 +2,133 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 from fewshot.cli.table import Table
 from fewshot.errors import InputError
 from fewshot.extras import need
 
-__all__ = ["arrow_of", "need_pyarrow", "parse_parquet", "write_parquet"]
+if TYPE_CHECKING:
+    from fewshot.cli.content import Content
+
+__all__ = ["Schema", "need_pyarrow", "parquet_columns", "parquet_rows", "write_parquet"]
+
+_GROUP = 1 << 16  # rows that are written together
 
 
-def need_pyarrow() -> tuple[Any, Any]:
+def need_pyarrow(what: str = "Parquet files are read and written by") -> tuple[Any, Any]:
     """The library and its module for Parquet."""
-    what = "Parquet files are read and written by"
     return need("pyarrow", what), need("pyarrow.parquet", what)
 
 
-def parse_parquet(data: bytes, name: str) -> tuple[Any, list[dict[str, Any]]]:
-    """The table and its rows; no name of a column may occur twice."""
+@contextmanager
+def _opened(content: Content) -> Iterator[Any]:
     pa, pq = need_pyarrow()
-    try:
-        file = pq.ParquetFile(io.BytesIO(data))
-        names = list(file.schema_arrow.names)
-        twice = next((one for i, one in enumerate(names) if one in names[:i]), None)
-        if twice is None:
-            table = file.read()
-            return table, table.to_pylist()
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise InputError(f"The file {name!r} is not Parquet, or damaged: {error}") from error
-    raise InputError(f"{name!r} has the column {twice!r} twice: give every column a name of its own.")
-
-
-def arrow_of(table: Table) -> Any:
-    """The rows of any file with types, one for each column."""
-    pa, _ = need_pyarrow()
-    if table.arrow is not None:
-        return table.arrow
-    made = {}
-    for name in table.columns:
+    stream: IO[bytes]
+    with content.seekable() as stream:
         try:
-            made[name] = pa.array([row.get(name) for row in table.rows])
-        except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{table.name!r}: the column {name!r} can't be a column of Parquet, whose values are of one type: "
-                f"{error}. Write .jsonl instead."
-            ) from error
-    return pa.table(made)
+            yield pq.ParquetFile(stream, pre_buffer=False)
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+            raise InputError(f"The file {content.name!r} is not Parquet, or damaged: {error}") from error
 
 
-def write_parquet(path: Path, table: Table, added: Mapping[str, Sequence[Any]]) -> None:
-    """Write the rows with more columns after their own: None and text, or None and numbers."""
+def parquet_columns(content: Content) -> list[str]:
+    """The names of the columns, of which none may occur twice."""
+    with _opened(content) as file:
+        names = list(file.schema_arrow.names)
+    twice = next((one for i, one in enumerate(names) if one in names[:i]), None)
+    if twice is not None:
+        raise InputError(f"{content.name!r} has the column {twice!r} twice: give every column a name of its own.")
+    return names
+
+
+def parquet_rows(content: Content, columns: list[str], size: int) -> Iterator[Table]:
+    """The rows, so many at a time, with their types."""
+    pa, _ = need_pyarrow()
+    first = 0
+    with _opened(content) as file:
+        schema = file.schema_arrow
+        for batch in file.iter_batches(batch_size=size):
+            arrow = pa.Table.from_batches([batch]).replace_schema_metadata(schema.metadata)
+            yield Table(content.name, "parquet", arrow.to_pylist(), columns, arrow=arrow, first=first)
+            first += len(batch)
+
+
+class Schema:
+    """The types of columns in which all rows fit, a part of the rows after the other."""
+
+    def __init__(self) -> None:
+        self._types: dict[str, Any] = {}
+        self._given: Any = None  # the schema of files that have one
+
+    def add(self, part: Table) -> None:
+        """Make room for more rows.
+
+        Raises
+        ------
+        InputError
+            When the values of a column are of several types.
+        """
+        pa, _ = need_pyarrow()
+        if part.arrow is not None:
+            self._given = self._given or part.arrow.schema
+            if not part.arrow.schema.equals(self._given):
+                raise InputError(
+                    f"{part.name!r} has columns of other types than the file before it. Write .jsonl instead."
+                )
+            return
+        for name in part.columns:
+            with _one_type(part, name):
+                found = pa.array([row.get(name) for row in part.rows]).type
+                both = [pa.schema([(name, own)]) for own in (self._types.get(name, found), found)]
+                self._types[name] = pa.unify_schemas(both, promote_options="permissive").field(0).type
+
+    def arrow(self, part: Table) -> Any:
+        """The rows with their types."""
+        pa, _ = need_pyarrow()
+        if part.arrow is not None:
+            return part.arrow
+        made = {}
+        for name, own in self._types.items():
+            with _one_type(part, name):
+                made[name] = pa.array([row.get(name) for row in part.rows], own)
+        return pa.table(made)
+
+
+@contextmanager
+def _one_type(part: Table, column: str) -> Iterator[None]:
+    pa, _ = need_pyarrow()
+    try:
+        yield
+    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{part.name!r}: the column {column!r} can't be a column of Parquet, whose values are of one type: "
+            f"{error}. Write .jsonl instead."
+        ) from error
+
+
+def write_parquet(
+    path: Path, schema: Schema, parts: Iterable[tuple[Table, Mapping[str, Sequence[Any]]]], texts: Sequence[str]
+) -> None:
+    """Write rows with more columns after their own: numbers, but for those that are named as texts."""
     pa, pq = need_pyarrow()
-    found = arrow_of(table)
-    for name, values in added.items():
-        text = any(isinstance(value, str) for value in values)
-        found = found.append_column(name, pa.array(values, pa.string() if text else pa.float64()))
-    pq.write_table(found, path)
+    writer, group, n_rows = None, [], 0
+    try:
+        for part, added in parts:
+            found = schema.arrow(part)
+            for name, values in added.items():
+                found = found.append_column(name, pa.array(values, pa.string() if name in texts else pa.float64()))
+            writer = writer or pq.ParquetWriter(path, found.schema)
+            group.append(found)
+            n_rows += len(found)
+            if n_rows >= _GROUP:
+                writer.write_table(pa.concat_tables(group), row_group_size=n_rows)
+                group, n_rows = [], 0
+        if writer and group:
+            writer.write_table(pa.concat_tables(group), row_group_size=n_rows)
+    finally:
+        if writer:
+            writer.close()

@@ -32,22 +32,22 @@ class Part:
 
     def __init__(self, path: Path, file: IO[bytes], run: Mapping[str, Any]) -> None:
         self.path, self._file, self._run = path, file, json.loads(json.dumps(run))
-        self.steps: list[list[Any]] = []
+        self.n_steps = self.n_rows = 0  # that are done
         self.finished = False
         self._whole = 0  # bytes at the beginning of the file that count
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is in it that anybody would miss."""
-        return not self.steps and not self._whole
+        return not self.n_steps and not self._whole
 
     def read(self, restart: bool) -> None:
         """Take over what an earlier run of the same kind left, or with restart give it up."""
         self._file.seek(0)
-        lines = self._file.read().splitlines(keepends=True)
-        if not lines or (len(lines) == 1 and _is_begun(lines[0])):
+        line = self._file.readline()
+        if not line or (_is_begun(line) and not self._file.read(1)):
             return
-        first, *others = map(_unpacked, lines)
+        first = _unpacked(line)
         if not isinstance(first, dict) or first.get("fewshot part") != _FORMAT:
             self._whole = -1
             raise InputError(
@@ -55,14 +55,26 @@ class Part:
             )
         if restart:
             return
-        self._whole = len(lines[0])
+        self._whole = len(line)
         self._compare(first["run"])
-        for line, step in zip(lines[1:], others, strict=True):
+        for line in self._file:
+            step = _unpacked(line)
             if not isinstance(step, list):  # torn, and nothing after it counts
                 break
-            self.steps.append(step)
-            self._whole += len(line)
+            self._count(step, len(line))
         self._run = first["run"]
+
+    def _count(self, step: list[Any], size: int) -> None:
+        self.n_steps += 1
+        self.n_rows += len(step)
+        self._whole += size
+
+    def steps(self) -> Iterator[list[Any]]:
+        """The results of each step that is done, read one after the other."""
+        with self.path.open("rb") as file:
+            file.readline()
+            for _ in range(self.n_steps):
+                yield _unpacked(file.readline())
 
     def _compare(self, run: Mapping[str, Any], *also: str) -> None:
         other = sorted(key for key in {*self._run, *also} if run.get(key) != self._run.get(key))
@@ -93,8 +105,7 @@ class Part:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise InputError(f"The file {str(self.path)!r} can't be written: {error.strerror or error}.") from error
-        self._whole += len(data)
-        self.steps.append(results)
+        self._count(results, len(data))
 
 
 def _packed(value: Any) -> bytes:
@@ -133,20 +144,20 @@ def kept_part(output: Path, run: Mapping[str, Any], n_rows: int, *, restart: boo
     part = Part(path, file, run)
     try:
         part.read(restart)
-        if part.steps:
+        if part.n_steps:
             note(f"{str(path)!r} holds {_said(part, n_rows)}, which an earlier run had done: going on from there.")
         yield part
     finally:
         if part.finished or part.is_empty:
             path.unlink(missing_ok=True)
-        elif part.steps:
+        elif part.n_steps:
             note(f"{_said(part, n_rows)} are done and kept in {str(path)!r}: the same command goes on from there.")
         with suppress(OSError):  # what could not be flushed on a full disk
             file.close()  # and with it the lock
 
 
 def _said(part: Part, n_rows: int) -> str:
-    return f"{sum(map(len, part.steps))} of {n_rows} rows"
+    return f"{part.n_rows} of {n_rows} rows"
 
 
 def _locked(path: Path) -> IO[bytes]:

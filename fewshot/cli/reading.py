@@ -1,103 +1,204 @@
-"""Rows from files: what kind of file it is, its bytes, its text, its rows; nothing is guessed without a word."""
+"""Rows from files: what kind of file it is, its text, its rows, part by part; nothing is guessed without a word."""
 
 from __future__ import annotations
 
-import codecs
-import gzip
 import hashlib
-import sys
-import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
+from typing import IO, Any
 
 from fewshot.cli.app import note
-from fewshot.cli.delimited import parse_delimited, sniff, text_lines
-from fewshot.cli.formats import DELIMITERS, Format, guess_kind, kind_of
-from fewshot.cli.json_rows import parse_array, parse_lines
-from fewshot.cli.parquet import parse_parquet
+from fewshot.cli.content import Content
+from fewshot.cli.delimited import SNIFFED_SIZE, Delimited, sniff, text_lines
+from fewshot.cli.formats import DELIMITERS, Format, guess_kind, guess_packing, kind_of
+from fewshot.cli.json_rows import is_lines, parse_array, parse_lines
+from fewshot.cli.parquet import need_pyarrow, parquet_columns, parquet_rows
 from fewshot.cli.table import Table
 from fewshot.errors import InputError
 
-__all__ = ["as_text", "one_text", "read"]
+__all__ = ["Rows", "joined", "one_text", "open_rows", "read"]
 
-_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
-_MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # after those that begin alike
+_WHOLE = 1 << 14  # rows of a part where all are kept
+_FIRST = 1000  # bytes that say what comes without an ending
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a file, which are read from it as often as they are asked for, and never kept."""
+
+    name: str  # what messages call the file
+    kind: str  # one of `formats.READ`
+    parts: Callable[[int], Iterator[Table]]  # so many rows at a time
+    digest: Callable[[], str]  # SHA-256 of what was given
+    columns: Sequence[str] | None = None  # None: each row has its own
+    delimiter: str = ","
+    unnamed: bool = False  # a list of texts: its only column has no name of its own
+    headed: bool = False  # the names of the columns were the first line of the file
+    check: Callable[[], None] = field(default=lambda: None)  # what is said once, when all has been read
+
+    def table(self) -> Table:
+        """All rows at once."""
+        parts = list(self.parts(_WHOLE))
+        self.refuse_empty(any(part.rows for part in parts), self.columns or ())
+        self.check()
+        rows = [row for part in parts for row in part.rows]
+        lines = [line for part in parts for line in part.lines]
+        columns = list(dict.fromkeys(name for part in parts for name in part.columns))
+        return replace(parts[0], rows=rows, lines=lines, columns=columns, arrow=_joined(parts))
+
+    def refuse_empty(self, there: bool, columns: Sequence[str]) -> None:
+        """Refuse a file without any row."""
+        if not there:
+            cure = " below the names of columns in its first line. If that is a row, give --no-header"
+            raise InputError(f"The file {self.name!r} holds no rows{cure if columns and self.headed else ''}.")
+
+
+def _joined(parts: Sequence[Table]) -> Any:
+    if parts[0].arrow is None:
+        return None
+    pa, _ = need_pyarrow()
+    return pa.concat_tables([part.arrow for part in parts])
+
+
+def joined(files: Sequence[Rows]) -> Rows:
+    """The rows of several files, one after the other.
+
+    Raises
+    ------
+    InputError
+        When the files are of several kinds, or have other columns.
+    """
+    first = files[0]
+    if len(files) == 1:
+        return first
+    for other in files[1:]:
+        for what, one, two in (("is", other.kind, first.kind), ("has the columns", other.columns, first.columns)):
+            if one != two:
+                raise InputError(
+                    f"{other.name!r} {what} {_listed(one)}, and {first.name!r} {_listed(two)}. Files that are read "
+                    "together are alike: give them in several commands."
+                )
+
+    def parts(size: int) -> Iterator[Table]:
+        for one in files:
+            empty = True
+            for part in one.parts(size):
+                empty = False
+                yield part
+            one.refuse_empty(not empty, one.columns or ())
+
+    def check() -> None:
+        for one in files:
+            one.check()
+
+    def digest() -> str:
+        return hashlib.sha256(" ".join(one.digest() for one in files).encode()).hexdigest()
+
+    return replace(first, name=f"{len(files)} files", parts=parts, check=check, digest=digest)
+
+
+def _listed(found: str | Sequence[str] | None) -> str:
+    return found if isinstance(found, str) else ", ".join(found or ())
 
 
 def read(path: Path, form: Format | None = None) -> Table:
-    """Read the rows of a file, whose name says what it is unless the format does; ``-`` is standard input.
+    """All rows of a file; see `open_rows`."""
+    return open_rows(path, form).table()
 
-    A file that is not what it is said to be is an InputError; a format that makes no sense for the file, WrongUsage.
+
+def open_rows(path: Path, form: Format | None = None) -> Rows:
+    """The rows of a file, whose name says what it is unless the format does; ``-`` is standard input.
+
+    A file that is not what it is said to be is an InputError, now or where its rows are read; a format that makes no
+    sense for the file, WrongUsage.
     """
     form = form or Format()
-    name = "standard input" if path == Path("-") else str(path)
-    kind, zipped = kind_of(path)
+    kind, packing = kind_of(path)
+    content_name = "standard input" if path == Path("-") else str(path)
     if kind is None and form.kind is None:
         raise InputError(
-            f"The file {name!r} must be .csv, .tsv, .txt, .json, .jsonl or .parquet, also with .gz after it. Save it "
-            "as one of these, or say what it is: --format csv."
+            f"The file {content_name!r} must be .csv, .tsv, .txt, .json, .jsonl or .parquet, also with .gz or .zst "
+            "after it. Save it as one of these, or say what it is: --format csv."
         )
-    data = _bytes(path, name)
-    digest = hashlib.sha256(data).hexdigest()
-    if zipped or (not kind and data[:2] == b"\x1f\x8b"):
-        data = _unzipped(data, name)
-    kind = form.kind or kind or guess_kind(data)
-    form.check(name, kind)
-    table = _table(data, name, kind, form)
-    if not table.rows:
-        cure = " below the names of columns in its first line. If that is a row, give --no-header"
-        raise InputError(f"The file {name!r} holds no rows{cure if table.columns and table.headed else ''}.")
-    object.__setattr__(table, "digest", digest)
-    return table
+    content = Content(path)
+    content.packing = packing or (guess_packing(content.head(4)) if not kind else "")
+    kind = form.kind or kind or guess_kind(content.head(_FIRST))
+    form.check(content.name, kind)
+    if kind == "parquet":
+        columns = parquet_columns(content)
+        return Rows(
+            content.name, kind, lambda size: parquet_rows(content, columns, size), lambda: content.digest, columns
+        )
+    encoding = content.encoding(form.encoding)
+    if kind in ("json", "jsonl"):
+        return _json(content, kind, encoding)
+    return _texts(content, encoding, form) if kind == "txt" else _delimited(content, kind, encoding, form)
 
 
-def one_text(text: str) -> Table:
+def one_text(text: str) -> Rows:
     """The rows of a text that was given as it is."""
     try:
         digest = hashlib.sha256(text.encode()).hexdigest()
     except UnicodeEncodeError as error:
         raise InputError(f"The text must be in the terminal's own encoding. Got {text!r:.60}.") from error
-    return Table("the text", "txt", [{"text": text}], ["text"], unnamed=True, digest=digest)
+    table = Table("the text", "txt", [{"text": text}], ["text"], unnamed=True)
+    return Rows(table.name, "txt", lambda size: iter([table]), lambda: digest, ["text"], unnamed=True)
 
 
-def _bytes(path: Path, name: str) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if path == Path("-") else path.read_bytes()
-    except OSError as error:
-        raise InputError(f"The file {name!r} can't be read: {error.strerror or error}.") from error
+def _in_parts(
+    rows: Callable[[], Iterator[tuple[int, dict[str, Any]]]], empty: Table
+) -> Callable[[int], Iterator[Table]]:
+    """Numbered rows, so many at a time, as tables that are otherwise like an empty one; line 0 is none."""
+
+    def parts(size: int) -> Iterator[Table]:
+        source, first = rows(), 0
+        while part := list(islice(source, size)):
+            own = [row for _, row in part]
+            columns = empty.columns or list(dict.fromkeys(key for row in own for key in row))
+            lines = [line for line, _ in part if line]
+            yield replace(empty, rows=own, columns=columns, lines=lines, first=first)
+            first += len(part)
+
+    return parts
 
 
-def _unzipped(data: bytes, name: str) -> bytes:
-    try:
-        return gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"The file {name!r} is no gzip, or damaged: {error}.") from error
+def _json(content: Content, kind: str, encoding: str) -> Rows:
+    def rows() -> Iterator[tuple[int, dict[str, Any]]]:
+        with content.text(encoding) as text:
+            yield from parse(text, content.name)
+
+    parse: Callable[[Any, str], Iterator[tuple[int, dict[str, Any]]]] = parse_lines
+    if kind == "json":
+        with content.text(encoding) as text:
+            parse = parse_lines if is_lines(text, content.name) else parse_array
+    parts = _in_parts(rows, Table(content.name, kind, [], []))
+    return Rows(content.name, kind, parts, lambda: content.digest)
 
 
-def _table(data: bytes, name: str, kind: str, form: Format) -> Table:
-    if kind == "parquet":
-        arrow, rows = parse_parquet(data, name)
-        return Table(name, kind, rows, list(arrow.column_names), arrow=arrow)
-    source = as_text(data, name, form.encoding)
-    if kind in ("json", "jsonl"):
-        rows, lines = (parse_array if kind == "json" else parse_lines)(source, name)
-        return Table(name, kind, rows, list(dict.fromkeys(key for row in rows for key in row)), lines)
-    if kind == "txt":
-        return _texts(source, name, form)
-    return _delimited(source, name, kind, form)
+def _texts(content: Content, encoding: str, form: Format) -> Rows:
+    def rows() -> Iterator[tuple[int, dict[str, Any]]]:
+        with content.text(encoding) as text:
+            yield from text_lines(text)
+
+    first = next((row["text"] for _, row in rows()), "")
+    if form.header and form.kind is None:
+        with content.text(encoding) as text:
+            source = text.read(SNIFFED_SIZE + 1)
+        if "text" in first.split(sniff(source, ",")):
+            raise InputError(
+                f"The file {content.name!r} is read as one text a line, and the first line, {first!r:.60}, seems to "
+                "name columns. If it is a table, give --format csv; if it is a text, --format txt."
+            )
+    empty = Table(content.name, "txt", [], ["text"], unnamed=True)
+    return Rows(content.name, "txt", _in_parts(rows, empty), lambda: content.digest, ["text"], unnamed=True)
 
 
-def _texts(source: str, name: str, form: Format) -> Table:
-    found = text_lines(source)
-    first = found.cells[0][0] if found.cells else ""
-    if form.header and form.kind is None and "text" in first.split(sniff(source, ",")):
-        raise InputError(
-            f"The file {name!r} is read as one text a line, and the first line, {first!r:.60}, seems to name columns. "
-            "If it is a table, give --format csv; if it is a text, --format txt."
-        )
-    return Table(name, "txt", found.rows(), found.columns, found.lines, unnamed=True)
-
-
-def _delimited(source: str, name: str, kind: str, form: Format) -> Table:
+def _delimited(content: Content, kind: str, encoding: str, form: Format) -> Rows:
+    with content.text(encoding) as text:
+        source = text.read(SNIFFED_SIZE + 1)
     usual, delimiter, first = DELIMITERS[kind], form.delimiter, source[:6].rstrip("\r\n")
     skipped = 0
     if len(first) == 5 and first.startswith("sep=") and len(source.split(first, 1)[1].lstrip("\r\n")):
@@ -106,38 +207,33 @@ def _delimited(source: str, name: str, kind: str, form: Format) -> Table:
     if delimiter is None:
         delimiter = sniff(source, usual)
         if delimiter != usual:
-            note(f"{name!r} is separated by {delimiter!r}.")
-    found = parse_delimited(source, name, delimiter, form.header)
-    if found.n_blank:
-        note(f"{name!r} has {found.n_blank} blank lines, which are no rows of {len(found.columns)} cells.")
-    unnamed = not form.header and len(found.columns) == 1
-    lines = [line + skipped for line in found.lines]
-    return Table(name, kind, found.rows(), found.columns, lines, delimiter, unnamed, headed=form.header)
+            note(f"{content.name!r} is separated by {delimiter!r}.")
 
+    @contextmanager
+    def lines() -> Iterator[IO[str]]:
+        with content.text(encoding) as text:
+            for _ in range(skipped):
+                text.readline()
+            yield text
 
-def as_text(data: bytes, name: str, encoding: str | None) -> str:
-    """Decode the bytes of a file: as the user says, or as its byte order mark does, or as UTF-8.
+    found = Delimited(content.name, delimiter, form.header, lines, skipped)
+    columns = found.columns
 
-    Bytes that are something else, or a NUL, which is no text, are refused by their place.
-    """
-    marked = next((own for mark, own in _MARKS.items() if data.startswith(mark)), None)
-    used = encoding or marked or "utf-8"
-    if encoding is None and marked not in (None, "utf-8-sig"):
-        note(f"{name!r} is read as {used.upper()}, as its first bytes say.")
-    try:
-        text = data.decode(used)
-        text.encode()  # some encodings can say what is no character
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        byte = f"byte {data[error.start]:#x} at {error.start} (line {line})"
-        raise InputError(
-            f"The file {name!r} is not {used.upper()}: {byte}. If it comes from a spreadsheet, try --encoding cp1252, "
-            "or save it as UTF-8."
-        ) from error
-    except UnicodeError as error:
-        raise InputError(f"The file {name!r} is not {used.upper()}: {error}.") from error
-    if "\0" in text:
-        raise InputError(
-            f"The file {name!r} is not text: it holds a NUL byte. If it is UTF-16, give --encoding utf-16."
-        )
-    return text.removeprefix("\ufeff")
+    def say_blank() -> None:
+        n = found.n_blank
+        if n:
+            note(f"{content.name!r} has {n} blank lines, which are no rows of {len(columns)} cells.")
+
+    unnamed = not form.header and len(columns) == 1
+    empty = Table(content.name, kind, [], columns, (), delimiter, unnamed, headed=form.header)
+    return Rows(
+        content.name,
+        kind,
+        _in_parts(found.rows, empty),
+        lambda: content.digest,
+        columns,
+        delimiter,
+        unnamed,
+        headed=form.header,
+        check=say_blank,
+    )

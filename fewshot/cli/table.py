@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ __all__ = ["Table"]
 
 @dataclass(frozen=True)
 class Table:
-    """Rows and where they come from."""
+    """Rows, all of a file or some that follow one another, and where they come from."""
 
     name: str  # what messages call the file
     kind: str  # one of `formats.READ`
@@ -25,11 +25,11 @@ class Table:
     unnamed: bool = False  # a list of texts: its only column has no name of its own
     headed: bool = False  # the names of the columns were the first line of the file
     arrow: Any = field(default=None, compare=False, repr=False)  # a pyarrow.Table: the rows with their types
-    digest: str = ""  # SHA-256 of the file
+    first: int = 0  # the number of the first row, where it is a part of a file
 
     def where(self, row: int) -> str:
         """What messages call a row."""
-        return f"{self.name!r}, " + (f"line {self.lines[row]}, row {row}" if self.lines else f"row {row}")
+        return f"{self.name!r}, " + (f"line {self.lines[row]}, " if self.lines else "") + f"row {self.first + row}"
 
     def column(self, name: str, option: str = "") -> list[Any]:
         """The values of a column that every row must have; the option is the one by which another is chosen."""
@@ -50,13 +50,6 @@ class Table:
         if self.headed and any(map(_is_cell, self.columns)):
             cure += " The first line looks like a row and not like names of columns: if it is one, give --no-header."
         return cure
-
-    def with_columns(self, added: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-        """The rows with more columns after their own."""
-        return [
-            {**row, **dict(zip(added, values, strict=True))}
-            for row, *values in zip(self.rows, *added.values(), strict=True)
-        ]
 
 
 def _is_cell(name: str) -> bool:

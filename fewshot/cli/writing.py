@@ -18,11 +18,13 @@ from fewshot.cli.app import WrongUsage
 from fewshot.cli.delimited import cells_to_line
 from fewshot.cli.formats import DELIMITERS, WRITTEN, kind_of
 from fewshot.cli.json_rows import as_json
-from fewshot.cli.parquet import need_pyarrow, write_parquet
+from fewshot.cli.parquet import Schema, need_pyarrow, write_parquet
+from fewshot.cli.reading import Rows
 from fewshot.cli.table import Table
 from fewshot.errors import InputError
 
 __all__ = [
+    "Added",
     "check_picture",
     "check_result",
     "check_rows_output",
@@ -36,13 +38,16 @@ __all__ = [
     "save_text",
     "sweep",
     "try_writing",
+    "with_columns",
 ]
+
+_ZSTD = ".zst files are written by"
 
 
 def kind_of_output(output: Path, option: str = "--output") -> str:
     """The kind of rows that a file of this name holds, where it is one that is written."""
-    kind, zipped = kind_of(output)
-    if kind is None or (zipped and kind in ("", "parquet")):
+    kind, packing = kind_of(output)
+    if kind is None or (packing and kind in ("", "parquet")):
         raise WrongUsage(f"{option} {str(output)!r}: {WRITTEN}")
     return {"": "csv", "txt": "csv"}.get(kind, kind)
 
@@ -51,6 +56,8 @@ def check_rows_output(output: Path, inputs: Iterable[Path]) -> None:
     """Refuse a file of rows that could not be written or would replace an input, before anything is computed."""
     if kind_of_output(output) == "parquet":
         need_pyarrow()
+    if kind_of(output)[1] == "zstd":
+        need_pyarrow(_ZSTD)
     check_target(output, inputs)
 
 
@@ -58,7 +65,7 @@ def check_result(output: Path | None, inputs: Iterable[Path | None]) -> None:
     """Refuse a file for a result in JSON that could not be written, before anything is computed."""
     if output is None:
         return
-    if kind_of(output) != ("json", False):
+    if kind_of(output) != ("json", ""):
         raise WrongUsage(
             f"--output must end with .json: it is what from_json of the result reads. Got {str(output)!r}."
         )
@@ -170,20 +177,61 @@ def save_text(output: Path, text: str) -> None:
         new.write_text(text, encoding="utf-8")
 
 
-def save_rows(output: Path, table: Table, added: Mapping[str, Sequence[Any]]) -> None:
-    """Write the rows with more columns after their own, as the name of the file says, whole or not at all."""
+#: Rows, and more columns for them.
+Added = tuple[Table, Mapping[str, Sequence[Any]]]
+
+
+def save_rows(
+    output: Path, source: Rows, columns: Sequence[str], added: Iterable[Added], *, schema: Schema, texts: Sequence[str]
+) -> None:
+    """Write rows with more columns after their own, as the name of the file says, whole or not at all.
+
+    Parameters
+    ----------
+    output : Path
+    source : Rows
+        What the rows were read from.
+    columns : sequence of str
+        All that are written.
+    added : iterable of (Table, mapping)
+        The rows, part by part, with the columns that are added.
+    schema : Schema
+        In which the rows' own columns fit; for Parquet alone.
+    texts : sequence of str
+        Which of the added columns are text; the others are numbers. For Parquet alone.
+    """
     kind = kind_of_output(output)
     with replace_when_done(output) as new:
         if kind == "parquet":
-            write_parquet(new, table, added)
+            write_parquet(new, schema, added, texts)
             return
-        zipped = kind_of(output)[1]
-        with new.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if zipped else raw as stream:
-            for line in lines_of(kind, table, [*table.columns, *added], table.with_columns(added)):
+        with _packed(new, kind_of(output)[1]) as stream:
+            for line in lines_of(kind, source, columns, with_columns(added)):
                 stream.write(line.encode())
 
 
-def lines_of(kind: str, table: Table, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+def with_columns(added: Iterable[Added]) -> Iterator[dict[str, Any]]:
+    """Each row with what is added after its own columns."""
+    for part, more in added:
+        for row, *values in zip(part.rows, *more.values(), strict=True):
+            yield {**row, **dict(zip(more, values, strict=True))}
+
+
+@contextmanager
+def _packed(path: Path, packing: str) -> Iterator[Any]:
+    with path.open("wb") as raw:
+        if packing == "gzip":
+            with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as stream:
+                yield stream
+        elif packing == "zstd":
+            pa, _ = need_pyarrow(_ZSTD)
+            with pa.CompressedOutputStream(raw, "zstd") as stream:
+                yield stream
+        else:
+            yield raw
+
+
+def lines_of(kind: str, source: Rows | Table, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> Iterator[str]:
     """The text of a file of rows, piece by piece as the rows come."""
     if kind == "json":
         before = "[\n"
@@ -194,7 +242,7 @@ def lines_of(kind: str, table: Table, columns: Sequence[str], rows: Iterable[dic
     elif kind == "jsonl":
         yield from (as_json(row) + "\n" for row in rows)
     else:
-        delimiter = table.delimiter if kind == table.kind else DELIMITERS[kind]
+        delimiter = source.delimiter if kind == source.kind else DELIMITERS[kind]
         yield cells_to_line(columns, delimiter)
         for row in rows:
             yield cells_to_line([_cell(row.get(name)) for name in columns], delimiter)
