@@ -260,6 +260,11 @@ class Kept:
     def _changed(self, name: str) -> InputError:
         return InputError(f"{name} in {str(self.folder)!r} is not as it was written: get the folder again.")
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The bytes of each file that the folder lists."""
+        return {name: (self.folder / name).stat().st_size for name in self._sums}
+
     def has(self, name: object) -> bool:
         """Whether the folder lists this file."""
         return name in self._sums
