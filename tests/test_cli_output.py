@@ -236,6 +236,16 @@ def test_a_classifier_is_kept_and_used_again(monkeypatch, capsys, tmp_path):
     from fewshot.evaluation import Evaluation
 
     assert Evaluation.from_json((tmp_path / "r.json").read_text()).n == 4
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / "kept"
+    run(monkeypatch, capsys, "fit", "--labels", "billing,praise", "--save", tmp_path / "names", *once)
+    run(monkeypatch, capsys, "fit", "--labels", "billing,praise", "--save", other, *once)
+    kept = ("--classifier", folder, "--classifier")
+    code, out, _ = run(monkeypatch, capsys, "compare", labelled, *kept, tmp_path / "names")
+    assert (code, out.startswith(f"kept: kept in {folder}\nnames: kept in {tmp_path / 'names'}\n")) == (0, True)
+    assert "on 4 rows" in out
+    code, _, err = run(monkeypatch, capsys, "compare", labelled, *kept, other)
+    assert (code, "are in folders of one name" in err) == (2, True)
     mail.write_text("text,label\nI was charged twice,refund\n")
     code, _, err = run(monkeypatch, capsys, "evaluate", mail, "--classifier", folder)
     assert (code, "does not know ['refund']" in err) == (1, True)
@@ -248,6 +258,8 @@ def test_a_classifier_is_kept_and_used_again(monkeypatch, capsys, tmp_path):
         (["classify", "m.csv", "--classifier", "d", "--model", "m", "--seed", "1"], "leave out --model, --seed."),
         (["evaluate", "m.csv", "--classifier", "d", "--held-out", "0.5"], "leave out --held-out."),
         (["evaluate", "m.csv", "--classifier", "d", "--strategy", "auto"], "leave out --strategy."),
+        (["compare", "m.csv", "--classifier", "a", "--classifier", "b", "--shots", "8"], "leave out --shots."),
+        (["compare", "m.csv", "--classifier", "a"], "There is one classifier, and nothing to compare it with."),
         (["evaluate", "m.csv", "--shots", "0", "--output", "x.csv"], "--output must end with .json"),
         (
             ["classify", "m.csv", "--labels", "a,b", "--label-column", "c"],

@@ -96,8 +96,8 @@ def root(
 ) -> None:
     """Few- and zero-shot text classification with pretrained transformers.
 
-    Files are .csv, .tsv, .txt (a text a line), .json (an array), .jsonl (an object a line), all also with .gz after
-    it, or .parquet; - is standard input. The text is in the column 'text' and the class in 'label', unless
+    Files are .csv, .tsv, .txt (a text a line), .json (an array), .jsonl (an object a line), all also with .gz or .zst
+    after it, or .parquet; - is standard input. The text is in the column 'text' and the class in 'label', unless
     --text-column and --label-column say otherwise; a template of several fields reads the columns that it names. Exit
     codes: 0 fine, 1 something failed, 2 wrong usage.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -84,7 +84,7 @@ def evaluate(
     if classifier is not None:
         _check_kept(setup, source, unlabelled)
         clf = load_kept(classifier, follow_paths)
-        learned, tested = f"kept in {classifier}", _tested(clf, source)
+        learned, tested = f"kept in {classifier}", _tested([clf], source)
     else:
         given, tested, more = _rows({"": setup}, source, unlabelled)
         clf = _fitted(setup, given, tested, more, seed=seed)
@@ -99,6 +99,7 @@ def evaluate(
     "fewshot compare labelled.csv --held-out 0.5 --shots 0,8",
     "fewshot compare reviews.csv --held-out 0.5 --model embedded:masked --template sst2/it_was --template mine.jinja",
     "fewshot compare train.csv --test test.csv --model FacebookAI/roberta-base --model roberta-large --shots 16",
+    "fewshot compare labelled.csv --classifier tickets --classifier tickets-2",
     "fewshot compare mail.csv --held-out 0.5 --metric 'log loss' --with 'vectors: strategy=embedding' \\",
     "    --with \"four shown: model=HuggingFaceTB/SmolLM2-360M strategy='prompting(shots=4)'\"",
 )
@@ -111,6 +112,11 @@ def compare(
     options: opt.SetupsOptions,
     shots: Annotated[list[str] | None, typer.Option(metavar="N,N,...", help=_SHOTS)] = None,
     with_: opt.With = None,
+    classifier: Annotated[
+        list[Path] | None,
+        typer.Option("--classifier", metavar="DIR", help="A classifier that fewshot fit or .save() kept. Repeatable."),
+    ] = None,
+    follow_paths: opt.FollowPaths = False,
     metric: Annotated[str, typer.Option(metavar="NAME", help=_METRIC)] = "accuracy",
     columns: opt.ColumnOptions,
     said: opt.FormatOptions,
@@ -121,26 +127,39 @@ def compare(
     """Say which of several classifiers is better.
 
     Give --model, --template, --strategy or --shots several times: every combination is a classifier, called by what
-    varies. Or name them one by one, each by a --with. All are tested on the same resamples of the same rows, so that a
+    varies. Or name them one by one, each by a --with. Or give --classifier DIR several times: kept classifiers are
+    called by their folders, and tested on all rows. All are tested on the same resamples of the same rows, so that a
     statement such as "a beats b" has an interval. --json prints what Comparison.from_json reads.
     """
     named = make_setups(options.repeated(opt.as_shots(shots)), options.words, with_)
-    if len(named) < 2:
+    kept = {one.resolve().name: one for one in classifier or ()}
+    if classifier:
+        given = {"--model": options.model, "--template": options.template, "--strategy": options.strategy}
+        given |= {"--words": options.words, "--with": with_, "--shots": shots, "--unlabelled": unlabelled}
+        _refuse_beside_kept({**given, "--held-out": held_out, "--test": test})
+        if len(kept) < len(classifier):
+            raise WrongUsage("Two of the classifiers are in folders of one name: rename one, to tell them apart.")
+    if len(kept or named) < 2:
         raise WrongUsage(
-            "There is one classifier, and nothing to compare it with. Repeat --model, --template or --strategy, give "
-            "several --shots 0,8, or name each: --with 'NAME: key=value ...'."
+            "There is one classifier, and nothing to compare it with. Repeat --model, --template, --strategy or "
+            "--classifier, give several --shots 0,8, or name each: --with 'NAME: key=value ...'."
         )
     if metric not in (*_METRICS, *_ORDERED):
         raise WrongUsage(f"--metric must be one of {', '.join((*_METRICS, *_ORDERED))}. Got {metric!r}.")
     source = Source(file, test, held_out, *columns, seed, Format.said(*said))
     check_result(output, [file, test, unlabelled])
-    given, tested, more = _rows(named, source, unlabelled)
+    if kept:
+        clfs = {name: load_kept(folder, follow_paths) for name, folder in kept.items()}
+        tested = _tested(list(clfs.values()), source)
+        learned = "\n".join(f"{name}: kept in {folder}" for name, folder in kept.items())
+    else:
+        rows, tested, more = _rows(named, source, unlabelled)
+        clfs = {name: _fitted(setup, rows, tested, more, seed=seed) for name, setup in named.items()}
+        learned = "\n".join(f"{name}: {_learned(setup, clfs[name], rows, more)}" for name, setup in named.items())
     from fewshot.evaluation import compare as measure
     from fewshot.evaluation.tables import printed
 
-    clfs = {name: _fitted(setup, given, tested, more, seed=seed) for name, setup in named.items()}
     result = measure(clfs, tested.X, tested.y, metric=metric, random_state=seed)
-    learned = "\n".join(f"{name}: {_learned(setup, clfs[name], given, more)}" for name, setup in named.items())
     values = printed(result.values, ["", result.metric, "low", "high"])
     _show(result, output, as_json, f"{learned}\n\n{values}\n\n{result}")
 
@@ -207,16 +226,21 @@ def _check_kept(setup: Setup, source: Source, unlabelled: Path | None) -> None:
     """Refuse beside a kept classifier what would only tell how to make one, or what to learn from."""
     lesson = Lesson(setup, (), None, unlabelled, source.text_column, source.label_column, 0, source.form)
     lesson.check_unused("--classifier", labelled=True)
-    given = {"--shots": setup.shots, "--held-out": source.share, "--test": source.test}
+    _refuse_beside_kept({"--shots": setup.shots, "--held-out": source.share, "--test": source.test})
+
+
+def _refuse_beside_kept(given: Mapping[str, Any]) -> None:
+    """Refuse options that a kept classifier, which is tested on all rows, has no use for."""
     used = [name for name, value in given.items() if value is not None]
     if used:
-        raise WrongUsage(f"--classifier is tested on all rows of FILE: leave out {', '.join(used)}.")
+        raise WrongUsage(f"--classifier has learned, and is tested on all rows of FILE: leave out {', '.join(used)}.")
 
 
-def _tested(clf: Classifier, source: Source) -> Data:
-    """All rows, with the classes as the classifier has them: those of a file are text."""
-    data = read_labelled(source.file, [clf.template_], source.text_column, source.label_column, source.form)
-    own = {str(name): name for name in clf.classes_.tolist()}
+def _tested(clfs: Sequence[Classifier], source: Source) -> Data:
+    """All rows, with the classes as the classifiers have them: those of a file are text."""
+    shapes = [clf.template_ for clf in clfs]
+    data = read_labelled(source.file, shapes, source.text_column, source.label_column, source.form)
+    own = {str(name): name for clf in clfs for name in clf.classes_.tolist()}
     return Data(data.X, [own.get(str(name), str(name)) for name in data.y])
 
 
