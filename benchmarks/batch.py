@@ -151,7 +151,8 @@ def speed(options: argparse.Namespace, folder: Path) -> None:
     print(f"predict in memory, {IN_MEMORY} rows, before and behind it: {rates[0]:.0f} and {rates[1]:.0f} rows a second")
     print(f"ratio {rate / alone:.3f}")
     first, last = statistics.mean(memories[:tenth]), statistics.mean(memories[-tenth:])
-    print(f"resident set: first tenth {first:.0f} MiB, last {last:.0f} MiB, ratio {last / first:.3f}; most {max(memories):.0f} MiB")
+    print(f"resident set: first tenth {first:.0f} MiB, last {last:.0f} MiB, ratio {last / first:.3f}")
+    print(f"the most is {max(memories):.0f} MiB")
 
 
 def _blocks(path: Path) -> Any:

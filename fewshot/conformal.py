@@ -138,7 +138,7 @@ class ConformalClassifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: i
                 X, labels, test_size=n, random_state=self.random_state, stratify=labels if fair else None
             )
             classifier = clone(classifier).fit(X_fit, y_fit)
-        scores = _against(classifier, X, self.method)
+        scores = _against(classifier, probabilities(classifier, X), self.method)
         against = np.sort(scores[np.arange(n), columns_of(labels, classifier.classes_)])
         # the ceil((n + 1) * (1 - alpha))-th smallest, counted from the end
         self.quantile_ = float(against[n - floor((n + 1) * self.alpha + _EPS)])
@@ -159,7 +159,12 @@ class ConformalClassifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: i
     def predict_set(self, X: Any) -> NDArray[np.bool_]:
         """Return which classes are in the set of each row, of shape (n_texts, n_classes), as in ``classes_``."""
         check_is_fitted(self)
-        return _against(self.classifier_, X, self._method) <= self.quantile_
+        return self.sets_of(probabilities(self.classifier_, X))
+
+    def sets_of(self, proba: FloatArray) -> NDArray[np.bool_]:
+        """Return the sets of rows whose class probabilities are known already; both of shape (n_texts, n_classes)."""
+        check_is_fitted(self)
+        return _against(self.classifier_, proba, self._method) <= self.quantile_
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the classifier's own prediction for each row, of shape (n_texts,)."""
@@ -296,12 +301,11 @@ def probabilities(classifier: Any, X: Any, cure: str = "use one classifier a lab
     return proba
 
 
-def _against(classifier: Any, X: Any, method: str) -> FloatArray:
+def _against(classifier: Any, proba: FloatArray, method: str) -> FloatArray:
     """What speaks against each class of each text, of shape (n_texts, n_classes)."""
     if method == _ORDINAL:
         levels = levels_of(scale_of(classifier), np.asarray(classifier.classes_).tolist())
-        return _before_in_growth(probabilities(classifier, X)[:, np.argsort(levels)])[:, levels]
-    proba = probabilities(classifier, X)
+        return _before_in_growth(proba[:, np.argsort(levels)])[:, levels]
     if method == "lac":
         return 1 - proba
     order = np.argsort(-proba, axis=1, kind="stable")

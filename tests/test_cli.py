@@ -331,10 +331,10 @@ def test_warnings_are_one_line(monkeypatch, capsys, mail):
 
     from fewshot.errors import FewshotWarning, warn
 
-    def careful(self, clf, texts, found=Columns.found):
+    def careful(self, done, texts, found=Columns.found):
         warn("Mind the gap.", FewshotWarning)
         warnings.warn("Mind the step.", UserWarning, stacklevel=1)
-        return found(self, clf, texts)
+        return found(self, done, texts)
 
     monkeypatch.setattr(Columns, "found", careful)
     with pytest.warns(UserWarning, match="Mind the step.") as others:

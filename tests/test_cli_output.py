@@ -190,7 +190,7 @@ def test_a_pipe_is_written_as_it_is(mail, tmp_path):
         rows = reading.open_rows(mail)
         added = [(rows.table(), {"prediction": ["a", "b"]})]
         columns = [*(rows.columns or ()), "prediction"]
-        save_rows(Path(f"/dev/fd/{write}"), rows, columns, added, schema=Schema(), texts=["prediction"])
+        save_rows(Path(f"/dev/fd/{write}"), rows, columns, added, schema=Schema(), types={"prediction": "text"})
         found = [stream.readline() for _ in range(3)]
     assert found == ["id,text,prediction\n", "1,good,a\n", "2,bad,b\n"]
 

@@ -11,12 +11,15 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from fewshot import Classifier, ConformalClassifier, Questionnaire
 from fewshot.cli import content, learning, predicting
 from fewshot.cli.formats import Format
 from fewshot.cli.parquet import Schema
 from fewshot.cli.reading import joined, open_rows, read
 from fewshot.errors import InputError
+from fewshot.models.loading import load
 from tests.command import _keyword_model, run  # noqa: F401 - a fixture
+from tests.contract import HashEncoder
 
 NAMES = ("--labels", "good,bad")
 ROWS = [{"id": str(i), "text": text} for i, text in enumerate(["good", 'so "bad"', "two\nlines", "ü" * 9, "bad", " "])]
@@ -215,6 +218,51 @@ def test_a_machine_is_told_how_far_it_is(files, monkeypatch, capsys):
     assert len(out.splitlines()) == 2
 
 
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_a_classifier_with_sets_says_them(tmp_path, monkeypatch, capsys, ending):
+    if ending == "parquet":
+        pytest.importorskip("pyarrow")
+    labelled, folder, output = tmp_path / "labelled.csv", tmp_path / "kept", tmp_path / f"out.{ending}"
+    rows = [(f"{word} {i}", name) for i in range(12) for word, name in (("invoice", "billing"), ("thanks", "praise"))]
+    labelled.write_text("text,label\n" + "".join(f"{text},{name}\n" for text, name in rows))
+    (tmp_path / "mail.csv").write_text("text\nan invoice\n\nthank you\n")
+    fit = ("fit", labelled, "--save", folder, "--alpha", "0.2", "--strategy", "embedding")
+    monkeypatch.setattr("fewshot.task.resolve.load", load)
+    code, out, err = run(monkeypatch, capsys, *fit)
+    assert (code, "learned from 12 rows; sets calibrated on 12 more" in out) == (0, True), err
+    command = ("classify", tmp_path / "mail.csv", "--classifier", folder, "--skip-empty", "--output", output)
+    assert run(monkeypatch, capsys, *command, "--probabilities")[0] == 0
+    names = ["prediction", "probability", "prediction_set", "probability_billing", "probability_praise"]
+    table = read(output)
+    assert table.columns == ["text", *names]
+    kept = ConformalClassifier.load(folder)
+    for row, chosen in zip([table.rows[0], table.rows[2]], kept.predict_set(["an invoice", "thank you"]), strict=True):
+        found = json.loads(row["prediction_set"]) if ending == "csv" else row["prediction_set"]
+        assert found == kept.classes_[chosen].tolist()
+    assert not any(table.rows[1].values())
+    assert run(monkeypatch, capsys, "evaluate", labelled, "--classifier", folder)[0] == 0
+
+
+def test_sets_take_labelled_rows(tmp_path, monkeypatch, capsys):
+    for more, message in (
+        (("--labels", "a,b", "--alpha", "0.1"), "--alpha takes labelled rows, and no others"),
+        (("--labels", "a,b", "--sets", "aps"), "which --alpha asks for"),
+    ):
+        code, _, err = run(monkeypatch, capsys, "fit", "--save", tmp_path / "kept", *more)
+        assert (code, message in err) == (2, True)
+    (tmp_path / "few.csv").write_text("text,label\na,x\nb,y\n")
+    code, _, err = run(monkeypatch, capsys, "fit", tmp_path / "few.csv", "--save", tmp_path / "kept", "--alpha", "0.1")
+    assert (code, "alpha=0.1 needs at least 9 calibration rows" in err) == (1, True)
+
+
+def test_a_questionnaire_is_not_for_rows_of_one_answer(tmp_path, monkeypatch, capsys):
+    both = Questionnaire({"team": Classifier(HashEncoder())}).fit(None, {"team": ["billing", "bug"]})
+    (tmp_path / "mail.csv").write_text("text\ngood\n")
+    folder = both.save(tmp_path / "kept")
+    code, _, err = run(monkeypatch, capsys, "classify", tmp_path / "mail.csv", "--classifier", folder)
+    assert (code, "holds a Questionnaire" in err) == (1, True)
+
+
 # types, over the borders of parts
 
 
@@ -256,12 +304,12 @@ def test_what_goes_on_is_what_was_never_stopped(tmp_path, monkeypatch, capsys, e
     assert run(monkeypatch, capsys, *command, whole)[0] == 0
     found, n = predicting.Columns.found, 0
 
-    def failing(self, clf, texts):
+    def failing(self, done, texts):
         nonlocal n
         n += 1
         if n == 4:
             raise KeyboardInterrupt
-        return found(self, clf, texts)
+        return found(self, done, texts)
 
     monkeypatch.setattr(predicting.Columns, "found", failing)
     code, _, err = run(monkeypatch, capsys, *command, output)

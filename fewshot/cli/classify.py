@@ -18,7 +18,7 @@ from fewshot.cli import predicting
 from fewshot.cli.app import AsJson, WrongUsage, command
 from fewshot.cli.data import by_number, check_standard_input, fields_of
 from fewshot.cli.formats import Format, kind_of
-from fewshot.cli.learning import Lesson, load_kept
+from fewshot.cli.learning import Lesson, Ready, load_kept
 from fewshot.cli.part import kept_part
 from fewshot.cli.predicting import Columns, Survey
 from fewshot.cli.reading import Rows, joined, one_text, open_rows
@@ -39,7 +39,7 @@ from fewshot.cli.writing import (
 from fewshot.errors import InputError
 
 if TYPE_CHECKING:
-    from fewshot.classifier import Classifier
+    pass
 
 _SCREEN = {"txt": "csv", "parquet": "csv"}  # what rows are printed as, where not as what they came in
 
@@ -144,24 +144,26 @@ def classify(
         lesson.check()
     rows = _rows(files, paths, form)
     made = load_kept(classifier, follow_paths) if classifier else None
-    shape = made.template_ if made else setup.parts()[1]
+    shape = made.clf.template_ if made else setup.parts()[1]
     if probabilities and by_number([shape]):
         raise WrongUsage("--probabilities are of classes, and these rows bring their own choices: leave it out.")
     typed = output is not None and kind_of_output(output) == "parquet"
     survey = Survey(rows, fields_of([shape], columns.text_column), skip_empty, typed)
-    taken = Columns.beside(survey.columns, rows.name, prefix, ())  # now, and not when all has been learned
+    sets = made is not None and made.conformal is not None
+    taken = Columns.beside(survey.columns, rows.name, prefix, sets=sets)  # now, and not when all has been learned
 
-    def ready() -> tuple[Classifier, Columns]:
+    def ready() -> tuple[Ready, Columns]:
         tables = {paths[0]: rows.table} if len(paths) == 1 else {}
-        clf = made if made else lesson.fitted(tables, survey.texts, skip_empty)
+        done = made or Ready(lesson.fitted(tables, survey.texts, skip_empty))
         if not probabilities:
-            return clf, taken
-        return clf, Columns.beside(survey.columns, rows.name, prefix, [str(one) for one in clf.classes_])
+            return done, taken
+        classes = [str(one) for one in done.clf.classes_]
+        return done, Columns.beside(survey.columns, rows.name, prefix, classes, sets=sets)
 
     if output is None:
-        clf, names = ready()
+        done, names = ready()
         kind = "jsonl" if as_json else _SCREEN.get(rows.kind, rows.kind)
-        found = _flushed(with_columns(survey.added(clf, names, as_json=as_json)))
+        found = _flushed(with_columns(survey.added(done, names, as_json=as_json)))
         for line in lines_of(kind, rows, [*survey.columns, *names.names], found):
             sys.stdout.write(line)
         sys.stdout.flush()
@@ -169,20 +171,20 @@ def classify(
 
     def save(target: Path, names: Columns, found: Iterator[Added]) -> None:
         all_columns = [*survey.columns, *names.names]
-        save_rows(target, rows, all_columns, found, schema=survey.schema, texts=[names.prediction])
+        save_rows(target, rows, all_columns, found, schema=survey.schema, types=names.types)
 
     if not is_plain(output):
-        clf, names = ready()
-        save(output, names, survey.added(clf, names, as_json=as_json))
+        done, names = ready()
+        save(output, names, survey.added(done, names, as_json=as_json))
         return
     target = Path(os.path.realpath(output))
     run = lesson.identity() | {"input": rows.digest(), "format": repr(form), "classifier": _digest(classifier)}
     run |= {"step": predicting.STEP, "text column": columns.text_column, "skip-empty": skip_empty}
     run |= {"probabilities": probabilities}
     with kept_part(target, run, survey.n_rows, restart=restart) as part:
-        clf, names = ready()
-        part.settle("model fingerprint", str(getattr(clf.model_, "fingerprint", "")))
-        survey.complete(part, clf, names, as_json=as_json)
+        done, names = ready()
+        part.settle("model fingerprint", str(getattr(done.clf.model_, "fingerprint", "")))
+        survey.complete(part, done, names, as_json=as_json)
         sweep(target)
         save(target, names, survey.kept(part, names))
         part.finished = True

@@ -83,7 +83,7 @@ def evaluate(
     check_result(output, [file, test, unlabelled])
     if classifier is not None:
         _check_kept(setup, source, unlabelled)
-        clf = load_kept(classifier, follow_paths)
+        clf = load_kept(classifier, follow_paths).clf
         learned, tested = f"kept in {classifier}", _tested([clf], source)
     else:
         given, tested, more = _rows({"": setup}, source, unlabelled)
@@ -149,7 +149,7 @@ def compare(
     source = Source(file, test, held_out, *columns, seed, Format.said(*said))
     check_result(output, [file, test, unlabelled])
     if kept:
-        clfs = {name: load_kept(folder, follow_paths) for name, folder in kept.items()}
+        clfs = {name: load_kept(folder, follow_paths).clf for name, folder in kept.items()}
         tested = _tested(list(clfs.values()), source)
         learned = "\n".join(f"{name}: kept in {folder}" for name, folder in kept.items())
     else:

@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from fewshot.cli import options as opt
-from fewshot.cli.app import AsJson, command
+from fewshot.cli.app import AsJson, WrongUsage, command
 from fewshot.cli.data import check_standard_input
 from fewshot.cli.formats import Format
-from fewshot.cli.learning import Lesson
+from fewshot.cli.learning import Lesson, Ready
 from fewshot.cli.reading import read
 from fewshot.cli.setups import Setup
 from fewshot.cli.writing import try_writing
@@ -22,6 +22,7 @@ from fewshot.errors import InputError
 @command(
     "fewshot fit labelled.csv --save tickets",
     "fewshot fit labelled.csv --save tickets --strategy embedding --overwrite",
+    "fewshot fit labelled.csv --save tickets --alpha 0.1",
     "fewshot fit --labels billing,praise,bug --save tickets --json",
     "fewshot fit labelled.tsv --save reviews --model FacebookAI/roberta-base --template sst2/it_was",
 )
@@ -32,6 +33,18 @@ def fit(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a classifier that is kept there.")] = False,
     labels: opt.Labels = None,
     unlabelled: opt.Unlabelled = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Keep what says a set of classes for each text as well, which misses the true one as often as this, "
+            "such as 0.1 (conformal prediction). Half the labelled rows calibrate it.",
+        ),
+    ] = None,
+    sets: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="How sets are made with --alpha: lac (default), aps or ordinal-aps."),
+    ] = None,
     options: opt.SetupOptions,
     columns: opt.ColumnOptions,
     said: opt.FormatOptions,
@@ -48,15 +61,25 @@ def fit(
     lesson.check()
     check_standard_input(examples, unlabelled)
     _check_folder(save, overwrite)
-    clf = lesson.fitted({} if examples is None else {examples: lambda: read(examples, form)})
-    clf.save(save, overwrite=overwrite)
+    if sets is not None and alpha is None:
+        raise WrongUsage("--sets says how sets are made, which --alpha asks for.")
+    tables = {} if examples is None else {examples: lambda: read(examples, form)}
+    if alpha is None:
+        made = Ready.of(lesson.fitted(tables))
+    else:
+        made = Ready.of(lesson.with_sets(tables, alpha, sets or "lac"))
+    clf = made.clf
+    (made.conformal or clf).save(save, overwrite=overwrite)
     classes = [str(name) for name in clf.classes_]
     chosen = None if clf.report_ is None else str(clf.report_.chosen)
     if as_json:
         found = {"classifier": str(save), "classes": classes, "rows": clf.n_texts_, "chosen": chosen}
+        if made.conformal is not None:
+            found |= {"alpha": alpha, "calibration rows": made.conformal.n_calibration_}
         typer.echo(json.dumps(found, ensure_ascii=False))
         return
-    typer.echo(f"learned from {clf.n_texts_ or 'no'} rows" + (f"; chosen: {chosen}" if chosen else ""))
+    calibrated = f"; sets calibrated on {made.conformal.n_calibration_} more" if made.conformal else ""
+    typer.echo(f"learned from {clf.n_texts_ or 'no'} rows" + (f"; chosen: {chosen}" if chosen else "") + calibrated)
     typer.echo(f"{len(classes)} classes, kept in {save}: fewshot classify FILE --classifier {save}")
 
 

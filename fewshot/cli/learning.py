@@ -18,8 +18,9 @@ from fewshot.errors import InputError, UnsupportedError
 
 if TYPE_CHECKING:
     from fewshot.classifier import Classifier
+    from fewshot.conformal import ConformalClassifier
 
-__all__ = ["Lesson", "load_kept"]
+__all__ = ["Lesson", "Ready", "load_kept"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,19 @@ class Lesson:
             raise InputError(f"The labels {sorted(extra)} have no example in {str(self.examples)!r}.")
         return self.setup.fitted(self.seed, take_inputs(shown, fields), y, more)
 
+    def with_sets(self, tables: Mapping[Path, Callable[[], Table]], alpha: float, method: str) -> ConformalClassifier:
+        """The classifier, and what makes sets of classes of its probabilities: half the labelled rows are for that."""
+        from fewshot.conformal import ConformalClassifier
+
+        if self.examples is None or self.unlabelled is not None:
+            raise WrongUsage("--alpha takes labelled rows, and no others: give EXAMPLES, and leave --unlabelled out.")
+        shape = self.setup.parts()[1]
+        shown = read_beside(self.examples, self.form, tables)
+        y = classes_of(shown, self.label_column, by_number([shape]))
+        clf = self.setup.classifier(self.seed, sorted(set(y)))
+        made = ConformalClassifier(clf, alpha, method=method, random_state=self.seed)
+        return made.fit(take_inputs(shown, fields_of([shape], self.text_column)), y)
+
     def identity(self) -> dict[str, Any]:
         """All that what it predicts depends on, but for the model, in values of JSON."""
         words, shape, _ = self.setup.parts()
@@ -107,14 +121,38 @@ def _digest(path: Path | None) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def load_kept(folder: Path, follow_paths: bool) -> Classifier:
+@dataclass(frozen=True)
+class Ready:
+    """A fitted classifier, and where it was fitted with sets of classes what makes them of its probabilities."""
+
+    clf: Classifier
+    conformal: ConformalClassifier | None = None
+
+    @classmethod
+    def of(cls, made: Any) -> Ready:
+        """From a classifier of either class."""
+        from fewshot.questionnaire import unfrozen
+
+        inner = getattr(made, "classifier_", None)
+        return cls(made) if inner is None else cls(unfrozen(inner), made)
+
+
+def load_kept(folder: Path, follow_paths: bool) -> Ready:
     """A classifier that was kept in a folder, and gives a text one label."""
     from fewshot.classifier import Classifier
+    from fewshot.questionnaire import Questionnaire
+    from fewshot.serving.kept import kept_class
 
-    clf = Classifier.load(folder, follow_paths=follow_paths)
-    if clf.multi_label_:
+    kind = kept_class(folder) or Classifier  # which says what is missing
+    if kind is Questionnaire:
+        raise UnsupportedError(
+            f"{str(folder)!r} holds a Questionnaire, and on the command line a text has one answer: use "
+            "Questionnaire.load() in Python, or fewshot serve."
+        )
+    made = Ready.of(kind.load(folder, follow_paths=follow_paths))
+    if made.clf.multi_label_:
         raise UnsupportedError(
             f"{str(folder)!r} was fitted for several labels a text, and on the command line a text has one: use "
             "Classifier.load() in Python."
         )
-    return clf
+    return made

@@ -111,16 +111,17 @@ def _one_type(part: Table, column: str) -> Iterator[None]:
 
 
 def write_parquet(
-    path: Path, schema: Schema, parts: Iterable[tuple[Table, Mapping[str, Sequence[Any]]]], texts: Sequence[str]
+    path: Path, schema: Schema, parts: Iterable[tuple[Table, Mapping[str, Sequence[Any]]]], types: Mapping[str, str]
 ) -> None:
-    """Write rows with more columns after their own: numbers, but for those that are named as texts."""
+    """Write rows with more columns after their own, each of "text", "texts" or "number"."""
     pa, pq = need_pyarrow()
+    arrow = {"text": pa.string(), "texts": pa.list_(pa.string()), "number": pa.float64()}
     writer, group, n_rows = None, [], 0
     try:
         for part, added in parts:
             found = schema.arrow(part)
             for name, values in added.items():
-                found = found.append_column(name, pa.array(values, pa.string() if name in texts else pa.float64()))
+                found = found.append_column(name, pa.array(values, arrow[types[name]]))
             writer = writer or pq.ParquetWriter(path, found.schema)
             group.append(found)
             n_rows += len(found)

@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from fewshot.cli.app import note
 from fewshot.cli.data import Inputs
+from fewshot.cli.learning import Ready
 from fewshot.cli.parquet import Schema
 from fewshot.cli.part import Part
 from fewshot.cli.reading import Rows
@@ -20,7 +22,7 @@ from fewshot.cli.writing import Added
 from fewshot.errors import FewshotError, InputError
 
 if TYPE_CHECKING:
-    from fewshot.classifier import Classifier
+    from fewshot.models.base import FloatArray
 
 __all__ = ["STEP", "Columns", "Survey"]
 
@@ -34,15 +36,18 @@ class Columns:
 
     prediction: str = "prediction"
     probability: str = "probability"
+    sets: tuple[str, ...] = ()  # of the set of classes, where there is one
     classes: tuple[str, ...] = ()  # of the probability of each class, where that is wanted
 
     @classmethod
-    def beside(cls, own: Sequence[str], name: str, prefix: str | None, classes: Sequence[str]) -> Columns:
+    def beside(
+        cls, own: Sequence[str], name: str, prefix: str | None, classes: Sequence[str] = (), *, sets: bool = False
+    ) -> Columns:
         """Names that none of a file's own columns has."""
 
         def made(before: str) -> Columns:
-            probability = f"{before}probability"
-            return cls(f"{before}prediction", probability, tuple(f"{probability}_{one}" for one in classes))
+            probability, chosen = f"{before}probability", (f"{before}prediction_set",) if sets else ()
+            return cls(f"{before}prediction", probability, chosen, tuple(f"{probability}_{one}" for one in classes))
 
         found = made(prefix or "")
         taken = [one for one in found.names if one in own]
@@ -64,25 +69,32 @@ class Columns:
     @property
     def names(self) -> tuple[str, ...]:
         """All of them, in their order."""
-        return self.prediction, self.probability, *self.classes
+        return self.prediction, self.probability, *self.sets, *self.classes
+
+    @property
+    def types(self) -> dict[str, str]:
+        """What each of them holds: a text, texts, or a number."""
+        own = {self.prediction: "text", self.probability: "number"}
+        return own | dict.fromkeys(self.sets, "texts") | dict.fromkeys(self.classes, "number")
 
     def of(self, step: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
         """The columns that the results of a step are."""
         return {name: [one[i] for one in step] for i, name in enumerate(self.names)}
 
-    def found(self, clf: Classifier, texts: Sequence[Any]) -> list[list[Any]]:
+    def found(self, done: Ready, texts: Sequence[Any]) -> list[list[Any]]:
         """The results of a step; a row without text has none."""
-        asked = [text for text in texts if text is not None]
-        probabilities: Iterator[Any] = iter(clf.predict_proba(asked) if asked else ())
-        found: list[list[Any]] = []
-        for text in texts:
-            if text is None:
-                found.append([None] * len(self.names))
-                continue
-            p = next(probabilities)
-            each = [round(float(one), 4) for one in p] if self.classes else []
-            found.append([str(clf.classes_[p.argmax()]), round(float(p.max()), 4), *each])
-        return found
+        asked, clf = [text for text in texts if text is not None], done.clf
+        found: Iterator[list[Any]] = iter(())
+        if asked:
+            proba, names = clf.predict_proba(asked), [str(name) for name in clf.classes_]
+            sets = done.conformal.sets_of(proba) if done.conformal and self.sets else [()] * len(asked)
+            found = map(self._row, proba, sets, repeat(names))
+        return [[None] * len(self.names) if text is None else next(found) for text in texts]
+
+    def _row(self, p: FloatArray, chosen: Any, names: Sequence[str]) -> list[Any]:
+        own = [[name for name, one in zip(names, chosen, strict=True) if one]] if self.sets else []
+        each = [round(float(one), 4) for one in p] if self.classes else []
+        return [names[p.argmax()], round(float(p.max()), 4), *own, *each]
 
 
 @dataclass
@@ -121,22 +133,22 @@ class Survey:
         """All rows that have text, as a classifier takes them."""
         return [text for part in self.rows.parts(STEP) for text in self._inputs.take(part) if text is not None]
 
-    def added(self, clf: Classifier, columns: Columns, *, as_json: bool) -> Iterator[Added]:
+    def added(self, done: Ready, columns: Columns, *, as_json: bool) -> Iterator[Added]:
         """The rows and what is found of them, step by step."""
         with _progress(self.n_rows, as_json) as advance:
             start = 0
             for part in self.rows.parts(STEP):
-                yield part, columns.of(self._step(clf, columns, part, start))
+                yield part, columns.of(self._step(done, columns, part, start))
                 start += len(part.rows)
                 advance(len(part.rows))
 
-    def complete(self, kept: Part, clf: Classifier, columns: Columns, *, as_json: bool) -> None:
+    def complete(self, kept: Part, done: Ready, columns: Columns, *, as_json: bool) -> None:
         """Let a part hold the results of every step; those that it has are not computed again."""
         with _progress(self.n_rows, as_json) as advance:
             start = 0
             for number, part in enumerate(self.rows.parts(STEP)):
                 if number >= kept.n_steps:
-                    kept.add(self._step(clf, columns, part, start))
+                    kept.add(self._step(done, columns, part, start))
                 start += len(part.rows)
                 advance(len(part.rows))
 
@@ -145,10 +157,10 @@ class Survey:
         for part, step in zip(self.rows.parts(STEP), kept.steps(), strict=True):
             yield part, columns.of(step)
 
-    def _step(self, clf: Classifier, columns: Columns, part: Table, start: int) -> list[list[Any]]:
+    def _step(self, done: Ready, columns: Columns, part: Table, start: int) -> list[list[Any]]:
         texts = self._inputs.take(part)
         try:
-            return columns.found(clf, texts)
+            return columns.found(done, texts)
         except FewshotError as error:
             if start:  # messages count from the first row of the step
                 error.args = (f"Counting from row {start}: {error}",)

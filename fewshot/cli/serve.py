@@ -13,7 +13,6 @@ from fewshot.cli.app import AsJson, WrongUsage, command, note
 from fewshot.errors import InputError
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_KEPT = ("ConformalClassifier", "Questionnaire")
 
 
 @command(
@@ -84,6 +83,7 @@ def _key(name: str | None) -> str | None:
 def _made(served: list[str], follow_paths: bool) -> dict[str, Any]:
     """What answers, by name."""
     from fewshot.models.loading import load
+    from fewshot.serving.kept import kept_class
 
     if not served:
         return {"default": load()}
@@ -93,20 +93,6 @@ def _made(served: list[str], follow_paths: bool) -> dict[str, Any]:
         name = path.resolve().name if path.exists() else one
         if name in made:
             raise InputError(f"Two of what is served are called {name!r}: rename a folder.")
-        kept = _kept_class(path)
+        kept = kept_class(path)
         made[name] = load(one) if kept is None else kept.load(path, follow_paths=follow_paths)
     return made
-
-
-def _kept_class(folder: Path) -> Any:
-    """The class whose `load` reads a folder; None where it holds no kept classifier."""
-    import fewshot
-
-    try:
-        config = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError):
-        return None
-    if not isinstance(config, dict) or config.get("library") != "fewshot":
-        return None
-    name = config.get("class")
-    return getattr(fewshot, name) if name in _KEPT else fewshot.Classifier  # which says what is there instead

@@ -182,7 +182,13 @@ Added = tuple[Table, Mapping[str, Sequence[Any]]]
 
 
 def save_rows(
-    output: Path, source: Rows, columns: Sequence[str], added: Iterable[Added], *, schema: Schema, texts: Sequence[str]
+    output: Path,
+    source: Rows,
+    columns: Sequence[str],
+    added: Iterable[Added],
+    *,
+    schema: Schema,
+    types: Mapping[str, str],
 ) -> None:
     """Write rows with more columns after their own, as the name of the file says, whole or not at all.
 
@@ -197,13 +203,13 @@ def save_rows(
         The rows, part by part, with the columns that are added.
     schema : Schema
         In which the rows' own columns fit; for Parquet alone.
-    texts : sequence of str
-        Which of the added columns are text; the others are numbers. For Parquet alone.
+    types : mapping
+        What each added column holds: "text", "texts" or "number". For Parquet alone.
     """
     kind = kind_of_output(output)
     with replace_when_done(output) as new:
         if kind == "parquet":
-            write_parquet(new, schema, added, texts)
+            write_parquet(new, schema, added, types)
             return
         with _packed(new, kind_of(output)[1]) as stream:
             for line in lines_of(kind, source, columns, with_columns(added)):
