@@ -46,13 +46,13 @@ def written(kind):
         return "".join(json.dumps(row) + "\n\n" for row in ROWS).encode()
     if kind == "txt":
         return "".join(row["text"].replace("\n", " ") + "\n" for row in ROWS).encode()
-    stream = io.StringIO(newline="")
-    table = csv.DictWriter(stream, ["id", "text"], delimiter="\t" if kind == "tsv" else ",", lineterminator="\n")
+    lines = io.StringIO(newline="")
+    table = csv.DictWriter(lines, ["id", "text"], delimiter="\t" if kind == "tsv" else ",", lineterminator="\n")
     table.writeheader()
     for row in ROWS:
         table.writerow(row)
-        stream.write("\n")  # a blank line
-    return stream.getvalue().encode()
+        lines.write("\n")  # a blank line
+    return lines.getvalue().encode()
 
 
 @pytest.mark.parametrize("packing", ["", ".gz", ".zst"])

@@ -134,7 +134,11 @@ def compare(
     named = make_setups(options.repeated(opt.as_shots(shots)), options.words, with_)
     kept = {one.resolve().name: one for one in classifier or ()}
     if classifier:
-        given = {"--model": options.model, "--template": options.template, "--strategy": options.strategy}
+        given: dict[str, Any] = {
+            "--model": options.model,
+            "--template": options.template,
+            "--strategy": options.strategy,
+        }
         given |= {"--words": options.words, "--with": with_, "--shots": shots, "--unlabelled": unlabelled}
         _refuse_beside_kept({**given, "--held-out": held_out, "--test": test})
         if len(kept) < len(classifier):

@@ -94,7 +94,7 @@ class Columns:
     def _row(self, p: FloatArray, chosen: Any, names: Sequence[str]) -> list[Any]:
         own = [[name for name, one in zip(names, chosen, strict=True) if one]] if self.sets else []
         each = [round(float(one), 4) for one in p] if self.classes else []
-        return [names[p.argmax()], round(float(p.max()), 4), *own, *each]
+        return [names[int(p.argmax())], round(float(p.max()), 4), *own, *each]
 
 
 @dataclass

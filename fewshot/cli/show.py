@@ -12,7 +12,7 @@ from fewshot.cli.app import AsJson, command
 from fewshot.errors import InputError
 
 
-@command("fewshot show tickets", "fewshot show tickets --json")
+@command("fewshot show tickets", "fewshot show /srv/classifiers/tickets", "fewshot show tickets --json")
 def show(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a kept classifier.")],
     *,
