@@ -18,10 +18,10 @@ def show(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Say what is kept in a folder: its classes, where it comes from, its models and its files.
+    """Say what is kept in a folder.
 
-    No model is loaded. Files that are not as they were written are refused. What a person has written into the card is
-    shown as it is.
+    That is its card, with the classes, what it learned from and its models, and its files. No model is loaded. Files
+    that are not as they were written are refused. What a person has written into the card is shown as it is.
     """
     from fewshot.persistence.folder import CARD, CONFIG, Kept
     from fewshot.persistence.limits import read_json
