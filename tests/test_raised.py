@@ -21,6 +21,7 @@ PACKAGE = Path(fewshot.__file__).parent
 OWN = {
     ("__init__.py", "AttributeError"): "the protocol of __getattr__",
     ("models/wrappers.py", "AttributeError"): "the protocol of __getattr__",
+    ("serving/__init__.py", "AttributeError"): "the protocol of __getattr__",
     ("cli/__init__.py", "SystemExit"): "the exit code of a command",
     ("cli/json_rows.py", "RecursionError"): "as the JSON parser's own; it becomes an InputError in the same function",
     ("models/gguf_header.py", "EOFError"): "it becomes a ModelLoadError in the same file",
