@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from fewshot.cli.app import note
-from fewshot.cli.parquet import need_pyarrow
 from fewshot.errors import InputError
+from fewshot.extras import need
 
 __all__ = ["Content"]
 
@@ -88,7 +88,7 @@ class Content:
                 with gzip.open(raw) as stream:
                     yield stream  # type: ignore[misc]
             elif self.packing == "zstd":
-                pa, _ = need_pyarrow(f"{self.name!r} is unpacked by")
+                pa = need("pyarrow", f"{self.name!r} is unpacked by")
                 with pa.CompressedInputStream(raw, "zstd") as stream:
                     yield stream
             else:

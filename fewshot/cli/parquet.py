@@ -19,8 +19,9 @@ __all__ = ["Schema", "need_pyarrow", "parquet_columns", "parquet_rows", "write_p
 _GROUP = 1 << 16  # rows that are written together
 
 
-def need_pyarrow(what: str = "Parquet files are read and written by") -> tuple[Any, Any]:
+def need_pyarrow() -> tuple[Any, Any]:
     """The library and its module for Parquet."""
+    what = "Parquet files are read and written by"
     return need("pyarrow", what), need("pyarrow.parquet", what)
 
 

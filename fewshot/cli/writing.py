@@ -22,6 +22,7 @@ from fewshot.cli.parquet import Schema, need_pyarrow, write_parquet
 from fewshot.cli.reading import Rows
 from fewshot.cli.table import Table
 from fewshot.errors import InputError
+from fewshot.extras import need
 
 __all__ = [
     "Added",
@@ -57,7 +58,7 @@ def check_rows_output(output: Path, inputs: Iterable[Path]) -> None:
     if kind_of_output(output) == "parquet":
         need_pyarrow()
     if kind_of(output)[1] == "zstd":
-        need_pyarrow(_ZSTD)
+        need("pyarrow", _ZSTD)
     check_target(output, inputs)
 
 
@@ -230,7 +231,7 @@ def _packed(path: Path, packing: str) -> Iterator[Any]:
             with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as stream:
                 yield stream
         elif packing == "zstd":
-            pa, _ = need_pyarrow(_ZSTD)
+            pa = need("pyarrow", _ZSTD)
             with pa.CompressedOutputStream(raw, "zstd") as stream:
                 yield stream
         else:
