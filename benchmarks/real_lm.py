@@ -308,7 +308,7 @@ def questions(options: argparse.Namespace, lm: Any) -> None:
             seconds, theirs = timed(lambda requests=requests: [decide(request) for request in requests])
             times["pipeline"].append(seconds)
             for wording, queries in ways.items():
-                lm._tokens, lm._packed.n_computed = {}, 0
+                lm._continued._known, lm._packed.n_computed = {}, 0
                 seconds, _ = timed(lambda queries=queries: lm.loglikelihoods(queries))
                 computed, shared = lm._packed.n_computed, shared_length(lm._joined(queries))
                 rest = computed - shared

@@ -153,7 +153,7 @@ def causal_case(
     for _ in range(3):
         lm._packed.forget()
         lm._packed.n_computed = 0
-        lm._tokens = {}
+        lm._continued._known = {}
         ours.append(timed(lambda: lm.loglikelihoods(queries))[0])
         n_computed = lm._packed.n_computed
         rates.append(ideal_rate(model, shared, width, n_computed - shared, n_reads))

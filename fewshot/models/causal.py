@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from fewshot.errors import FewshotWarning, ModelLoadError, warn
+from fewshot.errors import FewshotWarning, warn
 from fewshot.models.base import Query
 from fewshot.models.engine.greedy import decode
 from fewshot.models.engine.packed import PackedForward, self_check
@@ -18,16 +18,15 @@ from fewshot.models.engine.proof import Proof
 from fewshot.models.engine.reads import Look, Reads
 from fewshot.models.engine.trial import draw_samples, try_later_tokens
 from fewshot.models.engine.trie import build_trie, make_plan
-from fewshot.models.local import show_progress
 from fewshot.models.locks import alone
+from fewshot.models.progress import show_progress
 from fewshot.models.reading import ReadingModel
 from fewshot.models.recipe import Recipe
-from fewshot.models.text.chat import Chat
-from fewshot.models.text.tokens import Head, Joined, join
+from fewshot.models.text.continued import Continued
+from fewshot.models.text.tokens import Joined
 
 __all__ = ["CausalLM"]
 
-_KEPT_TOKENS = 512  # queries whose tokens are kept for a second look
 _LOOKS_AHEAD = (
     "So it gives no probability of a text that goes on. If it was trained as a decoder, set is_decoder=True in its "
     "config; a model that fills masks is loaded as its ...ForMaskedLM."
@@ -88,7 +87,7 @@ class CausalLM(ReadingModel):
         rows = draw_samples(self.model, tokenizer)
         try_later_tokens(repr(self), lambda row: self.model(input_ids=row), rows, _LOOKS_AHEAD)
         self.chat_template_kwargs = dict(chat_template_kwargs or {})
-        self._settle_chat(bool(tokenizer.chat_template) if chat is None else chat)
+        self._settle_chat(chat)
 
     def with_chat(self, chat: bool) -> Self:
         """The same weights, asked with the tokenizer's chat template or without it.
@@ -105,49 +104,20 @@ class CausalLM(ReadingModel):
         other._settle_chat(chat)  # noqa: SLF001 - of this class
         return other
 
-    def _settle_chat(self, chat: bool) -> None:
-        if chat and not self.tokenizer.chat_template:
-            raise ModelLoadError(f"{self!r} was asked to chat, and its tokenizer has no chat template.")
-        self.chat = chat
-        self.variant = f"chat={chat}{sorted(self.chat_template_kwargs.items())}"
+    def _settle_chat(self, chat: bool | None) -> None:
+        made = Continued(self.tokenizer, self.plain, chat, self.chat_template_kwargs, repr(self))
+        self.chat, self.variant = made.chat, made.variant
 
     @cached_property
-    def _tokens(self) -> dict[Query, Joined]:
-        """The tokens of the queries that were seen last."""
-        return {}
-
-    @cached_property
-    def _chat(self) -> Chat:
-        return Chat(self.plain, self.chat_template_kwargs)
-
-    def _head(self, query: Query) -> Head:
-        if self.chat:
-            return self._chat.head(query.context, query.prefix)
-        text = "".join(turn.text for turn in query.context) + query.prefix
-        return Head(self._special.before, text, False, "\n")
+    def _continued(self) -> Continued:
+        return Continued(self.tokenizer, self.plain, self.chat, self.chat_template_kwargs, repr(self))
 
     def _joined(self, queries: Sequence[Query]) -> list[Joined]:
-        """The tokens of each query's candidates; those of the last queries are kept, since lengths precede scores."""
-        known = self._tokens  # never changed, only replaced: any thread may look while another tokenises
-        new = [query for query in dict.fromkeys(queries) if query not in known]
-        joined = join(self.plain, [(self._head(query), query) for query in new])
-        found = {query: known[query] for query in queries if query in known}
-        for query, one in zip(new, joined, strict=True):
-            found[query] = one if one.common else Joined(self._anything(), one.rests)
-        others = {query: one for query, one in known.items() if query not in found}
-        self._tokens = dict(list({**others, **found}.items())[-_KEPT_TOKENS:])
-        return [found[query] for query in queries]
+        return self._continued.joined(queries)
 
     def _forget(self) -> None:
         if isinstance(self.__dict__.get("_packed"), PackedForward):
             self.__dict__["_packed"].forget()
-
-    def _anything(self) -> tuple[int, ...]:
-        """What an unconditional probability conditions on: the token that begins, or else ends, a text."""
-        for token in (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id):
-            if token is not None:
-                return (int(token),)
-        raise ValueError("nothing stands before the hole, and the model has no token that begins a text: add some text")
 
     def plan(self, queries: Sequence[Query], reads: Reads) -> None:
         """Ask for every token of every candidate."""
@@ -218,18 +188,13 @@ class CausalLM(ReadingModel):
         )
 
     def _sizes(self, queries: Sequence[Query]) -> list[int]:
-        return [len(one.common) + max(map(len, one.rests)) for one in self._joined(queries)]
+        return self._continued.sizes(queries)
 
     @alone
     @torch.inference_mode()
     def generate(self, queries: Sequence[Query], max_new_tokens: int) -> list[str]:
         """Continue each prefix greedily; the answer ends with the turn, the text, or ``max_new_tokens``."""
-        prompts = []
-        for query in queries:
-            head = self._head(query)
-            text = head.text if self.chat else head.text.rstrip(" ")  # a blank before a word belongs to the word
-            own = (self.plain.inner_ids if head.inner else self.plain.ids)([text])[0]
-            prompts.append((*head.ids, *own) or self._anything())
+        prompts = [self._continued.prompt(query) for query in queries]
         answers = self._continued_packed(self._packed, prompts, max_new_tokens) if self._packed else None
         if answers is None:
             answers = self._continued_rows(prompts, max_new_tokens)

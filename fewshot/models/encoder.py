@@ -19,8 +19,9 @@ from fewshot.errors import ModelLoadError
 from fewshot.inputs import as_texts
 from fewshot.models.base import SCORING_VERSION, FloatArray, IntArray, Query
 from fewshot.models.engine.padding import TOKEN_BUDGET, Padding, scale_vectors
-from fewshot.models.local import compute_within_memory, hash_weights, sharing_copy, show_progress
+from fewshot.models.local import compute_within_memory, hash_weights, sharing_copy
 from fewshot.models.locks import lock_of
+from fewshot.models.progress import show_progress
 from fewshot.models.recipe import Recipe
 from fewshot.models.text.tokens import PlainTokenizer, as_text, without_surrogates
 from fewshot.models.windows import Windows

@@ -7,7 +7,6 @@ import copy
 import hashlib
 import logging
 import os
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
@@ -16,12 +15,12 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import torch
 import transformers
-from tqdm.auto import tqdm
 
 from fewshot.errors import FewshotError, InputError
 from fewshot.models.base import SCORING_VERSION, IntArray, Query, Scores, scored_once
 from fewshot.models.engine.padding import TOKEN_BUDGET, Padding, batches, is_out_of_memory, padded
 from fewshot.models.locks import after_fork, alone, lock_of
+from fewshot.models.progress import show_progress
 from fewshot.models.recipe import Recipe
 from fewshot.models.text.tokens import PlainTokenizer, as_text
 
@@ -33,7 +32,6 @@ __all__ = [
     "hash_weights",
     "in_eval_mode",
     "pick_device",
-    "show_progress",
     "size_of",
 ]
 
@@ -52,8 +50,7 @@ T = TypeVar("T")
 
 @after_fork
 def _alone_again() -> None:
-    """In a forked process: a lost thread may hold the lock of the bars, and OpenMP's own threads are lost as well."""
-    tqdm.set_lock(threading.RLock())
+    """In a forked process, where OpenMP's own threads are lost."""
     torch.set_num_threads(1)  # as in torch's own workers: with more, the first product of matrices would wait for ever
 
 
@@ -107,13 +104,6 @@ def compute_within_memory(compute: Callable[[int], T], budget: int, what: str, d
         logger.warning("%s ran out of memory: going on with batches of %d tokens", what, budget)
         if device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-@contextlib.contextmanager
-def show_progress(total: int, title: str) -> Iterator[tqdm[Any]]:
-    """A progress bar that stays away for 2 seconds, and altogether when nobody is watching a terminal or notebook."""
-    with tqdm(total=total, desc=title, delay=2, leave=False, disable=None) as bar:
-        yield bar
 
 
 class LocalModel(ABC):

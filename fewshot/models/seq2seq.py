@@ -15,8 +15,8 @@ from fewshot.models.engine.padding import Padding
 from fewshot.models.engine.reads import Look, Reads
 from fewshot.models.engine.split import Split, Whole, take_apart, wrap_encoded
 from fewshot.models.engine.trial import draw_samples, try_later_tokens
-from fewshot.models.local import show_progress
 from fewshot.models.locks import alone
+from fewshot.models.progress import show_progress
 from fewshot.models.reading import ReadingModel
 from fewshot.models.recipe import Recipe
 from fewshot.models.text.tokens import check_tokens, is_open_ended

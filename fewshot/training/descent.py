@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from fewshot.models.local import show_progress
+from fewshot.models.progress import show_progress
 
 __all__ = ["Descent", "rate_share"]
 

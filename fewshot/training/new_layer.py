@@ -14,8 +14,8 @@ from fewshot.errors import ModelLoadError, UnsupportedError
 from fewshot.models.base import FloatArray, IntArray, Query, kind_of
 from fewshot.models.engine.padding import Padding, padded
 from fewshot.models.engine.trial import try_forward
-from fewshot.models.local import show_progress
 from fewshot.models.locks import lock_of
+from fewshot.models.progress import show_progress
 from fewshot.models.text.tokens import PlainTokenizer, Special
 
 __all__ = ["SequenceClassifier"]

@@ -21,14 +21,19 @@ from fewshot.extras import need
 from fewshot.models.locks import lock_of
 from fewshot.models.remote.contents import WireError, read_json
 
-__all__ = ["Endpoint", "check_address"]
+__all__ = ["AbsentError", "Endpoint", "check_address"]
 
+_ABSENT = frozenset({404, 405})  # there is nothing at that address
 _AGAIN = frozenset({408, 409, 429})  # and all from 500: the same request may be answered later
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*", re.ASCII)
 _KEY = re.compile(r"[\x21-\x7e]+")
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.5, 60.0  # seconds between two tries
 _SHOWN = 300  # characters of what a server says
 _RANDOM = random.SystemRandom()  # no generator that somebody has seeded
+
+
+class AbsentError(ServerError):
+    """A server has nothing at an address."""
 
 
 class Endpoint:
@@ -64,7 +69,21 @@ class Endpoint:
         ServerError
             When the server refuses, redirects, or gives no answer after all tries, or when ``stopped`` is set between.
         """
-        content = json.dumps(body, allow_nan=False).encode("ascii")
+        return self._asked(json.dumps(body, allow_nan=False).encode("ascii"), stopped)
+
+    def get(self) -> Any:
+        """Read what is at the address, parsed.
+
+        Raises
+        ------
+        AbsentError
+            When there is nothing.
+        ServerError
+            When the server refuses, redirects, or gives no answer after all tries.
+        """
+        return self._asked(None, threading.Event())
+
+    def _asked(self, content: bytes | None, stopped: threading.Event) -> Any:
         tried = 0
         while True:
             tried += 1
@@ -83,7 +102,7 @@ class Endpoint:
             said += f" It asks to wait {failure.wait:.0f} seconds: try again then."
         return said
 
-    def _send(self, content: bytes) -> _Answer | _Failure:
+    def _send(self, content: bytes | None) -> _Answer | _Failure:
         """Send once. No error of the HTTP library goes on from here: it holds the request, and so the key."""
         import httpx2
 
@@ -91,7 +110,8 @@ class Endpoint:
         headers = {"Content-Type": "application/json", **({} if key is None else {"Authorization": f"Bearer {key}"})}
         response, problem = None, ""
         try:
-            response = self._connected().post(self.url, content=content, headers=headers)
+            method = "GET" if content is None else "POST"
+            response = self._connected().request(method, self.url, content=content, headers=headers)
         except httpx2.RequestError as error:
             problem = f"{type(error).__name__}: {error}".rstrip(": ")
         if response is None:
@@ -104,7 +124,7 @@ class Endpoint:
         said = _hidden(_words_of(response), key)
         if response.status_code in _AGAIN or response.status_code >= 500:
             return _Failure(f"{response.status_code} {said}", _wait_of(response.headers.get("retry-after")))
-        raise ServerError(self._refusal(response, said))
+        raise (AbsentError if response.status_code in _ABSENT else ServerError)(self._refusal(response, said))
 
     def _refusal(self, response: Any, said: str) -> str:
         if response.is_redirect or 300 <= response.status_code < 400:
