@@ -22,6 +22,7 @@ from fewshot.errors import ShortenedWarning as ShortenedWarning
 from fewshot.errors import TemplateError as TemplateError
 from fewshot.errors import UnsupportedError as UnsupportedError
 from fewshot.errors import VerbalizerError as VerbalizerError
+from fewshot.estimating import estimate as estimate
 from fewshot.evaluation import calibration_error as calibration_error
 from fewshot.evaluation import coherence as coherence
 from fewshot.evaluation import compare as compare
@@ -42,6 +43,7 @@ from fewshot.models.entailment import EntailmentLM as EntailmentLM
 from fewshot.models.fake import FakeLM as FakeLM
 from fewshot.models.loading import load as load
 from fewshot.models.masked import MaskedLM as MaskedLM
+from fewshot.models.remote.completions import CompletionsLM as CompletionsLM
 from fewshot.models.remote.decisions import DecisionsLM as DecisionsLM
 from fewshot.models.seq2seq import Seq2SeqLM as Seq2SeqLM
 from fewshot.models.windows import Windows as Windows

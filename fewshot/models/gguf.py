@@ -18,7 +18,7 @@ from fewshot.extras import need
 from fewshot.models.gguf_header import Header, read_header
 from fewshot.models.recipe import Recipe
 
-__all__ = ["find_gguf", "names_of_gguf", "read_gguf"]
+__all__ = ["find_gguf", "names_of_gguf", "read_gguf", "read_gguf_tokenizer"]
 
 _ENDING = ".gguf"
 _MOST_LETTERS = 300
@@ -79,6 +79,27 @@ def read_gguf(path: Path, **options: Any) -> tuple[Any, Any]:
     ModelLoadError
         When it is no whole GGUF file, or of an architecture or with a tokenizer that transformers can't read.
     """
+    with _ready(path) as (header, given):
+        config = _read_config(path, header, given)
+        tokenizer = _read_tokenizer(path, header, config, given)
+        return _read_model(path, config, given, options), tokenizer
+
+
+def read_gguf_tokenizer(path: Path) -> Any:
+    """Read the tokenizer of a GGUF file with its chat template, and none of its weights.
+
+    Raises
+    ------
+    ModelLoadError
+        When it is no whole GGUF file, or of an architecture or with a tokenizer that transformers can't read.
+    """
+    with _ready(path) as (header, given):
+        return _read_tokenizer(path, header, _read_config(path, header, given), given)
+
+
+@contextmanager
+def _ready(path: Path) -> Iterator[tuple[Header, dict[str, str]]]:
+    """The header of a file that is whole, and how transformers is told to read it."""
     header = read_header(path)
     try:
         need("gguf", f"{str(path)!r} is a GGUF file, and reading it needs")
@@ -88,10 +109,7 @@ def read_gguf(path: Path, **options: Any) -> tuple[Any, Any]:
     _check_transformers(path)
     _check_whole(path, header)
     with _parsed_once(), _alone(path) as place:
-        given = {"pretrained_model_name_or_path": str(place.parent), "gguf_file": place.name}
-        config = _read_config(path, header, given)
-        tokenizer = _read_tokenizer(path, header, config, given)
-        return _read_model(path, config, given, options), tokenizer
+        yield header, {"pretrained_model_name_or_path": str(place.parent), "gguf_file": place.name}
 
 
 @contextmanager

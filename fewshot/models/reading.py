@@ -16,8 +16,9 @@ from fewshot.models.engine.padding import Padding, scale_vectors
 from fewshot.models.engine.reads import Look, Reads
 from fewshot.models.engine.split import Split, Whole, take_apart
 from fewshot.models.engine.trial import draw_samples
-from fewshot.models.local import LocalModel, cut_into_chunks, name_in_errors
+from fewshot.models.local import LocalModel, cut_into_chunks
 from fewshot.models.locks import alone
+from fewshot.models.naming import name_in_errors
 from fewshot.models.text.tokens import Special
 
 __all__ = ["ReadingModel"]

@@ -15,17 +15,16 @@ from typing import Any, Self
 
 import numpy as np
 
-from fewshot.errors import FewshotWarning, InputError, UnsupportedError, warn
+from fewshot.errors import FewshotWarning, InputError, ModelLoadError, UnsupportedError, warn
 from fewshot.models.base import LanguageModel, Query, Scores, score_each
+from fewshot.models.score_file import APPLICATION, SCHEMA, UNCHECKED, initialise, is_new, marks, packed, unpacked
+from fewshot.models.watch import generation_of
 
 __all__ = ["CachedLM", "RememberedLM", "Wrapper"]
 
-_APPLICATION = 0x66657773  # "fews": marks an SQLite file as ours
-_SCHEMA = 2
-_UNCHECKED = 1  # the schema whose entries had no checksum
 _FIRST, _CHUNK = 16, 256  # queries that are scored before they are written: few at first, and more where they are fast
+_STREAMED = 16 * _CHUNK  # queries that are planned at once where each is written when it comes
 _SECONDS = 5.0  # between two writes: a killed run loses little more
-_CHECKSUM = 16  # bytes
 
 #: Held while this process is inside SQLite, and by a fork: else the child could wait for SQLite's own locks for ever.
 _INSIDE = threading.RLock()
@@ -56,7 +55,7 @@ class CachedLM(Wrapper):
     The key is the model's fingerprint with the whole query, so a changed model, dtype or template never gets old
     scores, and a changed calibration or aggregation costs no model call. Any number of threads and processes may use
     one file at once. Scores are written while a call is at work, whole or not at all: a killed run resumes where it
-    was, and loses the batch at work.
+    was, and loses the batch at work. Of a server's model each score is written when it comes.
 
     Parameters
     ----------
@@ -64,11 +63,15 @@ class CachedLM(Wrapper):
         Any of this library's or your own.
     path : str or Path
         An SQLite file, made if it is not there.
+    strict : bool
+        Whether to refuse a server's model whose weights are not those of the scores in the file, rather than warn.
 
     Raises
     ------
     InputError
         When the file is not a cache of ours, or damaged as a whole; it is left as it is.
+    ModelLoadError
+        When ``strict`` is True and the server has other weights than the file's scores are of.
 
     Notes
     -----
@@ -76,7 +79,9 @@ class CachedLM(Wrapper):
     with a warning that names the file. Entries that an earlier version wrote have no checksum: they stay in the file,
     in a table of their own, and are not read. Where the file can't be written to, as on a full disk or in a folder that
     is read only, its scores are used, new ones are not kept, and a warning says so. Where the ``version`` of a server's
-    model changes while it is asked, what it then says is not kept, and the rest has the new fingerprint.
+    model changes while it is asked, what it then says is not kept, and the rest has the new fingerprint. A name is no
+    proof of weights: of a `CompletionsLM` a few fixed log-probabilities are kept too, and compared at each start. Where
+    they differ by more than 0.1 nats on average, a warning says so, and scores of the former weights are not used.
 
     Examples
     --------
@@ -92,40 +97,96 @@ class CachedLM(Wrapper):
     """
 
     _version: str | None = None  # of a model that may become another one
+    strict, _watched, _generation = False, "", 0  # of those that were pickled before there were any
 
-    def __init__(self, lm: LanguageModel, path: str | Path) -> None:
+    def __init__(self, lm: LanguageModel, path: str | Path, *, strict: bool = False) -> None:
         super().__init__(lm)
-        self.path = Path(path)
+        self.path, self.strict = Path(path), strict
         self.fingerprint = lm.fingerprint
         self._version = getattr(lm, "version", None)
         with self._named(), self._opened():
             pass
+        self._watch()
+
+    def _watch(self) -> None:
+        """See by its canaries whether a server's model has the weights that the file's scores are of."""
+        if self._is_watched():
+            return
+        canaries = self.lm.canaries()
+        with self._named(), self._opened() as file:
+            self._generation, new = generation_of(file, self.fingerprint, canaries)
+        self._watched = self.fingerprint
+        if new:
+            said = (
+                f"{self.lm!r} has other weights than the scores in {str(self.path)!r} are of, by the same name: its "
+                "log-probabilities of fixed texts have changed. What was fitted or calibrated on the former need not "
+                "hold."
+            )
+            if self.strict:
+                raise ModelLoadError(f"{said} Choose another path, or strict=False, which uses none of the old scores.")
+            warn(f"{said} The old scores are not used.", FewshotWarning)
+
+    def _is_watched(self) -> bool:
+        return self._watched == self.fingerprint or not hasattr(self.lm, "canaries")
 
     def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
         """Score the queries that are not in the file, and hand out all."""
+        self._watch()
         keys = [self._key(query) for query in queries]
         asked = dict(zip(keys, queries, strict=True))
         known = self._known(asked)
         missing = [key for key in asked if key not in known]
-        start, size = 0, min(_FIRST, _CHUNK)
+        receives = hasattr(self.lm, "receive_scores")
+        start, size = 0, _STREAMED if receives else min(_FIRST, _CHUNK)
         while start < len(missing):
+            self._watch()
             part = missing[start : start + size]
             began = time.monotonic()
-            scores = self._scored([asked[key] for key in part])
-            if self._is_as_it_was():
-                own = [(self._key(asked[key]), one) for key, one in zip(part, scores, strict=True)]
-                self._write([(key, _packed(key, one)) for key, one in own])
+            score = self._streamed if receives else self._batch
+            scores = score([asked[key] for key in part])
             known |= zip(part, scores, strict=True)
             start += size
             if time.monotonic() - began < _SECONDS:
-                size = min(2 * size, _CHUNK)
+                size = max(size, min(2 * size, _CHUNK))
         return [known[key] for key in keys]
+
+    def _batch(self, queries: list[Query]) -> list[Scores]:
+        """Score queries, and then write them."""
+        scores = self.lm.loglikelihoods(queries)
+        self._check(queries, scores)
+        if self._is_as_it_was():
+            self._say_unkept(self._write(dict(zip(queries, scores, strict=True))), len(queries))
+        return list(scores)
+
+    def _streamed(self, queries: list[Query]) -> list[Scores]:
+        """Score queries, and write each when it comes; what comes while one is written goes with the next."""
+        waiting: dict[Query, Scores] = {}
+        writing, failures, kept = threading.Lock(), list[Exception](), set[Query]()
+
+        def receive(new: Mapping[Query, Scores]) -> None:
+            self._check(list(new), list(new.values()))
+            waiting.update(new)
+            with writing:
+                part = waiting.copy()
+                if part and not failures and self._is_as_it_was() and self._is_watched():
+                    failure = self._write(part)
+                    if failure is None:
+                        kept.update(part)
+                    else:
+                        failures.append(failure)
+                for query in part:
+                    del waiting[query]
+
+        scores: list[Scores] = self.lm.receive_scores(queries, receive)
+        if failures:
+            self._say_unkept(failures[0], len(set(queries) - kept))
+        return scores
 
     @property
     def with_chat(self) -> Callable[[bool], CachedLM]:
         """As the model has it, where it has it: the other way of asking is kept in the same file."""
         other = self.lm.with_chat
-        return lambda chat: CachedLM(other(chat), self.path)
+        return lambda chat: CachedLM(other(chat), self.path, strict=self.strict)
 
     def _is_as_it_was(self) -> bool:
         """Whether the model is not another one now, as behind an address; then what it just said may be of either."""
@@ -135,8 +196,7 @@ class CachedLM(Wrapper):
         self._version, self.fingerprint = version, self.lm.fingerprint
         return False
 
-    def _scored(self, queries: list[Query]) -> list[Scores]:
-        scores = self.lm.loglikelihoods(queries)
+    def _check(self, queries: Sequence[Query], scores: Sequence[Scores]) -> None:
         wanted = [len(query.candidates) for query in queries]
         found = [(len(one.logprobs), len(one.n_tokens)) for one in scores]
         if found != [(n, n) for n in wanted]:
@@ -144,7 +204,6 @@ class CachedLM(Wrapper):
                 f"{self.lm!r} must give two numbers a candidate of every query, its log-probability and its number of "
                 f"tokens, and nothing was kept. Queries have {wanted} candidates. Got {found}."
             )
-        return scores
 
     def _known(self, asked: Mapping[bytes, Query]) -> dict[bytes, Scores]:
         """What the file has of these queries, and is whole."""
@@ -155,7 +214,7 @@ class CachedLM(Wrapper):
                 part = keys[start : start + 500]
                 marks = ",".join("?" * len(part))
                 for key, value in file.execute(f"SELECT key, value FROM scores WHERE key IN ({marks})", part):
-                    scores = _unpacked(key, value, len(asked[key].candidates)) if key in asked else None
+                    scores = unpacked(key, value, len(asked[key].candidates)) if key in asked else None
                     damaged += scores is None
                     if scores is not None:
                         found[key] = scores
@@ -167,22 +226,29 @@ class CachedLM(Wrapper):
             )
         return found
 
-    def _write(self, rows: list[tuple[bytes, bytes]]) -> None:
-        """Keep scores, all of them or none."""
+    def _write(self, scores: Mapping[Query, Scores]) -> Exception | None:
+        """Keep scores, all of them or none; where the file can't be written to, why."""
+        keys = {query: self._key(query) for query in scores}
+        rows = [(key, packed(key, scores[query])) for query, key in keys.items()]
         try:
             with self._named(), self._opened() as file, file:
                 file.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?)", rows)
         except InputError as error:
             if not isinstance(error.__cause__, sqlite3.OperationalError):  # which says that nothing is damaged
                 raise
+            return error.__cause__
+        return None
+
+    def _say_unkept(self, failure: Exception | None, n: int) -> None:
+        if failure is not None:
             warn(
-                f"The cache {str(self.path)!r} can't be written to ({error.__cause__}): {len(rows)} scores are used, "
-                "and not kept.",
+                f"The cache {str(self.path)!r} can't be written to ({failure}): {n} scores are used, and not kept.",
                 FewshotWarning,
             )
 
     def _key(self, query: Query) -> bytes:
-        said = json.dumps([self.fingerprint, query.prefix, query.candidates, query.suffix, query.context])
+        known = [self.fingerprint] + [self._generation] * bool(self._generation)
+        said = json.dumps([*known, query.prefix, query.candidates, query.suffix, query.context])
         return hashlib.sha256(said.encode("ascii")).digest()
 
     @contextmanager
@@ -190,9 +256,9 @@ class CachedLM(Wrapper):
         """A connection of its own for each look, so that threads and forked processes never share one."""
         with _INSIDE, closing(self._connection()) as file:
             file.text_factory = bytes  # a damaged value need not be text
-            if _marks(file) == (_APPLICATION, _UNCHECKED) or _is_new(file):
-                _initialise(file)
-            if _marks(file) != (_APPLICATION, _SCHEMA):
+            if marks(file) == (APPLICATION, UNCHECKED) or is_new(file):
+                initialise(file)
+            if marks(file) != (APPLICATION, SCHEMA):
                 raise InputError(
                     f"The file {str(self.path)!r} is not a score cache of this version of the library; it is left "
                     "as it is. Choose another path."
@@ -249,48 +315,3 @@ class RememberedLM(Wrapper):
 
     def __repr__(self) -> str:
         return repr(self.lm)
-
-
-def _marks(file: sqlite3.Connection) -> tuple[int, int]:
-    return tuple(file.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
-
-
-def _is_new(file: sqlite3.Connection) -> bool:
-    return _marks(file) == (0, 0) and not file.execute("SELECT * FROM sqlite_master").fetchall()
-
-
-def _initialise(file: sqlite3.Connection) -> None:
-    """Make the table, in one transaction: another process sees the file as it was or finished."""
-    with file:
-        file.execute("BEGIN IMMEDIATE")
-        if _marks(file) == (_APPLICATION, _UNCHECKED):
-            file.execute("ALTER TABLE scores RENAME TO scores_without_checksums")
-        file.execute("CREATE TABLE IF NOT EXISTS scores (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID")
-        file.execute(f"PRAGMA application_id = {_APPLICATION}")
-        file.execute(f"PRAGMA user_version = {_SCHEMA}")
-    for _ in range(100):  # readers and a writer do not wait for each other then; it is no fault where it can't be had
-        try:
-            file.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError:  # another process is at the file, which SQLite does not wait for here
-            time.sleep(0.01)
-
-
-def _packed(key: bytes, scores: Scores) -> bytes:
-    values = np.concatenate([scores.logprobs, scores.n_tokens, [scores.mass]]).astype("<f8").tobytes()
-    return values + _checksum(key, values)
-
-
-def _unpacked(key: bytes, value: object, n: int) -> Scores | None:
-    """The scores of a query with n candidates; None where that is not what was written."""
-    if not isinstance(value, bytes) or len(value) != 8 * (2 * n + 1) + _CHECKSUM:
-        return None
-    packed = value[:-_CHECKSUM]
-    if value[-_CHECKSUM:] != _checksum(key, packed):
-        return None
-    values = np.frombuffer(packed, dtype="<f8")
-    return Scores(values[:n].copy(), values[n : 2 * n].astype(np.int64), float(values[-1]))
-
-
-def _checksum(key: bytes, values: bytes) -> bytes:
-    return hashlib.blake2b(key + values, digest_size=_CHECKSUM).digest()

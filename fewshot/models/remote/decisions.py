@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fewshot.checks import one_of
 from fewshot.errors import ServerError
@@ -13,7 +13,7 @@ from fewshot.models.locks import lock_of
 from fewshot.models.remote.contents import WireError
 from fewshot.models.remote.endpoint import Endpoint, check_address
 from fewshot.models.remote.planning import Batch, as_scores, plan
-from fewshot.models.remote.server import Answers, ServerLM
+from fewshot.models.remote.server import Answers, Estimate, ServerLM
 from fewshot.models.remote.wire import Answered, Wire
 from fewshot.models.remote.wires import WIRES
 
@@ -129,6 +129,10 @@ class DecisionsLM(ServerLM):
         batches = plan(queries, self.model_name, self._wire, repr(self))
         self._work(lambda batch, stopped: answers.take(self._ask(batch, stopped)), batches, "Asking")
 
+    def planned(self, queries: Sequence[Query], max_new_tokens: int | None = None) -> Estimate:
+        """The requests that these queries take; how many tokens they are, the server alone knows."""
+        return Estimate(len(plan(queries, self.model_name, self._wire, repr(self))), None, None)
+
     def _leave(self) -> None:
         self.endpoint.leave()
 
@@ -138,7 +142,8 @@ class DecisionsLM(ServerLM):
             answered = self._wire.read_response(body, batch.request)
         except WireError as error:
             raise ServerError(f"{self!r} at {self.endpoint.url} gave no usable answer. {error}") from None
-        self._note(answered.model, answered.usage)
+        self._count(answered.usage)
+        self._see(answered.model)
         self._note_rounding(answered)
         return as_scores(batch, answered)
 

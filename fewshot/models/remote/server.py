@@ -15,10 +15,11 @@ from fewshot.errors import FewshotWarning, ParameterError, warn
 from fewshot.models.base import Query, Scores
 from fewshot.models.locks import lock_of
 from fewshot.models.progress import show_progress
+from fewshot.models.remote.rehearsal import rehearsal_at_work
 from fewshot.models.remote.threads import work_through
 from fewshot.models.remote.wire import Usage
 
-__all__ = ["Answers", "Receive", "ServerLM", "Spent", "cost_of"]
+__all__ = ["Answers", "Estimate", "Receive", "ServerLM", "Spent"]
 
 Receive = Callable[[Mapping[Query, Scores]], None]
 
@@ -31,6 +32,27 @@ class Spent:
     input_tokens: int = 0
     output_tokens: int = 0
     cost: float | None = None  # in the currency of the prices; None where there are none
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a server would be asked.
+
+    Parameters
+    ----------
+    requests : int
+    input_tokens : int or None
+        Tokens of all prompts; None where the server alone knows its tokens.
+    output_tokens : int or None
+        Tokens that the server writes; where texts are generated, at most.
+    cost : float or None
+        In the currency of the model's prices; None without prices, or without tokens.
+    """
+
+    requests: int = 0
+    input_tokens: int | None = 0
+    output_tokens: int | None = 0
+    cost: float | None = None
 
 
 @dataclass(eq=False)
@@ -100,7 +122,7 @@ class ServerLM(ABC):
     def usage(self) -> Spent:
         """Requests, tokens and cost so far."""
         spent = self._account.spent
-        return replace(spent, cost=cost_of(spent, self.prices))
+        return replace(spent, cost=_cost(spent, self.prices))
 
     def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
         """Ask the server about all queries; each is asked once.
@@ -125,6 +147,12 @@ class ServerLM(ABC):
         UnsupportedError
             As `loglikelihoods` does.
         """
+        rehearsal = rehearsal_at_work()
+        if rehearsal is not None:
+            return rehearsal.scores(self, queries)
+        return self._received(queries, receive)
+
+    def _received(self, queries: Sequence[Query], receive: Receive | None) -> list[Scores]:
         account, distinct = self._account, dict.fromkeys(queries)
         answers = Answers({query: account.left[query] for query in distinct if query in account.left}, receive)
         try:
@@ -145,8 +173,16 @@ class ServerLM(ABC):
         """Ask the server about distinct queries, and have ``answers`` take their scores."""
 
     @abstractmethod
+    def planned(self, queries: Sequence[Query], max_new_tokens: int | None = None) -> Estimate:
+        """What these distinct queries take, without asking; with a number of tokens, a text of that many for each."""
+
+    @abstractmethod
     def _leave(self) -> None:
         """Leave the connections to who is still at work on them."""
+
+    def _priced(self, requests: int, input_tokens: int, output_tokens: int) -> Estimate:
+        spent = Estimate(requests, input_tokens, output_tokens)
+        return replace(spent, cost=_cost(spent, self.prices))
 
     def _work(self, ask: Callable[[Any, threading.Event], None], jobs: Sequence[Any], title: str) -> None:
         """Ask ``ask(job, stopped)`` for each job, under a bar with what it takes."""
@@ -164,26 +200,30 @@ class ServerLM(ABC):
         now = self._account.spent
         tokens = now.input_tokens + now.output_tokens - before.input_tokens - before.output_tokens
         spent = Spent(0, now.input_tokens - before.input_tokens, now.output_tokens - before.output_tokens)
-        cost = cost_of(spent, self.prices)
+        cost = _cost(spent, self.prices)
         bar.set_postfix_str(f"{tokens} tokens" + (f", cost {cost:.4g}" if cost is not None else ""), refresh=False)
         bar.update()
 
-    def _note(self, version: str, usage: Usage) -> bool:
-        """Count what a request took, and see who answered it; whether it is another model than the last time."""
+    def _count(self, usage: Usage) -> None:
+        """Count what a request took."""
         account = self._account
         with lock_of(account):
             now = account.spent
             total = Usage(now.input_tokens, now.output_tokens) + usage
             account.spent = Spent(now.requests + 1, total.input_tokens, total.output_tokens)
+
+    def _see(self, version: str) -> None:
+        """See who answers: another model than before gets a warning, and what the former left is not used."""
+        account = self._account
+        with lock_of(account):
             before, account.version = account.version, version
             if before is None or before == version:
-                return False
+                return
             account.warnings.append(
                 f"{self!r} is now answered by {version!r}, and was by {before!r}: what was fitted or calibrated on the "
                 "one need not hold for the other. Fit again, or ask for a version by its name."
             )
             account.left.clear()
-            return True
 
     def _warn(self) -> None:
         with lock_of(self._account):
@@ -196,9 +236,9 @@ class ServerLM(ABC):
         return self
 
 
-def cost_of(spent: Spent, prices: Mapping[str, float] | None) -> float | None:
+def _cost(spent: Spent | Estimate, prices: Mapping[str, float] | None) -> float | None:
     """What tokens cost at the prices of a million; None without prices."""
-    if prices is None:
+    if prices is None or spent.input_tokens is None or spent.output_tokens is None:
         return None
     return (spent.input_tokens * prices["input"] + spent.output_tokens * prices["output"]) / 1e6
 

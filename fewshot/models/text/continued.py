@@ -65,6 +65,12 @@ class Continued:
     def _before(self) -> tuple[int, ...]:
         return self.plain.special().before
 
+    @cached_property
+    def ends(self) -> frozenset[int]:
+        """The tokens that end a free answer, as far as the tokenizer says."""
+        turn = self._format.head((), "a").terminator if self.chat else None
+        return frozenset(int(end) for end in (self.tokenizer.eos_token_id, turn) if isinstance(end, int))
+
     def head(self, query: Query) -> Head:
         """The beginning of a query's sequence, up to its hole."""
         if self.chat:

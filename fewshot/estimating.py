@@ -1,0 +1,66 @@
+"""Estimating: what a classifier would ask of servers, before anything is sent."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from sklearn.utils.validation import check_is_fitted
+
+from fewshot.errors import UnsupportedError
+from fewshot.models.remote.rehearsal import rehearsing
+from fewshot.models.remote.server import Estimate
+
+__all__ = ["estimate"]
+
+
+def estimate(clf: Any, X: Any) -> Estimate:
+    """Say what ``clf.predict(X)`` would ask of a server: requests, tokens and, where the model has prices, their cost.
+
+    No text of X is sent. A server of completions that was not used yet is probed with fixed texts, for its window and
+    its way of answering. Scores that a `CachedLM` keeps already are not counted.
+
+    Parameters
+    ----------
+    clf : Classifier or Questionnaire
+        Fitted on a model behind an address, `CompletionsLM` or `DecisionsLM`, by itself or in a `CachedLM`.
+    X : sequence of str, or of rows
+        What is to be predicted.
+
+    Returns
+    -------
+    Estimate
+        ``requests``, ``input_tokens``, ``output_tokens`` and ``cost``. Tokens are None for a `DecisionsLM`, whose
+        server alone knows them, and cost is None without prices. Where texts are generated, it is the most that may be
+        asked.
+
+    Raises
+    ------
+    UnsupportedError
+        When no server is asked.
+
+    Examples
+    --------
+    >>> from fewshot import Classifier, Prompting, estimate, load
+    >>> lm = load("http://127.0.0.1:8080/v1", model="smollm2", tokenizer="embedded:causal")
+    >>> clf = Classifier(lm, strategy=Prompting()).fit(None, ["billing", "bug report"])
+    >>> estimate(clf, ["I was charged twice.", "It crashes."])  # doctest: +SKIP
+    Estimate(requests=6, input_tokens=282, output_tokens=6, cost=None)
+    """
+    check_is_fitted(clf)
+    with rehearsing() as rehearsal, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of answers that are none
+        clf.predict(X)
+    if not rehearsal.asked:
+        raise UnsupportedError(f"{clf!r} asks no server, or what it would ask is kept in its cache: there is no cost.")
+    each = [model.planned(list(queries), n) for (model, n), queries in rehearsal.asked.items()]
+    return Estimate(
+        sum(one.requests for one in each),
+        _sum([one.input_tokens for one in each]),
+        _sum([one.output_tokens for one in each]),
+        _sum([one.cost for one in each]),
+    )
+
+
+def _sum(numbers: list[Any]) -> Any:
+    return None if None in numbers else sum(numbers)

@@ -1,0 +1,352 @@
+"""CompletionsLM: the model that runs on a server, with exact log-probabilities of candidates."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+from fewshot.checks import at_least, one_of
+from fewshot.errors import ServerError
+from fewshot.models.base import SCORING_VERSION, IntArray, Query
+from fewshot.models.locks import lock_of
+from fewshot.models.naming import name_in_errors
+from fewshot.models.remote.canaries import CANARIES
+from fewshot.models.remote.completion_wire import DIALECTS, Dialect, Said, TokenError, Written
+from fewshot.models.remote.connection import Connection
+from fewshot.models.remote.continuations import Ask, Awaited, Found, Ids, group, plan
+from fewshot.models.remote.probe import Probed, probe
+from fewshot.models.remote.rehearsal import rehearsal_at_work
+from fewshot.models.remote.server import Answers, Estimate, ServerLM
+from fewshot.models.text.continued import Continued
+from fewshot.models.text.tokens import Joined, PlainTokenizer, as_text
+from fewshot.models.tokenizer import load_tokenizer
+
+__all__ = ["APIS", "CompletionsLM"]
+
+APIS = ("completions", *DIALECTS)
+_RESTARTS = 2  # of a call during which the server came to have another model
+_CURE = "Choose another label word, such as a letter for each class and a template that says what each letter means."
+
+
+class _ChangedError(Exception):
+    """Another model answers than the one that answered before."""
+
+
+class CompletionsLM(ServerLM):
+    """A language model on llama-server, vLLM or SGLang, whose label words have exact log-probabilities.
+
+    The scores are those of `CausalLM` with the same weights. Template, chat format and tokens are made here, and the
+    server is asked only for the log-probability of token ids after token ids. vLLM and SGLang are asked once for each
+    beginning that candidates share, and name the tokens after it; llama-server once for each token, which a bias forces
+    and whose log-probability is the model's own, before the bias. No text is sent, so nothing in a text can become a
+    control token.
+
+    Parameters
+    ----------
+    url : str
+        The address of the server, such as "http://localhost:8000/v1".
+    model : str
+        What the server calls the model.
+    tokenizer : str, Path or PreTrainedTokenizerBase
+        The model's own tokenizer: a folder, a name on the hub, or the GGUF file that is served. No weights are read.
+    api : {"completions", "llama.cpp", "vllm", "sglang"}
+        Which server it is. "completions": as it says itself.
+    chat : bool, optional
+        Whether to use the tokenizer's chat template, as in `CausalLM`. None: if it has one.
+    chat_template_kwargs : mapping, optional
+        Passed on to the chat template, such as ``{"enable_thinking": False}``.
+    key_env : str, optional
+        The name of the environment variable that holds the key, which is sent to ``url`` alone; see `DecisionsLM`.
+    server : str, optional
+        What the fingerprint calls the server, so that a kept classifier is found again behind another address. None:
+        a hash of the address.
+    concurrency : int
+        Most requests at once.
+    timeout : float
+        Seconds to wait for a connection, and between two parts of an answer.
+    retries : int
+        How often a request is sent again; see `DecisionsLM`.
+    prices : mapping, optional
+        What a million tokens cost, ``{"input": 0.1, "output": 0.4}``, for ``usage.cost`` and `estimate`.
+
+    Attributes
+    ----------
+    fingerprint : str
+        The server, the model, the tokenizer with its chat template, and what the server said of its version.
+    usage : Spent
+        Requests, tokens and cost so far.
+    version : str or None
+        What the server says of the model that answered last.
+    limit : int
+        The most tokens that the server reads at once.
+
+    Raises
+    ------
+    ModelLoadError
+        When the tokenizer can't be had, or is asked to chat and has no chat template.
+    ParameterError
+        When a parameter is not what it may be; an address with a password is refused.
+    ServerError
+        When the server refuses or gives no usable answer, or at first use proves to be none that gives such
+        log-probabilities, or to have another tokenizer. What it answered is kept, and not asked again by the next call.
+
+    Notes
+    -----
+    The server is probed at first use: whether it takes ids as ids, whether its probabilities are a distribution before
+    any bias, and whether its tokenizer agrees with the local one. Every answer is checked for the number of tokens that
+    were read and for the token that came back. Where the server comes to have another model, a warning says so, and
+    what was asked of the former is asked again.
+
+    Examples
+    --------
+    >>> from fewshot import Classifier, load
+    >>> lm = load("http://127.0.0.1:8080/v1", model="smollm2", tokenizer="embedded:causal")
+    >>> lm
+    CompletionsLM('smollm2', api='completions')
+    >>> clf = Classifier(lm).fit(None, ["billing", "bug report", "praise"])  # doctest: +SKIP
+    >>> clf.predict(["I was charged twice."])  # doctest: +SKIP
+    array(['billing'], dtype=object)
+    """
+
+    kind = "causal"
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        tokenizer: Any,
+        *,
+        api: str = "completions",
+        chat: bool | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        key_env: str | None = None,
+        server: str | None = None,
+        concurrency: int = 8,
+        timeout: float = 60.0,
+        retries: int = 5,
+        prices: Mapping[str, float] | None = None,
+    ) -> None:
+        one_of("api", api, APIS)
+        super().__init__(model, server=server, concurrency=concurrency, prices=prices)
+        self.api, self.connection = api, Connection(url, key_env, timeout, retries, concurrency)
+        self.tokenizer = load_tokenizer(tokenizer)
+        self.plain = PlainTokenizer(self.tokenizer)
+        self._continued = Continued(self.tokenizer, self.plain, chat, chat_template_kwargs, repr(self))
+        self._found: Found = {}  # what was answered in calls that failed
+        self._texts: dict[tuple[Query, int], str] = {}
+
+    @property
+    def chat(self) -> bool:
+        """Whether the tokenizer's chat template is used."""
+        return self._continued.chat
+
+    def with_chat(self, chat: bool) -> Self:
+        """The same model, asked with the tokenizer's chat template or without it.
+
+        Raises
+        ------
+        ModelLoadError
+            When it is to chat, and the tokenizer has no chat template.
+        """
+        if chat == self.chat:
+            return self
+        other = copy(self)
+        kwargs = self._continued.chat_template_kwargs
+        other._continued = Continued(self.tokenizer, self.plain, chat, kwargs, repr(self))  # noqa: SLF001 - of this class
+        return other
+
+    def _leave(self) -> None:
+        self.connection.leave()
+
+    @property
+    def _server(self) -> Probed:
+        """What the probe found, at first use and whenever another model answers."""
+        with lock_of(self.connection):
+            if self.connection.probed is None:
+                found = probe(self.connection.at, self.model_name, self.api, self.plain, repr(self))
+                for usage in found.usage:
+                    self._count(usage)
+                self._see(found.version)
+                self.connection.probed = found
+            return self.connection.probed
+
+    @property
+    def dialect(self) -> Dialect:
+        """How the server is spoken to."""
+        return self._server.dialect
+
+    @property
+    def limit(self) -> int:
+        """The most tokens that the server reads at once; the tokenizer's own limit where the server does not say."""
+        found = self._server.limit
+        return int(self.tokenizer.model_max_length) if found is None else found
+
+    @property
+    def fingerprint(self) -> str:
+        """The server, the model, the tokenizer with its chat template, and what the server said of its version."""
+        dialect, build = self.dialect.name, self._server.build
+        said = f"{self.version}|{build}|{self._continued.variant}|{SCORING_VERSION}|{self._vocabulary}"
+        server = self.server or _hash(self.connection.root)
+        return f"completions:{dialect}:{server}:{self.model_name}:{_hash(said)}"
+
+    @cached_property
+    def _vocabulary(self) -> str:
+        return _hash(as_text(self.tokenizer) + repr(self.tokenizer.chat_template))
+
+    def canaries(self) -> list[float]:
+        """A few fixed log-probabilities, by which the server shows whether its weights are the same as before.
+
+        Raises
+        ------
+        ServerError
+            As `loglikelihoods` does.
+        """
+        return [float(value) for scores in self._received(CANARIES, None) for value in scores.logprobs]
+
+    def lengths(self, queries: Sequence[Query]) -> IntArray:
+        """Tokens of each query with its longest candidate, special tokens included."""
+        with name_in_errors(self, queries):
+            return np.array(self._continued.sizes(queries), dtype=np.int64)
+
+    def token_ends(self, texts: Sequence[str]) -> list[IntArray]:
+        """For each text, the character offset at which each of its tokens ends."""
+        return self.plain.token_ends(texts)
+
+    def planned(self, queries: Sequence[Query], max_new_tokens: int | None = None) -> Estimate:
+        """What these queries take, without asking; where text is generated, at most."""
+        if max_new_tokens is not None:
+            prompts = [self._continued.prompt(query) for query in queries]
+            return self._priced(len(prompts), sum(map(len, prompts)), len(prompts) * max_new_tokens)
+        with name_in_errors(self, queries):
+            asks = plan(self._continued.joined(queries), self.dialect.most_tokens, self._found)
+        return self._priced(len(asks), sum(ask.n_tokens for ask in asks), len(asks))
+
+    def _ask_all(self, queries: list[Query], answers: Answers) -> None:
+        with name_in_errors(self, queries):
+            joined = dict(zip(queries, self._continued.joined(queries), strict=True))
+
+        def drop() -> None:
+            self._found = {}
+            answers.drop()
+
+        self._restarting(lambda probed: self._ask_for(joined, answers, probed), drop)
+
+    def _restarting(self, ask: Callable[[Probed], None], drop: Callable[[], None]) -> None:
+        """Ask, and again from the beginning where another model came to answer: no score is of two models."""
+        for _ in range(_RESTARTS + 1):
+            probed = self._server
+            try:
+                ask(probed)
+            except _ChangedError:
+                with lock_of(self.connection):
+                    if self.connection.probed is probed:  # which another thread may have replaced
+                        self.connection.probed = None
+                drop()
+            else:
+                return
+        raise ServerError(f"{self!r} is answered by one model and then by another: give the address of one server.")
+
+    def _ask_for(self, joined: Mapping[Query, Joined], answers: Answers, probed: Probed) -> None:
+        """Ask for what is not known, and hand on each query whose last answer has come."""
+        awaited = Awaited(
+            {query: one for query, one in joined.items() if query not in answers.found},
+            {prompt: dict(said) for prompt, said in self._found.items()},
+        )
+        answers.take(awaited.ready())
+        asks = plan(awaited.joined.values(), probed.dialect.most_tokens, awaited.found)
+
+        def run(asks: list[Ask], stopped: threading.Event) -> None:
+            for ask in asks:
+                if not stopped.is_set():
+                    logprobs = self._asked(ask, probed, stopped)
+                    with lock_of(awaited):
+                        done = awaited.receive(ask.prompt, logprobs)
+                    answers.take(done)
+
+        try:
+            self._work(run, group(asks, self.concurrency), "Asking")
+        except BaseException as error:
+            with lock_of(awaited):
+                self._found = {prompt: dict(said) for prompt, said in awaited.found.items()}
+            if isinstance(error, TokenError):
+                raise self._unscored(error, joined) from None
+            raise
+        self._found = {}
+
+    def _asked(self, ask: Ask, probed: Probed, stopped: threading.Event) -> dict[int, float]:
+        """The log-probability of each token of a request."""
+        dialect = probed.dialect
+        body = dialect.ask(self.model_name, ask.prompt, ask.tokens)
+        said = self.connection.ask(
+            dialect.path, body, lambda answer: dialect.read(answer, ask.prompt, ask.tokens), stopped
+        )
+        self._noted(said, probed)
+        return said.logprobs
+
+    def _noted(self, said: Said | Written, probed: Probed) -> None:
+        self._count(said.usage)
+        if said.version != probed.version:
+            raise _ChangedError
+
+    def _unscored(self, error: TokenError, joined: Mapping[Query, Joined]) -> ServerError:
+        """Name the label word whose token was not scored."""
+        pairs = (pair for query, one in joined.items() for pair in zip(query.candidates, one.rests, strict=True))
+        word = next(word for word, rest in pairs if error.token in rest)
+        return ServerError(f"{self!r} gives no log-probability of the label word {word!r}: {error} {_CURE}")
+
+    def generate(self, queries: Sequence[Query], max_new_tokens: int) -> list[str]:
+        """Continue each prefix greedily; the answer ends with the turn, the text, or ``max_new_tokens``.
+
+        Raises
+        ------
+        ServerError
+            When the server refuses or gives no usable answer.
+        """
+        at_least("max_new_tokens", max_new_tokens, 1, whole=True)
+        rehearsal = rehearsal_at_work()
+        if rehearsal is not None:
+            return rehearsal.texts(self, queries, max_new_tokens)
+        prompts = {query: self._continued.prompt(query) for query in dict.fromkeys(queries)}
+        texts = self._texts
+
+        def run(probed: Probed) -> None:
+            def work(query: Query, stopped: threading.Event) -> None:
+                texts[query, max_new_tokens] = self._continuation(prompts[query], max_new_tokens, probed, stopped)
+
+            self._work(work, [query for query in prompts if (query, max_new_tokens) not in texts], "Generating")
+
+        try:
+            self._restarting(run, texts.clear)
+        except BaseException as error:
+            if not isinstance(error, Exception):  # Ctrl-C
+                self._leave()
+            raise
+        finally:
+            self._warn()
+        written = [texts[query, max_new_tokens] for query in queries]
+        self._texts = {}
+        return written
+
+    def _continuation(self, prompt: Ids, n: int, probed: Probed, stopped: threading.Event) -> str:
+        dialect, ends = probed.dialect, self._continued.ends
+        body = dialect.ask_on(self.model_name, prompt, n, sorted(ends))
+        written = self.connection.ask(dialect.path_on, body, lambda answer: dialect.read_on(answer, prompt), stopped)
+        self._noted(written, probed)
+        own = written.ids[: next((i for i, token in enumerate(written.ids) if token in ends), len(written.ids))]
+        return str(self.tokenizer.decode(list(own), skip_special_tokens=True))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_found": {}, "_texts": {}}
+
+    def __repr__(self) -> str:
+        return f"CompletionsLM({self.model_name!r}, api={self.api!r})"
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
