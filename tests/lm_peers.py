@@ -1,0 +1,147 @@
+"""Scripted servers of language models, with a tiny model behind them: every answer can be compared with that model.
+
+The answers of "llama.cpp" have the form that llama-server of xllamacpp 2026.10 was seen to give. Those of "vllm" and
+"sglang" were made from their documentation and source, and not recorded live.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
+from typing import Any
+
+import torch
+
+from tests.conftest import language_model
+from tests.peers import Peer, _Handler
+
+OWNERS = {"llama.cpp": "llamacpp", "vllm": "vllm", "sglang": "sglang"}
+SCORING = {"llama.cpp": "/v1/completions", "vllm": "/v1/completions", "sglang": "/generate"}
+
+
+class LMPeer(Peer):
+    """A server around the tiny model of that name (see tests.conftest)."""
+
+    def __init__(self, dialect: str = "llama.cpp", name: str = "gpt2-chat") -> None:
+        super().__init__()
+        self.dialect, self.lm = dialect, language_model(name)
+        self.model, self.build, self.limit = "tiny", "b1", 256
+        self.forgets_ids = self.biased = False  # wrong ways to answer
+        self.shift = 0.0  # of every log-probability but the first token's: other weights
+        self.absent: set[str] = set()  # routes that it does not have
+        self.tokens: Any = None  # of its own tokenizer, where that is another one
+        self.paths: list[str] = []
+
+    def logprobs(self, ids: list[int]) -> torch.Tensor:
+        with torch.inference_mode(), self.lock:
+            logits = self.lm.model(input_ids=torch.tensor([ids])).logits[0, -1].double()
+        return logits.log_softmax(-1) - self.shift
+
+    def greedy(self, ids: list[int], n: int) -> list[int]:
+        new: list[int] = []
+        while len(new) < n:
+            new.append(int(self.logprobs([*ids, *new]).argmax()))
+            if new[-1] == self.lm.tokenizer.eos_token_id:
+                break
+        return new
+
+    def body(self, asked: Any) -> dict[str, Any]:
+        ids = asked.get("prompt", asked.get("input_ids"))
+        return {"llama.cpp": self.llama_cpp, "vllm": self.vllm, "sglang": self.sglang}[self.dialect](ids, asked)
+
+    def usage(self, ids: list[int], n: int) -> dict[str, int]:
+        n_read = len(str(ids)) if self.forgets_ids else len(ids)
+        return {"prompt_tokens": n_read, "completion_tokens": n, "total_tokens": n_read + n}
+
+    def llama_cpp(self, ids: list[int], asked: Any) -> dict[str, Any]:
+        if "n_predict" in asked:
+            written = self.greedy(ids, asked["n_predict"])
+            text = self.lm.tokenizer.decode(written)
+            said = {"tokens_evaluated": len(ids), "tokens_predicted": len(written)}
+            return {"index": 0, "content": text, "tokens": written, "model": self.model, "stop": True, **said}
+        ((token, bias),) = asked["logit_bias"]
+        logprobs = self.logprobs(ids)
+        best = int((logprobs + bias * torch.nn.functional.one_hot(torch.tensor(token), len(logprobs))).argmax())
+        value = -1e-9 if self.biased else float(logprobs[best])
+        one = {"id": best, "token": "?", "bytes": [], "logprob": value}
+        logprobs_ = {"content": [{**one, "top_logprobs": [one]}]}
+        choice = {"text": "?", "index": 0, "logprobs": logprobs_, "finish_reason": "length"}
+        return {"choices": [choice], "model": self.model, "system_fingerprint": self.build, "usage": self.usage(ids, 1)}
+
+    def vllm(self, ids: list[int], asked: Any) -> dict[str, Any]:
+        if "logprob_token_ids" in asked:
+            assert asked["logprobs"] is not None
+            assert len(asked["logprob_token_ids"]) <= 128
+            logprobs = self.logprobs(ids)
+            best = int(logprobs.argmax())
+            top = {f"token_id:{t}": max(float(logprobs[t]), -9999.0) for t in [best, *asked["logprob_token_ids"]]}
+            named = {"text_offset": [0], "tokens": [f"token_id:{best}"], "token_logprobs": [float(logprobs[best])]}
+            choice = {"logprobs": {**named, "top_logprobs": [top]}, "token_ids": [best]}
+        else:
+            choice = {"logprobs": None, "token_ids": self.greedy(ids, asked["max_tokens"])}
+        choice |= {"index": 0, "text": "?", "finish_reason": "length", "prompt_token_ids": ids}
+        usage = self.usage(ids, len(choice["token_ids"]))
+        return {"id": "cmpl-1", "object": "text_completion", "model": self.model, "choices": [choice], "usage": usage}
+
+    def sglang(self, ids: list[int], asked: Any) -> dict[str, Any]:
+        meta = {"id": "1", "weight_version": self.model, "finish_reason": {"type": "length", "length": 1}}
+        if "token_ids_logprob" in asked:
+            logprobs = self.logprobs(ids)
+            new = [int(logprobs.argmax())]
+            meta["output_token_ids_logprobs"] = [[[float(logprobs[t]), t, None] for t in asked["token_ids_logprob"]]]
+        else:
+            new = self.greedy(ids, asked["sampling_params"]["max_new_tokens"])
+        return {"text": "?", "output_ids": new, "meta_info": {**meta, **self.usage(ids, len(new))}}
+
+    def says(self, path: str, asked: Any) -> dict[str, Any] | None:
+        """What the other routes answer; None where there is none."""
+        if path in self.absent:
+            return None
+        tokens = self.tokens or self.lm.tokenizer
+        text = (asked or {}).get("content", (asked or {}).get("prompt"))
+        model = {"id": self.model, "owned_by": OWNERS.get(self.dialect, self.dialect)}
+        if self.dialect != "llama.cpp":
+            model["max_model_len"] = self.limit
+        known = {
+            "/v1/models": lambda: {"object": "list", "data": [model]},
+            "/props": lambda: {"default_generation_settings": {"n_ctx": self.limit}, "build_info": self.build},
+            "/version": lambda: {"version": self.build},
+            "/get_server_info": lambda: {"version": self.build},
+            "/tokenize": lambda: {"tokens": tokens(text, add_special_tokens=False).input_ids},
+            "/detokenize": lambda: dict.fromkeys(("content", "prompt", "text"), tokens.decode(asked["tokens"])),
+        }
+        return known[path]() if path in known else None
+
+
+class _LMHandler(_Handler):
+    def do_POST(self) -> None:
+        peer: Any = self.peer
+        with peer.lock:
+            peer.paths.append(self.path)
+        if self.path in (SCORING.get(peer.dialect), "/completion"):
+            super().do_POST()
+            return
+        data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        said = peer.says(self.path, json.loads(data) if data else None)
+        self.send(404 if said is None else 200, {"error": {"message": "File Not Found"}} if said is None else said)
+
+    do_GET = do_POST
+
+
+@contextlib.contextmanager
+def serving_lm(peer: LMPeer) -> Iterator[LMPeer]:
+    """The peer on loopback."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_LMHandler,), {"peer": peer}))
+    server.daemon_threads, server.block_on_close = True, False
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    peer.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    try:
+        yield peer
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
