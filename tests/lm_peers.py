@@ -96,7 +96,7 @@ class LMPeer(Peer):
             new = self.greedy(ids, asked["sampling_params"]["max_new_tokens"])
         return {"text": "?", "output_ids": new, "meta_info": {**meta, **self.usage(ids, len(new))}}
 
-    def says(self, path: str, asked: Any) -> dict[str, Any] | None:
+    def says(self, path: str, asked: Any) -> Any:
         """What the other routes answer; None where there is none."""
         if path in self.absent:
             return None
@@ -105,7 +105,7 @@ class LMPeer(Peer):
         model = {"id": self.model, "owned_by": OWNERS.get(self.dialect, self.dialect)}
         if self.dialect != "llama.cpp":
             model["max_model_len"] = self.limit
-        known = {
+        known: dict[str, Any] = {
             "/v1/models": lambda: {"object": "list", "data": [model]},
             "/props": lambda: {"default_generation_settings": {"n_ctx": self.limit}, "build_info": self.build},
             "/version": lambda: {"version": self.build},

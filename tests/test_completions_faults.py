@@ -232,7 +232,7 @@ def test_the_probe_refuses_a_server_that_does_not_take_ids(dialect):
 
 def test_the_probe_refuses_probabilities_after_the_bias(peer):
     peer.biased = True
-    with pytest.raises(ServerError, match="4 different tokens have a probability of 4 together.*post_sampling_probs"):
+    with pytest.raises(ServerError, match=r"4 different tokens have a probability of 4 together.*post_sampling_probs"):
         _ = asking(peer).limit
     assert not peer.lm.loglikelihoods(QUERIES)[0].logprobs.max() > -0.01
 
@@ -241,7 +241,7 @@ def test_the_probe_refuses_probabilities_after_the_bias(peer):
 def test_the_probe_refuses_another_tokenizer(dialect):
     peer = LMPeer(dialect)
     peer.tokens = tokenizer("SentencePiece BPE")
-    with serving_lm(peer), pytest.raises(ServerError, match="the server's tokenizer is another one.*Give tokenizer="):
+    with serving_lm(peer), pytest.raises(ServerError, match=r"the server's tokenizer is another one.*Give tokenizer="):
         asking(peer).loglikelihoods(QUERIES)
 
 
@@ -465,10 +465,10 @@ def test_a_cache_sees_other_weights_under_the_same_name(peer, tmp_path):
     scores(CachedLM(asking(peer), path))
     checked = len(peer.requests) - n  # the probe and the canaries, and nothing else
     peer.shift = 0.5
-    with pytest.raises(ModelLoadError, match="has other weights than the scores in.*strict=False"):
+    with pytest.raises(ModelLoadError, match=r"has other weights than the scores in.*strict=False"):
         CachedLM(asking(peer), path, strict=True)
     peer.shift = 0.7
-    with pytest.warns(FewshotWarning, match="other weights than the scores.*old scores are not used"):
+    with pytest.warns(FewshotWarning, match=r"other weights than the scores.*old scores are not used"):
         lm = CachedLM(asking(peer), path)
     for one, other in zip(scores(lm), peer.lm.loglikelihoods(QUERIES), strict=True):
         np.testing.assert_allclose(one, other.logprobs - 0.7 * other.n_tokens, atol=1e-4)
@@ -499,7 +499,7 @@ def test_a_cache_that_cannot_be_written_says_so_once(peer, tmp_path, monkeypatch
 
     lm = CachedLM(asking(peer), tmp_path / "scores")
     monkeypatch.setattr(CachedLM, "_write", lambda self, part: sqlite3.OperationalError("disk is full"))
-    with pytest.warns(FewshotWarning, match="can't be written to .disk is full.: 4 scores are used") as caught:
+    with pytest.warns(FewshotWarning, match=r"can't be written to .disk is full.: 4 scores are used") as caught:
         agree(scores(lm), scores(peer.lm))
     assert len(caught) == 1
 
