@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import transformers
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -32,7 +33,7 @@ from fewshot.models.remote.canaries import CANARIES
 QUERIES = [Query(prompt, words) for prompt, words in PROMPTS.items()]
 SETTINGS = [  # keys and values, flash attention, tokens of a batch
     ("F32", False, 512),
-    ("F32", False, 1),
+    ("F32", False, 8),
     ("F32", True, 512),
     ("F16", False, 512),
     ("F16", True, 512),
@@ -93,6 +94,7 @@ def classify(lm: Any, here: Any = None) -> None:
 
 def main() -> None:
     warnings.simplefilter("ignore")
+    transformers.utils.logging.disable_progress_bar()
     what, *given = sys.argv[1:]
     print(f"{time.strftime('%Y-%m-%d')}, {platform.processor() or platform.machine()}\n")
     if what == "ask":

@@ -9,15 +9,26 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import ThreadingHTTPServer
 from typing import Any
 
+import numpy as np
 import torch
 
+from fewshot import Query, load
 from tests.conftest import language_model
 from tests.peers import Peer, _Handler
 
+DIALECTS = ["llama.cpp", "vllm", "sglang"]
+CLASSES = ["billing", "bug report", "praise"]
+TEXTS = ["I was charged twice.", "It crashes.", "I love it."]
+QUERIES = [
+    Query("I loved it. It was ", ("great", "terrible", "very good"), "."),
+    Query("Is it 1 or 12? ", ("1", "12")),
+    Query("naïve 漢字 <|im_end|> ", ("bug", "billing")),
+    Query("", ("a", "b")),
+]
 OWNERS = {"llama.cpp": "llamacpp", "vllm": "vllm", "sglang": "sglang"}
 SCORING = {"llama.cpp": "/v1/completions", "vllm": "/v1/completions", "sglang": "/generate"}
 
@@ -111,7 +122,6 @@ class LMPeer(Peer):
             "/version": lambda: {"version": self.build},
             "/get_server_info": lambda: {"version": self.build},
             "/tokenize": lambda: {"tokens": tokens(text, add_special_tokens=False).input_ids},
-            "/detokenize": lambda: dict.fromkeys(("content", "prompt", "text"), tokens.decode(asked["tokens"])),
         }
         return known[path]() if path in known else None
 
@@ -145,3 +155,19 @@ def serving_lm(peer: LMPeer) -> Iterator[LMPeer]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def asking(peer: LMPeer, **given: Any) -> Any:
+    """The model behind a peer."""
+    return load(peer.url, model="tiny", tokenizer=peer.lm.tokenizer, **given)
+
+
+def scores(lm: Any, queries: Sequence[Query] = QUERIES) -> list[Any]:
+    """The log-probabilities of queries."""
+    return [one.logprobs for one in lm.loglikelihoods(queries)]
+
+
+def agree(found: Sequence[Any], expected: Sequence[Any]) -> None:
+    """Compare them."""
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)

@@ -11,7 +11,6 @@ from fewshot import (
     Classifier,
     FakeLM,
     Prompting,
-    PromptTooLongError,
     Query,
     ServerError,
     Verbalizer,
@@ -106,8 +105,6 @@ def test_prompts_are_cut_to_the_servers_window(both):
     with pytest.warns(UserWarning, match="rows were cut"):
         found, expected = (Classifier(m, template).fit(None, CLASSES).predict_proba(long) for m in (there, here))
     np.testing.assert_allclose(found, expected, atol=NATS)
-    with pytest.raises(PromptTooLongError):
-        Classifier(there, "{{ text }}\nIt is about {{ label }}.").fit(None, CLASSES).predict(long)
     with pytest.raises(ServerError, match=r"refuses: 400 request .* exceeds the available context size"):
         there.loglikelihoods([Query(long[0], ("a", "b"))])
 
@@ -141,7 +138,7 @@ def test_the_probe_sees_another_tokenizer(both):
         tokenizer(name) for name in TOKENS if tokenizer(name)("naïve").input_ids != there.tokenizer("naïve").input_ids
     ]
     lm = load(there.connection.root, model="tiny", tokenizer=others[0])
-    with pytest.raises(ServerError, match=r"the server's tokenizer is another one|local tokenizer, and|refuses: 400"):
+    with pytest.raises(ServerError, match="the server's tokenizer is another one"):
         lm.loglikelihoods(QUERIES)
 
 

@@ -7,14 +7,12 @@ import pickle
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import numpy as np
 import pytest
 
 from fewshot import (
-    CachedLM,
     Classifier,
     CompletionsLM,
     FewshotWarning,
@@ -23,29 +21,18 @@ from fewshot import (
     ParameterError,
     Prompting,
     Query,
-    Questionnaire,
     Readout,
     ServerError,
     UnsupportedError,
-    estimate,
     load,
 )
 from fewshot.models.remote import endpoint
 from tests.conftest import language_model, tokenizer
-from tests.lm_peers import LMPeer, serving_lm
-from tests.peers import answer, changed, half, hang_up, held, slow, status, truncated
+from tests.lm_peers import CLASSES, DIALECTS, QUERIES, TEXTS, LMPeer, agree, asking, scores, serving_lm
+from tests.peers import answer, changed, half, hang_up, slow, status, truncated
 
 #: Random weights expect no label word.
 pytestmark = pytest.mark.filterwarnings("ignore::fewshot.errors.LabelMassWarning", "ignore:.*name no class")
-DIALECTS = ["llama.cpp", "vllm", "sglang"]
-CLASSES = ["billing", "bug report", "praise"]
-TEXTS = ["I was charged twice.", "It crashes.", "I love it."]
-QUERIES = [
-    Query("I loved it. It was ", ("great", "terrible", "very good"), "."),
-    Query("Is it 1 or 12? ", ("1", "12")),
-    Query("naïve 漢字 <|im_end|> ", ("bug", "billing")),
-    Query("", ("a", "b")),
-]
 
 
 @pytest.fixture(autouse=True)
@@ -57,20 +44,6 @@ def at_once(monkeypatch):
 def peer():
     with serving_lm(LMPeer()) as found:
         yield found
-
-
-def asking(peer, **given):
-    return load(peer.url, model="tiny", tokenizer=peer.lm.tokenizer, **given)
-
-
-def scores(lm, queries=QUERIES):
-    return [one.logprobs for one in lm.loglikelihoods(queries)]
-
-
-def agree(found, expected):
-    assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -255,7 +228,7 @@ def test_the_probe_refuses_other_control_tokens(peer):
 
 
 def test_a_server_without_tokenize_is_believed_by_its_count(peer):
-    peer.absent = {"/tokenize", "/detokenize", "/props"}
+    peer.absent = {"/tokenize", "/props"}
     lm = asking(peer)
     agree(scores(lm), scores(peer.lm))
     assert lm.limit == peer.lm.tokenizer.model_max_length
@@ -264,9 +237,14 @@ def test_a_server_without_tokenize_is_believed_by_its_count(peer):
 def test_a_server_that_makes_other_tokens_of_the_same_text_is_taken_at_its_word(peer):
     """llama.cpp splits some texts otherwise; what ids mean is what counts."""
     own = peer.says
-    peer.says = lambda path, asked: (
-        {"tokens": [1, 2]} if path == "/tokenize" and "answer" in asked["content"] else own(path, asked)
-    )
+
+    def by_bytes(path, asked):
+        if path != "/tokenize" or "answer" not in asked["content"]:
+            return own(path, asked)
+        letters = [peer.lm.tokenizer(c, add_special_tokens=False).input_ids for c in asked["content"]]
+        return {"tokens": [token for ids in letters for token in ids]}
+
+    peer.says = by_bytes
     agree(scores(asking(peer)), scores(peer.lm))
 
 
@@ -398,132 +376,6 @@ def test_a_kept_classifier_is_given_its_server_again(peer, tmp_path):
     with serving_lm(LMPeer()) as moved:
         again = Classifier.load(tmp_path / "kept", model=asking(moved, server="ours"))
         np.testing.assert_allclose(again.predict_proba(TEXTS), clf.predict_proba(TEXTS), atol=1e-9)
-
-
-def test_an_estimate_is_what_is_asked_then_and_sends_no_text():
-    for dialect in DIALECTS:
-        with serving_lm(LMPeer(dialect)) as peer:
-            lm = asking(peer, prices={"input": 2.0, "output": 10.0})
-            clf = Classifier(lm, strategy=Prompting(shots=2), random_state=0).fit(TEXTS * 2, CLASSES * 2)
-            _ = lm.limit
-            start, before = len(peer.requests), lm.usage
-            said = estimate(clf, TEXTS)
-            assert len(peer.requests) == start
-            clf.predict(TEXTS)
-            now = lm.usage
-            assert said.requests == now.requests - before.requests == len(peer.requests) - start
-            assert said.input_tokens == now.input_tokens - before.input_tokens
-            assert said.output_tokens == now.output_tokens - before.output_tokens
-            assert said.cost == pytest.approx(now.cost - before.cost)
-
-
-def test_an_estimate_of_generated_answers_is_the_most(peer):
-    lm = asking(peer)
-    clf = Classifier(lm, strategy=Prompting(read="generate", max_new_tokens=5)).fit(None, CLASSES)
-    said, before = estimate(clf, TEXTS), lm.usage
-    clf.predict(TEXTS)
-    assert said.requests == lm.usage.requests - before.requests
-    assert said.input_tokens == lm.usage.input_tokens - before.input_tokens
-    assert said.output_tokens >= lm.usage.output_tokens - before.output_tokens
-    assert said.cost is None
-
-
-def test_an_estimate_counts_a_questionnaire_once_and_no_kept_scores(peer, tmp_path):
-    lm = CachedLM(asking(peer), tmp_path / "scores")
-    one, two = (Classifier(lm, strategy=Prompting()).fit(None, words) for words in (CLASSES, ["calm", "angry"]))
-    both = Questionnaire({"topic": one, "mood": two})
-    both.fit(None, {"topic": CLASSES, "mood": ["calm", "angry"]})
-    said, before = estimate(both, TEXTS), lm.usage.requests
-    both.predict(TEXTS)
-    assert said.requests == lm.usage.requests - before
-    with pytest.raises(UnsupportedError, match="asks no server, or what it would ask is kept"):
-        estimate(both, TEXTS)
-    assert estimate(one, [*TEXTS, "new"]).requests > 0
-    agree(scores(CachedLM(asking(peer), tmp_path / "scores")), scores(peer.lm))  # no answer of a rehearsal was kept
-
-
-def test_a_cache_has_each_answer_as_soon_as_it_came(peer, tmp_path):
-    lm = CachedLM(asking(peer, concurrency=1, retries=0), tmp_path / "scores")
-    gate = threading.Event()
-    queries = [Query(f"Text {i}: ", ("a", "b")) for i in range(5)]
-    peer.script = [answer] * 6 + [held(gate)]
-    thread = threading.Thread(target=lambda: lm.loglikelihoods(queries), daemon=True)
-    thread.start()
-    while peer.script:
-        time.sleep(0.01)
-    reader = CachedLM(asking(peer), tmp_path / "scores")
-    assert len(reader._known({reader._key(query): query for query in queries})) == 3
-    gate.set()
-    thread.join()
-    assert len(reader._known({reader._key(query): query for query in queries})) == 5
-
-
-def test_a_cache_sees_other_weights_under_the_same_name(peer, tmp_path):
-    path = tmp_path / "scores"
-    agree(scores(CachedLM(asking(peer), path)), scores(peer.lm))
-    n = len(peer.requests)
-    scores(CachedLM(asking(peer), path))
-    checked = len(peer.requests) - n  # the probe and the canaries, and nothing else
-    peer.shift = 0.5
-    with pytest.raises(ModelLoadError, match=r"has other weights than the scores in.*strict=False"):
-        CachedLM(asking(peer), path, strict=True)
-    peer.shift = 0.7
-    with pytest.warns(FewshotWarning, match=r"other weights than the scores.*old scores are not used"):
-        lm = CachedLM(asking(peer), path)
-    for one, other in zip(scores(lm), peer.lm.loglikelihoods(QUERIES), strict=True):
-        np.testing.assert_allclose(one, other.logprobs - 0.7 * other.n_tokens, atol=1e-4)
-    peer.shift = 0.0
-    n = len(peer.requests)
-    agree(scores(CachedLM(asking(peer), path)), scores(peer.lm))  # the former is back, and so are its scores
-    assert len(peer.requests) - n == checked
-
-
-def test_a_cache_keeps_no_score_of_a_model_that_changes_on_the_way(peer, tmp_path):
-    lm = CachedLM(asking(peer, concurrency=1), tmp_path / "scores")
-
-    def becomes(handler, asked):
-        peer.model, peer.shift = "tiny-2", 1.0
-        answer(handler, asked)
-
-    peer.script = [answer] * 8 + [becomes]
-    with pytest.warns(FewshotWarning, match="now answered by 'tiny-2'"):
-        scores(lm)
-    for one, other in zip(scores(lm), peer.lm.loglikelihoods(QUERIES), strict=True):
-        np.testing.assert_allclose(one, other.logprobs - other.n_tokens, atol=1e-4)
-    peer.model, peer.shift = "tiny", 0.0
-    agree(scores(CachedLM(asking(peer), tmp_path / "scores")), scores(peer.lm))
-
-
-def test_a_cache_that_cannot_be_written_says_so_once(peer, tmp_path, monkeypatch):
-    import sqlite3
-
-    lm = CachedLM(asking(peer), tmp_path / "scores")
-    monkeypatch.setattr(CachedLM, "_write", lambda self, part: sqlite3.OperationalError("disk is full"))
-    with pytest.warns(FewshotWarning, match=r"can't be written to .disk is full.: 4 scores are used") as caught:
-        agree(scores(lm), scores(peer.lm))
-    assert len(caught) == 1
-
-
-def test_the_bar_tells_tokens_and_cost(peer, capsys, monkeypatch):
-    from fewshot.models.remote import server
-
-    shown = []
-
-    class Bar:
-        def set_postfix_str(self, text, refresh):
-            shown.append(text)
-
-        def update(self):
-            """Go on."""
-
-    import contextlib
-
-    monkeypatch.setattr(server, "show_progress", lambda total, title: contextlib.nullcontext(Bar()))
-    lm = asking(peer, prices={"input": 1e6, "output": 0.0}, concurrency=1)
-    before = lm.limit and lm.usage
-    lm.loglikelihoods(QUERIES)
-    tokens = lm.usage.input_tokens + lm.usage.output_tokens - before.input_tokens - before.output_tokens
-    assert shown[-1] == f"{tokens} tokens, cost {lm.usage.cost - before.cost:.4g}"
 
 
 INTERRUPTED = """

@@ -25,7 +25,7 @@ OWN = {
     ("cli/__init__.py", "SystemExit"): "the exit code of a command",
     ("cli/json_rows.py", "RecursionError"): "as the JSON parser's own; it becomes an InputError in the same function",
     ("models/gguf_header.py", "EOFError"): "it becomes a ModelLoadError in the same file",
-    ("models/causal.py", "ValueError"): "name_in_errors adds the model's name, and makes an InputError of it",
+    ("models/text/continued.py", "ValueError"): "name_in_errors adds the model's name, and makes an InputError of it",
     ("models/text/tokens.py", "ValueError"): "name_in_errors adds the model's name, and makes an InputError of it",
     ("models/engine/trial.py", "TypeError"): "it becomes a ModelLoadError in the same function",
     ("persistence/limits.py", "ValueError"): "the JSON parser's caller makes an InputError of it",

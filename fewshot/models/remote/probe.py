@@ -144,7 +144,7 @@ def _check_tokenizer(at: At, dialect: Dialect, model: str, plain: PlainTokenizer
     theirs = _tokenize(at, dialect, model, _TEXT)
     if theirs is None:  # it has no such route, and what it reads is seen by the number of tokens alone
         return
-    if theirs != ids and _detokenize(at, dialect, model, ids) != _TEXT:
+    if theirs != ids and _decoded(plain, theirs) != _TEXT:  # llama.cpp splits some texts otherwise
         raise ServerError(
             f"{shown}: the server's tokenizer is another one than {plain.tokenizer.name_or_path!r}: of {_TEXT!r} it "
             f"makes the ids {theirs[:8]}, and the local one {ids[:8]}. Give tokenizer= the tokenizer of the model that "
@@ -169,12 +169,10 @@ def _tokenize(at: At, dialect: Dialect, model: str, text: str) -> list[int] | No
     return ids if isinstance(ids, list) and all(type(one) is int for one in ids) else None
 
 
-def _detokenize(at: At, dialect: Dialect, model: str, ids: list[int]) -> str | None:
-    """The server's text of these ids, without the blank that some tokenizers put first; None where it does not tell."""
-    said = _asked(at, "/detokenize", {"model": model, "tokens": ids})
-    names = {"llama.cpp": "content", "vllm": "prompt", "sglang": "text"}
-    text = said.get(names[dialect.name]) if isinstance(said, Mapping) else None
-    return text.removeprefix(" ") if isinstance(text, str) else None
+def _decoded(plain: PlainTokenizer, ids: list[int]) -> str:
+    """The local text of the server's ids, without the blank that some tokenizers put first."""
+    text = plain.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+    return str(text).removeprefix(" ")
 
 
 def _asked(at: At, path: str, body: dict[str, Any]) -> Any:
