@@ -81,7 +81,7 @@ class CachedLM(Wrapper):
     is read only, its scores are used, new ones are not kept, and a warning says so. Where the ``version`` of a server's
     model changes while it is asked, what it then says is not kept, and the rest has the new fingerprint. A name is no
     proof of weights: of a `CompletionsLM` a few fixed log-probabilities are kept too, and compared at each start. Where
-    they differ by more than 0.1 nats on average, a warning says so, and scores of the former weights are not used.
+    they differ by more than 0.05 nats on average, a warning says so, and scores of the former weights are not used.
 
     Examples
     --------

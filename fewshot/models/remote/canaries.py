@@ -14,9 +14,9 @@ _WORDS = (" a", " the", " 4", " Paris", " good")
 _TEXTS = ("The capital of France is", "2 + 2 =", "It was a dark and", "Review: I loved every minute. Sentiment:")
 CANARIES = tuple(Query(text, _WORDS) for text in _TEXTS)
 
-#: Nats by which canaries differ on average at most where the weights are the same: what batches, caches in 16 bits and
-#: other kernels make of one model. See benchmarks/servers.py.
-TOLERANCE = 0.1
+#: Nats by which canaries differ on average at most where the weights are the same. Batches, caches in 16 bits and flash
+#: attention make less of one model, and other quantised weights more: see benchmarks/servers.py.
+TOLERANCE = 0.05
 
 
 def are_alike(before: Sequence[float], now: Sequence[float]) -> bool:
