@@ -30,7 +30,7 @@ from fewshot.models.tokenizer import load_tokenizer
 __all__ = ["APIS", "CompletionsLM"]
 
 APIS = ("completions", *DIALECTS)
-_RESTARTS = 2  # of a call during which the server came to have another model
+_RESTARTS = 2  # of a call while another model comes to answer
 _CURE = "Choose another label word, such as a letter for each class and a template that says what each letter means."
 
 
