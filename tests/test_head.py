@@ -104,10 +104,10 @@ class TestAverage:
         np.testing.assert_allclose(head.intercept_, intercept, atol=1e-6)
         assert head.tau_ == pytest.approx(head.shares_ @ head.choices_[:, 0])
 
-    def test_a_choice_counts_by_its_likelihood_and_the_label_names_alone_for_ten(self):
+    def test_a_choice_counts_by_its_likelihood_and_the_label_names_alone_for_three(self):
         X, y, prior = blobs(n=15, dim=20, noise=3.0)
         head = LabelPriorLogisticRegression().fit(X, y, prior=prior / 5)
-        odds = {(tau, C): (10 if C == 0 else 1) * np.exp(-15 * loss) for (tau, C), loss in head.cv_log_loss_.items()}
+        odds = {(tau, C): (3 if C == 0 else 1) * np.exp(-15 * loss) for (tau, C), loss in head.cv_log_loss_.items()}
         total = sum(odds.values())
         kept = {choice: one / total for choice, one in odds.items() if one / total > 1e-3}
         expected = {choice: share / sum(kept.values()) for choice, share in kept.items()}
@@ -137,8 +137,63 @@ def test_names_that_say_all_are_left_alone():
     X, y, prior = blobs(n=30, dim=20, noise=0.1)
     head = LabelPriorLogisticRegression(tau=2.0, C=0.0).fit(X, y, prior=prior)
     np.testing.assert_array_equal(head.coef_, 2.0 * prior)
-    assert not head.intercept_.any()
     assert LabelPriorLogisticRegression().fit(X, y, prior=prior).C_ == 0
+
+
+class TestIntercepts:
+    """C 0 leaves the label names alone, and fits intercepts under a normal prior of mean 0 and variance 1."""
+
+    def objective(self, b, logits, targets, weights, multilabel):
+        logits = logits + b
+        if multilabel:
+            losses = (np.log1p(np.exp(logits)) - targets * logits).sum(axis=1)
+        else:
+            losses = np.log(np.exp(logits).sum(axis=1)) - (targets * logits).sum(axis=1)
+        return weights @ losses + b @ b / 2
+
+    def best(self, *problem):
+        return minimize(self.objective, np.zeros(problem[0].shape[1]), problem, method="BFGS", options={"gtol": 1e-7}).x
+
+    @pytest.mark.parametrize("classes", [2, 4])
+    @pytest.mark.parametrize("multilabel", [False, True])
+    @pytest.mark.parametrize("weighted", [False, True])
+    def test_they_are_the_optimum_of_the_written_objective(self, classes, multilabel, weighted):
+        X, y, prior = blobs(n=11, classes=classes)  # classes of unequal numbers
+        weights = np.random.RandomState(1).rand(11) * 3 if weighted else np.ones(11)
+        targets = np.eye(classes)[y]
+        if multilabel:
+            targets[:3] = 1
+        head = LabelPriorLogisticRegression(tau=0.7, C=0.0)
+        head.fit(X, targets.astype(int) if multilabel else y, prior=prior, sample_weight=weights if weighted else None)
+        np.testing.assert_array_equal(head.coef_, 0.7 * prior)
+        expected = self.best(0.7 * X @ prior.T, targets, weights, multilabel)
+        assert np.abs(expected).max() > 0.05
+        np.testing.assert_allclose(head.intercept_, expected, atol=1e-5)
+
+    def test_a_balanced_class_weight_counts(self):
+        X, y, prior = blobs(n=11)
+        y = np.where(y == 2, 0, y)  # seven of one, four of the other
+        head = LabelPriorLogisticRegression(tau=0.7, C=0.0, class_weight="balanced").fit(X, y, prior=prior[:2])
+        weights = np.where(y == 0, 11 / (2 * (y == 0).sum()), 11 / (2 * (y == 1).sum()))
+        expected = self.best(0.7 * X @ prior[:2].T, np.eye(2)[y], weights, False)
+        np.testing.assert_allclose(head.intercept_, expected, atol=1e-5)
+
+    def test_they_are_of_mean_0_and_so_is_that_of_a_class_without_examples(self):
+        X, y, prior = blobs(n=20)
+        head = LabelPriorLogisticRegression(tau=0.7, C=0.0).fit(X[y < 2], y[y < 2], prior, classes=range(3))
+        np.testing.assert_allclose(head.intercept_[:2], -head.intercept_[1::-1], atol=1e-6)
+        assert abs(head.intercept_[2]) < 1e-6
+        np.testing.assert_array_equal(head.coef_[2], 0.7 * prior[2])
+
+    def test_a_name_that_is_near_to_every_text_is_seen_through(self):
+        rng = np.random.RandomState(0)
+        y = np.repeat([0, 1], 40)
+        X = np.stack([np.ones(80), np.where(y == 0, -0.2, 0.2)], axis=1) + 0.05 * rng.randn(80, 2)
+        prior = np.array([[0.8, -1.0], [0.3, 1.0]])  # the first is nearer to all texts, by 0.1 at least
+        assert ((X @ prior.T).argmax(axis=1) == 0).mean() > 0.8
+        shown = np.r_[:8, 40:48]
+        head = LabelPriorLogisticRegression(tau=10.0, C=0.0).fit(X[shown], y[shown], prior=prior)
+        assert head.score(X, y) > 0.9
 
 
 @pytest.mark.parametrize(

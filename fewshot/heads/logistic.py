@@ -19,6 +19,9 @@ __all__ = ["Choice", "Optimum", "Problem", "held_out_losses", "make_folds", "wei
 
 #: Share of the loss that a step of a fit on folds must gain, or the fit stops. Only the losses of these fits are used.
 _SEARCH_GAIN = 1e-3
+#: Variance of the normal prior on the intercepts that a choice of the label names alone (C 0) has; its mean is 0. It is
+#: settled by benchmarks/settle/frozen_head.py, on training rows.
+_INTERCEPT_VARIANCE = 1.0
 #: The least share of a choice in the average. What counts less is left out.
 _LEAST_SHARE = 1e-3
 
@@ -60,7 +63,10 @@ class Problem:
         return self.Z @ found.V.T + found.b + tau * self.offsets
 
     def optimum(self, tau: float, C: float, *, max_iter: int, tol: float, gain: float | None = None) -> Optimum:
-        """Minimise the weighted log loss plus the penalty on V; the intercepts are free. C 0 leaves all at nothing.
+        """Minimise the weighted log loss plus the penalty on V; the intercepts are free.
+
+        C 0 leaves V at nothing, and the intercepts are then near 0, by a normal prior. So names of which one is near to
+        every text are seen through, and the intercepts of a few examples are not taken at their word.
 
         Parameters
         ----------
@@ -74,24 +80,26 @@ class Problem:
         gain : float, optional
             Share of the loss that a step must gain. None: what float64 can tell.
         """
-        n_classes, dim = self.targets.shape[1], self.Z.shape[1]
-        if C == 0:
-            return Optimum(np.zeros((n_classes, dim)), np.zeros(n_classes), 0)
+        n_classes = self.targets.shape[1]
+        Z = self.Z if C else self.Z[:, :0]
+        dim = Z.shape[1]
+        penalties = np.repeat([1 / C, 0.0] if C else [0.0, 1 / _INTERCEPT_VARIANCE], [n_classes * dim, n_classes])
         offsets = tau * self.offsets
 
         def objective(flat: FloatArray) -> tuple[float, FloatArray]:
             V, b = flat[: n_classes * dim].reshape(n_classes, dim), flat[n_classes * dim :]
-            logits = self.Z @ V.T + b + offsets
-            loss = self.weights @ self.losses(logits) + (V * V).sum() / (2 * C)
+            logits = Z @ V.T + b + offsets
+            loss = self.weights @ self.losses(logits) + penalties @ (flat * flat) / 2
             probabilities = np.exp(log_expit(logits) if self.several else log_softmax(logits, axis=1))
             pull = self.weights[:, None] * (probabilities - self.targets)
-            return float(loss), np.concatenate([(pull.T @ self.Z + V / C).ravel(), pull.sum(axis=0)])
+            return float(loss), np.concatenate([(pull.T @ Z).ravel(), pull.sum(axis=0)]) + penalties * flat
 
         first = np.zeros(n_classes * (dim + 1))
         limits = {"maxiter": max_iter, "gtol": tol, "ftol": 64 * np.finfo(np.float64).eps if gain is None else gain}
         found = minimize(objective, first, jac=True, method="L-BFGS-B", options=limits)
-        V, b = found.x[: n_classes * dim].reshape(n_classes, dim), found.x[n_classes * dim :]
-        return Optimum(V, b, int(found.nit))
+        V = np.zeros((n_classes, self.Z.shape[1]))
+        V[:, :dim] = found.x[: n_classes * dim].reshape(n_classes, dim)
+        return Optimum(V, found.x[n_classes * dim :], int(found.nit))
 
 
 def make_folds(problem: Problem, random_state: Any) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -131,7 +139,7 @@ def held_out_losses(
     """Sum of the log losses of held-out examples, for tau and C about the best ones.
 
     Not every pair is tried: tau is improved, then C, until neither changes. Besides, C 0 is tried with every tau where
-    it is among the choices: nothing has to be fitted for it.
+    it is among the choices: only intercepts have to be fitted for it.
 
     Parameters
     ----------

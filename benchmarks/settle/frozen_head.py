@@ -1,0 +1,330 @@
+"""The constants of the frozen head, by leave one set out: chosen on eleven sets, reported on the twelfth.
+
+    PYTHONPATH=benchmarks python benchmarks/settle/frozen_head.py DATA --cache DIR [--encoder default masked causal]
+        [--shots 2 8 64] [--draws 10] [--sets ...]
+
+DATA holds one folder a set with train.csv.gz, columns text and label. Only training rows are read: up to 500 judge, and
+examples are drawn from other ones. Label names are as they are written, underscores to blanks; the out-of-scope rows of
+clinc150 are left out. DIR keeps the vectors of an encoder, and what was measured on a set: remove it to begin afresh.
+"masked" is the embedded masked model without its last layer, and "causal" the embedded causal one, both by the mean of
+their hidden states. "plain" is scikit-learn's LogisticRegression with its defaults on the same unit vectors.
+
+A variant of the head is how large the variance of the intercepts of the label names alone is, how much these count in
+the average, and from which mean the vectors are taken: of the texts of other sets, or half of that and half of the
+examples. Each is the head itself with these constants; only the fits that none of them concerns are shared.
+Of more than 20 classes, and with 64 a class, fewer draws are made, since a fit takes long; of both at once none.
+Seconds are those of fitting the head of the first draw, on vectors that are there already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+from data import draw, read, some, spaced
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.preprocessing import normalize
+
+from fewshot import Classifier, Embedding, LabelPriorLogisticRegression, load
+from fewshot.evaluation import calibration_error
+from fewshot.heads import label_prior, logistic
+
+KNOWN = ["sst2", "cr", "tweeteval_emotion", "trec6", "ag_news", "snips", "sms_spam", "banking77"]
+SETS = [*KNOWN, "mpqa", "tweeteval_hate", "clinc150", "yelp_1k"]
+JUDGES, POOL, LEAST_A_CLASS = 500, 1000, 16
+VARIANCES, ALONE = (0.0, 0.1, 1.0, 10.0), (1, 3, 10, 30)
+CENTRES = ("no mean", "mean of others", "half mean")
+Variant = tuple[float, int, str]
+BEFORE: Variant = (0.0, 10, "no mean")
+NOW: Variant = (1.0, 3, "no mean")
+GRID: list[Variant] = list(itertools.product(VARIANCES, ALONE, CENTRES[:1])) + [
+    (1.0, 3, centre) for centre in CENTRES[1:]
+]
+IMBALANCED = ("sst2", "cr")
+NEARLY_NONE = 1e-6  # the variance that stands for 0
+MEASURES = ["accuracy", "log loss", "ECE"]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Unit vectors of the class prompts, of the rows that judge and of those that examples are drawn from."""
+
+    classes: list[str]
+    prompts: Any
+    judges: Any
+    wanted: Any
+    pool: pd.DataFrame  # column label; the index counts the rows of vectors
+    vectors: Any
+
+    def drawn(self, shots: int, seed: int) -> tuple[Any, Any]:
+        """Vectors and classes of some examples a class."""
+        shown = draw(self.pool, shots, seed)
+        return self.vectors[shown.index], np.searchsorted(self.classes, shown.label)
+
+
+def load_encoder(name: str) -> Any:
+    """The default encoder, or the mean of the hidden states of an embedded language model."""
+    if name == "default":
+        return load(cache_bytes=0)
+    model = load(f"embedded:{name}")
+    with TemporaryDirectory() as folder:
+        model.model.base_model.save_pretrained(folder)
+        model.tokenizer.save_pretrained(folder)
+        return load(folder, cache_bytes=0)
+
+
+def read_set(options: argparse.Namespace, encoder: Any, name: str) -> Data:
+    """The vectors of a set, from the folder where they are there."""
+    train = spaced(read(options.data / name, "train"))
+    train = train[train.label != "oos"]
+    judging = some(train, min(JUDGES, len(train) // 2))
+    classes = sorted(set(train.label))
+    size = max(POOL // len(classes), LEAST_A_CLASS)
+    rest = train.drop(judging.index)
+    pool = pd.concat([some(rest[rest.label == one], size) for one in classes]).reset_index(drop=True)
+    path = options.cache / f"{options.encoder}-{name}.npz"
+    if not path.exists():
+        prompts = Classifier(encoder, strategy=Embedding()).fit(None, classes).strategy_.prototypes_
+        parts = [normalize(encoder.encode(part.text.tolist())) for part in (judging, pool)]
+        np.savez(path, prompts=prompts, judges=parts[0], vectors=parts[1])
+        print(f"{name}: encoded {len(judging) + len(pool)} texts", flush=True)
+    found = np.load(path)
+    wanted = np.searchsorted(classes, judging.label)
+    return Data(classes, found["prompts"], found["judges"], wanted, pool, found["vectors"])
+
+
+def share_fits() -> Any:
+    """Fit the same examples once for all variants: of their constants one concerns a fit, and only one with C 0."""
+    found: dict[Any, Any] = {}
+    optimum = logistic.Problem.optimum
+
+    def shared(self: Any, tau: float, C: float, **limits: Any) -> Any:
+        arrays = [np.ascontiguousarray(one) for one in (self.Z, self.offsets, self.targets, self.weights)]
+        own = logistic._INTERCEPT_VARIANCE if C == 0 else None
+        key = (*(hashlib.blake2b(one).digest() for one in arrays), tau, C, own, *limits.values())
+        if key not in found:
+            found[key] = optimum(self, tau, C, **limits)
+        return found[key]
+
+    return mock.patch.object(logistic.Problem, "optimum", shared)
+
+
+def fit(X: Any, y: Any, prompts: Any, variant: Variant) -> Any:
+    """The head with these constants."""
+    variance, alone, _ = variant
+    with (
+        mock.patch.object(logistic, "_INTERCEPT_VARIANCE", max(variance, NEARLY_NONE)),
+        mock.patch.object(label_prior, "_ALONE", float(alone)),
+    ):
+        return LabelPriorLogisticRegression().fit(X, y, prompts)
+
+
+def judge(scores: Any, wanted: Any) -> dict[str, float]:
+    """Accuracy, log loss and expected calibration error of class log-probabilities."""
+    right = scores.argmax(axis=1) == wanted
+    loss = -scores[np.arange(len(wanted)), wanted].mean()
+    error = calibration_error(np.exp(scores.max(axis=1)), right)
+    return dict(zip(MEASURES, (float(right.mean()), float(loss), error), strict=True))
+
+
+def centred(data: Data, X: Any, others: Any, centre: str) -> tuple[Any, Any, Any]:
+    """Examples, class prompts and rows, less a mean."""
+    parts = X, data.prompts, data.judges
+    if centre == "no mean":
+        return parts
+    mean = others if centre == "mean of others" else (others + X.mean(axis=0)) / 2
+    return tuple(normalize(part - mean) for part in parts)
+
+
+def measure(data: Data, others: Any, shots: int, draws: int) -> pd.DataFrame:
+    """Every way on every draw: a line for each."""
+    lines: list[dict[str, Any]] = []
+
+    def note(seed: int, way: Any, scores: Any, seconds: float = np.nan) -> None:
+        lines.append({"seed": seed, "way": way, "seconds": seconds, **judge(scores, data.wanted)})
+
+    for seed in range(draws):
+        X, y = data.drawn(shots, seed)
+        note(seed, "names", log_softmax(10 * data.judges @ data.prompts.T, axis=1))
+        started = time.perf_counter()
+        plain = LogisticRegression().fit(X, y)
+        note(seed, "plain", plain.predict_log_proba(data.judges), time.perf_counter() - started)
+        spent = {}
+        for variant in (BEFORE, NOW) if seed == 0 else ():
+            started = time.perf_counter()
+            fit(X, y, data.prompts, variant)
+            spent[variant] = time.perf_counter() - started
+        with share_fits():
+            for variant in GRID:
+                mine, prompts, rows = centred(data, X, others, variant[2])
+                head = fit(mine, y, prompts, variant)
+                note(seed, variant, head.predict_log_proba(rows), spent.get(variant, np.nan))
+    return pd.DataFrame(lines)
+
+
+def measure_all(options: argparse.Namespace, encoder: Any) -> tuple[dict[str, Data], pd.DataFrame]:
+    """The means over the draws of each set, number of examples and way, from the folder where they are there."""
+    options.cache.mkdir(parents=True, exist_ok=True)
+    sets = {name: read_set(options, encoder, name) for name in options.sets}
+    tables = []
+    for (name, data), shots in itertools.product(sets.items(), options.shots):
+        many = len(data.classes) > 20
+        if many and shots > 16:
+            continue
+        draws = min(options.draws, 2 if many else 3 if shots > 16 else options.draws)
+        path = options.cache / f"{options.encoder}-{name}-{shots}-{draws}.pkl"
+        if not path.exists():
+            others = np.mean([one.vectors.mean(axis=0) for own, one in sets.items() if own != name], axis=0)
+            measure(data, others, shots, draws).to_pickle(path)
+        means = pd.read_pickle(path).groupby("way")[[*MEASURES, "seconds"]].mean()
+        tables.append(means.assign(set=name, shots=shots, draws=draws))
+        print(name, shots, means.accuracy[["names", "plain"]].round(3).tolist(), flush=True)
+    return sets, pd.concat(tables).set_index(["set", "shots"], append=True)
+
+
+def choose(table: pd.DataFrame, among: list[Variant], by: str) -> Variant:
+    """The variant with the highest mean accuracy, or the lowest mean log loss."""
+    means = table[by].unstack("way")[among].groupby("shots").mean().mean()
+    return means.idxmax() if by == "accuracy" else means.idxmin()
+
+
+def print_table(head: list[str], rows: list[list[Any]]) -> None:
+    print("\n| " + " | ".join(head) + " |\n" + "| --- " * len(head) + "|")
+    for row in rows:
+        print("| " + " | ".join(f"{one:.3f}" if isinstance(one, float) else str(one) for one in row) + " |")
+
+
+def worst(own: Any, names: Any, plain: Any) -> tuple[float, str]:
+    """The least difference of accuracies to the better of label names and plain logistic regression, in points."""
+    apart = 100 * (own - np.maximum(names, plain))
+    return float(apart.min()), f"{apart.min():+.1f} ({apart.idxmin()})"
+
+
+def report(table: pd.DataFrame, names: list[str]) -> None:
+    """Print what each idea does alone, what the other sets choose, and the ways beside each other."""
+    wide = table[[*MEASURES, "seconds"]].unstack("way")
+    shots = sorted(set(table.index.get_level_values("shots")))
+    rows: list[list[Any]] = []
+    for variant in GRID:
+        row: list[Any] = ["variance {:g}, alone {}, {}".format(*variant)]
+        for n in shots:
+            part = wide.xs(n, level="shots")
+            apart = worst(part["accuracy", variant], part["accuracy", "names"], part["accuracy", "plain"])[1]
+            row += [float(part["accuracy", variant].mean()), float(part["log loss", variant].mean()), apart]
+        rows.append(row)
+    print_table(["variant", *(f"{what}, {n}" for n in shots for what in ("accuracy", "log loss", "worst"))], rows)
+    settled = [variant for variant in GRID if variant[2] == "no mean"]
+    left_out = {}
+    for by in ("accuracy", "log loss"):
+        left_out[by] = {name: choose(table.drop(name, level="set"), settled, by) for name in names}
+        print(
+            f"\nchosen by the others, by {by}: " + ", ".join(f"{k}: {v[0]:g}, {v[1]}" for k, v in left_out[by].items())
+        )
+    for n in shots:
+        part = wide.xs(n, level="shots")
+        own = list(part.index)
+        ways: dict[str, Any] = {"names": "names", "plain": "plain", "as it was": BEFORE, "as it is": NOW}
+        found = {title: part.xs(way, axis=1, level="way") for title, way in ways.items()}
+        for by, chosen in left_out.items():
+            lines = [part.xs(chosen[name], axis=1, level="way").loc[name] for name in own]
+            found[f"left out, by {by}"] = pd.DataFrame(lines, index=own)
+        best = [found[title].accuracy for title in ("names", "plain")]
+        rows = [[name, *(float(one.accuracy[name]) for one in found.values())] for name in own]
+        for what in (*MEASURES, "seconds"):
+            rows.append([f"mean {what}", *(float(one[what].mean()) for one in found.values())])
+        rows.append(["worst to max(names, plain), points", *(worst(one.accuracy, *best)[1] for one in found.values())])
+        losses = found["names"]["log loss"]
+        rows.append(
+            [
+                "sets with a higher log loss than names",
+                *(int((one["log loss"] > losses).sum()) for one in found.values()),
+            ]
+        )
+        print_table([f"accuracy, {n} a class", *found], rows)
+
+
+def report_imbalance(sets: dict[str, Data], draws: int) -> None:
+    """Print what 40 examples of one class and 2 of the other give; rows are weighed so that they are as many to one."""
+    rows = []
+    for name, many in itertools.product(IMBALANCED, (0, 1)):
+        data, lines = sets[name], []
+        shares = np.where(
+            data.wanted == many, 40 / 42 / (data.wanted == many).sum(), 2 / 42 / (data.wanted != many).sum()
+        )
+        for seed in range(draws):
+            own = data.pool
+            shown = pd.concat(
+                [
+                    own[own.label == one].sample(40 if i == many else 2, random_state=seed)
+                    for i, one in enumerate(data.classes)
+                ]
+            )
+            X, y = data.vectors[shown.index], np.searchsorted(data.classes, shown.label)
+            heads = [LogisticRegression(), LogisticRegression(class_weight="balanced")]
+            fitted = [head.fit(X, y) for head in heads] + [fit(X, y, data.prompts, one) for one in (BEFORE, NOW)]
+            line = []
+            for head in fitted:
+                scores = head.predict_log_proba(data.judges)
+                loss = -shares @ scores[np.arange(len(data.wanted)), data.wanted]
+                line += [balanced_accuracy_score(data.wanted, scores.argmax(axis=1)), loss]
+            lines.append(line)
+        rows.append(
+            [
+                f"{name}, 40 {data.classes[many]}",
+                *(f"{a:.3f} / {b:.3f}" for a, b in np.mean(lines, axis=0).reshape(-1, 2)),
+            ]
+        )
+    head = ["balanced accuracy / log loss", "plain", "plain, balanced", "as it was", "as it is"]
+    print_table(head, rows)
+
+
+def report_many(options: argparse.Namespace, sets: dict[str, Data], encoder: Any) -> None:
+    """Print the seconds that 8 examples of each of the 150 classes take."""
+    data = sets["clinc150"]
+    X, y = data.drawn(8, 0)
+    started = time.perf_counter()
+    fit(X, y, data.prompts, NOW)
+    spent = time.perf_counter() - started
+    train = spaced(read(options.data / "clinc150", "train"))
+    shown = draw(train[train.label != "oos"], 8, 0)
+    started = time.perf_counter()
+    Classifier(encoder, strategy=Embedding()).fit(shown.text, shown.label)
+    print(
+        f"\nclinc150, {len(data.classes)} classes, 8 a class: {spent:.1f} s for the head, "
+        f"{time.perf_counter() - started:.1f} s with encoding"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--encoder", default="default", choices=["default", "masked", "causal"])
+    parser.add_argument("--shots", nargs="+", type=int, default=[2, 8, 64])
+    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--sets", nargs="+", default=SETS)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")  # some texts are longer than the window
+    encoder = load_encoder(options.encoder)
+    sets, table = measure_all(options, encoder)
+    report(table, options.sets)
+    if set(IMBALANCED) <= sets.keys():
+        report_imbalance(sets, options.draws)
+    if "clinc150" in sets:
+        report_many(options, sets, encoder)
+
+
+if __name__ == "__main__":
+    main()
