@@ -78,7 +78,7 @@ def test_tau_is_large_where_the_names_say_much_and_zero_where_they_mislead():
     assert good.tau_ > 0 == wrong.tau_
     assert good.score(X[15:], y[15:]) > plain.score(X[15:], y[15:])
     lowest = LabelPriorLogisticRegression(average=False).fit(X[:15], y[:15], prior=prior / 5)
-    taus, Cs = (0.0, 5.0, 10.0, 20.0), (0.0, 1.0, 10.0, 100.0)
+    taus, Cs = (0.0, 5.0, 10.0, 20.0), (0.0, 1.0, 10.0, 100.0, 1000.0)
     tried = set(lowest.cv_log_loss_)
     assert {(tau, 10.0) for tau in taus} <= tried  # each tau at the middle C
     # until no other tau at this C, nor any other C at this tau, is better
@@ -104,10 +104,12 @@ class TestAverage:
         np.testing.assert_allclose(head.intercept_, intercept, atol=1e-6)
         assert head.tau_ == pytest.approx(head.shares_ @ head.choices_[:, 0])
 
-    def test_a_choice_counts_by_its_likelihood_and_the_label_names_alone_for_three(self):
+    def test_a_choice_counts_by_its_likelihood_and_by_what_it_counted_before(self):
         X, y, prior = blobs(n=15, dim=20, noise=3.0)
         head = LabelPriorLogisticRegression().fit(X, y, prior=prior / 5)
-        odds = {(tau, C): (3 if C == 0 else 1) * np.exp(-15 * loss) for (tau, C), loss in head.cv_log_loss_.items()}
+        odds = {
+            (tau, C): (3 if C == 0 else C**-0.25) * np.exp(-15 * loss) for (tau, C), loss in head.cv_log_loss_.items()
+        }
         total = sum(odds.values())
         kept = {choice: one / total for choice, one in odds.items() if one / total > 1e-3}
         expected = {choice: share / sum(kept.values()) for choice, share in kept.items()}

@@ -9,9 +9,10 @@ clinc150 are left out. DIR keeps the vectors of an encoder, and what was measure
 "masked" is the embedded masked model without its last layer, and "causal" the embedded causal one, both by the mean of
 their hidden states. "plain" is scikit-learn's LogisticRegression with its defaults on the same unit vectors.
 
-A variant of the head is how large the variance of the intercepts of the label names alone is, how much these count in
-the average, and from which mean the vectors are taken: of the texts of other sets, or half of that and half of the
-examples. Each is the head itself with these constants; only the fits that none of them concerns are shared.
+A variant of the head is the variance of the intercepts of the label names alone, how much these count in the average,
+the power of C by which other choices count, and the largest C. Each is the head itself with these constants; only fits
+that several variants need are shared. With --centring the vectors are also taken from the mean of the texts of other
+sets, or from the half of that and the half of the examples, where these are up to 16 a class.
 Of more than 20 classes, and with 64 a class, fewer draws are made, since a fit takes long; of both at once none.
 Seconds are those of fitting the head of the first draw, on vectors that are there already.
 """
@@ -19,14 +20,13 @@ Seconds are those of fitting the head of the first draw, on vectors that are the
 from __future__ import annotations
 
 import argparse
-import hashlib
 import itertools
 import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import numpy as np
@@ -44,13 +44,28 @@ from fewshot.heads import label_prior, logistic
 KNOWN = ["sst2", "cr", "tweeteval_emotion", "trec6", "ag_news", "snips", "sms_spam", "banking77"]
 SETS = [*KNOWN, "mpqa", "tweeteval_hate", "clinc150", "yelp_1k"]
 JUDGES, POOL, LEAST_A_CLASS = 500, 1000, 16
-VARIANCES, ALONE = (0.0, 0.1, 1.0, 10.0), (1, 3, 10, 30)
-CENTRES = ("no mean", "mean of others", "half mean")
-Variant = tuple[float, int, str]
-BEFORE: Variant = (0.0, 10, "no mean")
-NOW: Variant = (1.0, 3, "no mean")
-SETTLED: list[Variant] = list(itertools.product(VARIANCES, ALONE, CENTRES[:1]))
-CENTRED: list[Variant] = [(1.0, 3, centre) for centre in CENTRES[1:]]  # not with 64 a class
+
+
+class Variant(NamedTuple):
+    """The constants of a head, and from which mean the vectors are taken."""
+
+    variance: float
+    alone: float
+    power: float
+    most: float
+    centre: str = "no mean"
+
+    def __str__(self) -> str:
+        return f"variance {self.variance:g}, alone {self.alone:g}, power {self.power:g}, C to {self.most:g}" + (
+            "" if self.centre == "no mean" else f", {self.centre}"
+        )
+
+
+BEFORE, NOW = Variant(0, 10, 0, 100), Variant(1, 3, -0.25, 1000)
+SETTLED = [Variant(*one, 0, 100) for one in itertools.product((0, 0.1, 1, 10), (1, 3, 10, 30))]
+SETTLED += [Variant(*one, -0.25, 1000) for one in itertools.product((0, 0.1, 1, 10), (1, 3, 10))]
+SETTLED += [Variant(1, alone, power, 1000) for power, alone in itertools.product((0, -0.5), (1, 3, 10))]
+CENTRED = [NOW._replace(centre=centre) for centre in ("mean of others", "half mean")]
 IMBALANCED = ("sst2", "cr")
 NEARLY_NONE = 1e-6  # the variance that stands for 0
 MEASURES = ["accuracy", "log loss", "ECE"]
@@ -105,14 +120,13 @@ def read_set(options: argparse.Namespace, encoder: Any, name: str) -> Data:
 
 
 def share_fits() -> Any:
-    """Fit the same examples once for all variants: of their constants one concerns a fit, and only one with C 0."""
+    """Fit the same examples of a draw once for all variants: one constant concerns a fit, and only one with C 0."""
     found: dict[Any, Any] = {}
     optimum = logistic.Problem.optimum
 
     def shared(self: Any, tau: float, C: float, **limits: Any) -> Any:
-        arrays = [np.ascontiguousarray(one) for one in (self.Z, self.offsets, self.targets, self.weights)]
         own = logistic._INTERCEPT_VARIANCE if C == 0 else None
-        key = (*(hashlib.blake2b(one).digest() for one in arrays), tau, C, own, *limits.values())
+        key = (self.Z[:, 0].tobytes(), tau, C, own, *limits.values())  # enough to tell the rows of one draw apart
         if key not in found:
             found[key] = optimum(self, tau, C, **limits)
         return found[key]
@@ -122,12 +136,13 @@ def share_fits() -> Any:
 
 def fit(X: Any, y: Any, prompts: Any, variant: Variant) -> Any:
     """The head with these constants."""
-    variance, alone, _ = variant
     with (
-        mock.patch.object(logistic, "_INTERCEPT_VARIANCE", max(variance, NEARLY_NONE)),
-        mock.patch.object(label_prior, "_ALONE", float(alone)),
+        mock.patch.object(logistic, "_INTERCEPT_VARIANCE", max(variant.variance, NEARLY_NONE)),
+        mock.patch.object(label_prior, "_ALONE", float(variant.alone)),
+        mock.patch.object(logistic, "_C_POWER", variant.power),
     ):
-        return LabelPriorLogisticRegression().fit(X, y, prompts)
+        Cs = [C for C in LabelPriorLogisticRegression().Cs if variant.most >= C]
+        return LabelPriorLogisticRegression(Cs=Cs).fit(X, y, prompts)
 
 
 def judge(scores: Any, wanted: Any) -> dict[str, float]:
@@ -147,7 +162,7 @@ def centred(data: Data, X: Any, others: Any, centre: str) -> tuple[Any, Any, Any
     return tuple(normalize(part - mean) for part in parts)
 
 
-def measure(data: Data, others: Any, shots: int, draws: int) -> pd.DataFrame:
+def measure(data: Data, others: Any, shots: int, draws: int, variants: list[Variant]) -> pd.DataFrame:
     """Every way on every draw: a line for each."""
     lines: list[dict[str, Any]] = []
 
@@ -166,8 +181,8 @@ def measure(data: Data, others: Any, shots: int, draws: int) -> pd.DataFrame:
             fit(X, y, data.prompts, variant)
             spent[variant] = time.perf_counter() - started
         with share_fits():
-            for variant in SETTLED + (CENTRED if shots <= 16 else []):
-                mine, prompts, rows = centred(data, X, others, variant[2])
+            for variant in variants:
+                mine, prompts, rows = centred(data, X, others, variant.centre)
                 head = fit(mine, y, prompts, variant)
                 note(seed, variant, head.predict_log_proba(rows), spent.get(variant, np.nan))
     return pd.DataFrame(lines)
@@ -183,10 +198,11 @@ def measure_all(options: argparse.Namespace, encoder: Any) -> tuple[dict[str, Da
         if many and shots > 16:
             continue
         draws = min(options.draws, 2 if many else 3 if shots > 16 else options.draws)
-        path = options.cache / f"{options.encoder}-{name}-{shots}-{draws}.pkl"
+        variants = SETTLED + (CENTRED if options.centring and shots <= 16 else [])
+        path = options.cache / f"{options.encoder}-{name}-{shots}-{draws}{'-centred' * options.centring}.pkl"
         if not path.exists():
             others = np.mean([one.vectors.mean(axis=0) for own, one in sets.items() if own != name], axis=0)
-            measure(data, others, shots, draws).to_pickle(path)
+            measure(data, others, shots, draws, variants).to_pickle(path)
         means = pd.read_pickle(path).groupby("way")[[*MEASURES, "seconds"]].mean()
         tables.append(means.assign(set=name, shots=shots, draws=draws))
         print(name, shots, means.accuracy[["names", "plain"]].round(3).tolist(), flush=True)
@@ -216,8 +232,8 @@ def report(table: pd.DataFrame, names: list[str]) -> None:
     wide = table[[*MEASURES, "seconds"]].unstack("way")
     shots = sorted(set(table.index.get_level_values("shots")))
     rows: list[list[Any]] = []
-    for variant in SETTLED + CENTRED:
-        row: list[Any] = ["variance {:g}, alone {}, {}".format(*variant)]
+    for variant in [one for one in SETTLED + CENTRED if ("accuracy", one) in wide]:
+        row: list[Any] = [str(variant)]
         for n in shots:
             part = wide.xs(n, level="shots")
             if part["accuracy", variant].isna().any():
@@ -231,7 +247,7 @@ def report(table: pd.DataFrame, names: list[str]) -> None:
     for by in ("accuracy", "log loss"):
         left_out[by] = {name: choose(table.drop(name, level="set"), SETTLED, by) for name in names}
         print(
-            f"\nchosen by the others, by {by}: " + ", ".join(f"{k}: {v[0]:g}, {v[1]}" for k, v in left_out[by].items())
+            f"\nchosen by the others, by {by}:\n" + "\n".join(f"- {name}: {own}" for name, own in left_out[by].items())
         )
     for n in shots:
         part = wide.xs(n, level="shots")
@@ -314,6 +330,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--encoder", default="default", choices=["default", "masked", "causal"])
     parser.add_argument("--shots", nargs="+", type=int, default=[2, 8, 64])
+    parser.add_argument("--centring", action="store_true")
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--sets", nargs="+", default=SETS)
     options = parser.parse_args()

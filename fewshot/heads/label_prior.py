@@ -23,7 +23,7 @@ __all__ = ["LabelPriorLogisticRegression"]
 
 #: Tau and C where there are too few examples to choose them by cross-validation.
 DEFAULT_TAU, DEFAULT_C = 10.0, 10.0
-#: Prior weight in the average of a choice of the label names alone (C 0), in other choices. It is settled by
+#: Prior weight in the average of a choice of the label names alone (C 0), in choices with C 1. It is settled by
 #: benchmarks/settle/frozen_head.py, on training rows of twelve sets, each of them left out once.
 _ALONE = 3.0
 #: The most rows of fits on folds.
@@ -50,8 +50,8 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
     average : bool
         Average the logits over the choices, each by its likelihood on held-out examples (Yao et al. 2018, "Using
         Stacking to Average Bayesian Predictive Distributions", pseudo-BMA), since with few examples the best one is
-        often luck. A choice of the label names alone (C 0) counts for three others before any example. False: take the
-        one with the lowest log loss.
+        often luck. Before any example a choice counts by C to the power of -1/4, and one of the label names alone (C 0)
+        as three with C 1. False: take the one with the lowest log loss.
     class_weight : dict, "balanced" or None
         Weights of classes, as in scikit-learn.
     max_iter : int
@@ -100,7 +100,7 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         C: float | Literal["auto"] = "auto",
         *,
         taus: Sequence[float] = (0.0, 5.0, 10.0, 20.0),
-        Cs: Sequence[float] = (0.0, 1.0, 10.0, 100.0),
+        Cs: Sequence[float] = (0.0, 1.0, 10.0, 100.0, 1000.0),
         average: bool = True,
         class_weight: Any = None,
         max_iter: int = 200,

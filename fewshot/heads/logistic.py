@@ -22,6 +22,9 @@ _SEARCH_GAIN = 1e-3
 #: Variance of the normal prior on the intercepts that a choice of the label names alone (C 0) has; its mean is 0. It is
 #: settled by benchmarks/settle/frozen_head.py, on training rows.
 _INTERCEPT_VARIANCE = 1.0
+#: Before any example a choice counts by C to this power: the weaker the penalty, the less.
+#: Settled by the same script.
+_C_POWER = -0.25
 #: The least share of a choice in the average. What counts less is left out.
 _LEAST_SHARE = 1e-3
 
@@ -177,9 +180,9 @@ def held_out_losses(
 def weigh_choices(losses: dict[Choice, float], alone: float) -> dict[Choice, float]:
     """How much each choice counts in the average: by its likelihood on held-out examples, whose summed loss is given.
 
-    One with C 0 counts ``alone`` times as much before any example.
+    Before any example, one with C 0 counts as ``alone`` ones with C 1, and the others count by C to the power of -1/4.
     """
-    logs = np.array([np.log(alone if C == 0 else 1.0) - loss for (_, C), loss in losses.items()])
+    logs = np.array([np.log(C**_C_POWER if C else alone) - loss for (_, C), loss in losses.items()])
     counts = np.exp(logs - logs.max())
     counts[counts < _LEAST_SHARE * counts.sum()] = 0
     return {choice: share for choice, share in zip(losses, (counts / counts.sum()).tolist(), strict=True) if share}
