@@ -162,7 +162,7 @@ def _blocks(path: Path) -> Any:
 
 def kills(options: argparse.Namespace, folder: Path) -> None:
     """Go on after SIGKILL at random moments, and compare."""
-    file, whole, output = folder / "small.csv", folder / f"whole.{options.format}", folder / f"small.{options.format}"
+    file, whole, output = folder / "small.csv", folder / f"whole.{options.format}", folder / f"killed.{options.format}"
     write_rows(options.data, file, 20_000)
     subprocess.run(command(file, whole, 0.0), check=True, capture_output=True)
     draw, equal, begun = random.Random(0), 0, []

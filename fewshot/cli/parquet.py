@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Schema", "need_pyarrow", "parquet_columns", "parquet_rows", "write_parquet"]
 
-_GROUP = 1 << 16  # rows that are written together
+_GROUP = 1 << 14  # rows that are written together: their texts are all in memory
 
 
 def need_pyarrow() -> tuple[Any, Any]:
