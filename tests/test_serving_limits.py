@@ -21,7 +21,7 @@ import pytest
 
 from fewshot import Classifier, FakeLM
 from fewshot.errors import InputError
-from fewshot.serving import answerers, application, batching, memory, running
+from fewshot.serving import answerers, application, memory, running
 from tests.contract import HashEncoder
 from tests.served import QUESTIONS, about, ask, hashed, send
 
@@ -234,7 +234,7 @@ def test_memory_stays_where_it_is(monkeypatch):
 @pytest.mark.parametrize(("seconds", "times"), [(0.0, 5), (600.0, 0)])
 def test_freed_memory_is_given_back_now_and_then(monkeypatch, seconds, times):
     given_back = []
-    monkeypatch.setattr(batching, "_GIVE_BACK", seconds)
+    monkeypatch.setattr(memory, "_SECONDS", seconds)
     monkeypatch.setattr(memory, "give_back", lambda: given_back.append(threading.current_thread().name))
     with running(application({"lm": FakeLM(hashed)})) as url:
         for i in range(5):

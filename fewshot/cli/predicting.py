@@ -20,6 +20,7 @@ from fewshot.cli.reading import Rows
 from fewshot.cli.table import Table
 from fewshot.cli.writing import Added
 from fewshot.errors import FewshotError, InputError
+from fewshot.serving.memory import Returning
 
 if TYPE_CHECKING:
     from fewshot.models.base import FloatArray
@@ -136,19 +137,21 @@ class Survey:
     def added(self, done: Ready, columns: Columns, *, as_json: bool) -> Iterator[Added]:
         """The rows and what is found of them, step by step."""
         with _progress(self.n_rows, as_json) as advance:
-            start = 0
+            start, returning = 0, Returning()
             for part in self.rows.parts(STEP):
                 yield part, columns.of(self._step(done, columns, part, start))
+                returning()
                 start += len(part.rows)
                 advance(len(part.rows))
 
     def complete(self, kept: Part, done: Ready, columns: Columns, *, as_json: bool) -> None:
         """Let a part hold the results of every step; those that it has are not computed again."""
         with _progress(self.n_rows, as_json) as advance:
-            start = 0
+            start, returning = 0, Returning()
             for number, part in enumerate(self.rows.parts(STEP)):
                 if number >= kept.n_steps:
                     kept.add(self._step(done, columns, part, start))
+                    returning()
                 start += len(part.rows)
                 advance(len(part.rows))
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 from fewshot.errors import FewshotError
 from fewshot.prompts.pending import ask_together
-from fewshot.serving import memory
 from fewshot.serving.answerers import Answer, Answerer, Answers, Job
+from fewshot.serving.memory import Returning
 
 __all__ = ["Batcher", "Work"]
 
 #: The most requests that are answered together: more would only make the first of them wait for the last.
 _MOST = 64
-_GIVE_BACK = 10.0  # seconds between two times that freed memory is given back, which takes a part of one
 Work = Sequence[tuple[Answerer, Job]]  # the jobs of one request
 
 
@@ -59,15 +57,13 @@ class Batcher:
         self._thread.join()
 
     def _run(self) -> None:
-        more, given_back = True, time.monotonic()
+        more, returning = True, Returning()
         while more:
             batch, more = self._next()
             live = [item for item in batch if item.future.set_running_or_notify_cancel()]
             if live:
                 _answer(live)
-            if time.monotonic() - given_back > _GIVE_BACK:
-                memory.give_back()
-                given_back = time.monotonic()
+            returning()
 
     def _next(self) -> tuple[list[_Waiting], bool]:
         """Wait for a request, and take all that wait with it; and whether there may be more afterwards."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-__all__ = ["give_back"]
+__all__ = ["Returning", "give_back"]
+
+_SECONDS = 10.0  # between two times that memory is given back, which takes a part of one
 
 
 def give_back() -> None:
@@ -20,6 +23,19 @@ def give_back() -> None:
     trim = _trim()
     if trim is not None:
         trim(0)
+
+
+class Returning:
+    """Gives back now and then, in what runs for long and calls it often."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self) -> None:
+        """Give back, if the time has come."""
+        if time.monotonic() - self._last > _SECONDS:
+            give_back()
+            self._last = time.monotonic()
 
 
 @cache

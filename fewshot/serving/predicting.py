@@ -20,8 +20,11 @@ from fewshot.persistence.heads import type_names
 from fewshot.questionnaire import unfrozen
 from fewshot.serving.batches import Batch, batch_of
 from fewshot.serving.kept import load_once
+from fewshot.serving.memory import Returning
 
 __all__ = ["Predictor"]
+
+_RETURNING = Returning()
 
 
 class Predictor:
@@ -152,6 +155,7 @@ class Predictor:
             columns = [[classes[best[i]] if i in best else None for i in range(len(rows))], found.max(axis=1)]
             columns += list(found.T.copy()) if self.probabilities else []
             added |= dict(zip(self._names(question, classes), columns, strict=True))
+        _RETURNING()
         return given.with_columns(added)
 
     def _loaded(self) -> _Asked:
