@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fewshot.errors import FewshotError, VerbalizerError
+from fewshot.errors import FewshotError, TemplateError, VerbalizerError
 from fewshot.inputs import Row
 from fewshot.linting.report import NEUTRAL, Finding, Level, WordLine
 from fewshot.models.base import Turn, kind_of
+from fewshot.task.by_letter import ByLetter
 from fewshot.task.choices import Choices
 from fewshot.task.parsing import CANDIDATE
 from fewshot.task.prompt import Prompt
@@ -28,14 +29,14 @@ class Look:
         self.continues = self.kind is not None and self.kind.pretraining == "causal"  # text after the hole is scored
         self.encodes = self.kind is not None and self.kind.reads == "fields"
         self.findings: list[Finding] = []
-        self.answers = template.metadata.get("answers")
+        self.answers = None if template.by_letter else template.metadata.get("answers")
         self.verbalizer = self._verbalizer(template.words if verbalizer is None else verbalizer)
         self.labels = self.verbalizer.labels if self.verbalizer else ()
         self.by_length = isinstance(verbalizer, Choices) and verbalizer.token_aggregation != "sum"
         self.own: list[tuple[str, ...]] = []  # of the rows that fill the template, where they bring their choices
         # of a template with answers, the label words stand in the prompt, and yes or no in the hole
         answers = {str(key): word for key, word in (self.answers or {}).items()}
-        self.asked = Verbalizer(answers) if answers else self.verbalizer
+        self.asked = Verbalizer(answers) if answers else self._filling()
         self.context: tuple[Turn, ...] = ()
 
     def found(self, level: Level, message: str, cure: str) -> None:
@@ -64,6 +65,16 @@ class Look:
             cure = "Name at least two classes."
             self.found("error", f"There is one class, {made.labels[0]!r}, and nothing to choose between.", cure)
         return made
+
+    def _filling(self) -> Verbalizer | None:
+        """What fills the hole: the label words, or the letters of their lines."""
+        if self.verbalizer is None or not self.template.by_letter:
+            return self.verbalizer
+        try:
+            return ByLetter(self.verbalizer)
+        except (TemplateError, VerbalizerError) as error:
+            self.found("error", str(error), "Give at most 26 classes, each with one label word.")
+            return None
 
     def prompt(self, row: Row) -> Prompt:
         """The prompt of a row; where the template has answers, about its longest label word."""

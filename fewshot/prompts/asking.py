@@ -23,10 +23,12 @@ from fewshot.models.base import FloatArray, IntArray, Query, is_encoder, is_wind
 from fewshot.models.loading import load
 from fewshot.prompts.asked import Asked, Context, word_scores
 from fewshot.prompts.listing import lists_labels
+from fewshot.task.by_letter import as_filled
 from fewshot.task.label_orders import label_orders
 from fewshot.task.meaning import with_meanings
 from fewshot.task.prompt import Fitted, Prompt, cut_alike, fit_to_window
 from fewshot.task.task import Task
+from fewshot.task.verbalizer import RowWords, Verbalizer
 
 __all__ = ["Asking", "fitted_selector", "shown_rows"]
 
@@ -68,11 +70,17 @@ class Asking:
         self._rows, self._labels, self._max_tokens = rows, labels, max_tokens
         self._turns: dict[tuple[int, int], Context] = {}
         self.orders = orders if lists_labels(task, model) else 1
+        self.verbalizer  # noqa: B018 - made now, so that one that can't be had fails here
 
     @property
     def kind(self) -> str:
         """The name of the model's kind."""
         return kind_of(self.model).name
+
+    @property
+    def verbalizer(self) -> Verbalizer:
+        """What fills the hole: the label words, or the letters of their lines."""
+        return as_filled(self.task, self.model)
 
     @property
     def shown(self) -> dict[int, Row]:
@@ -133,39 +141,44 @@ class Asking:
         """A labelled row as a prompt shows it in the k-th order."""
         if (i, k) not in self._turns:
             with at_row(i):
-                labels, word = self._answer(i)
-                listings = self._listings(labels)
-                context = self.task.template.context([(self._rows[i], word)], listings[k % len(listings)])
+                own, word = self._answer(i)
+                listings = self._listings(own.labels)
+                listing = listings[k % len(listings)]
+                context = self.task.template.context([(self._rows[i], own.filling(word, listing))], listing)
                 self._turns[i, k] = context[-2:]
         return self._turns[i, k]
 
-    def _answer(self, i: int) -> tuple[tuple[str, ...], str]:
-        """What the prompt of a labelled row may list, and the word of its class."""
-        verbalizer, at = self.task.verbalizer, int(self.task.index([self._labels[i]])[0])
-        labels = verbalizer.of(self._rows[i]).labels
-        return labels, labels[at] if verbalizer.per_row else verbalizer.words[at][0]
+    def _answer(self, i: int) -> tuple[RowWords, str]:
+        """What the prompt of a labelled row may list, and what its class fills the hole with."""
+        verbalizer, at = self.verbalizer, int(self.task.index([self._labels[i]])[0])
+        own = verbalizer.of(self._rows[i])
+        return own, own.labels[at] if verbalizer.per_row else verbalizer.words[at][0]
 
     def ask(self, X: Sequence[Row]) -> Asked:
         """Render the prompts of every row, and shorten those that exceed the window; the model answers later."""
-        words, prompts = [], []
+        words, prompts, verbalizer = [], [], self.verbalizer
         for i, row in enumerate(X):
             with at_row(i):
-                words.append(self.task.verbalizer.of(row))
+                words.append(verbalizer.of(row))
         listings = [self._listings(own.labels) for own in words]
         for i, (row, own) in enumerate(zip(X, listings, strict=True)):
             with at_row(i):
                 prompts.append([self.task.template.prompt(row, labels) for labels in own])
         contexts = self.contexts(X, listings)
-        answers = [with_meanings(self.task.template, own.candidates, self.model) for own in words]
-        fitted = self._fitted(prompts, contexts, answers)
+        answers = [
+            [with_meanings(self.task.template, own.under(listing), self.model) for listing in each]
+            for own, each in zip(words, listings, strict=True)
+        ]
+        fitted = self._fitted(prompts, contexts, [each[0] for each in answers])  # of the same length in each order
         forms = [
             tuple(
                 cut_alike(prompt, own[0], fit.prompt).query(candidates, turns[fit.n_demonstrations], self.kind)
-                for prompt, turns in zip(own, before, strict=True)
+                for prompt, turns, candidates in zip(own, before, each, strict=True)
             )
-            for fit, own, before, candidates in zip(fitted, prompts, contexts, answers, strict=True)
+            for fit, own, before, each in zip(fitted, prompts, contexts, answers, strict=True)
         ]
-        return Asked(self.task, self.model, X, words, [before[0] for before in contexts], fitted, forms)
+        task = replace(self.task, verbalizer=verbalizer)
+        return Asked(task, self.model, X, words, [before[0] for before in contexts], fitted, forms)
 
     def _fitted(
         self,
@@ -198,7 +211,7 @@ class Asking:
         try:
             sizes = iter(self.model.lengths(queries))
         except ValueError:
-            for i, own in enumerate(forms if self.task.verbalizer.per_row else ()):
+            for i, own in enumerate(forms if self.verbalizer.per_row else ()):
                 with at_row(i):
                     self.model.lengths(own)
             raise
@@ -210,7 +223,8 @@ class Asking:
         if calibration.max_texts is not None and len(rows) > calibration.max_texts:
             rows = np.sort(rng.choice(rows, calibration.max_texts, replace=False))
         texts = None if X is None else [X[i] for i in rows]
-        if self.task.verbalizer.per_row:
+        verbalizer = self.verbalizer
+        if verbalizer.per_row:
             one, ask = (texts or [])[:1], self._asker()(0)
             calibration.own_probes(ask, self.task.template, one, ask(one))  # to see whether it can
             self.calibration = calibration
@@ -219,10 +233,10 @@ class Asking:
         probes = self._probes(calibration, texts, rng)
         targets = None if y is None else self.task.index([y[i] for i in rows])
         first = [own[0] for own in probes]
-        logprobs, n_tokens = self.task.verbalizer.table(word_scores(self.model, probes), first)
+        logprobs, n_tokens = verbalizer.table(word_scores(self.model, probes), first)
 
         def aggregate(scores: FloatArray, which: IntArray) -> FloatArray:
-            return self.task.verbalizer.aggregate(scores, n_tokens[which])
+            return verbalizer.aggregate(scores, n_tokens[which])
 
         self.calibration = calibration.fit(logprobs, targets, aggregate)
 
@@ -246,7 +260,7 @@ class Asking:
     def _probes(self, calibration: Prior, X: Sequence[Row] | None, rng: Any) -> list[tuple[Query, ...]]:
         """The probes of a calibration, each in every order of the listed label words."""
         asker, state, each = self._asker(), rng.get_state(), []
-        for k in range(len(self._listings(self.task.verbalizer.labels))):
+        for k in range(len(self._listings(self.verbalizer.labels))):
             rng.set_state(state)  # the same texts in each order
             each.append(calibration.probes(asker(k), self.task.template, X, rng))
         return list(zip(*each, strict=True))
@@ -263,7 +277,7 @@ class Asking:
 
     def class_scores(self, asked: Asked) -> FloatArray:
         """Calibrated log-probabilities of the classes, of shape (n_rows, n_classes)."""
-        verbalizer, calibration = self.task.verbalizer, self.calibration
+        verbalizer, calibration = self.verbalizer, self.calibration
         if calibration is None:
             return asked.raw_scores()
         if not verbalizer.per_row:

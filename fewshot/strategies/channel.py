@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ class Channel(Strategy):
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
         """Log-probabilities of the classes, of shape (n_texts, n_classes)."""
-        return log_softmax(self.task_.verbalizer.aggregate(*self._word_scores(X)), axis=1)
+        return log_softmax(self.asking_.verbalizer.aggregate(*self._word_scores(X)), axis=1)
 
     def _word_scores(self, X: Sequence[Row]) -> tuple[FloatArray, IntArray]:
         """Log-probability and number of tokens of each text after each label word, both (n_texts, n_words)."""
@@ -123,7 +124,7 @@ class Channel(Strategy):
         asked.warn_of_cuts()
         for i, (fit, query) in enumerate(zip(asked.prompts, asked.queries, strict=True)):
             with at_row(i):
-                for word in self.task_.verbalizer.candidates:
+                for word in asked.task.verbalizer.candidates:
                     before, text = _halves(fit.prompt, word, shortened=fit.shortened)
                     queries.append(Query(before, (text,), "", query.context))
         return queries
@@ -131,11 +132,12 @@ class Channel(Strategy):
     def explain(self, row: Row) -> Explanation:
         """The prompt, and how probable the text is after each label word."""
         logprobs, n_tokens = self._word_scores([row])
-        scores = log_softmax(self.task_.verbalizer.aggregate(logprobs, n_tokens), axis=1)
+        task = replace(self.task_, verbalizer=self.asking_.verbalizer)
+        scores = log_softmax(task.verbalizer.aggregate(logprobs, n_tokens), axis=1)
         asked = Question(
             self.preview([row])[0],
-            self.task_.verbalizer.candidates,
-            word_lines(self.task_, logprobs[0]),
+            task.verbalizer.candidates,
+            word_lines(task, logprobs[0]),
             measure="log-probability of the text",
         )
         return Explanation(class_lines(self.task_, scores), (asked,))
@@ -152,8 +154,8 @@ class _LabelFirst(Asking):
         if (i, k) not in self._turns:
             template = self.task.template
             with at_row(i):
-                labels, word = self._answer(i)
-                before, text = _halves(template.prompt(self._rows[i], labels), word)
+                own, word = self._answer(i)
+                before, text = _halves(template.prompt(self._rows[i], own.labels), word)
             self._turns[i, k] = (Turn("user", before), Turn("assistant", text + template.separator))
         return self._turns[i, k]
 

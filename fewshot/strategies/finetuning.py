@@ -216,7 +216,7 @@ class _Prompt:
         if plan.settings.calibration is not None:
             labels = [self.task.classes[i] for i in plan.targets]
             self.asking.calibrate(as_prior(plan.settings.calibration), texts, labels, plan.rng)
-        tuned = tune_prompt(model, asked.queries, plan, self.task.verbalizer.aggregate, self._offset())
+        tuned = tune_prompt(model, asked.queries, plan, self.asking.verbalizer.aggregate, self._offset())
         self.asking.model = tuned[0]
         return tuned
 

@@ -313,7 +313,7 @@ class Prompting(Strategy):
 
     def _answered(self, answers: Sequence[str], scores: FloatArray) -> FloatArray:
         """Put the class that each generated answer names first; the rest share what is left by their scores."""
-        named = [self.task_.verbalizer.parse(answer) for answer in answers]
+        named = [self.askings_[0].verbalizer.parse(answer) for answer in answers]
         columns = {name: i for i, name in enumerate(self.task_.classes.tolist())}
         out = scores.copy()
         for i, name in enumerate(named):

@@ -29,6 +29,7 @@ __all__ = [
     "DESCRIPTIONS",
     "HOLE",
     "LABELS",
+    "LETTERS",
     "Compiled",
     "Piece",
     "compile_plain",
@@ -40,6 +41,7 @@ __all__ = [
 HOLE = "label"  # the variable that marks the hole
 LABELS = "labels"  # the label words of all classes, or the row's own choices, for prompts that list them
 DESCRIPTIONS = "descriptions"  # what the label words mean, where a template has descriptions; else it is a field
+LETTERS = "letters"  # the letter of each label word, where a template's answers are letters; else it is a field
 CANDIDATE = "candidate"  # the field that the label in question fills, where a template asks about one label
 CHOICE = "choice"  # a choice of the row, where the front matter says how one is written in the hole
 _TAG = "tagged with its place"  # a filter, under a name that no template could write

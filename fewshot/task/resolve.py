@@ -172,6 +172,8 @@ def _learner(verbalizer: Any, template: Template, model: Any, given: _Given) -> 
         return None
     if template.choices is not None:
         raise VerbalizerError(f"{template} takes its choices from each row: there are no label words to find.")
+    if template.by_letter:
+        raise VerbalizerError(f"The answers of {template} are letters: there are no label words to find.")
     learner = clone(verbalizer)
     rows, labels = given.rows, given.labels
     if rows is not None and labels is not None and None in labels:

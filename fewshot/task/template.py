@@ -17,10 +17,13 @@ from fewshot.models.base import Query, Turn
 from fewshot.task.descriptions import by_word, running, take_descriptions
 from fewshot.task.front_matter import split_front_matter
 from fewshot.task.hints import translate_marks
+from fewshot.task.letters import letters_of
 from fewshot.task.parsing import (
+    CANDIDATE,
     CHOICE,
     DESCRIPTIONS,
     LABELS,
+    LETTERS,
     Compiled,
     compile_plain,
     compile_source,
@@ -58,7 +61,7 @@ class Template:
         ``fields``, ``words`` (class -> label words), ``descriptions`` (class -> what it means), ``ordered`` (``true``:
         ``words`` stand in the order of a scale, the lowest level first), ``instruction``, ``system``, ``separator``,
         ``source``, ``domain_premise``, ``answers`` (``{no: ..., yes: ...}``, where a template asks about one label of
-        several), ``choices`` and ``choice`` (where each row brings what may fill the hole, see Notes), ``licence``.
+        several; ``letters``, see Notes), ``choices`` and ``choice`` (where each row brings what may fill the hole, see Notes), ``licence``.
     instruction : str, optional
         What stands once before everything; may list the label words through ``labels``. Overrides the front matter.
     words : mapping, optional
@@ -110,6 +113,11 @@ class Template:
     with the description is one more prompt of the class, beside those with its label words. In the hypotheses of an
     entailment model the description follows the label word, as "billing: charges, invoices", and a server of typed
     decisions gets it with the option. A line break in a description becomes a blank.
+
+    With ``answers: letters`` the hole is filled with the letter of a class's line, so that every answer is one token
+    whatever the classes are called. There, ``letters`` is a mapping from label words to A, B, and so on in the order in
+    which they are listed, and no field: ``{% for option in labels %}{{ letters[option] }}. {{ option }}``. Each class
+    has one label word, and there are at most 26; see the gallery's generic/letters.
 
     Examples
     --------
@@ -176,13 +184,26 @@ class Template:
                     f"'words' must map {abridge(name)} to a word or a list of words. Got {abridge(own)}."
                 )
         self._check_order()
-        answers = self.metadata.get("answers")
-        if answers is not None and (not isinstance(answers, Mapping) or set(answers) != {"no", "yes"}):
-            raise TemplateError(f"'answers' must be words for no and yes, {{no: No, yes: Yes}}. Got {answers!r}.")
+        self._check_answers()
         for key in ("instruction", "system", "separator", "domain_premise"):
             if not isinstance(self.metadata.get(key, ""), str):
                 raise TemplateError(f"{key!r} must be text. Got {self.metadata[key]!r}.")
         self._small  # noqa: B018 - compiled now, so that a bad one fails here
+
+    def _check_answers(self) -> None:
+        answers = self.metadata.get("answers")
+        if self.by_letter:
+            listed = self._uses(LABELS) and self._uses(LETTERS)
+            if not listed or CANDIDATE in self._names:
+                raise TemplateError(
+                    "'answers: letters' says that the hole is filled with the letter of a listed class: list them all, "
+                    "'{% for option in labels %}{{ letters[option] }}. {{ option }} ...'"
+                    f"{'' if listed is False else ', without {{ candidate }}'}."
+                )
+        elif answers is not None and (not isinstance(answers, Mapping) or set(answers) != {"no", "yes"}):
+            raise TemplateError(
+                f"'answers' must be words for no and yes, {{no: No, yes: Yes}}, or letters. Got {answers!r}."
+            )
 
     def _check_order(self) -> None:
         said = self.metadata.get("ordered", "false")
@@ -232,6 +253,11 @@ class Template:
     def ordered(self) -> bool:
         """Whether the classes of `words` are levels of a scale, lowest first."""
         return self.metadata.get("ordered") in ("true", True)
+
+    @property
+    def by_letter(self) -> bool:
+        """Whether the hole is filled with the letter of a listed class."""
+        return self.metadata.get("answers") == LETTERS
 
     @property
     def descriptions(self) -> dict[Any, str]:
@@ -413,7 +439,8 @@ class Template:
     def _shared(self, labels: Sequence[str]) -> dict[str, Any]:
         """What all rows share: the listed label words, and what they mean."""
         described = {DESCRIPTIONS: self._by_word} if DESCRIPTIONS in self.metadata else {}
-        return {LABELS: list(labels), **described}
+        lettered = {LETTERS: letters_of(labels)} if self.by_letter else {}
+        return {LABELS: list(labels), **described, **lettered}
 
     @cached_property
     def _by_word(self) -> dict[str, str]:
@@ -477,7 +504,8 @@ class Template:
     def _compiled(self) -> Compiled:
         before = self.source[: len(self.source) - len(self._body)]
         source = Source(self._body, 1 + len(re.findall(LINE_BREAK, before)))
-        shared = (LABELS, DESCRIPTIONS) if DESCRIPTIONS in self.metadata else (LABELS,)
+        known = {LABELS: True, DESCRIPTIONS: DESCRIPTIONS in self.metadata, LETTERS: self.by_letter}
+        shared = [name for name, there in known.items() if there]
         return compile_source(source, as_tuple(self.metadata.get("choices")), shared)
 
     @cached_property

@@ -28,10 +28,27 @@ TokenAggregation = Literal["sum", "mean", "per-byte"]
 
 
 class RowWords(NamedTuple):
-    """The words that a prompt may list, the first of each class, and all that may fill its hole."""
+    """The words that a prompt may list, the first of each class, and all that may fill its hole.
+
+    Where these are the letters of the lines, ``letters`` has that of each word in the order of ``labels``.
+    """
 
     labels: tuple[str, ...]
     candidates: tuple[str, ...]
+    letters: Mapping[str, str] | None = None
+
+    def under(self, listing: Sequence[str]) -> tuple[str, ...]:
+        """What may fill the hole of a prompt that lists the labels in this order, class by class as before."""
+        if self.letters is None:
+            return self.candidates
+        return tuple(self.filling(word, listing) for word in self.candidates)
+
+    def filling(self, word: str, listing: Sequence[str]) -> str:
+        """A candidate as it fills the hole of a prompt that lists the labels in this order."""
+        if self.letters is None:
+            return word
+        line = next(label for label, letter in self.letters.items() if letter == word)
+        return tuple(self.letters.values())[listing.index(line)]
 
 
 class Verbalizer:

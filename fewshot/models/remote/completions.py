@@ -31,7 +31,7 @@ __all__ = ["APIS", "CompletionsLM"]
 
 APIS = ("completions", *DIALECTS)
 _RESTARTS = 2  # of a call while another model comes to answer
-_CURE = "Choose another label word, such as a letter for each class and a template that says what each letter means."
+_CURE = "Choose another label word, or template='generic/letters', where the answer to any class is one letter."
 
 
 class _ChangedError(Exception):
