@@ -7,6 +7,7 @@ from typing import Any
 from fewshot.errors import UnsupportedError, VerbalizerError
 from fewshot.inputs import Row
 from fewshot.models.base import kind_of
+from fewshot.task.answers import named_in, simplify
 from fewshot.task.letters import letters_of
 from fewshot.task.task import Task
 from fewshot.task.verbalizer import RowWords, Verbalizer
@@ -74,8 +75,10 @@ class ByLetter(Verbalizer):
 
     def parse(self, answer: str) -> Any | None:
         """Map a free answer to the class whose letter or label word it gives; None where it gives none, or several."""
-        found = [name for name in (super().parse(answer), self._named.parse(answer)) if name is not None]
-        return found[0] if found and all(name == found[0] for name in found) else None
+        lines = enumerate(zip(self.words, self._named.words, strict=True))
+        owners = [(simplify(word), i) for i, (letter, own) in lines for word in (*letter, *own)]
+        named = named_in(answer, owners)
+        return None if named is None else (self.classes or ())[named]
 
 
 def as_filled(task: Task, model: Any) -> Verbalizer:

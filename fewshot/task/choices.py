@@ -89,7 +89,8 @@ class Choices(Verbalizer):
         assert self.n_choices is not None
         logprobs = np.full((len(scores), self.n_choices), -np.inf)
         lengths = np.ones(logprobs.shape)
-        for i, (one, query, (texts, _)) in enumerate(zip(scores, queries, words, strict=True)):
+        for i, (one, query, own) in enumerate(zip(scores, queries, words, strict=True)):
+            texts = own.labels
             at = [query.candidates.index(text) for text in texts]  # equal choices are scored once
             logprobs[i, : len(texts)] = one.logprobs[at]
             if self.token_aggregation == "mean":
