@@ -21,6 +21,7 @@ _HOME = {
     "CachedLM": "fewshot.models.wrappers",
     "CausalLM": "fewshot.models.causal",
     "Channel": "fewshot.strategies.channel",
+    "ChatLM": "fewshot.models.remote.chat",
     "Choice": "fewshot.task.question",
     "Choices": "fewshot.task.choices",
     "CompletionsLM": "fewshot.models.remote.completions",

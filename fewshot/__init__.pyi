@@ -43,6 +43,7 @@ from fewshot.models.entailment import EntailmentLM as EntailmentLM
 from fewshot.models.fake import FakeLM as FakeLM
 from fewshot.models.loading import load as load
 from fewshot.models.masked import MaskedLM as MaskedLM
+from fewshot.models.remote.chat import ChatLM as ChatLM
 from fewshot.models.remote.completions import CompletionsLM as CompletionsLM
 from fewshot.models.remote.decisions import DecisionsLM as DecisionsLM
 from fewshot.models.seq2seq import Seq2SeqLM as Seq2SeqLM

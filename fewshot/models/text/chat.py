@@ -12,7 +12,7 @@ from fewshot.errors import ModelLoadError
 from fewshot.models.base import Turn
 from fewshot.models.text.tokens import Head, PlainTokenizer, strip_blanks
 
-__all__ = ["Chat"]
+__all__ = ["Chat", "alternating"]
 
 
 class Chat:
@@ -32,7 +32,7 @@ class Chat:
 
     def head(self, context: Sequence[Turn], prefix: str) -> Head:
         """The tokens up to the assistant's answer, and what ends that answer."""
-        turns = _alternating(context, prefix)
+        turns = alternating(context, prefix)
         marks = [f"\u2063{uuid.uuid4().hex}\u2063" for _ in turns]
         messages = [{"role": turn.role, "content": mark} for turn, mark in zip(turns, marks, strict=True)]
         rendered = self._render(messages, turns)
@@ -89,7 +89,7 @@ class Chat:
         return self.plain.controls[control.group()] if control else self.plain.tokenizer.eos_token_id
 
 
-def _alternating(context: Sequence[Turn], prefix: str) -> list[Turn]:
+def alternating(context: Sequence[Turn], prefix: str) -> list[Turn]:
     """System first, then user and assistant in turn; a premise is the user's."""
     turns = [turn for turn in context if turn.text.strip()]
     turns = [Turn("user", turn.text) if turn.role == "premise" else turn for turn in turns]
