@@ -61,7 +61,8 @@ class Template:
         ``fields``, ``words`` (class -> label words), ``descriptions`` (class -> what it means), ``ordered`` (``true``:
         ``words`` stand in the order of a scale, the lowest level first), ``instruction``, ``system``, ``separator``,
         ``source``, ``domain_premise``, ``answers`` (``{no: ..., yes: ...}``, where a template asks about one label of
-        several; ``letters``, see Notes), ``choices`` and ``choice`` (where each row brings what may fill the hole, see Notes), ``licence``.
+        several; ``letters``, see Notes), ``choices`` and ``choice`` (where each row brings what may fill the hole, see
+        Notes), ``licence``.
     instruction : str, optional
         What stands once before everything; may list the label words through ``labels``. Overrides the front matter.
     words : mapping, optional

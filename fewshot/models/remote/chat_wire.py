@@ -42,7 +42,7 @@ class Told:
 def write_chat(model: str, turns: Sequence[Turn], top: int, template_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The body that asks for the most probable first tokens of the answer, of the distribution as it is."""
     messages = [{"role": turn.role, "content": sendable(turn.text.strip())} for turn in turns]
-    body = {"model": model, "messages": messages, "max_tokens": 1, "temperature": 1.0, "top_p": 1.0}
+    body = {"model": model, "messages": messages, "max_tokens": 1, "temperature": 0.0, "top_p": 1.0}
     more = {"chat_template_kwargs": dict(template_kwargs)} if template_kwargs else {}
     return {**body, "logprobs": True, "top_logprobs": top, **more}
 
@@ -67,8 +67,10 @@ def read_chat(body: Any) -> Told:
         raise WireError(
             _LOGPROBS,
             "The log-probabilities of the first token are missing: the server, or this model of it, does not give "
-            "top_logprobs, and without them no label word has a score.",
+            "top_logprobs, or its answer is empty. Without them no label word has a score.",
         )
+    if len(content or ()) != 1:  # which might leave out the first: llama-server does so with parts of characters
+        raise WireError((*_LOGPROBS, "content"), f"One token was asked for. Got {len(content or ())}.")
     where = (*_LOGPROBS, "content", 0, "top_logprobs")
     tokens = tuple(_token(one, where) for one in top)
     total = sum(math.exp(logprob) for _, logprob in tokens)
