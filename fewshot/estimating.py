@@ -31,8 +31,8 @@ def estimate(clf: Any, X: Any) -> Estimate:
     -------
     Estimate
         ``requests``, ``input_tokens``, ``output_tokens`` and ``cost``. Tokens are None for a `DecisionsLM` and a
-        `ChatLM`, whose server alone knows them, and cost is None without prices. Where texts are generated, it is the most that may be
-        asked.
+        `ChatLM`, whose server alone knows them, and cost is None without prices. Where texts are generated, it is the
+        most that may be asked.
 
     Raises
     ------
