@@ -92,6 +92,14 @@ def test_a_classifier_end_to_end(both, strategy):
     np.testing.assert_allclose(there, here, atol=NATS)
 
 
+def test_labels_that_are_letters(both):
+    here, there = (
+        Classifier(m, "generic/letters", strategy=Prompting(shots=1, orders=2), random_state=0).fit(TEXTS[:3], CLASSES)
+        for m in both
+    )
+    np.testing.assert_allclose(there.predict_proba(TEXTS), here.predict_proba(TEXTS), atol=NATS)
+
+
 def test_several_labels_of_a_text(both):
     words = Verbalizer({"billing": "billing", "praise": "praise"}, multi_label=True)
     here, there = (Classifier(model, verbalizer=words).fit().predict_proba(TEXTS) for model in both)

@@ -97,7 +97,7 @@ def as_scores(query: Query, told: Told) -> Scores | str:
     Examples
     --------
     >>> told = Told((("A", np.log(0.5)), (" A", np.log(0.25)), ("B", np.log(0.125))), "", Usage())
-    >>> np.exp(as_scores(Query("Which?", ("A", "B")), told).logprobs).tolist()
+    >>> np.exp(as_scores(Query("Which?", ("A", "B")), told).logprobs).round(3).tolist()
     [0.75, 0.125]
     >>> as_scores(Query("Which?", ("A", "C")), told)
     'C'
