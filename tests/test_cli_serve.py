@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from fewshot import Classifier, FakeLM, Questionnaire
+from fewshot import Classifier, FakeLM, Questionnaire, Windows
 from tests.command import _keyword_model, run  # noqa: F401 - a fixture
 from tests.contract import HashEncoder
 from tests.served import ask
@@ -17,7 +17,7 @@ def served(monkeypatch):
     """What the command would serve: names with objects, and how."""
     found = {}
     monkeypatch.setattr("fewshot.serving.application", lambda made, **limits: found.update(made=made, limits=limits))
-    monkeypatch.setattr("fewshot.models.loading.load", lambda name=None: f"the model {name}")
+    monkeypatch.setattr("fewshot.models.loading.load", lambda name=None, **options: f"the model {name}{options or ''}")
 
     def serve(app, host, port, ready):
         found.update(host=host, port=port)
@@ -62,6 +62,16 @@ def test_without_anything_it_is_the_default_encoder(served, monkeypatch, capsys)
     assert (served["host"], served["port"]) == ("127.0.0.1", 8000)
     out = run(monkeypatch, capsys, "serve", "--json")[1]
     assert json.loads(out) == {"url": "http://127.0.0.1:8000", "served": ["default"]}
+
+
+def test_encoders_may_read_in_windows(served, monkeypatch, capsys):
+    assert run(monkeypatch, capsys, "serve", "--windows")[0] == 0
+    assert served["made"] == {"default": f"the model None{ {'windows': Windows()} }"}
+
+
+def test_windows_are_no_option_of_a_language_model(monkeypatch, capsys):
+    code, _, err = run(monkeypatch, capsys, "serve", "embedded:masked", "--windows")
+    assert (code, "MaskedLM takes no option 'windows'" in err) == (1, True)
 
 
 def test_the_key_is_in_the_environment_and_nowhere_else(served, monkeypatch, capsys):

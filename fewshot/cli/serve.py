@@ -37,6 +37,10 @@ def serve(
     max_waiting: Annotated[
         int, typer.Option("--max-waiting", metavar="N", min=1, help="The most requests that may wait; more get 503.")
     ] = 256,
+    windows: Annotated[
+        bool,
+        typer.Option("--windows", help="Let encoders read states beyond their context whole, in overlapping windows."),
+    ] = False,
     follow_paths: Annotated[
         bool,
         typer.Option("--follow-paths", help="Let kept classifiers take their models from folders of this machine."),
@@ -51,7 +55,7 @@ def serve(
     accepted is answered.
     """
     key = _key(key_env)
-    made = _made(served or [], follow_paths)
+    made = _made(served or [], follow_paths, windows)
     from fewshot.extras import need
 
     need("starlette", "fewshot serve takes")
@@ -80,13 +84,18 @@ def _key(name: str | None) -> str | None:
     return key
 
 
-def _made(served: list[str], follow_paths: bool) -> dict[str, Any]:
+def _made(served: list[str], follow_paths: bool, whole: bool) -> dict[str, Any]:
     """What answers, by name."""
     from fewshot.models.loading import load
     from fewshot.serving.kept import kept_class
 
+    options: dict[str, Any] = {}
+    if whole:
+        from fewshot.models.windows import Windows
+
+        options["windows"] = Windows()
     if not served:
-        return {"default": load()}
+        return {"default": load(**options)}
     made: dict[str, Any] = {}
     for one in served:
         path = Path(one)
@@ -94,5 +103,5 @@ def _made(served: list[str], follow_paths: bool) -> dict[str, Any]:
         if name in made:
             raise InputError(f"Two of what is served are called {name!r}: rename a folder.")
         kept = kept_class(path)
-        made[name] = load(one) if kept is None else kept.load(path, follow_paths=follow_paths)
+        made[name] = load(one, **options) if kept is None else kept.load(path, follow_paths=follow_paths)
     return made
