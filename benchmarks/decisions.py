@@ -3,6 +3,7 @@
     pip install -e ".[serve]"
     python benchmarks/decisions.py [--model embedded:causal] [--clients 1 8 64] [--questions 1 4] [--requests 64]
     python benchmarks/decisions.py --soak SECONDS [--clients 8]
+    python benchmarks/decisions.py --alone REQUESTS
 
 The server is a process of its own, as `fewshot serve` starts it; the clients are threads of this one, each with one
 connection that it keeps. Every request has a state of its own of about 40 words. "sent one by one" is the same model in
@@ -13,7 +14,8 @@ A soak sends for SECONDS what clients send: each hundredth request is broken (no
 hundredth client hangs up before its answer. It ends with SIGTERM while requests are under way. What was lost is
 counted: requests that were accepted, whose client stayed, and that got neither an answer nor an error in the form of
 the wire.
-Memory is the server's resident set after each tenth of the time.
+Memory is the server's resident set after each tenth of the time. --alone says what a model itself keeps, without HTTP
+and threads: a tokenizer remembers the words that it has seen, so states with numbers of their own are more to it.
 
 Accuracy, calibration and flips against transformers' pipeline("decision") are the cases of `real_lm.py`.
 """
@@ -23,6 +25,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -43,6 +46,7 @@ from fewshot import load
 from fewshot.models.remote.systemone import SYSTEM_ONE
 from fewshot.models.wrappers import RememberedLM
 from fewshot.serving.answerers import Job, ZeroShot
+from fewshot.serving.memory import give_back
 
 QUESTIONS: dict[str, Any] = {
     "about": {
@@ -195,9 +199,9 @@ class Soak:
                 connection.close()
 
 
-def resident(process: subprocess.Popen[str]) -> float:
+def resident(process: int) -> float:
     """Resident set of a process in MiB."""
-    lines = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8").splitlines()
+    lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
 
@@ -209,7 +213,7 @@ def soak(arguments: argparse.Namespace) -> None:
         memory = []
         for _ in range(10):
             time.sleep(arguments.soak / 10)
-            memory.append(resident(process))
+            memory.append(resident(process.pid))
         found.ending = True
         process.send_signal(signal.SIGTERM)
         for one in running:
@@ -217,6 +221,26 @@ def soak(arguments: argparse.Namespace) -> None:
     print(f"{clients} clients, {arguments.soak:g} s:", ", ".join(f"{n} {what}" for what, n in found.counts.items()))
     print(f"lost: {found.counts['lost']}, wrong: {found.counts['wrong']}")
     print("resident memory after each tenth of the time, MiB:", " ".join(f"{one:.0f}" for one in memory))
+
+
+def alone(arguments: argparse.Namespace) -> None:
+    """Print the memory of this process while it answers by itself: states with a number of their own, and without."""
+    zero_shot, number = ZeroShot(load(arguments.model)), 0
+    for numbered in (False, True):
+        memory = []
+        for tenth in range(11):
+            for _ in range(arguments.alone // 10 if tenth else 0):
+                number += 1
+                made = body(number, 1 + number % 4)
+                if not numbered:
+                    made["state"] = made["state"].partition(": ")[2]
+                request = SYSTEM_ONE.read_request(made)
+                jobs = [Job(asked, request.state) for asked in request.questions]
+                zero_shot.prepare(jobs).finish(zero_shot.model)
+            give_back()
+            memory.append(resident(os.getpid()))
+        what = "with a number each" if numbered else "of the same words"
+        print(f"{arguments.alone} states {what}, resident memory in MiB:", " ".join(f"{one:.1f}" for one in memory))
 
 
 def main() -> None:
@@ -227,9 +251,12 @@ def main() -> None:
     parser.add_argument("--questions", type=int, nargs="+", default=[1, 4], choices=range(1, len(QUESTIONS) + 1))
     parser.add_argument("--requests", type=int, default=64)
     parser.add_argument("--soak", type=float, metavar="SECONDS")
+    parser.add_argument("--alone", type=int, metavar="REQUESTS")
     arguments = parser.parse_args()
     if arguments.soak:
         soak(arguments)
+    elif arguments.alone:
+        alone(arguments)
     else:
         table(arguments)
 
