@@ -3,10 +3,12 @@
     python benchmarks/servers.py exact [FILE.gguf]
     python benchmarks/servers.py speed [FILE.gguf]
     python benchmarks/servers.py ask URL MODEL TOKENIZER [FOLDER]
+    python benchmarks/servers.py against URL MODEL FOLDER
 
 Without a file, that of embedded:causal. "exact" writes its weights as float32, serves them under several settings, and
 compares label log-probabilities with CausalLM in float32. "speed" classifies 60 texts. "ask" does so over any server,
-and compares with the model in a folder where one is given.
+and compares with the model in a folder where one is given. "against" asks for the same 40 candidates by lm-eval's
+local-completions (pip install "lm-eval[api]") and by ours, and compares both with the model in the folder.
 """
 
 from __future__ import annotations
@@ -92,6 +94,32 @@ def classify(lm: Any, here: Any = None) -> None:
         print(row, flush=True)
 
 
+def against(url: str, model: str, folder: str) -> None:
+    """One request at a time, and eight."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.openai_completions import LocalCompletionsAPI
+
+    own = logprobs(load(folder, dtype="float32", chat=False))
+    pairs = [(query.prefix, word) for query in QUERIES for word in query.candidates]
+    asked = [Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(pairs)]
+    print("| at once | who | requests | s | median | largest |\n| --- | --- | --- | --- | --- | --- |")
+    for n in (1, 8):
+        lm = load(url, model=model, tokenizer=folder, chat=False, concurrency=n)
+        _, before, begin = lm.limit, lm.usage.requests, time.perf_counter()
+        apart = np.abs(logprobs(lm) - own)
+        row = f"{lm.usage.requests - before} | {time.perf_counter() - begin:.2f}"
+        print(f"| {n} | ours | {row} | {np.median(apart):.5f} | {apart.max():.5f} |", flush=True)
+        peer = LocalCompletionsAPI(
+            base_url=f"{url}/completions", model=model, tokenizer=folder, num_concurrent=n, max_length=lm.limit
+        )
+        begin = time.perf_counter()
+        found = [value for value, _ in peer.loglikelihood(asked, disable_tqdm=True)]
+        seconds, apart = time.perf_counter() - begin, np.abs(np.array(found) - own)
+        print(
+            f"| {n} | lm-eval | {len(pairs)} | {seconds:.2f} | {np.median(apart):.5f} | {apart.max():.5f} |", flush=True
+        )
+
+
 def main() -> None:
     warnings.simplefilter("ignore")
     transformers.utils.logging.disable_progress_bar()
@@ -101,6 +129,9 @@ def main() -> None:
         url, model, tokenizer, *folder = given
         here = load(folder[0], dtype="float32") if folder else None
         classify(load(url, model=model, tokenizer=tokenizer), here)
+        return
+    if what == "against":
+        against(*given)
         return
     file = Path(given[0]) if given else find_causal()
     if file is None:
