@@ -140,7 +140,8 @@ def speed(options: argparse.Namespace, folder: Path) -> None:
                 done = sum(block.count(b"\n") for block in _blocks(part)) - 1
                 if done > 0 and (not marks or done > marks[-1][1]):
                     marks.append((time.perf_counter(), done))
-                memories.append(resident(process))
+                if marks and marks[-1][1] > 1:  # before, torch and the encoder take their own
+                    memories.append(resident(process))
             time.sleep(0.25)
         process.send_signal(signal.SIGKILL)
     rates.append(in_memory(file))

@@ -116,11 +116,14 @@ def says(want: str, got: str) -> bool:
 @pytest.mark.long
 def test_shell_blocks_run(shell, tmp_path, mini):
     commands = [line for language, body in BLOCKS if language == "bash" for line in body.splitlines()]
-    assert len(commands) == 7
+    assert len(commands) == 9
+    for month in ("01", "02"):
+        (tmp_path / f"2026-{month}.csv").write_text("text\nI was charged twice\n")
     for command in commands:
         assert shell(command)[0] == 0, command
     assert (tmp_path / "out.csv").read_text().startswith("text,prediction,probability\n")
     assert (tmp_path / "curve.png").is_file()
+    assert (tmp_path / "out.parquet").is_file()
 
 
 def test_shell_sessions_print_what_they_say(shell, tmp_path, mini):
