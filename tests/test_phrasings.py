@@ -179,12 +179,15 @@ def test_of_few_examples_readouts_are_averaged(n):
     assert all(f"{one.name}, {one.log_loss:.3f}" in str(clf.report_) for one in best)
 
 
-def test_nothing_is_asked_twice_for_the_comparison():
+@pytest.mark.parametrize("y", [Y, None])
+def test_nothing_is_asked_twice(y):
     lm = Chatty(lists=False, chats=False)
-    clf = fitted(lm)
-    compared = len({(chat, query) for chat, query in lm.asked})
-    assert len(lm.asked) <= 4 * compared  # the three that are averaged are fitted on the model itself
-    assert clf.report_.folds == 5
+    clf = fitted(lm, y=y)
+    assert len(lm.asked) == len(set(lm.asked))
+    assert y is None or clf.report_.folds == 5
+    chosen = [clf.strategy_.chosen_, *clf.strategy_.beside_]
+    models = [one.model_ for one in chosen] + [asking.model for one in chosen for asking in one.askings_]
+    assert not any(isinstance(model, RememberedLM) for model in models)
 
 
 def test_the_report_says_what_without_labels():

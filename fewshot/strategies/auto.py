@@ -104,24 +104,24 @@ class Auto(Strategy):
         """Choose, and fit the chosen strategy."""
         if self.budget is not None and not self.budget > 0:
             raise ParameterError(f"budget must be a number of seconds greater than 0, or None. Got {self.budget!r}.")
-        chosen: Strategy
         beside: tuple[tuple[Strategy, Phrasing], ...] = ()
         budget, asked = Budget(self.budget), (task, model)
+        self.chosen_: Any
         if is_language_model(model):
             no_weights(self, sample_weight)
             choice = choose_for_language_model(task, model, X, y, random_state=random_state, budget=budget)
-            chosen, report, beside = choice.strategy, choice.report, choice.beside
-            asked = (choice.phrasing.task, choice.phrasing.model)
-        elif X is None or y is None:
-            chosen, report = without_comparison(Embedding(), "there are no labelled rows")
+            report, beside, phrasing = choice.report, choice.beside, choice.phrasing
+            asked = (phrasing.task, phrasing.model)
+            self.chosen_ = phrasing.fitted(choice.strategy, X, y, random_state)
         else:
-            chosen, report = _for_encoder(
-                task, model, X, y, sample_weight=sample_weight, random_state=random_state, budget=budget
-            )
-        self.chosen_: Any = chosen.fit(*asked, X, y, sample_weight=sample_weight, random_state=random_state)
-        self.beside_: list[Any] = [
-            one.fit(phrasing.task, phrasing.model, X, y, random_state=random_state) for one, phrasing in beside
-        ]
+            if X is None or y is None:
+                chosen, report = without_comparison(Embedding(), "there are no labelled rows")
+            else:
+                chosen, report = _for_encoder(
+                    task, model, X, y, sample_weight=sample_weight, random_state=random_state, budget=budget
+                )
+            self.chosen_ = chosen.fit(task, model, X, y, sample_weight=sample_weight, random_state=random_state)
+        self.beside_: list[Any] = [own.fitted(one, X, y, random_state) for one, own in beside]
         self.asked_, self.report_ = asked, report
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:

@@ -14,6 +14,7 @@ from fewshot.models.base import formats_of, kind_of
 from fewshot.models.wrappers import RememberedLM
 from fewshot.strategies.comparison import mutual_information
 from fewshot.strategies.prompting import Prompting
+from fewshot.strategies.readout import Readout
 from fewshot.task import gallery
 from fewshot.task.task import Task
 
@@ -36,6 +37,16 @@ class Phrasing:
     model: Any
     remembered: RememberedLM
     orders: int = 1
+
+    def fitted(self, strategy: Any, X: Any, y: Any, random_state: Any) -> Any:
+        """Fit a strategy, and ask nothing again that was asked before; the fitted one asks the model itself."""
+        if not isinstance(strategy, Prompting | Readout) or self.task.multi_label:
+            return strategy.fit(self.task, self.model, X, y, random_state=random_state)
+        strategy.fit(self.task, self.remembered, X, y, random_state=random_state)
+        strategy.model_ = self.model
+        for asking in strategy.askings_:
+            asking.model = self.model
+        return strategy
 
 
 def phrasings_of(task: Task, model: Any) -> list[Phrasing]:
