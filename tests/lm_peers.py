@@ -6,11 +6,9 @@ The answers of "llama.cpp" have the form that llama-server of xllamacpp 2026.10 
 
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
-from collections.abc import Iterator, Sequence
-from http.server import ThreadingHTTPServer
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,7 @@ import torch
 
 from fewshot import Query, load
 from tests.conftest import language_model
-from tests.peers import Peer, _Handler
+from tests.peers import Peer, _Handler, serving
 
 DIALECTS = ["llama.cpp", "vllm", "sglang"]
 CLASSES = ["billing", "bug report", "praise"]
@@ -141,20 +139,9 @@ class _LMHandler(_Handler):
     do_GET = do_POST
 
 
-@contextlib.contextmanager
-def serving_lm(peer: LMPeer) -> Iterator[LMPeer]:
+def serving_lm(peer: LMPeer) -> AbstractContextManager[LMPeer]:
     """The peer on loopback."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_LMHandler,), {"peer": peer}))
-    server.daemon_threads, server.block_on_close = True, False
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    peer.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    try:
-        yield peer
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return serving(peer, _LMHandler)
 
 
 def asking(peer: LMPeer, **given: Any) -> Any:

@@ -151,10 +151,10 @@ def held(gate: threading.Event) -> Callable[[Any, Any], None]:
 
 
 @contextlib.contextmanager
-def serving(peer: Peer | None = None) -> Iterator[Peer]:
+def serving(peer: Any = None, handler: type[BaseHTTPRequestHandler] = _Handler) -> Iterator[Any]:
     """A peer on loopback."""
     peer = peer or Peer()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"peer": peer}))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (handler,), {"peer": peer}))
     server.daemon_threads, server.block_on_close = True, False
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -37,9 +36,6 @@ from fewshot.cli.writing import (
     with_columns,
 )
 from fewshot.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 _SCREEN = {"txt": "csv", "parquet": "csv"}  # what rows are printed as, where not as what they came in
 
@@ -148,7 +144,7 @@ def classify(
     if probabilities and by_number([shape]):
         raise WrongUsage("--probabilities are of classes, and these rows bring their own choices: leave it out.")
     typed = output is not None and kind_of_output(output) == "parquet"
-    survey = Survey(rows, fields_of([shape], columns.text_column), skip_empty, typed)
+    survey = Survey(rows, fields_of([shape], columns.text_column), empty=skip_empty, typed=typed)
     sets = made is not None and made.conformal is not None
     taken = Columns.beside(survey.columns, rows.name, prefix, sets=sets)  # now, and not when all has been learned
 
@@ -177,8 +173,11 @@ def classify(
         done, names = ready()
         save(output, names, survey.added(done, names, as_json=as_json))
         return
+    from fewshot.persistence.folder import digest_of
+
     target = Path(os.path.realpath(output))
-    run = lesson.identity() | {"input": rows.digest(), "format": repr(form), "classifier": _digest(classifier)}
+    kept = classifier and digest_of(classifier)
+    run = lesson.identity() | {"input": rows.digest(), "format": repr(form), "classifier": kept}
     run |= {"step": predicting.STEP, "text column": columns.text_column, "skip-empty": skip_empty}
     run |= {"probabilities": probabilities}
     with kept_part(target, run, survey.n_rows, restart=restart) as part:
@@ -244,12 +243,6 @@ def _is_there(file: str) -> bool:
         return Path(file).exists()
     except OSError:  # the name is too long for one
         return False
-
-
-def _digest(classifier: Path | None) -> str | None:
-    """What is in the folder of a kept classifier."""
-    sums = None if classifier is None else classifier / "checksums.json"
-    return hashlib.sha256(sums.read_bytes()).hexdigest() if sums and sums.is_file() else str(classifier)
 
 
 def _flushed(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -81,9 +81,9 @@ def take_inputs(table: Table, fields: Mapping[str, str], *, empty: bool = False)
     The message about rows without text names them.
     """
     inputs = Inputs(table, fields)
-    found = inputs.take(table)
+    inputs.look(table)
     inputs.check(empty)
-    return found
+    return inputs.take(table)
 
 
 class Inputs:
@@ -117,13 +117,18 @@ class Inputs:
         else:
             found = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
             blank = [all(map(is_blank, row.values())) for row in found]
-        self.n_rows += len(blank)
-        for i in (i for i, one in enumerate(blank) if one):
+        return [None if one else row for one, row in zip(blank, found, strict=True)]
+
+    def look(self, part: Table) -> None:
+        """Count the rows, and those without text."""
+        for i, one in enumerate(self.take(part)):
+            self.n_rows += 1
+            if one is not None:
+                continue
             self.n_blank += 1
             if len(self.blank) < _TOLD:
                 line = f" (line {part.lines[i]})" if part.lines else ""
                 self.blank.append(f"{part.first + i}{line}" if part.name == self._name else part.where(i))
-        return [None if one else row for one, row in zip(blank, found, strict=True)]
 
     def check(self, empty: bool) -> None:
         """Refuse rows without text, unless there may be some; and a table of such rows.

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -98,36 +98,46 @@ class Columns:
         return [names[int(p.argmax())], round(float(p.max()), 4), *own, *each]
 
 
-@dataclass
 class Survey:
-    """What a first look at all rows has shown; it keeps none of them."""
+    """What a first look at all rows has shown; it keeps none of them.
 
-    rows: Rows
-    fields: Mapping[str, str]
-    empty: bool  # whether there may be rows without text
-    typed: bool  # whether they are written with types
-    columns: list[str] = field(init=False)  # of the rows, in the order in which they come up
-    schema: Schema = field(init=False)
-    n_rows: int = field(init=False)
+    Parameters
+    ----------
+    rows : Rows
+    fields : mapping
+        The column of each field.
+    empty : bool
+        Whether there may be rows without text.
+    typed : bool
+        Whether they are written with types.
 
-    def __post_init__(self) -> None:
-        self.schema, columns, inputs = Schema(), dict.fromkeys(self.rows.columns or ()), None
-        for part in self.rows.parts(STEP):
-            inputs = inputs or Inputs(part, self.fields, self.rows.name)
-            inputs.take(part)
+    Attributes
+    ----------
+    columns : list of str
+        Those of the rows, in the order in which they come up.
+    schema : Schema
+        In which all rows fit, where they are written with types.
+    n_rows : int
+    """
+
+    def __init__(self, rows: Rows, fields: Mapping[str, str], *, empty: bool, typed: bool) -> None:
+        self.rows, self.schema = rows, Schema()
+        columns, inputs = dict.fromkeys(rows.columns or ()), None
+        for part in rows.parts(STEP):
+            inputs = inputs or Inputs(part, fields, rows.name)
+            inputs.look(part)
             columns |= dict.fromkeys(part.columns)
-            if self.typed:
+            if typed:
                 self.schema.add(part)
-        self.rows.refuse_empty(inputs is not None, list(columns))
+        rows.refuse_empty(inputs is not None, list(columns))
         assert inputs is not None
-        self.rows.check()
-        inputs.check(self.empty)
+        rows.remark()
+        inputs.check(empty)
         self.columns, self._inputs, self.n_rows = list(columns), inputs, inputs.n_rows
         if inputs.n_blank:
             first = ", ".join(inputs.blank) + (", ..." if inputs.n_blank > len(inputs.blank) else "")
             note(
-                f"{inputs.n_blank} of {self.n_rows} rows of {self.rows.name!r} have no text and get no prediction: "
-                f"{first}."
+                f"{inputs.n_blank} of {self.n_rows} rows of {rows.name!r} have no text and get no prediction: {first}."
             )
 
     def texts(self) -> list[Any]:

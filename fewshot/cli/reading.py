@@ -37,13 +37,13 @@ class Rows:
     delimiter: str = ","
     unnamed: bool = False  # a list of texts: its only column has no name of its own
     headed: bool = False  # the names of the columns were the first line of the file
-    check: Callable[[], None] = field(default=lambda: None)  # what is said once, when all has been read
+    remark: Callable[[], None] = field(default=lambda: None)  # says what is to be said once, when all has been read
 
     def table(self) -> Table:
         """All rows at once."""
         parts = list(self.parts(_WHOLE))
         self.refuse_empty(any(part.rows for part in parts), self.columns or ())
-        self.check()
+        self.remark()
         rows = [row for part in parts for row in part.rows]
         lines = [line for part in parts for line in part.lines]
         columns = list(dict.fromkeys(name for part in parts for name in part.columns))
@@ -90,14 +90,14 @@ def joined(files: Sequence[Rows]) -> Rows:
                 yield part
             one.refuse_empty(not empty, one.columns or ())
 
-    def check() -> None:
+    def remark() -> None:
         for one in files:
-            one.check()
+            one.remark()
 
     def digest() -> str:
         return hashlib.sha256(" ".join(one.digest() for one in files).encode()).hexdigest()
 
-    return replace(first, name=f"{len(files)} files", parts=parts, check=check, digest=digest)
+    return replace(first, name=f"{len(files)} files", parts=parts, remark=remark, digest=digest)
 
 
 def _listed(found: str | Sequence[str] | None) -> str:
@@ -117,10 +117,9 @@ def open_rows(path: Path, form: Format | None = None) -> Rows:
     """
     form = form or Format()
     kind, packing = kind_of(path)
-    content_name = "standard input" if path == Path("-") else str(path)
     if kind is None and form.kind is None:
         raise InputError(
-            f"The file {content_name!r} must be .csv, .tsv, .txt, .json, .jsonl or .parquet, also with .gz or .zst "
+            f"The file {str(path)!r} must be .csv, .tsv, .txt, .json, .jsonl or .parquet, also with .gz or .zst "
             "after it. Save it as one of these, or say what it is: --format csv."
         )
     content = Content(path)
@@ -235,5 +234,5 @@ def _delimited(content: Content, kind: str, encoding: str, form: Format) -> Rows
         delimiter,
         unnamed,
         headed=form.header,
-        check=say_blank,
+        remark=say_blank,
     )

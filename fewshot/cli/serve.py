@@ -84,13 +84,13 @@ def _key(name: str | None) -> str | None:
     return key
 
 
-def _made(served: list[str], follow_paths: bool, whole: bool) -> dict[str, Any]:
+def _made(served: list[str], follow_paths: bool, windows: bool) -> dict[str, Any]:
     """What answers, by name."""
     from fewshot.models.loading import load
     from fewshot.serving.kept import kept_class
 
     options: dict[str, Any] = {}
-    if whole:
+    if windows:
         from fewshot.models.windows import Windows
 
         options["windows"] = Windows()

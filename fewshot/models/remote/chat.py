@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from fewshot.models.base import SCORING_VERSION, Query, Turn
 from fewshot.models.remote.chat_wire import Told, as_scores, read_chat, write_chat
 from fewshot.models.remote.contents import WireError
 from fewshot.models.remote.endpoint import Endpoint, check_address
-from fewshot.models.remote.server import Answers, Estimate, ServerLM
+from fewshot.models.remote.server import Answers, Estimate, ServerLM, short_hash
 from fewshot.models.text.chat import alternating
 
 __all__ = ["ChatLM"]
@@ -122,8 +121,8 @@ class ChatLM(ServerLM):
         """The server, the model, and which version of it answered last."""
         if self.version is None:
             self._told(_PROBE, threading.Event())
-        server = self.server or _hash(self.endpoint.url)
-        said = _hash(repr(sorted(self.chat_template_kwargs.items())))
+        server = self._place(self.endpoint.url)
+        said = short_hash(repr(sorted(self.chat_template_kwargs.items())))
         return f"chat:{server}:{self.model_name}:{self.version}:{said}:{SCORING_VERSION}"
 
     def planned(self, queries: Sequence[Query], max_new_tokens: int | None = None) -> Estimate:
@@ -184,7 +183,3 @@ def _turns(query: Query, shown: str) -> tuple[Turn, ...]:
     if len(set(words)) < len(words):
         raise UnsupportedError(f"{shown} takes label words that differ in more than blanks. Got {query.candidates}.")
     return tuple(alternating(query.context, query.prefix))
-
-
-def _hash(text: str) -> str:
-    return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()

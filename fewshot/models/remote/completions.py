@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
@@ -22,7 +21,7 @@ from fewshot.models.remote.connection import Connection
 from fewshot.models.remote.continuations import Ask, Awaited, Found, Ids, group, plan
 from fewshot.models.remote.probe import Probed, probe
 from fewshot.models.remote.rehearsal import rehearsal_at_work
-from fewshot.models.remote.server import Answers, Estimate, ServerLM
+from fewshot.models.remote.server import Answers, Estimate, ServerLM, short_hash
 from fewshot.models.text.continued import Continued
 from fewshot.models.text.tokens import Joined, PlainTokenizer, as_text
 from fewshot.models.tokenizer import load_tokenizer
@@ -192,12 +191,12 @@ class CompletionsLM(ServerLM):
         """The server, the model, the tokenizer with its chat template, and what the server said of its version."""
         dialect, build = self.dialect.name, self._server.build
         said = f"{self.version}|{build}|{self._continued.variant}|{SCORING_VERSION}|{self._vocabulary}"
-        server = self.server or _hash(self.connection.root)
-        return f"completions:{dialect}:{server}:{self.model_name}:{_hash(said)}"
+        server = self._place(self.connection.root)
+        return f"completions:{dialect}:{server}:{self.model_name}:{short_hash(said)}"
 
     @cached_property
     def _vocabulary(self) -> str:
-        return _hash(as_text(self.tokenizer) + repr(self.tokenizer.chat_template))
+        return short_hash(as_text(self.tokenizer) + repr(self.tokenizer.chat_template))
 
     def canaries(self) -> list[float]:
         """A few fixed log-probabilities, by which the server shows whether its weights are the same as before.
@@ -346,7 +345,3 @@ class CompletionsLM(ServerLM):
 
     def __repr__(self) -> str:
         return f"CompletionsLM({self.model_name!r}, api={self.api!r})"
-
-
-def _hash(text: str) -> str:
-    return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 
@@ -122,7 +121,7 @@ class DecisionsLM(ServerLM):
         """The wire, the server, the model, and which version of it answered last."""
         if self.version is None:
             self.loglikelihoods([_PROBE])
-        server = self.server or hashlib.blake2b(self.endpoint.url.encode(), digest_size=8).hexdigest()
+        server = self._place(self.endpoint.url)
         return f"decisions:{self.api}:{server}:{self.model_name}:{self.version}:{SCORING_VERSION}"
 
     def _ask_all(self, queries: list[Query], answers: Answers) -> None:

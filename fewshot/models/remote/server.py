@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from fewshot.models.remote.rehearsal import rehearsal_at_work
 from fewshot.models.remote.threads import work_through
 from fewshot.models.remote.wire import Usage
 
-__all__ = ["Answers", "Estimate", "Receive", "ServerLM", "Spent"]
+__all__ = ["Answers", "Estimate", "Receive", "ServerLM", "Spent", "short_hash"]
 
 Receive = Callable[[Mapping[Query, Scores]], None]
 
@@ -112,6 +113,10 @@ class ServerLM(ABC):
         self.model_name, self.server, self.concurrency = model, server, concurrency
         self.prices = _checked_prices(prices)
         self._account = Account()
+
+    def _place(self, url: str) -> str:
+        """What the fingerprint calls the server: its own name, or a hash of the address."""
+        return self.server or short_hash(url)
 
     @property
     def version(self) -> str | None:
@@ -234,6 +239,11 @@ class ServerLM(ABC):
     def __sklearn_clone__(self) -> Self:
         """Models are shared between clones, never copied."""
         return self
+
+
+def short_hash(text: str) -> str:
+    """A few letters that stand for a text in a fingerprint."""
+    return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
 
 
 def _cost(spent: Spent | Estimate, prices: Mapping[str, float] | None) -> float | None:
