@@ -72,8 +72,8 @@ def ours(method: str, shared: Any, shown: pd.DataFrame, test: pd.DataFrame, *, s
     return {"seconds": seconds, **judged(clf.predict_proba(test.text), list(clf.classes_), test.label), **extra}
 
 
-def setfit(shown: pd.DataFrame, test: pd.DataFrame, seed: int) -> dict[str, Any]:
-    """Fit and predict with the peer."""
+def setfit_probabilities(shown: pd.DataFrame, texts: list[str], seed: int) -> tuple[Any, float]:
+    """The class probabilities of the peer, classes sorted, and its seconds to fit."""
     from datasets import Dataset
     from setfit import SetFitModel, Trainer, TrainingArguments
 
@@ -92,8 +92,14 @@ def setfit(shown: pd.DataFrame, test: pd.DataFrame, seed: int) -> dict[str, Any]
         started = time.perf_counter()
         Trainer(model=model, args=settings, train_dataset=data).train()
         seconds = time.perf_counter() - started
-    proba = np.asarray(model.predict_proba(test.text.tolist(), as_numpy=True), dtype=np.float64)
-    return {"seconds": seconds, **judged(proba, classes, test.label)}
+    proba = np.asarray(model.predict_proba(texts, as_numpy=True), dtype=np.float64)
+    return proba, seconds
+
+
+def setfit(shown: pd.DataFrame, test: pd.DataFrame, seed: int) -> dict[str, Any]:
+    """Fit and judge the peer."""
+    proba, seconds = setfit_probabilities(shown, test.text.tolist(), seed)
+    return {"seconds": seconds, **judged(proba, sorted(set(shown.label)), test.label)}
 
 
 def judged(proba: Any, classes: list[Any], truth: pd.Series[str]) -> dict[str, Any]:

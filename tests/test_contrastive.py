@@ -309,11 +309,34 @@ class TestClassifier:
         assert (again.predict_proba(TEXTS[60:80]) == clf.predict_proba(TEXTS[60:80])).all()
 
     def test_the_head_is_not_chosen_on_examples_that_the_encoder_has_seen(self, encoder):
-        for label_prior, tau in (("auto", 3.5), (7.0, 7.0)):
+        for label_prior in ("auto", 7.0):
             strategy = Embedding(label_prior=label_prior, tuning=Contrastive(steps=1))
-            head = Classifier(encoder, strategy=strategy).fit(TEXTS[:20], LABELS[:20]).strategy_.head_
-            assert (head.tau_, head.C_) == (tau, len(set(LABELS[:20])))
-            assert not head.cv_log_loss_
+            fitted = Classifier(encoder, strategy=strategy).fit(TEXTS[:20], LABELS[:20]).strategy_
+            tau = 7.0 if label_prior == 7.0 else 3.5 * min(1.0, fitted.names_weight_)
+            assert (fitted.head_.tau_, fitted.head_.C_) == (tau, len(set(LABELS[:20])))
+            assert not fitted.head_.cv_log_loss_
+
+    def test_names_count_as_much_as_they_say_of_the_examples_before_tuning(self, mini):
+        few = [i for c in range(len(NAMES)) for i in np.flatnonzero(c == CLASSES)[:6]]
+        texts, labels = [TEXTS[i] for i in few], [LABELS[i] for i in few]
+        weights = {}
+        for words in (NAMES, NAMES[1:] + NAMES[:1]):  # each class by its name, or by another's
+            strategy = Embedding(tuning=Contrastive(steps=1, layers=1))
+            own = Classifier(mini, verbalizer=dict(zip(NAMES, words, strict=True)), strategy=strategy)
+            fitted = own.fit(texts, labels).strategy_
+            frozen = clone(own).set_params(strategy=Embedding()).fit(texts, labels).strategy_.head_
+            assert fitted.names_weight_ == pytest.approx(frozen.tau_ / 10)
+            weights[words[0]] = fitted.names_weight_
+        assert weights[NAMES[1]] < weights[NAMES[0]] / 2
+
+    def test_the_class_prompts_take_part_by_the_weight_of_the_names(self, encoder):
+        texts, classes = TEXTS[:20], CLASSES[:20]
+        prompts, owners = ["one", "two"], np.array([0, 1])
+        half = Contrastive(steps=2).tune(encoder, texts, classes, prompts, owners, names_weight=0.5)
+        same = Contrastive(steps=2, anchors=2.0).tune(encoder, texts, classes, prompts, owners)
+        assert half.fingerprint == same.fingerprint
+        without = Contrastive(steps=2).tune(encoder, texts, classes, prompts, owners, names_weight=0.0)
+        assert without.fingerprint == Contrastive(steps=2).tune(encoder, texts, classes).fingerprint
 
     def test_any_head_on_the_tuned_encoder(self, encoder):
         strategy = Embedding(LogisticRegression(), tuning=Contrastive(steps=2))

@@ -101,15 +101,21 @@ def load_encoder(name: str) -> Any:
         return load(folder, cache_bytes=0)
 
 
-def read_set(options: argparse.Namespace, encoder: Any, name: str) -> Data:
-    """The vectors of a set, from the folder where they are there."""
-    train = spaced(read(options.data / name, "train"))
+def split(folder: Path) -> tuple[list[str], pd.DataFrame, pd.DataFrame]:
+    """The classes of a set, the training rows that judge, and those that examples are drawn from."""
+    train = spaced(read(folder, "train"))
     train = train[train.label != "oos"]
     judging = some(train, min(JUDGES, len(train) // 2))
     classes = sorted(set(train.label))
     size = max(POOL // len(classes), LEAST_A_CLASS)
     rest = train.drop(judging.index)
     pool = pd.concat([some(rest[rest.label == one], size) for one in classes]).reset_index(drop=True)
+    return classes, judging, pool
+
+
+def read_set(options: argparse.Namespace, encoder: Any, name: str) -> Data:
+    """The vectors of a set, from the folder where they are there."""
+    classes, judging, pool = split(options.data / name)
     path = options.cache / f"{options.encoder}-{name}.npz"
     if not path.exists():
         prompts = Classifier(encoder, strategy=Embedding()).fit(None, classes).strategy_.prototypes_

@@ -43,7 +43,8 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
     layers : int
         How many of the encoder's last layers are trained. What lies below is computed once.
     anchors : float
-        How many examples the class prompts of a class count for; 0 leaves them out.
+        How many examples the class prompts of a class count for, where the names have their usual weight (see
+        ``tune``); 0 leaves them out.
     batch_size : int
         Most texts of a step. Of larger sets every step draws this many, of each class its share.
 
@@ -79,6 +80,7 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
         prompts: Sequence[str] = (),
         prompt_classes: IntArray | Sequence[int] = (),
         *,
+        names_weight: float = 1.0,
         sample_weight: FloatArray | None = None,
         random_state: Any = None,
     ) -> SentenceEncoder:
@@ -95,6 +97,9 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
             The class prompts.
         prompt_classes : ndarray of shape (n_prompts,)
             The class of each.
+        names_weight : float
+            What the class prompts count for, as a share of ``anchors``: 0 where the label names say nothing.
+            `Embedding` has it from the frozen encoder, so that names that mislead do not.
         sample_weight : ndarray of shape (n_texts,), optional
             How much each example counts, beside 1 of every other: as many equal ones. A text with a soft label stands
             once for every class.
@@ -116,10 +121,11 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
         rows, merged = merge_equal(list(zip(texts, np.asarray(classes).tolist(), strict=True)), sample_weight)
         texts, classes, n = [texts[i] for i in rows], np.asarray(classes)[rows], len(rows)
         weights = np.ones(n) if merged is None else merged
-        if self.anchors and len(prompts):
+        anchors = self.anchors * names_weight
+        if anchors and len(prompts):
             owners = np.asarray(prompt_classes, dtype=np.int64)
             texts, classes = [*texts, *prompts], np.concatenate([classes, owners])
-            weights = np.concatenate([weights, self.anchors / np.bincount(owners)[owners]])
+            weights = np.concatenate([weights, anchors / np.bincount(owners)[owners]])
         return pairs.tune(
             encoder,
             texts,

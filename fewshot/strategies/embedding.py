@@ -18,7 +18,7 @@ from fewshot.heads.any import fitted_head, head_log_scores, head_odds
 from fewshot.heads.counting import FLOOR, constant_odds, varying
 from fewshot.heads.label_prior import LabelPriorLogisticRegression
 from fewshot.inputs import Row
-from fewshot.models.base import FloatArray, Query, is_window
+from fewshot.models.base import FloatArray, IntArray, Query, is_window
 from fewshot.prompts.explaining import class_lines
 from fewshot.strategies.base import Rows, Strategy, fitted_texts, one_label
 from fewshot.task.prompt import Fitted
@@ -32,6 +32,9 @@ _SCALE = 10.0
 #: Tau after tuning, where C is the number of classes. Of 1.25 to 5 it has a low log loss with 2, 8 and 64 examples a
 #: class, on training rows of eight sets (seeds 10 to 13). No constant C from 0.1 to 100 was as good with both 8 and 64.
 _TUNED_TAU = 3.5
+#: The weight of the names in the head on frozen vectors, tau, at which tuning takes them as it is told; less if it is
+#: lower, and as anchors more if it is higher. It is settled by benchmarks/settle/tuning.py, on training rows.
+_USUAL_TAU = 10.0
 
 #: Examples that an explanation shows.
 _NEIGHBORS = 5
@@ -60,10 +63,12 @@ class Embedding(Strategy):
         names; any other gets the vectors as they are.
     label_prior : float or "auto"
         Weight of the label names in the default head; 0 is plain logistic regression. "auto" averages over several by
-        cross-validation on the examples, together with the penalty; after tuning, whose examples can't be held out from
-        the encoder any more, it is 3.5, and C is the number of classes. A head of your own does not use it.
+        cross-validation on the examples, together with the penalty. After tuning, whose examples can't be held out from
+        the encoder any more, it is at most 3.5, less where it is below 10 on the frozen vectors, and C is the number of
+        classes. A head of your own does not use it.
     tuning : Contrastive, optional
-        Tune an own copy of the encoder on the labelled rows first.
+        Tune an own copy of the encoder on the labelled rows first. With ``label_prior="auto"`` the class prompts take
+        part by the weight that the label names have on the frozen vectors.
 
     Attributes
     ----------
@@ -74,6 +79,9 @@ class Embedding(Strategy):
     prototypes_ : ndarray of shape (n_classes, dim) or None
         Unit vectors of the class prompts, averaged over a class's label words and its description; None where the
         classes have no names.
+    names_weight_ : float
+        What tuning made of the label names: their weight on the frozen vectors, of which 10 counts as 1; 1 without
+        tuning.
     examples_ : list of (text, label)
         The labelled rows, which `explain` shows the nearest of; empty in zero-shot. A pickle holds them.
 
@@ -100,15 +108,19 @@ class Embedding(Strategy):
         self.task_, self.encoder_ = task, model
         frames = self._frames()
         prompts = [frame for group in frames for frame in group]
+        self.names_weight_ = 1.0
         if self.tuning is not None and y is not None:
             one_label(self.tuning, task)
-            owners = np.repeat(np.arange(len(frames)), [len(group) for group in frames])
+            texts, targets = self._texts(X or []), task.index(y)
+            if self.label_prior == "auto" and prompts and len(set(targets.tolist())) > 1:
+                self.names_weight_ = self._weigh_names(texts, targets, frames, sample_weight)
             self.encoder_ = clone(self.tuning).tune(
                 model,
-                self._texts(X or []),
-                task.index(y),
+                texts,
+                targets,
                 prompts,
-                owners,
+                np.repeat(np.arange(len(frames)), [len(group) for group in frames]),
+                names_weight=self.names_weight_,
                 sample_weight=sample_weight,
                 random_state=random_state,
             )
@@ -130,6 +142,14 @@ class Embedding(Strategy):
         vectors = normalize(_encoded(self.encoder_, [frame for group in frames for frame in group]))
         bounds = np.cumsum([0, *map(len, frames)])
         return normalize(np.stack([vectors[a:b].mean(0) for a, b in itertools.pairwise(bounds)]))
+
+    def _weigh_names(
+        self, texts: list[str], targets: IntArray, frames: list[list[str]], sample_weight: FloatArray | None
+    ) -> float:
+        """The weight of the label names in the head on the frozen vectors, as a share of the usual one."""
+        vectors, prior = normalize(_encoded(self.encoder_, texts)), self._prototypes(frames)
+        head = LabelPriorLogisticRegression().fit(vectors, targets, prior, sample_weight, classes=np.arange(len(prior)))
+        return head.tau_ / _USUAL_TAU
 
     def _frames(self) -> list[list[str]]:
         """The prompts of each class: in every wording that names it, for each label word and for what it means."""
@@ -180,7 +200,7 @@ class Embedding(Strategy):
     def _default(self) -> LabelPriorLogisticRegression:
         head = LabelPriorLogisticRegression(tau=self.label_prior)
         if self.tuning is not None:  # the examples can't be held out from the encoder any more
-            tau = _TUNED_TAU if self.label_prior == "auto" else self.label_prior
+            tau = _TUNED_TAU * min(1.0, self.names_weight_) if self.label_prior == "auto" else self.label_prior
             head.set_params(tau=tau, C=float(len(self.seen_)))
         return head if self.task_.verbalizer.named else head.set_params(tau=0.0)
 
