@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fewshot import Classifier, Embedding, LabelPriorLogisticRegression
+from fewshot.heads.logistic import Problem
 from tests.contract import HashEncoder
 
 RNG = np.random.RandomState(0)
@@ -70,13 +71,14 @@ def test_a_strong_penalty_leaves_the_label_names_alone():
     np.testing.assert_allclose(head.coef_, prior, atol=1e-4)
 
 
-def test_tau_is_large_where_the_names_say_much_and_zero_where_they_mislead():
+def test_tau_is_large_where_the_names_say_much_and_zero_where_they_mislead(monkeypatch):
     X, y, prior = blobs(n=400, dim=20, noise=3.0)
     good = LabelPriorLogisticRegression().fit(X[:15], y[:15], prior=prior / 5)
     wrong = LabelPriorLogisticRegression().fit(X[:15], y[:15], prior=-prior)
     plain = LabelPriorLogisticRegression(tau=0.0).fit(X[:15], y[:15], prior=prior)
     assert good.tau_ > 0 == wrong.tau_
     assert good.score(X[15:], y[15:]) > plain.score(X[15:], y[15:])
+    monkeypatch.setattr("fewshot.heads.logistic._FAR", np.inf)
     lowest = LabelPriorLogisticRegression(average=False).fit(X[:15], y[:15], prior=prior / 5)
     taus, Cs = (0.0, 5.0, 10.0, 20.0), (0.0, 1.0, 10.0, 100.0, 1000.0)
     tried = set(lowest.cv_log_loss_)
@@ -133,6 +135,21 @@ class TestAverage:
         X, y, prior = blobs(n=15)
         tried = LabelPriorLogisticRegression(taus=(2.0, 4.0)).fit(X, y, prior=prior).cv_log_loss_
         assert {choice for choice in tried if choice[1] == 0} == {(2.0, 0.0), (4.0, 0.0)}
+
+    @pytest.mark.parametrize("noise", [3.0, 5.0])
+    def test_what_is_far_behind_on_some_folds_is_given_up_and_would_not_have_counted(self, noise, monkeypatch):
+        X, y, prior = blobs(n=300, dim=20, noise=noise)
+        fits = []
+        optimum = Problem.optimum
+        monkeypatch.setattr(Problem, "optimum", lambda *args, **kw: fits.append(args) or optimum(*args, **kw))
+        head = LabelPriorLogisticRegression().fit(X, y, prior=prior)
+        fewer = len(fits)
+        monkeypatch.setattr("fewshot.heads.logistic._FAR", np.inf)
+        whole = LabelPriorLogisticRegression().fit(X, y, prior=prior)
+        assert fewer < len(fits) - fewer
+        assert head.cv_log_loss_.items() < whole.cv_log_loss_.items()
+        np.testing.assert_array_equal(head.choices_, whole.choices_)
+        np.testing.assert_allclose(head.coef_, whole.coef_, atol=1e-9)
 
 
 def test_names_that_say_all_are_left_alone():

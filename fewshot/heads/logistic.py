@@ -27,6 +27,9 @@ _INTERCEPT_VARIANCE = 1.0
 _C_POWER = -0.25
 #: The least share of a choice in the average. What counts less is left out.
 _LEAST_SHARE = 1e-3
+#: A choice whose loss is this much above that of another on some folds is not tried on the others: they would have to
+#: be as much in its favour for it to count at all. In nats.
+_FAR = 20.0
 
 #: A weight of the given logits, tau, and an inverse penalty, C.
 Choice = tuple[float, float]
@@ -55,11 +58,13 @@ class Problem:
         """A part of the examples."""
         return type(self)(self.Z[rows], self.offsets[rows], self.targets[rows], self.weights[rows], self.several)
 
-    def losses(self, logits: FloatArray) -> FloatArray:
-        """The log loss of each row."""
+    def losses(self, logits: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The log loss of each row, and the log-probabilities of its classes."""
         if self.several:
-            return -(self.targets * log_expit(logits) + (1 - self.targets) * log_expit(-logits)).sum(axis=1)
-        return -(self.targets * log_softmax(logits, axis=1)).sum(axis=1)
+            logs = log_expit(logits)
+            return ((1 - self.targets) * logits - logs).sum(axis=1), logs  # log(1 - p) is log(p) less the logit
+        logs = log_softmax(logits, axis=1)
+        return -(self.targets * logs).sum(axis=1), logs
 
     def logits(self, tau: float, found: Optimum) -> FloatArray:
         """The logits of each row."""
@@ -92,9 +97,9 @@ class Problem:
         def objective(flat: FloatArray) -> tuple[float, FloatArray]:
             V, b = flat[: n_classes * dim].reshape(n_classes, dim), flat[n_classes * dim :]
             logits = Z @ V.T + b + offsets
-            loss = self.weights @ self.losses(logits) + penalties @ (flat * flat) / 2
-            probabilities = np.exp(log_expit(logits) if self.several else log_softmax(logits, axis=1))
-            pull = self.weights[:, None] * (probabilities - self.targets)
+            losses, logs = self.losses(logits)
+            loss = self.weights @ losses + penalties @ (flat * flat) / 2
+            pull = self.weights[:, None] * (np.exp(logs) - self.targets)
             return float(loss), np.concatenate([(pull.T @ Z).ravel(), pull.sum(axis=0)]) + penalties * flat
 
         first = np.zeros(n_classes * (dim + 1))
@@ -142,7 +147,7 @@ def held_out_losses(
     """Sum of the log losses of held-out examples, for tau and C about the best ones.
 
     Not every pair is tried: tau is improved, then C, until neither changes. Besides, C 0 is tried with every tau where
-    it is among the choices: only intercepts have to be fitted for it.
+    it is among the choices: only intercepts have to be fitted for it. What is far behind after some folds is given up.
 
     Parameters
     ----------
@@ -151,30 +156,35 @@ def held_out_losses(
         In rising order. Tau 0 with C 0 is left out, since it says nothing.
     splits : sequence of (train rows, test rows)
     """
-    tried: dict[Choice, float] = {}
     parts = [(problem.rows(train), problem.rows(test)) for train, test in splits]
+    losses: dict[Choice, list[float]] = {}
 
-    def loss(tau: float, C: float) -> float:
+    def loss(tau: float, C: float, n: int) -> float:
+        """The loss on the first n folds."""
         if tau == C == 0:
             return np.inf
-        if (tau, C) not in tried:
-            tried[tau, C] = 0.0
-            for train, test in parts:
-                found = train.optimum(tau, C, max_iter=max_iter, tol=tol, gain=_SEARCH_GAIN)
-                tried[tau, C] += float(test.weights @ test.losses(test.logits(tau, found)))
-        return tried[tau, C]
+        own = losses.setdefault((tau, C), [])
+        for train, test in parts[len(own) : n]:
+            found = train.optimum(tau, C, max_iter=max_iter, tol=tol, gain=_SEARCH_GAIN)
+            own.append(float(test.weights @ test.losses(test.logits(tau, found))[0]))
+        return sum(own[:n])
+
+    def best(choices: list[Choice]) -> Choice:
+        for n in range(1, len(parts) + 1):
+            found = [loss(*choice, n) for choice in choices]
+            choices = [choice for choice, one in zip(choices, found, strict=True) if one <= min(found) + _FAR]
+        return min(choices, key=lambda choice: loss(*choice, len(parts)))
 
     before, C = (np.nan, np.nan), Cs[len(Cs) // 2]
     while True:
-        tau = min(taus, key=lambda tau: loss(tau, C))
-        C = min(Cs, key=lambda C: loss(tau, C))
+        tau = best([(tau, C) for tau in taus])[0]
+        C = best([(tau, C) for C in Cs])[1]
         if (tau, C) == before:
             break
         before = tau, C
     if Cs[0] == 0:
-        for tau in taus:
-            loss(tau, 0.0)
-    return tried
+        best([(tau, C), *((tau, 0.0) for tau in taus)])
+    return {choice: sum(own) for choice, own in losses.items() if len(own) == len(parts)}
 
 
 def weigh_choices(losses: dict[Choice, float], alone: float) -> dict[Choice, float]:
