@@ -74,18 +74,60 @@ def test_a_strong_penalty_leaves_the_label_names_alone():
 def test_tau_is_large_where_the_names_say_much_and_zero_where_they_mislead(monkeypatch):
     X, y, prior = blobs(n=400, dim=20, noise=3.0)
     good = LabelPriorLogisticRegression().fit(X[:15], y[:15], prior=prior / 5)
-    wrong = LabelPriorLogisticRegression().fit(X[:15], y[:15], prior=-prior)
+    wrong = LabelPriorLogisticRegression(average=False).fit(X[:15], y[:15], prior=-prior)
     plain = LabelPriorLogisticRegression(tau=0.0).fit(X[:15], y[:15], prior=prior)
     assert good.tau_ > 0 == wrong.tau_
     assert good.score(X[15:], y[15:]) > plain.score(X[15:], y[15:])
     monkeypatch.setattr("fewshot.heads.logistic._FAR", np.inf)
     lowest = LabelPriorLogisticRegression(average=False).fit(X[:15], y[:15], prior=prior / 5)
+    unit = variance(X[:15])
     taus, Cs = (0.0, 5.0, 10.0, 20.0), (0.0, 1.0, 10.0, 100.0, 1000.0)
-    tried = set(lowest.cv_log_loss_)
-    assert {(tau, 10.0) for tau in taus} <= tried  # each tau at the middle C
+    tried = in_units(lowest.cv_log_loss_, unit)
+    assert {(tau, 10.0) for tau in taus} <= tried.keys()  # each tau at the middle C
     # until no other tau at this C, nor any other C at this tau, is better
-    assert {(lowest.tau_, C) for C in Cs} | {(tau, lowest.C_) for tau in taus} <= tried
-    assert min(lowest.cv_log_loss_.values()) == lowest.cv_log_loss_[lowest.tau_, lowest.C_]
+    best = tuple(np.round([lowest.tau_ * unit, lowest.C_ * unit], 6).tolist())
+    assert {(best[0], C) for C in Cs} | {(tau, best[1]) for tau in taus} <= tried.keys()
+    assert min(tried.values()) == tried[best]
+
+
+def variance(X):
+    """Half the squared distance of two different rows, on average."""
+    return np.mean([((a - b) ** 2).sum() / 2 for i, a in enumerate(X) for b in X[:i]])
+
+
+def in_units(losses, unit):
+    return {(round(tau * unit, 6), round(C * unit, 6)): loss for (tau, C), loss in losses.items()}
+
+
+class TestUnits:
+    """What is tried is the same wherever vectors lie and however large they are; what is given is taken as it is."""
+
+    def test_the_scale_of_the_vectors_and_where_they_lie_change_no_prediction(self):
+        X, y, prior = blobs(n=30, dim=20, noise=3.0)
+        head = LabelPriorLogisticRegression().fit(X, y, prior=prior / 5)
+        assert len(head.choices_) > 2
+        small = LabelPriorLogisticRegression().fit(X / 50, y, prior=prior / 250)
+        np.testing.assert_allclose(small.choices_, head.choices_ * 2500)
+        np.testing.assert_allclose(small.predict_proba(X / 50), head.predict_proba(X), atol=1e-6)
+        far = LabelPriorLogisticRegression(tau=0.0).fit(X / 50 + 1, y, prior=prior)
+        near = LabelPriorLogisticRegression(tau=0.0).fit(X, y, prior=prior)
+        np.testing.assert_allclose(far.predict_proba(X / 50 + 1), near.predict_proba(X), atol=1e-6)
+
+    def test_given_choices_are_taken_as_they_are(self):
+        X, y, prior = blobs(n=30, dim=20, noise=3.0)
+        tried = LabelPriorLogisticRegression(taus=(2.0,), Cs=(0.0, 3.0)).fit(X, y, prior=prior / 5).cv_log_loss_
+        assert tried.keys() == {(0.0, 3.0), (2.0, 3.0), (2.0, 0.0)}
+
+    def test_an_example_with_a_weight_counts_once_in_the_variance(self):
+        X, y, prior = blobs(n=30, dim=20, noise=3.0)
+        weighted = LabelPriorLogisticRegression().fit(X, y, prior, np.full(30, 0.01))
+        unit = max(tau for tau, _ in weighted.cv_log_loss_) / 20
+        assert unit == pytest.approx(1 / variance(X))
+
+    def test_equal_examples_have_no_variance_and_their_own_unit(self):
+        head = LabelPriorLogisticRegression().fit(np.ones((4, 2)), [0, 0, 1, 1], prior=np.eye(2))
+        np.testing.assert_allclose(head.predict_proba([[1.0, 1.0]]), 0.5, atol=1e-6)
+        assert (head.tau_, head.C_) == (10.0, 10.0)
 
 
 class TestAverage:
@@ -110,7 +152,8 @@ class TestAverage:
         X, y, prior = blobs(n=15, dim=20, noise=3.0)
         head = LabelPriorLogisticRegression().fit(X, y, prior=prior / 5)
         odds = {
-            (tau, C): (3 if C == 0 else C**-0.25) * np.exp(-15 * loss) for (tau, C), loss in head.cv_log_loss_.items()
+            (tau, C): (3 if C == 0 else (C * variance(X)) ** -0.25) * np.exp(-15 * loss)
+            for (tau, C), loss in head.cv_log_loss_.items()
         }
         total = sum(odds.values())
         kept = {choice: one / total for choice, one in odds.items() if one / total > 1e-3}
@@ -228,7 +271,10 @@ def test_a_C_that_leaves_nothing_is_refused(settings, given):
 def test_one_example_a_class_uses_the_documented_defaults():
     X, y, prior = blobs(n=3)
     head = LabelPriorLogisticRegression().fit(X, y, prior=prior)
-    assert (head.tau_, head.C_, head.cv_log_loss_) == (10.0, 10.0, {})
+    assert (head.tau_, head.C_) == pytest.approx((10 / variance(X), 10 / variance(X)))
+    assert head.cv_log_loss_ == {}
+    given = LabelPriorLogisticRegression(taus=(0.0, 8.0), Cs=(2.0, 9.0)).fit(X, y, prior=prior)
+    assert (given.tau_, given.C_) == (8.0, 9.0)
 
 
 def test_weights_count_as_repetitions():

@@ -10,10 +10,11 @@ clinc150 are left out. DIR keeps the vectors of an encoder, and what was measure
 their hidden states. "plain" is scikit-learn's LogisticRegression with its defaults on the same unit vectors.
 
 A variant of the head is the variance of the intercepts of the label names alone, how much these count in the average,
-the power of C by which other choices count, and the largest C. Each is the head itself with these constants; only fits
-that several variants need are shared. With --centring the vectors are also taken from the mean of the texts of other
-sets, or from the half of that and the half of the examples, up to 16 a class of these. The other sets choose what
-has the highest mean accuracy on them, of all variants or of those that keep there within the limits below.
+the power of C by which other choices count, the largest C, and whether the choices of tau and C are divided by the
+variance of the examples. Each is the head itself with these constants; only fits that several variants need are shared.
+With --centring the vectors are also taken from the mean of the texts of other sets, or from the half of that and the
+half of the examples, up to 16 a class of these. The other sets choose what has the highest mean accuracy on them, of
+all variants or of those that keep there within the limits below.
 Of more than 20 classes, and with 64 a class, fewer draws are made, since a fit takes long; of both at once none.
 Seconds are those of the processor, for the head of the first draw, on vectors that are there already.
 """
@@ -55,17 +56,20 @@ class Variant(NamedTuple):
     power: float
     most: float
     centre: str = "no mean"
+    divided: bool = True
 
     def __str__(self) -> str:
-        return f"variance {self.variance:g}, alone {self.alone:g}, power {self.power:g}, C to {self.most:g}" + (
-            "" if self.centre == "no mean" else f", {self.centre}"
-        )
+        text = f"variance {self.variance:g}, alone {self.alone:g}, power {self.power:g}, C to {self.most:g}"
+        text += "" if self.centre == "no mean" else f", {self.centre}"
+        return text + ("" if self.divided else ", undivided")
 
 
-BEFORE, NOW = Variant(0, 10, 0, 100), Variant(1, 3, -0.25, 1000)
+BEFORE, NOW = Variant(0, 10, 0, 100, divided=False), Variant(1, 3, -0.25, 1000)
+UNDIVIDED = NOW._replace(divided=False)
 SETTLED = [Variant(*one, 0, 100) for one in itertools.product((0, 0.1, 1, 10), (1, 3, 10, 30))]
 SETTLED += [Variant(*one, -0.25, 1000) for one in itertools.product((0, 0.1, 1, 10), (1, 3, 10))]
 SETTLED += [Variant(1, alone, power, 1000) for power, alone in itertools.product((0, -0.5), (1, 3, 10))]
+SETTLED += [BEFORE, UNDIVIDED]
 CENTRED = [NOW._replace(centre=centre) for centre in ("mean of others", "half mean")]
 LIMITS = {2: -2.0, 8: -1.0}  # points that the worst set may lack to the better of label names and logistic regression
 IMBALANCED = ("sst2", "cr")
@@ -148,9 +152,10 @@ def fit(X: Any, y: Any, prompts: Any, variant: Variant) -> Any:
         mock.patch.object(logistic, "_INTERCEPT_VARIANCE", max(variant.variance, NEARLY_NONE)),
         mock.patch.object(label_prior, "_ALONE", float(variant.alone)),
         mock.patch.object(logistic, "_C_POWER", variant.power),
+        mock.patch.object(label_prior, "CS", [C for C in label_prior.CS if variant.most >= C]),
     ):
-        Cs = [C for C in LabelPriorLogisticRegression().Cs if variant.most >= C]
-        return LabelPriorLogisticRegression(Cs=Cs).fit(X, y, prompts)
+        given = {} if variant.divided else {"taus": label_prior.TAUS, "Cs": label_prior.CS}
+        return LabelPriorLogisticRegression(**given).fit(X, y, prompts)
 
 
 def judge(scores: Any, wanted: Any) -> dict[str, float]:
@@ -184,7 +189,7 @@ def measure(data: Data, others: Any, shots: int, draws: int, variants: list[Vari
         plain = LogisticRegression().fit(X, y)
         note(seed, "plain", plain.predict_log_proba(data.judges), time.process_time() - started)
         spent = {}
-        for variant in (BEFORE, NOW) if seed == 0 else ():
+        for variant in (BEFORE, UNDIVIDED, NOW) if seed == 0 else ():
             started = time.process_time()
             fit(X, y, data.prompts, variant)
             spent[variant] = time.process_time() - started
@@ -260,7 +265,8 @@ def report(table: pd.DataFrame, names: list[str]) -> None:
     for n in shots:
         part = wide.xs(n, level="shots")
         own = list(part.index)
-        ways: dict[str, Any] = {"names": "names", "plain": "plain", "as it was": BEFORE, "as it is": NOW}
+        ways: dict[str, Any] = {"names": "names", "plain": "plain"}
+        ways |= {"as it was": BEFORE, "undivided": UNDIVIDED, "as it is": NOW}
         found = {title: part.xs(way, axis=1, level="way") for title, way in ways.items()}
         for by, chosen in left_out.items():
             lines = [part.xs(chosen[name], axis=1, level="way").loc[name] for name in own]

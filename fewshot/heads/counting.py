@@ -1,4 +1,4 @@
-"""Weights of equal examples, and labels that all examples have, or none."""
+"""Weights of equal examples, their spread, and labels that all examples have, or none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fewshot.models.base import FloatArray
 
-__all__ = ["FLOOR", "constant_odds", "merge_equal", "varying"]
+__all__ = ["FLOOR", "constant_odds", "measure_spread", "merge_equal", "varying"]
 
 FLOOR = np.log(1e-9)  # a class that the examples lack is improbable, not impossible
 
@@ -39,6 +39,24 @@ def merge_equal(
     sums = np.zeros(len(keys))
     np.add.at(sums, places[places >= 0], own[places >= 0])
     return rows, sums[rows]
+
+
+def measure_spread(X: FloatArray, weights: FloatArray) -> tuple[FloatArray, float]:
+    """The mean of different examples, and the variance about it, summed over the dimensions; 1 where they don't vary.
+
+    The variance is that of the source that they are drawn from: half the squared distance of two of them, on average.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> measure_spread(np.array([[1.0, 0.0], [0.0, 1.0]]), np.ones(2))
+    (array([0.5, 0.5]), 1.0)
+    """
+    shares = weights / weights.sum()
+    mean = shares @ X
+    pairs = 1 - shares @ shares  # how often two draws are different examples
+    variance = float(shares @ ((X - mean) ** 2).sum(axis=1) / pairs) if pairs > 0 else 0.0
+    return mean, variance or 1.0
 
 
 def constant_odds(targets: FloatArray | NDArray[np.int64], weights: FloatArray | None = None) -> FloatArray:

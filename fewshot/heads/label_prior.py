@@ -15,13 +15,15 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fewshot.errors import InputError, ParameterError
-from fewshot.heads.counting import FLOOR, constant_odds, merge_equal, varying
+from fewshot.heads.counting import FLOOR, constant_odds, measure_spread, merge_equal, varying
 from fewshot.heads.logistic import Choice, Problem, held_out_losses, make_folds, weigh_choices
 from fewshot.models.base import FloatArray, IntArray
 
 __all__ = ["LabelPriorLogisticRegression"]
 
-#: Tau and C where there are too few examples to choose them by cross-validation.
+#: The choices of tau and C for vectors whose variance is 1, and those of them where there are too few examples to
+#: choose by cross-validation.
+TAUS, CS = (0.0, 5.0, 10.0, 20.0), (0.0, 1.0, 10.0, 100.0, 1000.0)
 DEFAULT_TAU, DEFAULT_C = 10.0, 10.0
 #: Prior weight in the average of a choice of the label names alone (C 0), in choices with C 1. It is settled by
 #: benchmarks/settle/frozen_head.py, on training rows of twelve sets, each of them left out once.
@@ -45,13 +47,15 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         Inverse strength of the penalty. C 0 leaves the label names alone, with intercepts that have a normal prior of
         mean 0 and variance 1: the weighted log loss plus :math:`\lVert b \rVert^2 / 2` is lowest. "auto" settles it on
         ``Cs`` in the same way.
-    taus, Cs : sequence of float
-        The choices. Tau 0, plain logistic regression, is always among them.
+    taus, Cs : sequence of float, optional
+        The choices. Tau 0, plain logistic regression, is always among them. None: 0, 5, 10 and 20, and 0, 1, 10, 100
+        and 1000, all divided by the variance of the examples. So what is tried does not depend on the scale of the
+        vectors, nor on how near to each other an encoder puts all texts.
     average : bool
         Average the logits over the choices, each by its likelihood on held-out examples (Yao et al. 2018, "Using
         Stacking to Average Bayesian Predictive Distributions", pseudo-BMA), since with few examples the best one is
-        often luck. Before any example a choice counts by C to the power of -1/4, and one of the label names alone (C 0)
-        as three with C 1. False: take the one with the lowest log loss.
+        often luck. Before any example a choice counts by C times the variance of the examples, to the power of -1/4,
+        and one of the label names alone (C 0) as three where that is 1. False: take the one with the lowest log loss.
     class_weight : dict, "balanced" or None
         Weights of classes, as in scikit-learn.
     max_iter : int
@@ -100,8 +104,8 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         tau: float | Literal["auto"] = "auto",
         C: float | Literal["auto"] = "auto",
         *,
-        taus: Sequence[float] = (0.0, 5.0, 10.0, 20.0),
-        Cs: Sequence[float] = (0.0, 1.0, 10.0, 100.0, 1000.0),
+        taus: Sequence[float] | None = None,
+        Cs: Sequence[float] | None = None,
         average: bool = True,
         class_weight: Any = None,
         max_iter: int = 200,
@@ -154,19 +158,25 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         seen = varying(targets)
         self._check_seen(seen, targets)
         weights = weights * self._class_weights(targets[:, seen], weights, seen)
+        # the intercepts are free, so that the mean changes no optimum: without it they are found sooner
+        mean, variance = measure_spread(X, weights)
+        Z = X - mean
         # the optimum lies in the span of the examples: with fewer of them than dimensions, work there
-        basis = np.linalg.qr(X.T)[0] if len(X) < X.shape[1] else None
-        Z = X if basis is None else X @ basis
-        problem = Problem(Z, X @ prior[seen].T, targets[:, seen], weights, self.multilabel_)
+        basis = np.linalg.qr(Z.T)[0] if len(Z) < Z.shape[1] else None
+        Z = Z if basis is None else Z @ basis
+        problem = Problem(
+            Z / np.sqrt(variance), X @ prior[seen].T, targets[:, seen], weights, self.multilabel_, variance
+        )
         counted = self._counted(problem, given)
         self.choices_, self.shares_ = np.array(list(counted)), np.array(list(counted.values()))
         optima = [problem.optimum(tau, C, max_iter=self.max_iter, tol=self.tol) for tau, C in counted]
-        V = np.tensordot(self.shares_, [found.V for found in optima], 1)
+        V = np.tensordot(self.shares_, [found.V for found in optima], 1) / np.sqrt(variance)
+        V = V if basis is None else V @ basis.T
         self.tau_ = float(self.shares_ @ self.choices_[:, 0])
         self.C_ = float(self.choices_[self.shares_.argmax(), 1])
         self.coef_ = self.tau_ * prior
-        self.coef_[seen] += V if basis is None else V @ basis.T
-        own = self.shares_ @ np.array([found.b for found in optima])
+        self.coef_[seen] += V
+        own = self.shares_ @ np.array([found.b for found in optima]) - V @ mean
         self.intercept_ = np.empty(len(prior))
         self.intercept_[seen] = own
         unseen = np.setdiff1d(np.arange(len(prior)), seen)
@@ -216,8 +226,9 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         """How much each tau and C counts, by cross-validation; the defaults where there are too few examples."""
         self.cv_log_loss_: dict[Choice, float] = {}
         has_prior = bool(problem.offsets.any())
-        taus = [0.0] if not has_prior else sorted({0.0, *map(float, self.taus)})
-        Cs = sorted(map(float, self.Cs)) if given else [DEFAULT_C]
+        taus, usual_tau = _choices(self.taus, TAUS, DEFAULT_TAU, problem.variance)
+        Cs, usual_C = _choices(self.Cs, CS, DEFAULT_C, problem.variance)
+        taus, Cs = sorted({0.0, *taus}) if has_prior else [0.0], sorted(Cs) if given else [usual_C]
         taus, Cs = taus if self.tau == "auto" else [float(self.tau)], Cs if self.C == "auto" else [float(self.C)]
         if not Cs[0] >= 0 or (Cs[-1] == 0 and not (has_prior and taus[-1])):
             raise ParameterError(f"C must be greater than 0, or 0 with a prior and a tau above 0. Got {Cs[0]}.")
@@ -226,10 +237,14 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         splits = make_folds(problem, self.random_state)
         if len(taus) * len(Cs) == 1 or not splits:
             # nothing tells them apart: those of the given that are nearest to what is usual
-            return {(min(taus, key=lambda tau: abs(tau - DEFAULT_TAU)), min(Cs, key=lambda C: abs(C - DEFAULT_C))): 1.0}
+            return {(min(taus, key=lambda tau: abs(tau - usual_tau)), min(Cs, key=lambda C: abs(C - usual_C))): 1.0}
         losses = held_out_losses(problem, taus, Cs, splits, max_iter=self.max_iter, tol=self.tol)
         self.cv_log_loss_ = {choice: loss / float(problem.weights.sum()) for choice, loss in losses.items()}
-        return weigh_choices(losses, _ALONE) if self.average else {min(losses, key=losses.__getitem__): 1.0}
+        return (
+            weigh_choices(losses, _ALONE, problem.variance)
+            if self.average
+            else {min(losses, key=losses.__getitem__): 1.0}
+        )
 
     def _logits(self, X: Any) -> FloatArray:
         check_is_fitted(self)
@@ -259,6 +274,15 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+
+def _choices(
+    given: Sequence[float] | None, own: Sequence[float], usual: float, variance: float
+) -> tuple[list[float], float]:
+    """The choices and the usual one. Own ones are for vectors of variance 1; given ones are taken as they are."""
+    if given is None:
+        return [one / variance for one in own], usual / variance
+    return [float(one) for one in given], usual
 
 
 def _checked_targets(y: Any) -> NDArray[Any]:

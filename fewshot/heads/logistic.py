@@ -48,15 +48,17 @@ class Optimum:
 class Problem:
     """Examples, the logits that they have without any weights, and what they are."""
 
-    Z: FloatArray  # (n_samples, dim)
+    Z: FloatArray  # (n_samples, dim): less their mean, in units of their spread
     offsets: FloatArray  # the given logits, (n_samples, n_classes)
     targets: FloatArray  # 1 where a row is of a class, (n_samples, n_classes)
     weights: FloatArray
     several: bool  # whether a row may be of several classes: each is a logistic regression of its own
+    variance: float = 1.0  # of the vectors in their own unit, which is that of C
 
     def rows(self, rows: IntArray) -> Self:
         """A part of the examples."""
-        return type(self)(self.Z[rows], self.offsets[rows], self.targets[rows], self.weights[rows], self.several)
+        parts = self.Z[rows], self.offsets[rows], self.targets[rows], self.weights[rows]
+        return type(self)(*parts, self.several, self.variance)
 
     def losses(self, logits: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The log loss of each row, and the log-probabilities of its classes."""
@@ -91,7 +93,9 @@ class Problem:
         n_classes = self.targets.shape[1]
         Z = self.Z if C else self.Z[:, :0]
         dim = Z.shape[1]
-        penalties = np.repeat([1 / C, 0.0] if C else [0.0, 1 / _INTERCEPT_VARIANCE], [n_classes * dim, n_classes])
+        penalties = np.repeat(
+            [1 / (C * self.variance), 0.0] if C else [0.0, 1 / _INTERCEPT_VARIANCE], [n_classes * dim, n_classes]
+        )
         offsets = tau * self.offsets
 
         def objective(flat: FloatArray) -> tuple[float, FloatArray]:
@@ -187,12 +191,13 @@ def held_out_losses(
     return {choice: sum(own) for choice, own in losses.items() if len(own) == len(parts)}
 
 
-def weigh_choices(losses: dict[Choice, float], alone: float) -> dict[Choice, float]:
+def weigh_choices(losses: dict[Choice, float], alone: float, variance: float) -> dict[Choice, float]:
     """How much each choice counts in the average: by its likelihood on held-out examples, whose summed loss is given.
 
-    Before any example, one with C 0 counts as ``alone`` ones with C 1, and the others count by C to the power of -1/4.
+    Before any example, one with C 0 counts as ``alone`` ones with C 1, and the others count by C to the power of -1/4,
+    with C for vectors of variance 1.
     """
-    logs = np.array([np.log(C**_C_POWER if C else alone) - loss for (_, C), loss in losses.items()])
+    logs = np.array([np.log((C * variance) ** _C_POWER if C else alone) - loss for (_, C), loss in losses.items()])
     counts = np.exp(logs - logs.max())
     counts[counts < _LEAST_SHARE * counts.sum()] = 0
     return {choice: share for choice, share in zip(losses, (counts / counts.sum()).tolist(), strict=True) if share}
