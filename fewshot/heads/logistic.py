@@ -163,11 +163,12 @@ def held_out_losses(
     parts = [(problem.rows(train), problem.rows(test)) for train, test in splits]
     losses: dict[Choice, list[float]] = {}
 
-    def loss(tau: float, C: float, n: int) -> float:
+    def loss(choice: Choice, n: int) -> float:
         """The loss on the first n folds."""
+        tau, C = choice
         if tau == C == 0:
             return np.inf
-        own = losses.setdefault((tau, C), [])
+        own = losses.setdefault(choice, [])
         for train, test in parts[len(own) : n]:
             found = train.optimum(tau, C, max_iter=max_iter, tol=tol, gain=_SEARCH_GAIN)
             own.append(float(test.weights @ test.losses(test.logits(tau, found))[0]))
@@ -175,9 +176,9 @@ def held_out_losses(
 
     def best(choices: list[Choice]) -> Choice:
         for n in range(1, len(parts) + 1):
-            found = [loss(*choice, n) for choice in choices]
+            found = [loss(choice, n) for choice in choices]
             choices = [choice for choice, one in zip(choices, found, strict=True) if one <= min(found) + _FAR]
-        return min(choices, key=lambda choice: loss(*choice, len(parts)))
+        return min(choices, key=lambda choice: loss(choice, len(parts)))
 
     before, C = (np.nan, np.nan), Cs[len(Cs) // 2]
     while True:
