@@ -8,11 +8,11 @@ to 400) and those that examples are drawn from are those of frozen_head.py. DIR 
 run goes on; remove it to begin afresh.
 
 A variant is how the encoder is tuned (how many examples the class prompts of a class count for, and whether that
-follows the weight of the names in the frozen head, tau, as a share of 10; the steps; how many runs have their weights
-averaged; by which power of its class's size an example counts less), and the head on its vectors (the weight of the
-names, whether it follows in the same way, up to 1, and whether it falls with n examples a class as 12 / (4 + n); how
-many times the number of classes C is; and how much of the frozen head's log-probabilities is mixed in). Variants that
-differ in the head alone share a tuning. All are judged against "names" (label names alone), "plain" (scikit-learn's
+follows what the names count for in the frozen head; the steps; how many runs have their weights averaged; by which
+power of its class's size an example counts less), and the head on its vectors (the weight of the names, whether it
+follows in the same way, up to 1, and whether it falls with n examples a class as 12 / (4 + n); how many times the
+number of classes C is; and how much of the frozen head's log-probabilities is mixed in). Variants that differ in the
+head alone share a tuning. All are judged against "names" (label names alone), "plain" (scikit-learn's
 LogisticRegression with its defaults on the frozen unit vectors) and "frozen" (`Embedding()`). --peers adds "auto"
 (`Auto()`) and, with 8 a class, "setfit" (setfit 1.2.0 with its defaults, above 100 examples capped at 500 steps).
 Every fit has one thread.
@@ -184,8 +184,8 @@ class Measuring:
 
     @property
     def names_weight(self) -> float:
-        """The weight of the names in the frozen head, as a share of the usual one."""
-        return self.frozen[1].tau_ / 10
+        """What the names count for in the frozen head."""
+        return float(self.frozen[1].names_weight_)
 
     def tuned(self, tuning: Tuning) -> Any:
         """The vectors of a tuned copy."""

@@ -77,6 +77,8 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         How much each counts.
     tau_, C_ : float
         The average tau; the C that counts most.
+    names_weight_ : float
+        What the label names count for: the average tau as a share of its default, for vectors of the same variance.
     n_iter_ : int
         Iterations of the longest fit.
     cv_log_loss_ : dict
@@ -174,6 +176,7 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         V = V if basis is None else V @ basis.T
         self.tau_ = float(self.shares_ @ self.choices_[:, 0])
         self.C_ = float(self.choices_[self.shares_.argmax(), 1])
+        self.names_weight_ = self.tau_ * variance / DEFAULT_TAU
         self.coef_ = self.tau_ * prior
         self.coef_[seen] += V
         own = self.shares_ @ np.array([found.b for found in optima]) - V @ mean

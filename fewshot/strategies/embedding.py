@@ -32,9 +32,6 @@ _SCALE = 10.0
 #: Tau after tuning, where C is the number of classes. Of 1.25 to 5 it has a low log loss with 2, 8 and 64 examples a
 #: class, on training rows of eight sets (seeds 10 to 13). No constant C from 0.1 to 100 was as good with both 8 and 64.
 _TUNED_TAU = 3.5
-#: The weight of the names in the head on frozen vectors, tau, at which tuning takes them as it is told; less if it is
-#: lower, and as anchors more if it is higher. It is settled by benchmarks/settle/tuning.py, on training rows.
-_USUAL_TAU = 10.0
 
 #: Examples that an explanation shows.
 _NEIGHBORS = 5
@@ -64,8 +61,8 @@ class Embedding(Strategy):
     label_prior : float or "auto"
         Weight of the label names in the default head; 0 is plain logistic regression. "auto" averages over several by
         cross-validation on the examples, together with the penalty. After tuning, whose examples can't be held out from
-        the encoder any more, it is at most 3.5, less where it is below 10 on the frozen vectors, and C is the number of
-        classes. A head of your own does not use it.
+        the encoder any more, it is 3.5, or less where the names count for less than usual on the frozen vectors, and C
+        is the number of classes. A head of your own does not use it.
     tuning : Contrastive, optional
         Tune an own copy of the encoder on the labelled rows first. With ``label_prior="auto"`` the class prompts take
         part by the weight that the label names have on the frozen vectors.
@@ -80,8 +77,7 @@ class Embedding(Strategy):
         Unit vectors of the class prompts, averaged over a class's label words and its description; None where the
         classes have no names.
     names_weight_ : float
-        What tuning made of the label names: their weight on the frozen vectors, of which 10 counts as 1; 1 without
-        tuning.
+        What the label names counted for before tuning, as `LabelPriorLogisticRegression` has it; 1 without tuning.
     examples_ : list of (text, label)
         The labelled rows, which `explain` shows the nearest of; empty in zero-shot. A pickle holds them.
 
@@ -146,10 +142,10 @@ class Embedding(Strategy):
     def _weigh_names(
         self, texts: list[str], targets: IntArray, frames: list[list[str]], sample_weight: FloatArray | None
     ) -> float:
-        """The weight of the label names in the head on the frozen vectors, as a share of the usual one."""
+        """What the label names count for in the head on the frozen vectors."""
         vectors, prior = normalize(_encoded(self.encoder_, texts)), self._prototypes(frames)
         head = LabelPriorLogisticRegression().fit(vectors, targets, prior, sample_weight, classes=np.arange(len(prior)))
-        return head.tau_ / _USUAL_TAU
+        return head.names_weight_
 
     def _frames(self) -> list[list[str]]:
         """The prompts of each class: in every wording that names it, for each label word and for what it means."""
