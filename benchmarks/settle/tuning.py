@@ -301,7 +301,7 @@ def left_out(table: pd.DataFrame) -> dict[str, str]:
     """For each set the variant with the highest mean accuracy on the others, over 2 and 8 examples a class."""
     few = table[table.way.isin(map(str, VARIANTS)) & (table.shots <= 16)]
     whole = few.groupby("set").way.nunique() == len(VARIANTS)
-    few, chosen = few[few.set.map(whole)], {}
+    few, chosen = few[few.set.map(whole).astype(bool)], {}
     for name in table.set.unique():
         means = few[few.set != name].groupby(["way", "shots", "set"]).accuracy.mean().groupby(["way", "shots"]).mean()
         if len(means):
