@@ -99,7 +99,13 @@ HEADS = [
     Head(falls=True),
     *(Head(frozen=share) for share in (0.25, 0.5)),
 ]
-VARIANTS = [NOW, BEFORE, *(Variant(one, BEFORE.head) for one in FIXED), *(Variant(Tuning(), head) for head in HEADS)]
+LONGER = [Variant(Tuning(steps=steps)) for steps in (10, 12)]
+VARIANTS = [
+    *(NOW, BEFORE),
+    *(Variant(one, BEFORE.head) for one in FIXED),
+    *LONGER,
+    *(Variant(Tuning(), head) for head in HEADS),
+]
 #: Where a fit takes long (64 a class), other tunings are tried, and where there are many classes just two.
 LARGE = [
     BEFORE,
