@@ -218,7 +218,8 @@ def measure_all(options: argparse.Namespace, encoder: Any) -> tuple[dict[str, Da
             measure(data, others, shots, draws, variants).to_pickle(path)
         means = pd.read_pickle(path).groupby("way")[[*MEASURES, "seconds"]].mean()
         tables.append(means.assign(set=name, shots=shots, draws=draws))
-        print(name, shots, means.accuracy[["names", "plain"]].round(3).tolist(), flush=True)
+        spread = data.vectors.var(axis=0).sum()
+        print(name, shots, means.accuracy[["names", "plain"]].round(3).tolist(), f"variance {spread:.3f}", flush=True)
     return sets, pd.concat(tables).set_index(["set", "shots"], append=True)
 
 
