@@ -277,13 +277,8 @@ def report(table: pd.DataFrame, names: list[str]) -> None:
         for what in (*MEASURES, "seconds"):
             rows.append([f"mean {what}", *(float(one[what].mean()) for one in found.values())])
         rows.append(["worst to max(names, plain), points", *(worst(one.accuracy, *best)[1] for one in found.values())])
-        losses = found["names"]["log loss"]
-        rows.append(
-            [
-                "sets with a higher log loss than names",
-                *(int((one["log loss"] > losses).sum()) for one in found.values()),
-            ]
-        )
+        higher = (int((one["log loss"] > found["names"]["log loss"]).sum()) for one in found.values())
+        rows.append(["sets with a higher log loss than names", *higher])
         print_table([f"accuracy, {n} a class", *found], rows)
 
 
@@ -296,13 +291,9 @@ def report_imbalance(sets: dict[str, Data], draws: int) -> None:
             data.wanted == many, 40 / 42 / (data.wanted == many).sum(), 2 / 42 / (data.wanted != many).sum()
         )
         for seed in range(draws):
-            own = data.pool
-            shown = pd.concat(
-                [
-                    own[own.label == one].sample(40 if i == many else 2, random_state=seed)
-                    for i, one in enumerate(data.classes)
-                ]
-            )
+            parts = [data.pool[data.pool.label == one] for one in data.classes]
+            drawn = [own.sample(40 if i == many else 2, random_state=seed) for i, own in enumerate(parts)]
+            shown = pd.concat(drawn)
             X, y = data.vectors[shown.index], np.searchsorted(data.classes, shown.label)
             heads = [LogisticRegression(), LogisticRegression(class_weight="balanced")]
             fitted = [head.fit(X, y) for head in heads] + [fit(X, y, data.prompts, one) for one in (BEFORE, NOW)]
@@ -312,12 +303,8 @@ def report_imbalance(sets: dict[str, Data], draws: int) -> None:
                 loss = -shares @ scores[np.arange(len(data.wanted)), data.wanted]
                 line += [roc_auc_score(data.wanted, scores[:, 1]), loss]
             lines.append(line)
-        rows.append(
-            [
-                f"{name}, 40 {data.classes[many]}",
-                *(f"{a:.3f} / {b:.3f}" for a, b in np.mean(lines, axis=0).reshape(-1, 2)),
-            ]
-        )
+        cells = (f"{a:.3f} / {b:.3f}" for a, b in np.mean(lines, axis=0).reshape(-1, 2))
+        rows.append([f"{name}, 40 {data.classes[many]}", *cells])
     head = ["area under the ROC curve / log loss", "plain", "plain, balanced", "as it was", "as it is"]
     print_table(head, rows)
 
