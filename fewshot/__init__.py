@@ -58,6 +58,7 @@ _HOME = {
     "Seq2SeqLM": "fewshot.models.seq2seq",
     "ServerError": "fewshot.errors",
     "ShortenedWarning": "fewshot.errors",
+    "Span": "fewshot.task.spans",
     "Strategy": "fewshot.strategies.base",
     "Task": "fewshot.task.task",
     "Template": "fewshot.task.template",
