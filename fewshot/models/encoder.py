@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from fewshot.errors import ModelLoadError
+from fewshot.errors import ModelLoadError, UnsupportedError
 from fewshot.inputs import as_texts
 from fewshot.models.base import SCORING_VERSION, FloatArray, IntArray, Query
 from fewshot.models.engine.padding import TOKEN_BUDGET, Padding, scale_vectors
@@ -24,6 +24,8 @@ from fewshot.models.locks import lock_of
 from fewshot.models.progress import show_progress
 from fewshot.models.recipe import Recipe
 from fewshot.models.text.tokens import PlainTokenizer, as_text, without_surrogates
+from fewshot.models.token_vectors import TokenReader
+from fewshot.models.tokens import TokenVectors
 from fewshot.models.windows import Windows
 
 if TYPE_CHECKING:
@@ -142,6 +144,42 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self._remember({text: known[text] for text in new})
         return np.stack([known[text] for text in texts]).astype(np.float64)
 
+    def token_vectors(self, texts: Sequence[str], layer: int | None = None) -> list[TokenVectors]:
+        """For each text its tokens, with where they stand and their hidden states.
+
+        A text longer than the model's window is read in windows that overlap by half, and each token has its vector
+        from the window in which it has the most context on its nearer side. The special tokens around a text are read
+        and not handed out. Neither the model's prompt nor ``windows`` plays a part. Equal texts are read once.
+
+        Parameters
+        ----------
+        texts : sequence of str
+        layer : int, optional
+            The hidden states after this many layers; 0 are the embeddings. None is half of the layers.
+
+        Returns
+        -------
+        list of TokenVectors
+
+        Raises
+        ------
+        ParameterError
+            When the model has no such layer.
+        UnsupportedError
+            When the model shows no hidden states of tokens.
+        """
+        with lock_of(self.model):
+            return self._tokens.read(texts, layer, self.limit, self._within_memory)
+
+    @cached_property
+    def _tokens(self) -> TokenReader:
+        body = getattr(self.model[0], "model", None)
+        if body is None:
+            raise UnsupportedError(
+                f"{self!r} has no transformer, and so no hidden states of tokens. Choose another encoder."
+            )
+        return TokenReader(repr(self), body, self._plain)
+
     def _compute(self, texts: list[str]) -> NDArray[np.float32]:
         """Encode each text, or each of its windows."""
         clean = [without_surrogates(text) for text in texts]
@@ -178,8 +216,11 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self.padding.run(lengths, budget, lambda batch: compute([left[i] for i in batch]), receive, scale_vectors)
 
         with show_progress(len(clean), "Encoding") as bar, self._plain_text():
-            _, self._budget = compute_within_memory(encode, self._budget, repr(self), self.model.device)
+            self._within_memory(encode)
         return np.stack([vectors[i] for i in range(len(clean))])
+
+    def _within_memory(self, compute: Callable[[int], None]) -> None:
+        _, self._budget = compute_within_memory(compute, self._budget, repr(self), self.model.device)
 
     def _sizes(self, texts: list[str]) -> list[int]:
         return [min(len(ends) + 2, self.limit) for ends in self.token_ends(texts)]

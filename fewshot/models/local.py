@@ -30,6 +30,7 @@ __all__ = [
     "cut_into_chunks",
     "hash_weights",
     "in_eval_mode",
+    "padding_token_of",
     "pick_device",
     "size_of",
 ]
@@ -66,6 +67,12 @@ def size_of(model: Any, *names: str, otherwise: int) -> int:
     """A size that a model's config states under one of these names."""
     config = model.config.get_text_config()
     return next((int(getattr(config, name)) for name in names if getattr(config, name, None)), otherwise)
+
+
+def padding_token_of(model: Any, tokenizer: Any) -> int:
+    """What fills up a batch: the model's own word before the tokenizer's, since some find a text's end by it."""
+    named = (getattr(model.config, "pad_token_id", None), tokenizer.pad_token_id)
+    return next((int(token) for token in named if isinstance(token, int) and token >= 0), 0)
 
 
 def cut_into_chunks(queries: Sequence[Query], size: int = CHUNK_SIZE) -> Iterator[Sequence[Query]]:
@@ -191,9 +198,8 @@ class LocalModel(ABC):
 
     @property
     def padding_token(self) -> int:
-        """What fills up a batch: the model's own word before the tokenizer's, since some find a text's end by it."""
-        named = (getattr(self.model.config, "pad_token_id", None), self.tokenizer.pad_token_id)
-        return next((int(token) for token in named if isinstance(token, int) and token >= 0), 0)
+        """What fills up a batch."""
+        return padding_token_of(self.model, self.tokenizer)
 
     def token_ends(self, texts: Sequence[str]) -> list[IntArray]:
         """For each text, the character offset at which each of its tokens ends."""

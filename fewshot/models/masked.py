@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import torch
@@ -12,10 +12,14 @@ from fewshot.checks import one_of
 from fewshot.errors import ModelLoadError
 from fewshot.models.base import Query
 from fewshot.models.engine.reads import Look, Reads
+from fewshot.models.engine.split import Split
 from fewshot.models.engine.trial import draw_samples, try_forward
+from fewshot.models.locks import alone
 from fewshot.models.reading import ReadingModel
 from fewshot.models.recipe import Recipe
 from fewshot.models.text.tokens import check_tokens
+from fewshot.models.token_vectors import TokenReader
+from fewshot.models.tokens import TokenVectors
 
 __all__ = ["MaskedLM"]
 
@@ -146,6 +150,38 @@ class MaskedLM(ReadingModel):
         for clozes in self._clozes(queries):
             before, _, after = clozes[0]
             looks.look((*special.before, *before, mask, *after, *special.after), len(special.before) + len(before))
+
+    @alone
+    def token_vectors(self, texts: Sequence[str], layer: int | None = None) -> list[TokenVectors]:
+        """For each text its tokens, with where they stand and their hidden states.
+
+        A text longer than the model's window is read in windows that overlap by half, and each token has its vector
+        from the window in which it has the most context on its nearer side. The special tokens around a text are read
+        and not handed out. Equal texts are read once.
+
+        Parameters
+        ----------
+        texts : sequence of str
+        layer : int, optional
+            The hidden states after this many layers; 0 are the embeddings. None is half of the layers.
+
+        Returns
+        -------
+        list of TokenVectors
+
+        Raises
+        ------
+        ParameterError
+            When the model has no such layer.
+        UnsupportedError
+            When the model shows no hidden states of tokens.
+        """
+        return self._tokens.read(texts, layer, self.limit, self.within_memory)
+
+    @cached_property
+    def _tokens(self) -> TokenReader:
+        body = self._taken.body if isinstance(self._taken, Split) else self.model
+        return TokenReader(repr(self), body, self.plain, self._taken.room)
 
     def _sizes(self, queries: Sequence[Query]) -> list[int]:
         extra = len(self._special.before) + len(self._special.after)

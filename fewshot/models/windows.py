@@ -1,4 +1,4 @@
-"""Windows: how an encoder reads texts that are longer than its context."""
+"""Windows: how a model reads texts that are longer than its context."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fewshot.checks import at_least, one_of
 from fewshot.models.base import IntArray
 
-__all__ = ["Windows"]
+__all__ = ["Windows", "cover_tokens"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,33 @@ class Windows:
         joined = vectors.mean(0) if self.reduce == "mean" else vectors.max(0)
         length = np.linalg.norm(joined)
         return joined * (np.linalg.norm(vectors, axis=1).mean() / length if length else 1.0)
+
+
+def cover_tokens(n_tokens: int, size: int) -> list[tuple[slice, slice]]:
+    """Cover tokens with windows of ``size``, each half a window after the one before; the last one ends with the text.
+
+    Returns
+    -------
+    list of (window, own)
+        The tokens that a window holds, and those of them that have more context on their nearer side there than in any
+        other window, counted in the window. Of equals it is the earlier window. Each token is one window's own.
+
+    Examples
+    --------
+    >>> from fewshot.models.windows import cover_tokens
+    >>> cover_tokens(7, size=4)
+    [(slice(0, 4, None), slice(0, 3, None)), (slice(2, 6, None), slice(1, 3, None)), ...]
+    """
+    last = max(0, n_tokens - size)
+    starts = [*range(0, last, max(1, size // 2)), last]
+    stops = [min(start + size, n_tokens) for start in starts]
+    # of two windows, a token has as much context in the earlier one as long as it is no nearer to that one's end
+    changes = [(stop + start + 1) // 2 for stop, start in zip(stops, starts[1:], strict=False)]
+    owns = zip([0, *changes], [*changes, n_tokens], strict=True)
+    return [
+        (slice(start, stop), slice(first - start, end - start))
+        for start, stop, (first, end) in zip(starts, stops, owns, strict=True)
+    ]
 
 
 def _last_at_most(places: Sequence[int], most: int, least: int) -> int:

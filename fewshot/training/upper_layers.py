@@ -13,6 +13,7 @@ import torch
 from fewshot.models.base import IntArray
 from fewshot.models.dtypes import autocast, own_dtype
 from fewshot.models.encoder import SentenceEncoder
+from fewshot.models.engine.layers import find_layers
 
 __all__ = ["Batch", "Tail"]
 
@@ -69,7 +70,7 @@ class Tail:
         self.model.requires_grad_(True)
         for parameter in _fixed(self.model, n_layers):
             parameter.requires_grad_(False)
-        self._parent, self._name, layers = _layers(self.model)
+        self._parent, self._name, layers = find_layers(getattr(self.model[0], "model", None))
         self.frozen = _n_frozen(layers, n_layers)
 
     def parameters(self) -> list[torch.nn.Parameter]:
@@ -135,7 +136,7 @@ def _n_frozen(layers: Any, n_layers: int) -> int:
 
 def _fixed(model: Any, n_layers: int) -> list[torch.nn.Parameter]:
     """What is not trained: the word embeddings, and where some layers are not, everything before those that are."""
-    _, _, layers = _layers(model)
+    _, _, layers = find_layers(getattr(model[0], "model", None))
     body: Any = getattr(model[0], "model", model)
     fixed: list[torch.nn.Parameter] = []
     n_frozen = _n_frozen(layers, n_layers)
@@ -144,14 +145,3 @@ def _fixed(model: Any, n_layers: int) -> list[torch.nn.Parameter]:
         fixed += [p for p in body.parameters() if id(p) not in trained]
     embeddings = body.get_input_embeddings() if hasattr(body, "get_input_embeddings") else None
     return fixed + (list(embeddings.parameters()) if embeddings is not None else [])
-
-
-def _layers(model: Any) -> tuple[Any, str, Any]:
-    """The module list that holds the layers, with its parent and its name there; nothing where there is none."""
-    body = getattr(model[0], "model", None)
-    wanted = getattr(getattr(body, "config", None), "num_hidden_layers", None)
-    for parent in body.modules() if body is not None else ():
-        for name, child in parent.named_children():
-            if isinstance(child, torch.nn.ModuleList) and len(child) == wanted:
-                return parent, name, child
-    return None, "", None

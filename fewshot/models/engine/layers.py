@@ -1,0 +1,46 @@
+"""The layers of a transformer, found without code for particular architectures, and a pass that ends at one of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+__all__ = ["find_layers", "states_before"]
+
+
+def find_layers(body: Any) -> tuple[Any, str, Any]:
+    """The module list as long as the config says, with its parent and its name there; nothing where there is none."""
+    wanted = getattr(getattr(body, "config", None), "num_hidden_layers", None)
+    for parent in body.modules() if body is not None else ():
+        for name, child in parent.named_children():
+            if isinstance(child, torch.nn.ModuleList) and len(child) == wanted:
+                return parent, name, child
+    return None, "", None
+
+
+class _ReachedError(Exception):
+    """The layer is reached, with these states."""
+
+    def __init__(self, states: Any) -> None:
+        self.states = states
+
+
+def states_before(layer: torch.nn.Module, compute: Callable[[], Any]) -> Any:
+    """The hidden states that go into a layer while something is computed, which ends there; None where none do."""
+    thread = threading.get_ident()
+
+    def stop(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if threading.get_ident() == thread:  # others may use the same weights
+            raise _ReachedError(args[0] if args else kwargs.get("hidden_states"))
+
+    hook = layer.register_forward_pre_hook(stop, with_kwargs=True)
+    try:
+        compute()
+    except _ReachedError as reached:
+        return reached.states
+    finally:
+        hook.remove()
+    return None

@@ -1,0 +1,206 @@
+"""TokenReader: the hidden states of every token of a text, at one layer of a transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from fewshot.errors import ParameterError, UnsupportedError
+from fewshot.models.base import Float32Array
+from fewshot.models.engine.layers import find_layers, states_before
+from fewshot.models.engine.padding import Padding, padded, scale_vectors
+from fewshot.models.engine.rounding import same_logprobs
+from fewshot.models.engine.trial import draw_samples
+from fewshot.models.local import in_eval_mode, padding_token_of
+from fewshot.models.progress import show_progress
+from fewshot.models.text.bounds import find_bounds
+from fewshot.models.text.tokens import PlainTokenizer, Special
+from fewshot.models.tokens import TokenVectors
+from fewshot.models.windows import cover_tokens
+
+__all__ = ["TokenReader"]
+
+_CURE = "Choose another encoder, or a masked language model."
+
+
+class TokenReader:
+    """Reads texts with a transformer, and shows the hidden states of their tokens.
+
+    The layers after the one that is asked for are not computed, where a pass that ends there gives the numbers of a
+    whole one on a sample.
+
+    Parameters
+    ----------
+    name : str
+        What messages call the model.
+    body : Module
+        A transformer that takes ``input_ids`` and ``attention_mask``.
+    plain : PlainTokenizer
+    room : int
+        The most tokens of a batch, whatever memory there is.
+
+    Raises
+    ------
+    UnsupportedError
+        When the transformer does not show its hidden states, one a token.
+    """
+
+    def __init__(self, name: str, body: Any, plain: PlainTokenizer, room: int = 2**31) -> None:
+        self._name, self._body, self._plain, self._room = name, body, plain, room
+        self._padding = Padding(body)
+        self._ends: dict[int, bool] = {}  # for each layer, whether a pass may end there
+        self._dims = self._try_layers()
+
+    def read(
+        self,
+        texts: Sequence[str],
+        layer: int | None,
+        limit: int,
+        within_memory: Callable[[Callable[[int], None]], object],
+    ) -> list[TokenVectors]:
+        """The tokens of each text with their hidden states; one thread at a time.
+
+        Parameters
+        ----------
+        texts : sequence of str
+        layer : int, optional
+            After how many layers. None is half of them.
+        limit : int
+            The most tokens that the model reads at once, special tokens included.
+        within_memory : callable
+            Calls what it is given with a number of tokens, and again with a smaller one when memory runs out.
+
+        Raises
+        ------
+        ParameterError
+            When the model has no such layer.
+        """
+        layer = self._checked(layer)
+        special = self._special
+        size = limit - len(special.before) - len(special.after)
+        if size < 1:
+            raise UnsupportedError(f"{self._name} reads {limit} tokens at once, which its special tokens fill.")
+        distinct = list(dict.fromkeys(texts))
+        encoded = dict(zip(distinct, self._plain.encodings(distinct), strict=True))
+        rows: list[list[int]] = []
+        owns: list[slice] = []  # of each row
+        of_texts: dict[str, slice] = {}  # the rows of each text
+        for text, encoding in encoded.items():
+            windows = cover_tokens(len(encoding.ids), size) if encoding.ids else []
+            of_texts[text] = slice(len(rows), len(rows) + len(windows))
+            for window, own in windows:
+                rows.append([*special.before, *encoding.ids[window], *special.after])
+                owns.append(slice(len(special.before) + own.start, len(special.before) + own.stop))
+        vectors = self._vectors(rows, owns, layer, within_memory)
+        none = np.empty((0, self._dims[layer]), dtype=np.float32)
+        found = {
+            text: TokenVectors(*find_bounds(text, encoding), np.concatenate([none, *vectors[of_texts[text]]]))
+            for text, encoding in encoded.items()
+        }
+        return [found[text] for text in texts]
+
+    def _checked(self, layer: int | None) -> int:
+        n_layers = len(self._dims) - 1
+        if layer is None:
+            return n_layers // 2
+        if isinstance(layer, bool) or not isinstance(layer, int | np.integer) or not 0 <= layer <= n_layers:
+            raise ParameterError(
+                f"layer must be an integer from 0, the embeddings, to {n_layers}, the number of layers of "
+                f"{self._name}, or None for {n_layers // 2}. Got {layer!r}."
+            )
+        return int(layer)
+
+    @torch.no_grad()
+    def _vectors(
+        self,
+        rows: list[list[int]],
+        owns: list[slice],
+        layer: int,
+        within_memory: Callable[[Callable[[int], None]], object],
+    ) -> list[Float32Array]:
+        """The hidden states of each row's own tokens."""
+        body = in_eval_mode(self._body)
+        device = next(body.parameters()).device
+        filler = padding_token_of(body, self._plain.tokenizer)
+        vectors: dict[int, Float32Array] = {}
+
+        def compute(batch: list[int]) -> list[torch.Tensor]:
+            ids, mask = padded([rows[i] for i in batch], filler, device)
+            states = self._states(body, layer, input_ids=ids, attention_mask=mask)
+            return [states[place, owns[i]] for place, i in enumerate(batch)]
+
+        def run(budget: int) -> None:
+            left = [i for i in range(len(rows)) if i not in vectors]  # what an earlier attempt has not done
+
+            def receive(batch: list[int], found: list[torch.Tensor]) -> None:
+                vectors.update({left[i]: states.float().cpu().numpy() for i, states in zip(batch, found, strict=True)})
+                bar.update(len(batch))
+
+            lengths = [len(rows[i]) for i in left]
+            budget = min(budget, self._room)
+            self._padding.run(lengths, budget, lambda batch: compute([left[i] for i in batch]), receive, scale_vectors)
+
+        with show_progress(len(rows), "Reading tokens") as bar:
+            within_memory(run)
+        return [vectors[i] for i in range(len(rows))]
+
+    def _states(self, body: Any, layer: int, **inputs: torch.Tensor) -> torch.Tensor:
+        """Hidden states of a layer, of shape (n_rows, n_tokens, dim)."""
+        if layer not in self._ends:
+            sample = self._sample
+            found, expected = _early(body, layer, **sample), _every_layer(body, **sample)[layer]
+            self._ends[layer] = isinstance(found, torch.Tensor) and _is_same(found, expected)
+        states: torch.Tensor = (
+            _early(body, layer, **inputs) if self._ends[layer] else _every_layer(body, **inputs)[layer]
+        )
+        return states
+
+    @torch.no_grad()
+    def _try_layers(self) -> list[int]:
+        """The dimension of each layer's hidden states."""
+        n_tokens = self._sample["input_ids"].shape[1]
+        try:
+            shapes = [tuple(states.shape) for states in _every_layer(in_eval_mode(self._body), **self._sample)]
+        except Exception as error:  # whatever it is, it would be raised for every text
+            said = (str(error).strip() or repr(error)).splitlines()[0]
+            raise UnsupportedError(
+                f"{self._name} does not show the hidden states of its tokens ({type(error).__name__}: {said}). {_CURE}"
+            ) from error
+        if any(shape[:-1] != (1, n_tokens) for shape in shapes):
+            raise UnsupportedError(
+                f"{self._name} has no hidden state of each token: for {n_tokens} tokens its layers give states of "
+                f"shapes {sorted(set(shapes))}. {_CURE}"
+            )
+        return [dim for _, _, dim in shapes]
+
+    @cached_property
+    def _sample(self) -> dict[str, torch.Tensor]:
+        ids = draw_samples(self._body, self._plain.tokenizer)[:1]
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+    @cached_property
+    def _special(self) -> Special:
+        return self._plain.special()
+
+
+def _early(body: Any, layer: int, **inputs: torch.Tensor) -> Any:
+    """The hidden states of a layer from a pass that ends there; None where no layer is found that comes after it."""
+    _, _, layers = find_layers(body)
+    if layers is None or layer >= len(layers):
+        return None
+    return states_before(layers[layer], partial(body, **inputs))
+
+
+def _every_layer(body: Any, **inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Hidden states of every layer; the first are the embeddings."""
+    return tuple(body(**inputs, output_hidden_states=True).hidden_states)
+
+
+def _is_same(states: torch.Tensor, expected: torch.Tensor) -> bool:
+    return states.shape == expected.shape and same_logprobs(
+        scale_vectors(states), scale_vectors(expected), expected.dtype
+    )
