@@ -51,7 +51,8 @@ class TokenReader:
 
     def __init__(self, name: str, body: Any, plain: PlainTokenizer, room: int = 2**31) -> None:
         self._name, self._body, self._plain, self._room = name, body, plain, room
-        self._padding = Padding(body)
+        # for each layer, which rows may share a pass: the embeddings of one that mixes positions do not show it
+        self._paddings: dict[int, Padding] = {}
         self._ends: dict[int, bool] = {}  # for each layer, whether a pass may end there
         self._dims = self._try_layers()
 
@@ -126,6 +127,7 @@ class TokenReader:
         body = in_eval_mode(self._body)
         device = next(body.parameters()).device
         filler = padding_token_of(body, self._plain.tokenizer)
+        padding = self._paddings.setdefault(layer, Padding(self._body))
         vectors: dict[int, Float32Array] = {}
 
         def compute(batch: list[int]) -> list[torch.Tensor]:
@@ -140,9 +142,8 @@ class TokenReader:
                 vectors.update({left[i]: states.float().cpu().numpy() for i, states in zip(batch, found, strict=True)})
                 bar.update(len(batch))
 
-            lengths = [len(rows[i]) for i in left]
-            budget = min(budget, self._room)
-            self._padding.run(lengths, budget, lambda batch: compute([left[i] for i in batch]), receive, scale_vectors)
+            lengths, budget = [len(rows[i]) for i in left], min(budget, self._room)
+            padding.run(lengths, budget, lambda batch: compute([left[i] for i in batch]), receive, scale_vectors)
 
         with show_progress(len(rows), "Reading tokens") as bar:
             within_memory(run)
