@@ -63,6 +63,7 @@ _HOME = {
     "Task": "fewshot.task.task",
     "Template": "fewshot.task.template",
     "TemplateError": "fewshot.errors",
+    "TokenHead": "fewshot.strategies.token_head",
     "UnsupportedError": "fewshot.errors",
     "Verbalizer": "fewshot.task.verbalizer",
     "VerbalizerError": "fewshot.errors",

@@ -60,6 +60,7 @@ from fewshot.strategies.embedding import Embedding as Embedding
 from fewshot.strategies.finetuning import FineTuning as FineTuning
 from fewshot.strategies.prompting import Prompting as Prompting
 from fewshot.strategies.readout import Readout as Readout
+from fewshot.strategies.token_head import TokenHead as TokenHead
 from fewshot.task import gallery as gallery
 from fewshot.task.automatic import AutomaticVerbalizer as AutomaticVerbalizer
 from fewshot.task.choices import Choices as Choices

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import zlib
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.optimize import check_grad, minimize
 from scipy.special import log_softmax
 
-from fewshot.errors import InputError, ParameterError
+from fewshot import FakeLM, Strategy, TokenHead
+from fewshot.errors import InputError, ParameterError, UnsupportedError
 from fewshot.heads import tokens
 from fewshot.heads.tokens import TokenLogisticRegression
+from fewshot.models.base import kind_of
+from fewshot.strategies import STRATEGIES, token_head
+from fewshot.task.spelling import spell
+from tests.contract import HashEncoder
 
 
 def problem(n: int = 40, types: int = 3, dim: int = 6, vector: int = 4):
@@ -123,3 +132,99 @@ def test_a_prior_of_more_features_than_there_are_is_refused():
     X, y, _ = problem()
     with pytest.raises(ParameterError, match=r"at most the 6 features of X\. Got 7"):
         TokenLogisticRegression().fit(X, y, np.ones((3, 7)))
+
+
+class LetterTokens:
+    """Two letters a token, but no digits: a vector says what its letters are, and depends on the layer."""
+
+    fingerprint = "LetterTokens, version 1"
+
+    def encode(self, texts):
+        raise NotImplementedError
+
+    def token_vectors(self, texts, layer=None):
+        found = []
+        for text in texts:
+            starts = [start for word in re.finditer("[A-Za-z]+", text) for start in range(*word.span(), 2)]
+            ends = [start + len(re.match("[A-Za-z]{1,2}", text[start:]).group()) for start in starts]
+            vectors = [self.vector(text[start:end].lower(), layer) for start, end in zip(starts, ends, strict=True)]
+            found.append(SimpleNamespace(starts=starts, ends=ends, vectors=np.reshape(vectors, (len(starts), 16))))
+        return found
+
+    def vector(self, token, layer):
+        return np.random.RandomState(zlib.crc32(f"{token} {layer}".encode())).randn(16).astype(np.float32)
+
+
+TEXTS = ["Ada met Bob in Rome .", "Rome saw Ada", "it rained in 1999"]
+WORDS = [[word.span() for word in re.finditer(r"\S+", text)] for text in TEXTS]
+TAGS = [np.array([1, 0, 1, 0, 2, 0]), np.array([2, 0, 1]), np.array([0, 0, 0, 0])]
+NAMES = [["person", "human"], ["place"]]
+
+
+def test_words_are_learnt_and_each_text_has_its_own_array():
+    head = TokenHead().fit(LetterTokens(), TEXTS, WORDS, TAGS, NAMES)
+    found = head.word_probabilities(TEXTS, WORDS)
+    assert [len(rows) for rows in found] == [6, 3, 4]
+    for rows, tags in zip(found, TAGS, strict=True):
+        np.testing.assert_allclose(rows.sum(axis=1), 1)
+        assert rows.argmax(axis=1).tolist() == tags.tolist()
+
+
+@pytest.mark.parametrize("layer", [None, 2])
+@pytest.mark.parametrize("spelling", [True, False])
+def test_it_is_the_head_on_word_vectors_made_one_by_one(layer, spelling):
+    model = LetterTokens()
+
+    def unit(vector):
+        return vector / np.linalg.norm(vector)
+
+    def word_vector(word):
+        pairs = [word[i : i + 2] for i in range(0, len(word), 2)]
+        return (
+            unit(np.mean([model.vector(pair.lower(), layer) for pair in pairs], axis=0))
+            if word.isalpha()
+            else np.zeros(16)
+        )
+
+    rows = []
+    for text in TEXTS:
+        spelt = spell(text.split()) if spelling else [[] for _ in text.split()]
+        rows += [[*word_vector(word), *own] for word, own in zip(text.split(), spelt, strict=True)]
+    prior = [unit(word_vector("person") + word_vector("human")), word_vector("place")]
+    given = {"names": 2.0, "detector": 0.5, "own": 1.0, "none_weight": 0.7}
+    wanted = TokenLogisticRegression(**given).fit(rows, np.concatenate(TAGS), prior)
+    head = TokenHead(layer, **given, spelling=spelling).fit(model, TEXTS, WORDS, TAGS, NAMES)
+    found = np.concatenate(head.word_probabilities(TEXTS, WORDS))
+    np.testing.assert_allclose(found, wanted.predict_proba(rows), atol=1e-6)
+
+
+def test_a_word_takes_the_tokens_that_overlap_it_alone():
+    tokens = SimpleNamespace(starts=[0, 2, 4, 4], ends=[2, 4, 4, 7], vectors=np.eye(4))
+    assert token_head._mean_vector(tokens, 1, 4).tolist() == [0.5, 0.5, 0, 0]
+    assert token_head._mean_vector(tokens, 4, 5).tolist() == [0, 0, 0, 1]
+    assert token_head._mean_vector(tokens, 7, 9).tolist() == [0, 0, 0, 0]
+
+
+def test_texts_without_words_have_empty_arrays():
+    head = TokenHead().fit(LetterTokens(), TEXTS, WORDS, TAGS, NAMES)
+    assert [rows.shape for rows in head.word_probabilities(["", "Ada"], [[], [(0, 3)]])] == [(0, 3), (1, 3)]
+    assert [rows.shape for rows in head.word_probabilities([""], [[]])] == [(0, 3)]
+    assert head.word_probabilities([], []) == []
+
+
+@pytest.mark.parametrize("model", [HashEncoder(), FakeLM(lambda query: [0.0])])
+def test_a_model_without_token_vectors_is_refused_by_its_kind(model):
+    with pytest.raises(
+        UnsupportedError, match=rf"{kind_of(model).name}.*has none\. Use a sentence encoder or a masked"
+    ):
+        TokenHead().fit(model, TEXTS, WORDS, TAGS, NAMES)
+
+
+def test_a_text_with_fewer_tags_than_words_is_named():
+    with pytest.raises(InputError, match="Got 2 tags for 3 words in text 1"):
+        TokenHead().fit(LetterTokens(), TEXTS, WORDS, [TAGS[0], TAGS[1][:2], TAGS[2]], NAMES)
+
+
+def test_it_is_no_strategy_of_a_classifier():
+    assert "TokenHead" not in STRATEGIES
+    assert not issubclass(TokenHead, Strategy)

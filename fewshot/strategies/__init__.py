@@ -4,7 +4,9 @@ from fewshot import _HOME
 
 __all__ = ["STRATEGIES"]
 
+#: Files of this room whose public names are no strategy of `Classifier`.
+_OTHERS = ("fewshot.strategies.base", "fewshot.strategies.token_head")
 #: Where the public strategies are, and what is tuned for them, by name.
 STRATEGIES = {
-    name: home for name, home in _HOME.items() if home.startswith("fewshot.strategies.") and not home.endswith(".base")
+    name: home for name, home in _HOME.items() if home.startswith("fewshot.strategies.") and home not in _OTHERS
 }

@@ -1,0 +1,168 @@
+"""A tag of every word from frozen token vectors: the head of a tagger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from fewshot.errors import InputError, UnsupportedError
+from fewshot.heads.tokens import TokenLogisticRegression
+from fewshot.models.base import FloatArray, kind_of
+from fewshot.task.spelling import FEATURES, spell
+
+__all__ = ["TokenHead"]
+
+#: The start and the end of each word of a text, in characters.
+Words = Sequence[tuple[int, int]]
+
+
+class TokenHead(BaseEstimator):  # type: ignore[misc]
+    """Tag words by the vectors that a model has for its tokens, without changing the model.
+
+    A word's vector is the mean of those of the tokens that overlap it, at unit length; one without tokens has zeros.
+    How the word is spelt stands beside it, since many models lower-case what they read. A logistic regression gives
+    each word one of the types or None: it starts from how similar a word is to the names of the types, learns what all
+    entities have in common, and then what each type has of its own.
+
+    Parameters
+    ----------
+    layer : int, optional
+        Whose hidden states are the vectors; 0 are the embeddings. None: the middle one.
+    names : float
+        Weight of the similarity to the names of the types; 0 leaves them out.
+    detector : float
+        Penalty on the weights that all types share.
+    own : float
+        Penalty on the weights of each type.
+    none_weight : float
+        Weight of a word outside of any span; a word in one has 1. Below 1 more spans are found, above 1 fewer.
+    spelling : bool
+        Whether to look at the spelling.
+
+    Attributes
+    ----------
+    model_ : object
+        The model that was given.
+    head_ : TokenLogisticRegression
+        What gives a tag to a word.
+
+    Examples
+    --------
+    >>> from fewshot import TokenHead
+    >>> TokenHead(none_weight=0.5)
+    TokenHead(none_weight=0.5)
+    """
+
+    def __init__(
+        self,
+        layer: int | None = None,
+        *,
+        names: float = 5.0,
+        detector: float = 0.3,
+        own: float = 3.0,
+        none_weight: float = 1.0,
+        spelling: bool = True,
+    ) -> None:
+        self.layer = layer
+        self.names = names
+        self.detector = detector
+        self.own = own
+        self.none_weight = none_weight
+        self.spelling = spelling
+
+    def fit(
+        self,
+        model: Any,
+        texts: Sequence[str],
+        words: Sequence[Words],
+        tags: Sequence[Any],
+        names: Sequence[Sequence[str]],
+    ) -> Self:
+        """Learn from the tags of words.
+
+        Parameters
+        ----------
+        model : object
+            A sentence encoder or a masked language model: what has ``token_vectors``.
+        texts : sequence of str
+        words : sequence of sequence of (start, end)
+            The bounds of the words of each text, in characters.
+        tags : sequence of array of shape (n_words,)
+            For each text: 0 for a word of None, and the number of its type from 1 on.
+        names : sequence of sequence of str
+            The label words of each type.
+
+        Raises
+        ------
+        UnsupportedError
+            When the model has no vectors of tokens.
+        InputError
+            When a text has fewer or more tags than words, no word is of any type, or every word is.
+        """
+        if not callable(getattr(model, "token_vectors", None)):
+            raise UnsupportedError(
+                f"TokenHead needs a model with vectors of tokens. {model!r} ({kind_of(model).name}) has none. "
+                "Use a sentence encoder or a masked language model, such as load() or load('embedded:masked')."
+            )
+        for row, (bounds, own) in enumerate(zip(words, tags, strict=True)):
+            if len(bounds) != len(own):
+                raise InputError(f"A word has one tag. Got {len(own)} tags for {len(bounds)} words in text {row}.")
+        self.model_ = model
+        prior = np.array([self._name_vector(group) for group in names])
+        X = np.concatenate(self._features(texts, words))
+        y = np.concatenate([np.asarray(own, dtype=np.int64) for own in tags])
+        self.head_ = TokenLogisticRegression(self.names, self.detector, self.own, self.none_weight).fit(X, y, prior)
+        return self
+
+    def word_probabilities(self, texts: Sequence[str], words: Sequence[Words]) -> list[FloatArray]:
+        """Return the probabilities of the tags of each word, an array of shape (n_words, 1 + n_types) for each text.
+
+        The first column is None: the word is in no span.
+        """
+        check_is_fitted(self)
+        features = self._features(texts, words)
+        if not any(map(len, features)):  # scikit-learn takes no array without rows
+            return [np.empty((0, 1 + len(self.head_.coef_))) for _ in features]
+        found = self.head_.predict_proba(np.concatenate(features))
+        return np.split(found, np.cumsum([len(rows) for rows in features])[:-1])
+
+    def _features(self, texts: Sequence[str], words: Sequence[Words]) -> list[FloatArray]:
+        """For each text the unit vectors of its words, and beside them their spelling."""
+        features = []
+        for text, bounds, tokens in zip(texts, words, self._vectors(texts), strict=True):
+            rows = np.zeros((len(bounds), np.shape(tokens.vectors)[1]))
+            for row, (start, end) in zip(rows, bounds, strict=True):
+                row[:] = _mean_vector(tokens, start, end)
+            rows = _unit(rows)
+            if self.spelling:
+                spelt = spell([text[start:end] for start, end in bounds])
+                rows = np.hstack([rows, np.reshape(spelt, (len(bounds), len(FEATURES)))])
+            features.append(rows)
+        return features
+
+    def _vectors(self, texts: Sequence[str]) -> list[Any]:
+        found: list[Any] = self.model_.token_vectors(list(texts), layer=self.layer)
+        return found
+
+    def _name_vector(self, names: Sequence[str]) -> FloatArray:
+        """The mean of the unit vectors of a type's label words, at unit length. Each is a text of its own."""
+        means = [_mean_vector(tokens, 0, len(name)) for name, tokens in zip(names, self._vectors(names), strict=True)]
+        return _unit(_unit(np.array(means)).mean(axis=0))
+
+
+def _unit(vectors: FloatArray) -> FloatArray:
+    """The same at unit length; zeros stay."""
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.where(norms > 0, norms, 1.0)
+
+
+def _mean_vector(tokens: Any, start: int, end: int) -> FloatArray:
+    """The mean of the vectors of the tokens that overlap a part of their text; zeros where none does."""
+    overlapping = (np.asarray(tokens.starts) < end) & (np.asarray(tokens.ends) > start)
+    vectors = np.asarray(tokens.vectors, dtype=np.float64)[overlapping]
+    mean: FloatArray = vectors.sum(axis=0) / max(len(vectors), 1)
+    return mean
