@@ -91,29 +91,31 @@ class Variant(NamedTuple):
 
 
 NOW = Variant()
-BEFORE = Variant(Tuning(follows=False), Head(follows=False))
-FIXED = [*(Tuning(anchors, follows=False) for anchors in (0.0, 8.0)), Tuning(follows=False, steps=12)]
+#: Until 2026-11-29: with few examples, and with more than 64.
+BEFORE = Variant(Tuning(follows=False, steps=7), Head(follows=False))
+BEFORE_LARGE = Variant(Tuning(follows=False), Head(follows=False))
+FIXED = [Tuning(anchors, False, 7) for anchors in (0.0, 8.0)] + [Tuning(follows=False, steps=12)]
 HEADS = [
     *(Head(tau, follows=False) for tau in (0.0, 1.25, 3.5)),
     *(Head(times=times) for times in (0.5, 2.0)),
     Head(falls=True),
     *(Head(frozen=share) for share in (0.25, 0.5)),
 ]
-LONGER = [Variant(Tuning(steps=steps)) for steps in (10, 12)]
 VARIANTS = [
     *(NOW, BEFORE),
     *(Variant(one, BEFORE.head) for one in FIXED),
-    *LONGER,
+    *(Variant(Tuning(steps=steps)) for steps in (7, 10)),
     *(Variant(Tuning(), head) for head in HEADS),
 ]
 #: Where a fit takes long (64 a class), other tunings are tried, and where there are many classes just two.
 LARGE = [
-    BEFORE,
-    *(Variant(Tuning(follows=False, steps=steps, runs=runs), BEFORE.head) for steps, runs in ((12, 1), (None, 3))),
+    NOW,
+    BEFORE_LARGE,
+    *(Variant(Tuning(steps=steps, follows=False, runs=runs), BEFORE.head) for steps, runs in ((12, 1), (None, 3))),
 ]
-MANY = [NOW, BEFORE]
-UNEVEN = [BEFORE, *(Variant(Tuning(follows=False, balance=power), BEFORE.head) for power in (0.5, 1.0))]
-SWAPPED = [NOW, BEFORE, Variant(Tuning(0.0), Head(0.0))]
+MANY = [NOW, BEFORE_LARGE]
+UNEVEN = [BEFORE, *(Variant(BEFORE.tuning._replace(balance=power), BEFORE.head) for power in (0.5, 1.0))]
+SWAPPED = [Variant(Tuning(steps=7)), BEFORE, Variant(Tuning(0.0, steps=7), Head(0.0)), NOW]
 
 
 @dataclass(frozen=True)
@@ -300,7 +302,7 @@ def ways_of(options: argparse.Namespace, shots: int, many: bool) -> list[Any]:
     if options.uneven or options.swapped:
         return UNEVEN if options.uneven else ["names", "plain", "frozen", *SWAPPED]
     peers = ["auto", *["setfit"] * (shots == 8 and not many)] if options.peers else []
-    return ["names", "plain", "frozen", *(MANY if many else [NOW, *LARGE] if shots > 16 else VARIANTS), *peers]
+    return ["names", "plain", "frozen", *(MANY if many else LARGE if shots > 16 else VARIANTS), *peers]
 
 
 def left_out(table: pd.DataFrame) -> dict[str, str]:
@@ -324,9 +326,10 @@ def report_variants(table: pd.DataFrame, measures: list[str]) -> None:
     for shots, part in table[table.way.str.startswith("anchors")].groupby("shots"):
         rows: list[list[Any]] = []
         wide = part.pivot_table(index=["set", "seed"], columns="way", values=[*measures, "seconds"])
+        before = next(one for one in map(str, (BEFORE, BEFORE_LARGE)) if one in wide[measures[0]])
         for variant in wide[measures[0]].columns:
             own = wide.xs(variant, axis=1, level="way").dropna()
-            apart = 100 * (own[measures[0]] - wide[measures[0], str(BEFORE)]).dropna()
+            apart = 100 * (own[measures[0]] - wide[measures[0], before]).dropna()
             row = [variant, len(own), *(float(own[one].mean()) for one in measures)]
             error = apart.std(ddof=1) / len(apart) ** 0.5
             rows.append([*row, f"{apart.mean():+.1f} ({error:.1f})", f"{own.seconds.mean():.1f}"])
