@@ -30,6 +30,7 @@ __all__ = [
     "cut_into_chunks",
     "hash_weights",
     "in_eval_mode",
+    "in_own_modules",
     "padding_token_of",
     "pick_device",
     "size_of",
@@ -248,8 +249,11 @@ def in_eval_mode(model: Any) -> Any:
 
     So a model that is being trained stays in training mode, whichever thread asks what, and its steps count at once.
     """
-    if not any(module.training for module in model.modules()):
-        return model
+    return in_own_modules(model) if any(module.training for module in model.modules()) else model
+
+
+def in_own_modules(model: Any) -> Any:
+    """The same weights in modules of their own, in evaluation mode."""
     held = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     return copy.deepcopy(model, held).eval()
 

@@ -15,7 +15,7 @@ from fewshot.models.engine.layers import find_layers, states_before
 from fewshot.models.engine.padding import Padding, padded, scale_vectors
 from fewshot.models.engine.rounding import same_logprobs
 from fewshot.models.engine.trial import draw_samples
-from fewshot.models.local import in_eval_mode, padding_token_of
+from fewshot.models.local import in_eval_mode, in_own_modules, padding_token_of
 from fewshot.models.progress import show_progress
 from fewshot.models.text.bounds import find_bounds
 from fewshot.models.text.tokens import PlainTokenizer, Special
@@ -51,8 +51,6 @@ class TokenReader:
 
     def __init__(self, name: str, body: Any, plain: PlainTokenizer, room: int = 2**31) -> None:
         self._name, self._body, self._plain, self._room = name, body, plain, room
-        # for each layer, which rows may share a pass: the embeddings of one that mixes positions do not show it
-        self._paddings: dict[int, Padding] = {}
         self._ends: dict[int, bool] = {}  # for each layer, whether a pass may end there
         self._dims = self._try_layers()
 
@@ -124,15 +122,16 @@ class TokenReader:
         within_memory: Callable[[Callable[[int], None]], object],
     ) -> list[Float32Array]:
         """The hidden states of each row's own tokens."""
-        body = in_eval_mode(self._body)
+        early = self._ends_early(layer)
+        body = in_eval_mode(self._body) if early else in_own_modules(self._body)
         device = next(body.parameters()).device
         filler = padding_token_of(body, self._plain.tokenizer)
-        padding = self._paddings.setdefault(layer, Padding(self._body))
+        padding = Padding(body)  # of this call: one layer does not show what another makes of its neighbours
         vectors: dict[int, Float32Array] = {}
 
         def compute(batch: list[int]) -> list[torch.Tensor]:
             ids, mask = padded([rows[i] for i in batch], filler, device)
-            states = self._states(body, layer, input_ids=ids, attention_mask=mask)
+            states = (_early if early else _whole)(body, layer, input_ids=ids, attention_mask=mask)
             return [states[place, owns[i]] for place, i in enumerate(batch)]
 
         def run(budget: int) -> None:
@@ -149,23 +148,20 @@ class TokenReader:
             within_memory(run)
         return [vectors[i] for i in range(len(rows))]
 
-    def _states(self, body: Any, layer: int, **inputs: torch.Tensor) -> torch.Tensor:
-        """Hidden states of a layer, of shape (n_rows, n_tokens, dim)."""
+    def _ends_early(self, layer: int) -> bool:
+        """Whether a pass that ends at a layer gives what a whole one gives."""
         if layer not in self._ends:
-            sample = self._sample
-            found, expected = _early(body, layer, **sample), _every_layer(body, **sample)[layer]
+            body = in_own_modules(self._body)
+            found, expected = _early(body, layer, **self._sample), _whole(body, layer, **self._sample)
             self._ends[layer] = isinstance(found, torch.Tensor) and _is_same(found, expected)
-        states: torch.Tensor = (
-            _early(body, layer, **inputs) if self._ends[layer] else _every_layer(body, **inputs)[layer]
-        )
-        return states
+        return self._ends[layer]
 
     @torch.no_grad()
     def _try_layers(self) -> list[int]:
         """The dimension of each layer's hidden states."""
         n_tokens = self._sample["input_ids"].shape[1]
         try:
-            shapes = [tuple(states.shape) for states in _every_layer(in_eval_mode(self._body), **self._sample)]
+            shapes = [tuple(states.shape) for states in _every_layer(in_own_modules(self._body), **self._sample)]
         except Exception as error:  # whatever it is, it would be raised for every text
             said = (str(error).strip() or repr(error)).splitlines()[0]
             raise UnsupportedError(
@@ -196,8 +192,16 @@ def _early(body: Any, layer: int, **inputs: torch.Tensor) -> Any:
     return states_before(layers[layer], partial(body, **inputs))
 
 
+def _whole(body: Any, layer: int, **inputs: torch.Tensor) -> torch.Tensor:
+    """The hidden states of a layer from a whole pass."""
+    return _every_layer(body, **inputs)[layer]
+
+
 def _every_layer(body: Any, **inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Hidden states of every layer; the first are the embeddings."""
+    """Hidden states of every layer; the first are the embeddings.
+
+    transformers leaves hooks in a body that it asks for them, with which it can't be pickled: give it one of its own.
+    """
     return tuple(body(**inputs, output_hidden_states=True).hidden_states)
 
 
