@@ -250,7 +250,7 @@ def test_a_model_without_a_hidden_state_of_each_token_is_refused(name, said):
 
 def test_an_encoder_without_a_transformer_is_refused():
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import StaticEmbedding
+    from sentence_transformers.sentence_transformer.modules.static_embedding import StaticEmbedding
 
     static = StaticEmbedding(pair("bert")[1].backend_tokenizer, embedding_dim=8)
     encoder = SentenceEncoder(SentenceTransformer(modules=[static], device="cpu"))
