@@ -60,6 +60,7 @@ _HOME = {
     "ShortenedWarning": "fewshot.errors",
     "Span": "fewshot.task.spans",
     "Strategy": "fewshot.strategies.base",
+    "Tagger": "fewshot.tagger",
     "Task": "fewshot.task.task",
     "Template": "fewshot.task.template",
     "TemplateError": "fewshot.errors",

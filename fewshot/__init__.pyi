@@ -68,6 +68,7 @@ from fewshot.task.question import Choice as Choice
 from fewshot.task.question import Rating as Rating
 from fewshot.task.question import YesNo as YesNo
 from fewshot.task.spans import Span as Span
+from fewshot.tagger import Tagger as Tagger
 from fewshot.task.task import Task as Task
 from fewshot.task.template import Template as Template
 from fewshot.task.verbalizer import Verbalizer as Verbalizer

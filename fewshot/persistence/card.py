@@ -34,7 +34,7 @@ def write_card(
 
     Parameters
     ----------
-    clf : Classifier, ConformalClassifier or Questionnaire
+    clf : Classifier, ConformalClassifier, Questionnaire or Tagger
     where : str
         The folder's name, or the hub's.
     entries : sequence of mapping
@@ -46,10 +46,11 @@ def write_card(
     metrics : Evaluation, mapping or None
     versions : mapping
     """
-    head, own = _questions(clf) if hasattr(clf, "classifiers_") else _one(clf)
+    tells = _questions if hasattr(clf, "classifiers_") else _tagger if hasattr(clf, "span_counts_") else _one
+    head, own = tells(clf)
     shown = f"The folder holds {n_shown} of the labelled texts, which prompts may show as demonstrations."
     parts = [
-        _front_matter(entries),
+        _front_matter(entries, "token-classification" if tells is _tagger else "text-classification"),
         *head,
         *_use(type(clf).__name__, where, entries, trusted),
         *own,
@@ -85,6 +86,18 @@ def _questions(clf: Any) -> tuple[list[str], list[str]]:
     ], chapters
 
 
+def _tagger(clf: Any) -> tuple[list[str], list[str]]:
+    """The same of a tagger."""
+    names, counts = clf.verbalizer_, clf.span_counts_.tolist()
+    rows = [
+        [_text(name), ", ".join(map(_text, names.words[names.classes.index(name)])), str(count)]
+        for name, count in zip(clf.classes_.tolist(), counts, strict=True)
+    ]
+    head = [f"# Tagger: {_names(clf.classes_.tolist())}", f"{_MADE}: a `{type(clf).__name__}` with the strategy"]
+    table = _table(["type", "names", "annotated spans"], rows)
+    return [*head, _fenced(repr(clf.strategy_))], ["## Data", f"Fitted on {clf.n_texts_} texts.", table]
+
+
 def check_metrics(metrics: Any) -> None:
     """Refuse metrics that are neither an evaluation nor names with numbers, before anything is written."""
     fine = isinstance(metrics, Mapping) and all(isinstance(value, int | float) for value in metrics.values())
@@ -92,13 +105,13 @@ def check_metrics(metrics: Any) -> None:
         raise ParameterError(f"metrics must be what evaluate() returns, or names with numbers. Got {metrics!r:.80}.")
 
 
-def _front_matter(entries: Sequence[Mapping[str, Any]]) -> str:
+def _front_matter(entries: Sequence[Mapping[str, Any]], task: str) -> str:
     names = [name_of(entry) for entry in entries if entry["kept"] == "name"]
     bases = [name for name in dict.fromkeys(names) if re.fullmatch(r"[\w.-]+/[\w.-]+", name)]
     said: dict[str, Any] = {
         "library_name": "fewshot",
-        "pipeline_tag": "text-classification",
-        "tags": ["fewshot", "few-shot", "text-classification"],
+        "pipeline_tag": task,
+        "tags": ["fewshot", "few-shot", task],
     }
     if bases:
         said["base_model"] = bases

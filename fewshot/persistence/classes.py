@@ -22,6 +22,7 @@ TABLE = {
     "Classifier": "fewshot.classifier",
     "ConformalClassifier": "fewshot.conformal",
     "Questionnaire": "fewshot.questionnaire",
+    "Tagger": "fewshot.tagger",
     "FrozenEstimator": "sklearn.frozen._frozen",
     "AutomaticVerbalizer": "fewshot.task.automatic",
     "Choice": "fewshot.task.question",
@@ -32,6 +33,8 @@ TABLE = {
     "Windows": "fewshot.models.windows",
     "YesNo": "fewshot.task.question",
     "Turn": "fewshot.models.base",
+    "Form": "fewshot.task.spans",
+    "TokenHead": "fewshot.strategies.token_head",
     # what strategies are made of
     "Asking": "fewshot.prompts.asking",
     "Candidate": "fewshot.strategies.comparison",
@@ -46,6 +49,7 @@ TABLE = {
     "KLNeighbors": "fewshot.heads.neighbors",
     "LabelPriorLogisticRegression": "fewshot.heads.label_prior",
     "Prototypes": "fewshot.heads.neighbors",
+    "TokenLogisticRegression": "fewshot.heads.tokens",
 }
 
 

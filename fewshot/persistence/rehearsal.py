@@ -80,6 +80,9 @@ def rehearse(clf: Any) -> None:
             with at_question(name):
                 rehearse(one)
         return
+    if hasattr(clf, "span_counts_"):
+        _rehearse_tagger(clf)
+        return
     row, own = _row(clf)
     try:
         found = clf.predict_proba([row])
@@ -99,6 +102,24 @@ def rehearse(clf: Any) -> None:
         raise InputError(f"The parts of the classifier do not fit together: {n} classes, and numbers {found.shape}.")
     if np.isnan(found).any():
         raise InputError("The classifier can predict nothing: its numbers lead to NaN.")
+
+
+def _rehearse_tagger(tagger: Any) -> None:
+    """Tag one text, and refuse a tagger whose parts do not fit together."""
+    try:
+        (found,) = tagger.strategy_.word_probabilities([_ROW], [[(0, 2)]])
+        tagger.predict([_ROW])
+    except FewshotError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"The parts of the tagger do not fit together: one text can't be tagged ({type(error).__name__}: {error})."
+        ) from error
+    n = 1 + len(tagger.classes_)
+    if found.shape != (1, n) or np.isnan(found).any():
+        raise InputError(
+            f"The parts of the tagger do not fit together: {n} types with none, and numbers {found.shape}."
+        )
 
 
 def find_inner(clf: Any) -> Any:

@@ -1,0 +1,122 @@
+"""The command that finds spans in the rows of a file: tag."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fewshot.cli.app import WrongUsage, command, note
+from fewshot.cli.data import check_standard_input, fields_of, take_inputs
+from fewshot.cli.formats import Format
+from fewshot.cli.options import FollowPaths, FormatOptions
+from fewshot.cli.reading import read
+from fewshot.cli.table import Table
+from fewshot.errors import InputError
+
+if TYPE_CHECKING:
+    from fewshot.tagger import Tagger
+
+_STEP = 64  # texts that are tagged together, before their lines are written
+
+
+@command(
+    "fewshot tag mail.csv --examples annotated.jsonl",
+    "fewshot tag mail.csv --examples annotated.jsonl --threshold 0.8 > spans.jsonl",
+    "fewshot tag mail.csv --examples annotated.jsonl --save tagger",
+    "fewshot tag mail.txt --tagger tagger",
+)
+def tag(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Texts to find spans in.")],
+    *,
+    examples: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Annotated texts, .jsonl or .json: 'text' with 'spans' [[start, end, type], ...] or spaCy's "
+            "'entities', or 'tokens' with 'tags'.",
+        ),
+    ] = None,
+    tagger: Annotated[Path | None, typer.Option(metavar="DIR", help="A tagger that --save or .save() kept.")] = None,
+    follow_paths: FollowPaths = False,
+    model: Annotated[str | None, typer.Option(metavar="NAME", help="A sentence encoder or a masked model.")] = None,
+    text_column: Annotated[str | None, typer.Option(metavar="NAME", help="Column of the text: 'text'.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(metavar="P", help="Least probability of a span, above 0 and at most 1.")
+    ] = None,
+    save: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the tagger in a new folder.")] = None,
+    said: FormatOptions,
+) -> None:
+    """Find spans, such as persons and places, in each text of a file.
+
+    Writes a line of JSON for each row: its text, and its spans with start, end, label, text and probability. Offsets
+    are characters, counted from 0.
+    """
+    if (examples is None) == (tagger is None):
+        raise WrongUsage("Give --examples FILE to learn from, or --tagger DIR that is kept, and not both.")
+    if tagger is not None and (model is not None or save is not None):
+        raise WrongUsage("A kept tagger has its model, and is kept already: leave --model and --save out.")
+    check_standard_input(file, examples)
+    table = read(file, Format.said(*said))
+    texts = take_inputs(table, fields_of([None], text_column))
+    fitted = _fitted(examples, model) if tagger is None else _kept(tagger, follow_paths)
+    if threshold is not None:
+        fitted.set_params(threshold=threshold)
+    if save is not None:
+        note(f"the tagger is kept in {str(fitted.save(save))!r}")
+    for line in _lines(fitted, texts):
+        typer.echo(line)
+
+
+def _kept(folder: Path, follow_paths: bool) -> Tagger:
+    from fewshot.tagger import Tagger
+
+    return Tagger.load(folder, follow_paths=follow_paths)
+
+
+def _fitted(path: Path | None, model: str | None) -> Tagger:
+    """A tagger that has learned from a file of annotated texts."""
+    from fewshot.tagger import Tagger
+
+    assert path is not None
+    table = read(path, Format())
+    X, y = _annotated(table)
+    return Tagger(model).fit(X, y)
+
+
+def _annotated(table: Table) -> tuple[list[Any], list[Any]]:
+    """The texts, or token lists, and what is annotated in each."""
+    if "tokens" in table.columns:
+        return table.column("tokens", "--examples"), table.column("tags", "--examples")
+    name = next((one for one in ("spans", "entities") if one in table.columns), None)
+    if name is None:
+        raise InputError(
+            f"{table.name!r} has the columns {table.columns}: it needs 'text' with 'spans' or 'entities', or 'tokens' "
+            "with 'tags'."
+        )
+    spans = table.column(name, "--examples")
+    for i, own in enumerate(spans):
+        if not isinstance(own, list):
+            raise InputError(f"{table.where(i)}: {name!r} must be a list of spans. Got {own!r:.60}.")
+    pairs = [[tuple(one) if isinstance(one, list) else one for one in own] for own in spans]
+    return table.column("text", "--examples"), pairs
+
+
+def _lines(tagger: Tagger, texts: list[str]) -> Iterator[str]:
+    for first in range(0, len(texts), _STEP):
+        part = texts[first : first + _STEP]
+        for text, spans in zip(part, tagger.predict_spans(part), strict=True):
+            found = [
+                {
+                    "start": span.start,
+                    "end": span.end,
+                    "label": span.label,
+                    "text": text[span.start : span.end],
+                    "probability": round(span.probability or 0.0, 4),
+                }
+                for span in spans
+            ]
+            yield json.dumps({"text": text, "spans": found}, ensure_ascii=False)

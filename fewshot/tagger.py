@@ -1,0 +1,219 @@
+"""Tagger: the door to spans. Entities of a text, from a few annotated ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils.validation import check_is_fitted
+
+from fewshot.checks import above, between
+from fewshot.display.marked import Marked, mark
+from fewshot.errors import InputError, ParameterError, UnsupportedError
+from fewshot.heads.readings import find_spans
+from fewshot.models.base import FloatArray, IntArray
+from fewshot.models.loading import load
+from fewshot.persistence.mixin import KeptMixin
+from fewshot.strategies.token_head import TokenHead
+from fewshot.task.spans import Span, read_rows, read_spans, write_spans
+from fewshot.task.verbalizer import Verbalizer, as_verbalizer
+from fewshot.task.words import split_words
+
+__all__ = ["Tagger"]
+
+Bounds = Sequence[tuple[int, int]]
+
+
+class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
+    """Find the spans of some types in texts, such as persons and places, from a few annotated texts.
+
+    Every word of a text is of one type or of none, and neighbouring words of one type are one span. So two spans of one
+    type without a word between them can't be told apart: `fit` says how many of its rows have such.
+
+    Parameters
+    ----------
+    model : str, Path, tuple or model, optional
+        A sentence encoder or a masked language model, as `load` takes it: whatever has vectors of tokens. None: the
+        default encoder.
+    template : None
+        Templates are for tagging by a prompt, which is not there yet.
+    verbalizer : mapping, sequence or Verbalizer, optional
+        The names of each type: a mapping, or a list in sorted order. None: the types themselves, "_" and "-" to blanks.
+        Everyday words such as "company" for "ORG" help.
+    strategy : TokenHead, optional
+        How annotated texts are used. None: ``TokenHead()``.
+    max_words : int or None
+        The most words of a span; longer ones are not predicted.
+    threshold : float or None
+        The least probability of a span, above 0 and at most 1. None: the most probable type of each word decides. See
+        `fit_threshold`.
+    random_state : int, RandomState or None
+        Nothing is random yet.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_types,)
+        The sorted types.
+    model_, verbalizer_, strategy_ : objects
+        What the parameters became.
+    form_ : Form
+        In what form y was, and predictions are.
+    n_texts_ : int
+        Number of annotated texts.
+    span_counts_ : ndarray of shape (n_types,)
+        How many spans of each type they had.
+
+    Raises
+    ------
+    InputError
+        When X or y is not what it should be; the message names the row.
+    UnsupportedError
+        When the model has no vectors of tokens, or there is no annotated text.
+
+    Examples
+    --------
+    >>> from fewshot import Tagger
+    >>> texts = ["Ada lives in Paris.", "Bob left Rome.", "It rained."]
+    >>> spans = [[(0, 3, "person"), (13, 18, "place")], [(0, 3, "person"), (9, 13, "place")], []]
+    >>> tagger = Tagger().fit(texts, spans)
+    >>> tagger.predict(["Eve saw London."])
+    [[(0, 3, 'person'), (8, 14, 'place')]]
+    """
+
+    def __init__(
+        self,
+        model: Any = None,
+        template: Any = None,
+        verbalizer: Any = None,
+        strategy: Any = None,
+        *,
+        max_words: int | None = 8,
+        threshold: float | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.model = model
+        self.template = template
+        self.verbalizer = verbalizer
+        self.strategy = strategy
+        self.max_words = max_words
+        self.threshold = threshold
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from annotated texts.
+
+        Parameters
+        ----------
+        X : list, array or Series of texts, list of token lists, or list of spaCy Docs
+        y : list
+            The spans of each text, in any of the forms that `read_spans` takes: ``(start, end, type)`` with character
+            offsets, mappings, spaCy's ``{"entities": ...}``, or a tag for each token. Texts without a span help to tell
+            what is none.
+
+        Returns
+        -------
+        self
+            A failed fit leaves the previous state.
+        """
+        self._check()
+        if X is None:
+            raise UnsupportedError(
+                "A Tagger needs annotated texts: from names alone it is at chance. Annotate five spans of each type, "
+                "and call fit(texts, spans)."
+            )
+        annotated = read_spans(X, y)
+        verbalizer = self._verbalizer([span.label for spans in annotated.spans for span in spans])
+        types = sorted(verbalizer.classes)
+        names = [verbalizer.words[verbalizer.classes.index(one)] for one in types]
+        words = _bounds(annotated.texts, annotated.tokens)
+        tags = [_tags(own, spans, types) for own, spans in zip(words, annotated.spans, strict=True)]
+        model = load(self.model)
+        strategy = clone(TokenHead() if self.strategy is None else self.strategy)
+        strategy.fit(model, annotated.texts, words, tags, names)
+        counts = Counter(span.label for spans in annotated.spans for span in spans)
+        self.model_, self.verbalizer_, self.strategy_ = model, verbalizer, strategy
+        self.classes_ = np.array(types, dtype=object)
+        self.form_, self.n_texts_ = annotated.form, len(annotated.texts)
+        self.span_counts_ = np.array([counts[one] for one in types], dtype=np.int64)
+        return self
+
+    def predict(self, X: Any) -> list[Any]:
+        """Return the spans of each text, in the form that y had; of token lists a tag for each token.
+
+        Spans come as `Span`, which equals a tuple ``(start, end, label)`` and carries its probability.
+        """
+        texts, tokens = read_rows(X)
+        return write_spans(self._spans(texts, tokens), self.form_, texts, tokens)
+
+    def predict_spans(self, X: Any) -> list[list[Span]]:
+        """Return the spans of each text as `Span`, with character offsets and probabilities, whatever form y had."""
+        return self._spans(*read_rows(X))
+
+    def score(self, X: Any, y: Any) -> float:
+        """Return the entity F1, micro-averaged: a span counts where start, end and type are right."""
+        from fewshot.evaluation.spans import entity_f1
+
+        annotated = read_spans(X, y)
+        return entity_f1(annotated.spans, self._spans(annotated.texts, annotated.tokens))
+
+    def explain(self, X: Any) -> Marked:
+        """Show texts with their spans marked; prints as text, and shows as HTML in notebooks."""
+        texts, tokens = read_rows([X] if isinstance(X, str) else X)
+        return mark(texts, self._spans(texts, tokens), self.classes_.tolist())
+
+    def _check(self) -> None:
+        above("max_words", self.max_words, 0, optional=True)
+        if self.threshold is not None:
+            between("threshold", self.threshold, 0, 1, with_high=True)
+        if self.template is not None:
+            raise ParameterError(f"template must be None: tagging by a prompt is not there yet. Got {self.template!r}.")
+
+    def _verbalizer(self, labels: Sequence[Any]) -> Verbalizer:
+        """The names of the types: those given, or the types that there are."""
+        found = sorted(set(labels))
+        if not found:
+            raise InputError("No row of y has a span: annotate some of each type.")
+        given = self.verbalizer
+        if given is None:
+            return as_verbalizer({one: str(one).replace("_", " ").replace("-", " ") for one in found})
+        if not isinstance(given, Mapping | Verbalizer) and len(given) != len(found):
+            raise InputError(f"verbalizer names {len(given)} types, and y has {len(found)}: {found}.")
+        verbalizer = as_verbalizer(
+            given if isinstance(given, Mapping | Verbalizer) else dict(zip(found, given, strict=True))
+        )
+        unknown = [one for one in found if one not in verbalizer.classes]
+        if unknown:
+            raise InputError(f"verbalizer has no names for the type {unknown[0]!r} of y: add it, or correct y.")
+        return verbalizer
+
+    def _spans(self, texts: list[str], tokens: Sequence[Bounds] | None) -> list[list[Span]]:
+        check_is_fitted(self, "strategy_")
+        self._check()
+        words = _bounds(texts, tokens)
+        proba: list[FloatArray] = self.strategy_.word_probabilities(texts, words)
+        return [self._found(own, p) for own, p in zip(words, proba, strict=True)]
+
+    def _found(self, words: Bounds, proba: FloatArray) -> list[Span]:
+        found = find_spans(proba, self.threshold, self.max_words)
+        return [
+            Span(words[first][0], words[last - 1][1], self.classes_[kind], float(probability))
+            for first, last, kind, probability in found
+        ]
+
+
+def _bounds(texts: Sequence[str], tokens: Sequence[Bounds] | None) -> list[Bounds]:
+    """Where the words of each text begin and end: its tokens, or what is split at blanks and signs."""
+    return [split_words(text) for text in texts] if tokens is None else list(tokens)
+
+
+def _tags(words: Bounds, spans: Sequence[Span], types: Sequence[Any]) -> IntArray:
+    """The type of each word, from 1; 0 is none."""
+    tags = np.zeros(len(words), dtype=np.int64)
+    for span in spans:
+        for i, (start, end) in enumerate(words):
+            if span.start <= start and end <= span.end:
+                tags[i] = 1 + types.index(span.label)
+    return tags

@@ -1,0 +1,204 @@
+"""Tagger: spans from a few annotated texts, in the form of y, kept, marked and on the command line."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from fewshot import InputError, ParameterError, Span, Tagger, UnsupportedError, load
+from fewshot.task.words import split_words
+from tests.command import run
+from tests.contract import HashEncoder
+from tests.conftest import sentence_model
+
+TEXTS = ["Ada lives in Paris.", "Bob left Rome.", "It rained.", "Eve met Tom in Oslo."]
+SPANS = [
+    [(0, 3, "person"), (13, 18, "place")],
+    [(0, 3, "person"), (9, 13, "place")],
+    [],
+    [(0, 3, "person"), (8, 11, "person"), (15, 19, "place")],
+]
+TOKENS = [["Ada", "lives", "in", "Paris"], ["Bob", "left", "Rome"], ["It", "rained"]]
+TAGS = [["B-person", "O", "O", "B-place"], ["B-person", "O", "B-place"], ["O", "O"]]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return load(sentence_model())
+
+
+@pytest.fixture(scope="module")
+def tagger(encoder):
+    return Tagger(encoder).fit(TEXTS, SPANS)
+
+
+def places(spans):
+    return [[(span.start, span.end, span.label) for span in own] for own in spans]
+
+
+def test_it_finds_what_it_was_shown(tagger):
+    assert places(tagger.predict_spans(TEXTS)) == SPANS
+    assert tagger.score(TEXTS, SPANS) == 1.0
+    assert tagger.classes_.tolist() == ["person", "place"]
+    assert (tagger.n_texts_, tagger.span_counts_.tolist()) == (4, [4, 3])
+
+
+def test_a_prediction_is_a_valid_y(tagger, encoder):
+    predicted = tagger.predict(TEXTS)
+    assert all(isinstance(span, Span) and 0 < span.probability <= 1 for own in predicted for span in own)
+    again = Tagger(encoder).fit(TEXTS, predicted)
+    assert places(again.predict_spans(TEXTS)) == SPANS
+    assert tagger.score(TEXTS, predicted) == 1.0
+
+
+def test_a_text_does_not_depend_on_its_neighbours(tagger):
+    whole = tagger.predict_spans(TEXTS)
+    for text, spans in zip(TEXTS, whole, strict=True):
+        (alone,) = tagger.predict_spans([text])
+        assert alone == spans
+        assert [one.probability for one in alone] == pytest.approx([one.probability for one in spans], abs=1e-5)
+
+
+def test_tokens_in_tags_out(encoder):
+    tagger = Tagger(encoder).fit(TOKENS, TAGS)
+    assert tagger.predict(TOKENS) == TAGS
+    assert places(tagger.predict_spans(["Ada left"]))[0][0] == (0, 3, "person")
+
+
+def test_the_form_of_spacy_is_mirrored(encoder):
+    y = [{"entities": spans} for spans in SPANS]
+    predicted = Tagger(encoder).fit(TEXTS, y).predict(TEXTS)
+    assert [[(a, b, label) for a, b, label in own["entities"]] for own in predicted] == SPANS
+
+
+def test_a_probability_is_that_of_all_readings_with_the_span(tagger):
+    (words,) = [split_words(TEXTS[0])]
+    (p,) = tagger.strategy_.word_probabilities([TEXTS[0]], [words])
+    assert p.shape == (len(words), 3)
+    assert p.sum(axis=1) == pytest.approx(1)
+    first = tagger.predict_spans([TEXTS[0]])[0][0]
+    assert first.probability == pytest.approx(p[0, 1] * (1 - p[1, 1]))
+
+
+def test_a_threshold_leaves_out_what_is_less_probable(tagger):
+    found = [span.probability for own in tagger.predict_spans(TEXTS) for span in own]
+    middle = float(np.median(found))
+    strict = clone(tagger).set_params(threshold=middle).fit(TEXTS, SPANS)
+    kept = [span.probability for own in strict.predict_spans(TEXTS) for span in own]
+    assert len(kept) == sum(p >= middle for p in found)
+    assert min(kept) >= middle
+
+
+def test_names_may_be_given(encoder):
+    tagger = Tagger(encoder, verbalizer={"person": "a human being", "place": "a city", "date": "a day"})
+    tagger.fit(TEXTS, SPANS)
+    assert tagger.classes_.tolist() == ["date", "person", "place"]
+    assert tagger.span_counts_.tolist() == [0, 4, 3]
+
+
+def test_a_long_span_is_not_predicted(encoder):
+    text = "Ada Bea Cleo Dora Ella Fay lives."
+    tagger = Tagger(encoder, max_words=3).fit([text, "It rained."], [[(0, 26, "person")], []])
+    assert tagger.predict_spans([text]) == [[]]
+
+
+def test_it_is_kept_with_all_that_it_says(tagger, tmp_path):
+    folder = tagger.save(tmp_path / "kept")
+    again = Tagger.load(folder)
+    for one, other in zip(tagger.predict(TEXTS), again.predict(TEXTS), strict=True):
+        assert one == other
+        assert [span.probability for span in one] == [span.probability for span in other]
+    card = (folder / "README.md").read_text()
+    assert "# Tagger: person, place" in card
+    assert "token-classification" in card
+    with pytest.raises(InputError, match="holds a Tagger, not a Classifier"):
+        from fewshot import Classifier
+
+        Classifier.load(folder)
+
+
+def test_marked_text(tagger):
+    shown = tagger.explain(TEXTS[0])
+    assert str(shown).startswith("[Ada](person 0.")
+    (one,) = shown.displacy()
+    assert one["ents"] == [{"start": a, "end": b, "label": label} for a, b, label in SPANS[0]]
+    hostile = "<script>alert(1)</script> Ada"
+    assert "<script>" not in tagger.explain(hostile)._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("changes", "X", "y", "error", "match"),
+    [
+        ({}, None, ["person"], UnsupportedError, "needs annotated texts"),
+        ({}, TEXTS, [[], [], [], []], InputError, "No row of y has a span"),
+        ({"template": "{{ text }} {{ label }}"}, TEXTS, SPANS, ParameterError, "template must be None"),
+        ({"threshold": 0.0}, TEXTS, SPANS, ParameterError, "threshold"),
+        ({"max_words": 0}, TEXTS, SPANS, ParameterError, "max_words"),
+        ({"verbalizer": {"person": "person"}}, TEXTS, SPANS, InputError, "no names for the type 'place'"),
+        ({"verbalizer": ["one"]}, TEXTS, SPANS, InputError, "names 1 types, and y has 2"),
+        ({"model": HashEncoder()}, TEXTS, SPANS, UnsupportedError, "token"),
+        ({}, TEXTS, [[(0, 2, "person")], [], [], []], InputError, "0"),
+    ],
+)
+def test_what_can_not_be(encoder, changes, X, y, error, match):
+    tagger = Tagger(encoder).set_params(**changes)
+    with pytest.raises(error, match=match):
+        tagger.fit(X, y)
+    with pytest.raises(NotFittedError):
+        tagger.predict(TEXTS)
+
+
+def test_a_failed_fit_leaves_what_there_was(encoder):
+    tagger = Tagger(encoder).fit(TEXTS, SPANS)
+    with pytest.raises(InputError):
+        tagger.fit(TEXTS, [[(0, 2, "person")], [], [], []])
+    assert places(tagger.predict_spans(TEXTS)) == SPANS
+
+
+def test_the_real_encoder_finds_new_names(mini):
+    tagger = Tagger(mini).fit(TEXTS, SPANS)
+    (found,) = places(tagger.predict_spans(["Mary moved to London."]))
+    assert found == [(0, 4, "person"), (14, 20, "place")]
+
+
+class TestCommandLine:
+    @pytest.fixture
+    def files(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        rows = [json.dumps({"text": text, "spans": spans}) for text, spans in zip(TEXTS, SPANS, strict=True)]
+        (tmp_path / "annotated.jsonl").write_text("\n".join(rows) + "\n")
+        (tmp_path / "mail.csv").write_text("text\nMary moved to London.\nIt snowed.\n")
+        return tmp_path
+
+    def test_spans_come_as_lines_of_json(self, files, monkeypatch, capsys):
+        code, out, err = run(monkeypatch, capsys, "tag", "mail.csv", "--examples", "annotated.jsonl", "--save", "kept")
+        assert (code, err.count("\n")) == (0, 1)
+        rows = [json.loads(line) for line in out.splitlines()]
+        assert [row["text"] for row in rows] == ["Mary moved to London.", "It snowed."]
+        assert [(span["text"], span["label"]) for span in rows[0]["spans"]] == [("Mary", "person"), ("London", "place")]
+        assert all(0 < span["probability"] <= 1 for row in rows for span in row["spans"])
+        again = run(monkeypatch, capsys, "tag", "mail.csv", "--tagger", "kept")
+        assert again[:2] == (0, out)
+
+    def test_tokens_and_entities_are_read(self, files, monkeypatch, capsys):
+        rows = [{"tokens": tokens, "tags": tags} for tokens, tags in zip(TOKENS, TAGS, strict=True)]
+        (files / "tokens.json").write_text(json.dumps(rows))
+        code, out, _ = run(monkeypatch, capsys, "tag", "mail.csv", "--examples", "tokens.json")
+        assert (code, len(out.splitlines())) == (0, 2)
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "message"),
+        [
+            (["mail.csv"], 2, "Give --examples FILE to learn from, or --tagger DIR"),
+            (["mail.csv", "--tagger", "kept", "--model", "x"], 2, "leave --model and --save out"),
+            (["mail.csv", "--examples", "mail.csv"], 1, "it needs 'text' with 'spans'"),
+        ],
+    )
+    def test_what_can_not_be_meant(self, files, monkeypatch, capsys, arguments, code, message):
+        found = run(monkeypatch, capsys, "tag", *arguments)
+        assert (found[0], found[1]) == (code, "")
+        assert message in found[2]
