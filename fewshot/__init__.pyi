@@ -61,6 +61,7 @@ from fewshot.strategies.finetuning import FineTuning as FineTuning
 from fewshot.strategies.prompting import Prompting as Prompting
 from fewshot.strategies.readout import Readout as Readout
 from fewshot.strategies.token_head import TokenHead as TokenHead
+from fewshot.tagger import Tagger as Tagger
 from fewshot.task import gallery as gallery
 from fewshot.task.automatic import AutomaticVerbalizer as AutomaticVerbalizer
 from fewshot.task.choices import Choices as Choices
@@ -68,7 +69,6 @@ from fewshot.task.question import Choice as Choice
 from fewshot.task.question import Rating as Rating
 from fewshot.task.question import YesNo as YesNo
 from fewshot.task.spans import Span as Span
-from fewshot.tagger import Tagger as Tagger
 from fewshot.task.task import Task as Task
 from fewshot.task.template import Template as Template
 from fewshot.task.verbalizer import Verbalizer as Verbalizer

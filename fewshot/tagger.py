@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -126,13 +126,12 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
             )
         annotated = read_spans(X, y)
         verbalizer = self._verbalizer([span.label for spans in annotated.spans for span in spans])
-        types = sorted(verbalizer.classes)
-        names = [verbalizer.words[verbalizer.classes.index(one)] for one in types]
+        types = list(verbalizer.classes or ())
         words = _bounds(annotated.texts, annotated.tokens)
         tags = [_tags(own, spans, types) for own, spans in zip(words, annotated.spans, strict=True)]
         model = load(self.model)
         strategy = clone(TokenHead() if self.strategy is None else self.strategy)
-        strategy.fit(model, annotated.texts, words, tags, names)
+        strategy.fit(model, annotated.texts, words, tags, verbalizer.words)
         counts = Counter(span.label for spans in annotated.spans for span in spans)
         self.model_, self.verbalizer_, self.strategy_ = model, verbalizer, strategy
         self.classes_ = np.array(types, dtype=object)
@@ -141,12 +140,12 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Any) -> list[Any]:
-        """Return the spans of each text, in the form that y had; of token lists a tag for each token.
+        """Return the spans of each text in the form that y had: of token lists a tag for each token, if y was tags.
 
-        Spans come as `Span`, which equals a tuple ``(start, end, label)`` and carries its probability.
+        `predict_spans` says their probabilities.
         """
         texts, tokens = read_rows(X)
-        return write_spans(self._spans(texts, tokens), self.form_, texts, tokens)
+        return write_spans(self._spans(texts, tokens), self.form_, tokens)
 
     def predict_spans(self, X: Any) -> list[list[Span]]:
         """Return the spans of each text as `Span`, with character offsets and probabilities, whatever form y had."""
@@ -154,10 +153,10 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
 
     def score(self, X: Any, y: Any) -> float:
         """Return the entity F1, micro-averaged: a span counts where start, end and type are right."""
-        from fewshot.evaluation.spans import entity_f1
-
         annotated = read_spans(X, y)
-        return entity_f1(annotated.spans, self._spans(annotated.texts, annotated.tokens))
+        found = self._spans(annotated.texts, annotated.tokens)
+        hits = sum(len(set(own) & set(said)) for own, said in zip(annotated.spans, found, strict=True))
+        return 2 * hits / max(1, sum(map(len, annotated.spans)) + sum(map(len, found)))
 
     def explain(self, X: Any) -> Marked:
         """Show texts with their spans marked; prints as text, and shows as HTML in notebooks."""
@@ -176,18 +175,9 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         found = sorted(set(labels))
         if not found:
             raise InputError("No row of y has a span: annotate some of each type.")
-        given = self.verbalizer
-        if given is None:
-            return as_verbalizer({one: str(one).replace("_", " ").replace("-", " ") for one in found})
-        if not isinstance(given, Mapping | Verbalizer) and len(given) != len(found):
-            raise InputError(f"verbalizer names {len(given)} types, and y has {len(found)}: {found}.")
-        verbalizer = as_verbalizer(
-            given if isinstance(given, Mapping | Verbalizer) else dict(zip(found, given, strict=True))
-        )
-        unknown = [one for one in found if one not in verbalizer.classes]
-        if unknown:
-            raise InputError(f"verbalizer has no names for the type {unknown[0]!r} of y: add it, or correct y.")
-        return verbalizer
+        if self.verbalizer is None:
+            return Verbalizer({one: str(one).replace("_", " ").replace("-", " ") for one in found})
+        return as_verbalizer(self.verbalizer, found)
 
     def _spans(self, texts: list[str], tokens: Sequence[Bounds] | None) -> list[list[Span]]:
         check_is_fitted(self, "strategy_")

@@ -44,7 +44,8 @@ class Marked:
     --------
     >>> from fewshot.display.marked import Marked, MarkedText
     >>> from fewshot.task.spans import Span
-    >>> print(Marked((MarkedText("Ada met Bob.", (Span(0, 3, "person", 0.9), Span(8, 11, "person", 0.8))),), ("person",)))
+    >>> text = MarkedText("Ada met Bob.", (Span(0, 3, "person", 0.9), Span(8, 11, "person", 0.8)))
+    >>> print(Marked((text,), ("person",)))
     [Ada](person 0.90) met [Bob](person 0.80).
     """
 

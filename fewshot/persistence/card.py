@@ -90,8 +90,8 @@ def _tagger(clf: Any) -> tuple[list[str], list[str]]:
     """The same of a tagger."""
     names, counts = clf.verbalizer_, clf.span_counts_.tolist()
     rows = [
-        [_text(name), ", ".join(map(_text, names.words[names.classes.index(name)])), str(count)]
-        for name, count in zip(clf.classes_.tolist(), counts, strict=True)
+        [_text(name), ", ".join(map(_text, words)), str(count)]
+        for name, words, count in zip(names.classes, names.words, counts, strict=True)
     ]
     head = [f"# Tagger: {_names(clf.classes_.tolist())}", f"{_MADE}: a `{type(clf).__name__}` with the strategy"]
     table = _table(["type", "names", "annotated spans"], rows)
