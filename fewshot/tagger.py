@@ -117,6 +117,13 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         -------
         self
             A failed fit leaves the previous state.
+
+        Raises
+        ------
+        UnsupportedError
+            When there is no annotated text, or the model has no vectors of tokens.
+        InputError
+            When X or y is not what it should be; the message names the row.
         """
         self._check()
         if X is None:

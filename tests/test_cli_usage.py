@@ -151,7 +151,7 @@ def test_every_help_ends_with_examples_whose_options_exist(monkeypatch, capsys, 
 
 def test_every_command_has_json():
     root, names = commands()
-    assert len(names) == 10
+    assert len(names) == 11
     for name in names:
         assert "--json" in {option for parameter in root.commands[name].params for option in parameter.opts}
 
@@ -169,6 +169,7 @@ def test_the_first_help_lists_the_commands_whole(monkeypatch, capsys):
         "fit",
         "serve",
         "show",
+        "tag",
         "lint",
         "templates",
     ]

@@ -14,7 +14,7 @@ import pytest
 
 from fewshot.cli import main
 from tests.conftest import has_causal, pair
-from tests.printed import says_the_same
+from tests.printed import Tolerant, says_the_same
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -27,13 +27,6 @@ STAND_INS = {
 }
 #: Blocks that load embedded:causal, or use what such a block has named.
 NEEDS_CAUSAL = re.compile(r'"embedded:causal"|\b(lm|named)\b')
-
-
-class Tolerant(doctest.OutputChecker):
-    """Takes decimal numbers that differ in the second place for equal: processors do not sum alike."""
-
-    def check_output(self, want: str, got: str, optionflags: int) -> bool:
-        return super().check_output(want, got, optionflags) or says_the_same(want, got)
 
 
 def python_blocks(with_outputs: bool) -> list[str]:

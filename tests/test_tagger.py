@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from fewshot.task.words import split_words
 from tests.command import run
 from tests.conftest import sentence_model
 from tests.contract import HashEncoder
+from tests.printed import Tolerant
 
 TEXTS = ["Ada lives in Paris.", "Bob left Rome.", "It rained.", "Eve met Tom in Oslo."]
 SPANS = [
@@ -122,7 +126,7 @@ def test_it_is_kept_with_all_that_it_says(tagger, tmp_path):
 
 def test_marked_text(tagger):
     shown = tagger.explain(TEXTS[0])
-    assert str(shown).startswith("[Ada](person 0.")
+    assert str(shown).startswith("[Ada: person 0.")
     (one,) = shown.displacy()
     assert one["ents"] == [{"start": a, "end": b, "label": label} for a, b, label in SPANS[0]]
     hostile = "<script>alert(1)</script> Ada"
@@ -164,6 +168,17 @@ def test_the_real_encoder_finds_new_names(mini):
     assert found == [(0, 4, "person"), (14, 20, "place")]
 
 
+def test_the_page_prints_what_it_says(mini):
+    page = (Path(__file__).resolve().parent.parent / "docs/tagging.md").read_text(encoding="utf-8")
+    source = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    test = doctest.DocTestParser().get_doctest(source, {}, "tagging.md", "tagging.md", 0)
+    report: list[str] = []
+    runner = doctest.DocTestRunner(checker=Tolerant())
+    runner.run(test, out=report.append)
+    assert runner.tries == 6
+    assert not runner.failures, "".join(report)
+
+
 class TestCommandLine:
     @pytest.fixture
     def files(self, tmp_path, monkeypatch):
@@ -174,14 +189,19 @@ class TestCommandLine:
         return tmp_path
 
     def test_spans_come_as_lines_of_json(self, files, monkeypatch, capsys):
-        code, out, err = run(monkeypatch, capsys, "tag", "mail.csv", "--examples", "annotated.jsonl", "--save", "kept")
+        code, out, err = run(
+            monkeypatch, capsys, "tag", "mail.csv", "--examples", "annotated.jsonl", "--save", "kept", "--json"
+        )
         assert (code, err.count("\n")) == (0, 1)
         rows = [json.loads(line) for line in out.splitlines()]
         assert [row["text"] for row in rows] == ["Mary moved to London.", "It snowed."]
         assert [(span["text"], span["label"]) for span in rows[0]["spans"]] == [("Mary", "person"), ("London", "place")]
         assert all(0 < span["probability"] <= 1 for row in rows for span in row["spans"])
-        again = run(monkeypatch, capsys, "tag", "mail.csv", "--tagger", "kept")
+        again = run(monkeypatch, capsys, "tag", "mail.csv", "--tagger", "kept", "--json")
         assert again[:2] == (0, out)
+        plain = run(monkeypatch, capsys, "tag", "mail.csv", "--tagger", "kept")[1].splitlines()
+        assert len(plain) == 2
+        assert plain[0].startswith("[Mary: person 0.")
 
     def test_tokens_and_entities_are_read(self, files, monkeypatch, capsys):
         rows = [{"tokens": tokens, "tags": tags} for tokens, tags in zip(TOKENS, TAGS, strict=True)]

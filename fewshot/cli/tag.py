@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fewshot.cli.app import WrongUsage, command, note
+from fewshot.cli.app import AsJson, WrongUsage, command, note
 from fewshot.cli.data import check_standard_input, fields_of, take_inputs
 from fewshot.cli.formats import Format
 from fewshot.cli.options import FollowPaths, FormatOptions
@@ -25,7 +25,7 @@ _STEP = 64  # texts that are tagged together, before their lines are written
 
 @command(
     "fewshot tag mail.csv --examples annotated.jsonl",
-    "fewshot tag mail.csv --examples annotated.jsonl --threshold 0.8 > spans.jsonl",
+    "fewshot tag mail.csv --examples annotated.jsonl --threshold 0.8 --json",
     "fewshot tag mail.csv --examples annotated.jsonl --save tagger",
     "fewshot tag mail.txt --tagger tagger",
 )
@@ -48,12 +48,13 @@ def tag(
         float | None, typer.Option(metavar="P", help="Least probability of a span, above 0 and at most 1.")
     ] = None,
     save: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the tagger in a new folder.")] = None,
+    as_json: AsJson = False,
     said: FormatOptions,
 ) -> None:
-    """Find spans, such as persons and places, in each text of a file.
+    """Find spans, such as persons and places.
 
-    Writes a line of JSON for each row: its text, and its spans with start, end, label, text and probability. Offsets
-    are characters, counted from 0.
+    Shows each text with its spans marked. With --json it writes a line for each row: its text, and its spans with
+    start, end, label, text and probability. Offsets are characters, counted from 0.
     """
     if (examples is None) == (tagger is None):
         raise WrongUsage("Give --examples FILE to learn from, or --tagger DIR that is kept, and not both.")
@@ -67,8 +68,9 @@ def tag(
         fitted.set_params(threshold=threshold)
     if save is not None:
         note(f"the tagger is kept in {str(fitted.save(save))!r}")
-    for line in _lines(fitted, texts):
-        typer.echo(line)
+    for first in range(0, len(texts), _STEP):
+        part = texts[first : first + _STEP]
+        typer.echo("\n".join(_lines(fitted, part)) if as_json else str(fitted.explain(part)))
 
 
 def _kept(folder: Path, follow_paths: bool) -> Tagger:
@@ -106,17 +108,15 @@ def _annotated(table: Table) -> tuple[list[Any], list[Any]]:
 
 
 def _lines(tagger: Tagger, texts: list[str]) -> Iterator[str]:
-    for first in range(0, len(texts), _STEP):
-        part = texts[first : first + _STEP]
-        for text, spans in zip(part, tagger.predict_spans(part), strict=True):
-            found = [
-                {
-                    "start": span.start,
-                    "end": span.end,
-                    "label": span.label,
-                    "text": text[span.start : span.end],
-                    "probability": round(span.probability or 0.0, 4),
-                }
-                for span in spans
-            ]
-            yield json.dumps({"text": text, "spans": found}, ensure_ascii=False)
+    for text, spans in zip(texts, tagger.predict_spans(texts), strict=True):
+        found = [
+            {
+                "start": span.start,
+                "end": span.end,
+                "label": span.label,
+                "text": text[span.start : span.end],
+                "probability": round(span.probability or 0.0, 4),
+            }
+            for span in spans
+        ]
+        yield json.dumps({"text": text, "spans": found}, ensure_ascii=False)

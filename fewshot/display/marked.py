@@ -46,7 +46,7 @@ class Marked:
     >>> from fewshot.task.spans import Span
     >>> text = MarkedText("Ada met Bob.", (Span(0, 3, "person", 0.9), Span(8, 11, "person", 0.8)))
     >>> print(Marked((text,), ("person",)))
-    [Ada](person 0.90) met [Bob](person 0.80).
+    [Ada: person 0.90] met [Bob: person 0.80].
     """
 
     texts: tuple[MarkedText, ...]
@@ -59,7 +59,7 @@ class Marked:
         parts, place = [], 0
         for span in one.spans:
             shown = strip_controls(one.text[span.start : span.end])
-            parts += [strip_controls(one.text[place : span.start]), f"[{shown}]({_said(span)})"]
+            parts += [strip_controls(one.text[place : span.start]), f"[{shown}: {_said(span)}]"]
             place = span.end
         return "".join([*parts, strip_controls(one.text[place:])])
 
