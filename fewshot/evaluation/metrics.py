@@ -25,6 +25,7 @@ __all__ = [
     "compute_intervals",
     "compute_metrics",
     "compute_percentiles",
+    "draw_resamples",
     "get_metrics",
 ]
 
@@ -130,7 +131,7 @@ def compute_metrics(p: Predictions) -> dict[str, float]:
 
 def bootstrap(each: Sequence[Predictions], measure: Metric, n_bootstrap: int, random_state: Any) -> FloatArray:
     """One metric, of shape (n_classifiers, n_bootstrap), under resamples that are the same for all classifiers."""
-    blocks = _resamples(len(each[0].targets), n_bootstrap, random_state)
+    blocks = draw_resamples(len(each[0].targets), n_bootstrap, random_state)
     return np.concatenate([[measure(p, counts) for p in each] for counts in blocks], axis=1)
 
 
@@ -242,7 +243,7 @@ def _checked(confidence: Any, right: Any, bins: Any) -> tuple[FloatArray, FloatA
     return sure, correct, int(bins)
 
 
-def _resamples(n: int, n_bootstrap: int, random_state: Any) -> Iterator[IntArray]:
+def draw_resamples(n: int, n_bootstrap: int, random_state: Any) -> Iterator[IntArray]:
     """Blocks of resamples, as the number of times that each row is drawn."""
     rng = check_random_state(random_state)
     step = max(1, _CELLS // n)
