@@ -222,6 +222,14 @@ class TestSchemes:
             assert find_scheme([good, tags.split(), good, tags.split(), good]) == scheme
         assert read_tags(tags.split(), scheme) == chunks
 
+    def test_iob1_writes_b_between_two_of_one_type_only(self):
+        chunks = [(0, 1, "A"), (1, 2, "B"), (2, 3, "B"), (4, 5, "B")]
+        assert write_tags(chunks, 5, "IOB1") == ["I-A", "I-B", "B-B", "O", "I-B"]
+
+    def test_where_as_many_rows_break_iob1_it_is_iob2(self):
+        with pytest.warns(FewshotWarning, match="The tags of 1 rows break the scheme IOB2, those of row 1 first"):
+            assert find_scheme([["O", "B-A"], ["O", "I-A"]]) == "IOB2"
+
     def test_fewer_broken_rows_tell_iob1(self):
         rows = [["I-A", "B-A"], ["I-A", "O"], ["B-A", "O"]]
         with pytest.warns(FewshotWarning, match="The tags of 1 rows break the scheme IOB1, those of row 2 first"):
@@ -308,6 +316,10 @@ class TestFaults:
     def test_two_schemes(self):
         with pytest.raises(InputError, match="the prefixes E, U, of BIOES and of BILOU: write all in one scheme"):
             read_spans([["x"], ["y"]], [["U-a"], ["E-a"]])
+
+    def test_tags_under_entities(self):
+        with pytest.raises(InputError, match=r"^Row 0: y mixes forms"):
+            read_spans([["x"]], [{"entities": ["B-a"]}])
 
     def test_tags_of_a_text(self):
         with pytest.raises(InputError, match=r"^Row 0: y has tags, and X has a text: give X as lists of tokens"):
