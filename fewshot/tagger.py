@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Self
@@ -12,12 +13,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from fewshot.checks import above, between
 from fewshot.display.marked import Marked, mark
-from fewshot.errors import InputError, ParameterError, UnsupportedError
+from fewshot.errors import FewshotWarning, InputError, ParameterError, UnsupportedError, warn
 from fewshot.heads.readings import find_spans
 from fewshot.models.base import FloatArray, IntArray
 from fewshot.models.loading import load
 from fewshot.persistence.mixin import KeptMixin
 from fewshot.strategies.token_head import TokenHead
+from fewshot.task.span_counts import entity_f1
 from fewshot.task.spans import Span, read_rows, read_spans, write_spans
 from fewshot.task.verbalizer import Verbalizer, as_verbalizer
 from fewshot.task.words import split_words
@@ -25,13 +27,15 @@ from fewshot.task.words import split_words
 __all__ = ["Tagger"]
 
 Bounds = Sequence[tuple[int, int]]
+#: The least probability of a span that a threshold is looked for among.
+_LEAST = 0.01
 
 
 class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
     """Find the spans of some types in texts, such as persons and places, from a few annotated texts.
 
     Every word of a text is of one type or of none, and neighbouring words of one type are one span. So two spans of one
-    type without a word between them can't be told apart: `fit` says how many of its rows have such.
+    type without a word between them can't be told apart: `fit` says how many such there are.
 
     Parameters
     ----------
@@ -135,6 +139,7 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         verbalizer = self._verbalizer([span.label for spans in annotated.spans for span in spans])
         types = list(verbalizer.classes or ())
         words = _bounds(annotated.texts, annotated.tokens)
+        self._warn_of_lost(words, annotated.spans)
         tags = [_tags(own, spans, types) for own, spans in zip(words, annotated.spans, strict=True)]
         model = load(self.model)
         strategy = clone(TokenHead() if self.strategy is None else self.strategy)
@@ -162,8 +167,40 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         """Return the entity F1, micro-averaged: a span counts where start, end and type are right."""
         annotated = read_spans(X, y)
         found = self._spans(annotated.texts, annotated.tokens)
-        hits = sum(len(set(own) & set(said)) for own, said in zip(annotated.spans, found, strict=True))
-        return 2 * hits / max(1, sum(map(len, annotated.spans)) + sum(map(len, found)))
+        return entity_f1(annotated.spans, found)
+
+    def fit_threshold(self, X: Any, y: Any, precision: float = 0.95) -> float:
+        """Return the lowest threshold from which on the spans that are found reach a precision on annotated texts.
+
+        The precision is that of these texts, and no guarantee for others: give some hundreds of spans, of texts that
+        the tagger was not fitted on. It becomes ``threshold`` by ``tagger.set_params(threshold=...)``.
+
+        Raises
+        ------
+        InputError
+            When no threshold reaches the precision; the message says what the best one reaches.
+        """
+        between("precision", precision, 0, 1, with_high=True, more=", such as 0.95")
+        annotated = read_spans(X, y)
+        found = self._spans(annotated.texts, annotated.tokens, _LEAST)
+        pairs = [
+            (one.probability, one in own) for own, said in zip(annotated.spans, found, strict=True) for one in said
+        ]
+        pairs.sort(key=lambda pair: -pair[0])
+        if not pairs:
+            raise InputError(f"No span is found in these {len(found)} texts: there is no threshold for a precision.")
+        chances, right = (np.array(column) for column in zip(*pairs, strict=True))
+        # of the more probable of two that overlap, the other is gone at every threshold: so each leaves a beginning
+        shares = np.cumsum(right) / np.arange(1, len(right) + 1)
+        last = np.append(np.diff(chances) != 0, True)
+        enough = np.flatnonzero(last & (shares >= precision))
+        if not enough.size:
+            best = int(np.where(last, shares, -1).argmax())
+            raise InputError(
+                f"No threshold reaches precision {precision} on these {len(found)} texts. The best is "
+                f"{shares[best]:.3f}, at {chances[best]:.3f}, with {best + 1} spans: ask for less, or annotate more."
+            )
+        return float(chances[enough[-1]])
 
     def explain(self, X: Any) -> Marked:
         """Show texts with their spans marked; prints as text, and shows as HTML in notebooks."""
@@ -186,15 +223,36 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
             return Verbalizer({one: str(one).replace("_", " ").replace("-", " ") for one in found})
         return as_verbalizer(self.verbalizer, found)
 
-    def _spans(self, texts: list[str], tokens: Sequence[Bounds] | None) -> list[list[Span]]:
+    def _warn_of_lost(self, words: Sequence[Bounds], spans: Sequence[Sequence[Span]]) -> None:
+        """Say which annotated spans no prediction can be."""
+        long = merged = 0
+        for bounds, own in zip(words, spans, strict=True):
+            ends = [end for _, end in bounds]
+            sizes = [sum(span.start <= start and end <= span.end for start, end in bounds) for span in own]
+            long += sum(self.max_words is not None and size > self.max_words for size in sizes)
+            for one, other in itertools.pairwise(own):
+                between_them = any(one.end < end <= other.start for end in ends)
+                merged += one.label == other.label and not between_them
+        if long:
+            warn(f"{long} spans of y have more than max_words={self.max_words} words, and such are not predicted.", FewshotWarning)
+        if merged:
+            warn(
+                f"{merged} spans of y follow one of their own type without a word between: the two are read as one.",
+                FewshotWarning,
+            )
+
+    def _spans(
+        self, texts: list[str], tokens: Sequence[Bounds] | None, threshold: float | None = None
+    ) -> list[list[Span]]:
         check_is_fitted(self, "strategy_")
         self._check()
         words = _bounds(texts, tokens)
         proba: list[FloatArray] = self.strategy_.word_probabilities(texts, words)
-        return [self._found(own, p) for own, p in zip(words, proba, strict=True)]
+        threshold = self.threshold if threshold is None else threshold
+        return [self._found(own, p, threshold) for own, p in zip(words, proba, strict=True)]
 
-    def _found(self, words: Bounds, proba: FloatArray) -> list[Span]:
-        found = find_spans(proba, self.threshold, self.max_words)
+    def _found(self, words: Bounds, proba: FloatArray, threshold: float | None) -> list[Span]:
+        found = find_spans(proba, threshold, self.max_words)
         return [
             Span(words[first][0], words[last - 1][1], self.classes_[kind], float(probability))
             for first, last, kind, probability in found

@@ -12,7 +12,17 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from fewshot import Classifier, InputError, ParameterError, Span, Tagger, UnsupportedError, VerbalizerError, load
+from fewshot import (
+    Classifier,
+    FewshotWarning,
+    InputError,
+    ParameterError,
+    Span,
+    Tagger,
+    UnsupportedError,
+    VerbalizerError,
+    load,
+)
 from fewshot.task.words import split_words
 from tests.command import run
 from tests.conftest import sentence_model
@@ -96,6 +106,30 @@ def test_a_threshold_leaves_out_what_is_less_probable(tagger):
     kept = [span.probability for own in strict.predict_spans(TEXTS) for span in own]
     assert len(kept) == sum(p >= middle for p in found)
     assert min(kept) >= middle
+
+
+def test_a_threshold_for_a_precision(encoder):
+    shown = Tagger(encoder).fit(TEXTS[:2] + TEXTS[2:3], SPANS[:3])
+    threshold = shown.fit_threshold(TEXTS, SPANS, precision=1.0)
+    found = clone(shown).set_params(threshold=threshold).fit(TEXTS[:3], SPANS[:3]).predict_spans(TEXTS)
+    right = [(a, b, label) in own for own, said in zip(SPANS, places(found), strict=True) for a, b, label in said]
+    assert right
+    assert all(right)
+    # the next lower one would let a wrong span in, or there is none
+    low = clone(shown).set_params(threshold=0.01).fit(TEXTS[:3], SPANS[:3]).predict_spans(TEXTS)
+    below = [one for own, said in zip(SPANS, low, strict=True) for one in said if one.probability < threshold]
+    assert not below or any(
+        (s.start, s.end, s.label) not in own for own, said in zip(SPANS, low, strict=True) for s in said
+    )
+    with pytest.raises(InputError, match=r"No threshold reaches precision|No span is found"):
+        shown.fit_threshold(TEXTS, [[] for _ in TEXTS], precision=0.5)
+
+
+def test_what_no_prediction_can_be_is_said(encoder):
+    with pytest.warns(FewshotWarning, match="1 spans of y follow one of their own type"):
+        Tagger(encoder).fit(["Ada Bob lives in Rome."], [[(0, 3, "person"), (4, 7, "person"), (17, 21, "place")]])
+    with pytest.warns(FewshotWarning, match="1 spans of y have more than max_words=1"):
+        Tagger(encoder, max_words=1).fit(["Ada Bob lives in Rome."], [[(0, 7, "person"), (17, 21, "place")]])
 
 
 def test_names_may_be_given(encoder):
