@@ -234,7 +234,10 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
                 between_them = any(one.end < end <= other.start for end in ends)
                 merged += one.label == other.label and not between_them
         if long:
-            warn(f"{long} spans of y have more than max_words={self.max_words} words, and such are not predicted.", FewshotWarning)
+            warn(
+                f"{long} spans of y have more than max_words={self.max_words} words, and such are not predicted.",
+                FewshotWarning,
+            )
         if merged:
             warn(
                 f"{merged} spans of y follow one of their own type without a word between: the two are read as one.",

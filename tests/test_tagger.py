@@ -141,7 +141,8 @@ def test_names_may_be_given(encoder):
 
 def test_a_long_span_is_not_predicted(encoder):
     text = "Ada Bea Cleo Dora Ella Fay lives."
-    tagger = Tagger(encoder, max_words=3).fit([text, "It rained."], [[(0, 26, "person")], []])
+    with pytest.warns(FewshotWarning, match="more than max_words=3"):
+        tagger = Tagger(encoder, max_words=3).fit([text, "It rained."], [[(0, 26, "person")], []])
     assert tagger.predict_spans([text]) == [[]]
 
 

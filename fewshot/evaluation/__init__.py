@@ -5,15 +5,18 @@ from fewshot.evaluation.comparison import Comparison, compare
 from fewshot.evaluation.curve import LearningCurve, learning_curve
 from fewshot.evaluation.metrics import calibration_error
 from fewshot.evaluation.report import Evaluation, evaluate
+from fewshot.evaluation.spans import SpanEvaluation, evaluate_spans
 
 __all__ = [
     "Coherence",
     "Comparison",
     "Evaluation",
     "LearningCurve",
+    "SpanEvaluation",
     "calibration_error",
     "coherence",
     "compare",
     "evaluate",
+    "evaluate_spans",
     "learning_curve",
 ]
