@@ -183,8 +183,10 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         between("precision", precision, 0, 1, with_high=True, more=", such as 0.95")
         annotated = read_spans(X, y)
         found = self._spans(annotated.texts, annotated.tokens, _LEAST)
-        pairs = [
-            (one.probability, one in own) for own, said in zip(annotated.spans, found, strict=True) for one in said
+        pairs: list[tuple[float, bool]] = [
+            (one.probability or 0.0, one in own)
+            for own, said in zip(annotated.spans, found, strict=True)
+            for one in said
         ]
         pairs.sort(key=lambda pair: -pair[0])
         if not pairs:
