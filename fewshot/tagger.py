@@ -132,8 +132,8 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         self._check()
         if X is None:
             raise UnsupportedError(
-                "A Tagger needs annotated texts: from names alone it is at chance. Annotate five spans of each type, "
-                "and call fit(texts, spans)."
+                "A Tagger needs annotated texts: from names alone it finds next to nothing. Annotate five spans of "
+                "each type, and call fit(texts, spans)."
             )
         annotated = read_spans(X, y)
         verbalizer = self._verbalizer([span.label for spans in annotated.spans for span in spans])
