@@ -1,0 +1,268 @@
+"""The constants of the head of a tagger, by leave one set out: chosen on one set, reported on the other.
+
+    python benchmarks/settle/tagging.py DATA [--shots 5 10] [--draws 5] [--encoder NAME]
+
+DATA holds wnut17_ner and crossner_politics, each with train.csv.gz (and dev.csv.gz), columns sentence_id, token and
+tag. Only training rows are read, and of crossner_politics its dev rows, which count as training here. Sentences judge
+that no example comes from: 500 of wnut17_ner, and 200 of the dev rows of crossner_politics, which are longer; those
+without entities too.
+Examples are drawn as the field does: for each type, the rarest first, sentences that have it until there are as many
+mentions as shots. So no example is a sentence without entities. Names of types are as they are written.
+
+From the first choice on, one constant after the other is set to what has the highest mean F1 over the draws and shots,
+until none changes: on each set by itself, and on both for the constants of the library. F1 is of whole entities.
+Seconds are those of the processor for one fit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+
+from fewshot import TokenHead, load
+from fewshot.heads.readings import find_spans
+
+SETS = ["wnut17_ner", "crossner_politics"]
+WRITTEN = {"politicalparty": "political party", "misc": "miscellaneous"}
+JUDGES = {"wnut17_ner": 500, "crossner_politics": 200}
+LEAST_GAIN = 1e-4  # a gain below this changes no constant
+
+
+class Variant(NamedTuple):
+    """The parameters of a head."""
+
+    layer: int = 3
+    names: float = 5.0
+    detector: float = 0.3
+    own: float = 3.0
+    none_weight: float = 1.0
+    spelling: bool = True
+
+    def __str__(self) -> str:
+        spelling = "" if self.spelling else ", no spelling"
+        numbers = ", ".join(f"{name} {getattr(self, name):g}" for name in self._fields[:-1])
+        return numbers + spelling
+
+
+CHOICES: dict[str, list[Any]] = {
+    "own": [0.3, 1, 3],
+    "none_weight": [0.25, 0.5, 1, 2],
+    "detector": [0.1, 0.3, 1],
+    "names": [0, 2, 5, 10],
+    "layer": [2, 3, 4],
+}
+
+
+class Sentence(NamedTuple):
+    """A text, the bounds of its words, their tags as numbers, and its entities (first word, end, type)."""
+
+    text: str
+    words: list[tuple[int, int]]
+    tags: Any
+    entities: set[tuple[int, int, int]]
+
+
+@dataclass(frozen=True)
+class Data:
+    """The sentences that judge, and those that examples are drawn from."""
+
+    types: list[str]
+    judges: list[Sentence]
+    pool: list[Sentence]
+
+    @property
+    def names(self) -> list[list[str]]:
+        """The label words of each type."""
+        return [[WRITTEN.get(one, one.replace("-", " "))] for one in self.types]
+
+
+class KeptHead(TokenHead):
+    """A head that makes the features of a text once for each layer."""
+
+    kept: ClassVar[dict[tuple[Any, ...], Any]] = {}
+
+    def _features(self, texts: Sequence[str], words: Sequence[Any]) -> list[Any]:
+        keys = [(self.layer, self.spelling, text) for text in texts]
+        new = {key: bounds for key, bounds in zip(keys, words, strict=True) if key not in self.kept}
+        made = super()._features([text for *_, text in new], list(new.values()))
+        self.kept.update(zip(new, made, strict=True))
+        return [self.kept[key] for key in keys]
+
+
+def read_sentences(folder: Path, part: str, types: list[str]) -> list[Sentence]:
+    """The sentences of a part; their tokens, joined by blanks, are the words."""
+    frame = pd.read_csv(folder / f"{part}.csv.gz", keep_default_na=False, dtype=str)
+    return [as_sentence(rows.token, rows.tag, types) for _, rows in frame.groupby("sentence_id", sort=False)]
+
+
+def as_sentence(tokens: Any, tags: Any, types: list[str]) -> Sentence:
+    """Words with their bounds, and entities as BIO tags have them."""
+    ends = np.cumsum([len(token) + 1 for token in tokens]) - 1
+    words = [(int(end) - len(token), int(end)) for token, end in zip(tokens, ends, strict=True)]
+    numbers = np.array([0 if tag == "O" else 1 + types.index(tag[2:]) for tag in tags])
+    firsts = [i for i, tag in enumerate(tags) if tag[0] == "B"]
+    inside = [tag[0] == "I" for tag in tags] + [False]
+    entities = {(first, inside.index(False, first + 1), int(numbers[first]) - 1) for first in firsts}
+    return Sentence(" ".join(tokens), words, numbers, entities)
+
+
+def read_set(folder: Path) -> Data:
+    """A set, split into judges and the rest."""
+    tags = pd.read_csv(folder / "train.csv.gz", keep_default_na=False, dtype=str).tag
+    types = sorted({tag[2:] for tag in tags if tag != "O"})
+    train = read_sentences(folder, "train", types)
+    judging = read_sentences(folder, "dev", types) if (folder / "dev.csv.gz").exists() else train
+    order = np.random.RandomState(0).permutation(len(judging))
+    judges = [judging[i] for i in order[: JUDGES[folder.name]]]
+    return Data(types, judges, train if judging is not train else [train[i] for i in order[JUDGES[folder.name] :]])
+
+
+def draw(pool: list[Sentence], n_types: int, shots: int, seed: int) -> list[Sentence]:
+    """At least so many mentions of each type, or all there are; the rarest type first."""
+    order = np.random.RandomState(seed).permutation(len(pool))
+    frequency = Counter(one for sentence in pool for *_, one in sentence.entities)
+    drawn: dict[int, Sentence] = {}
+    for one in sorted(range(n_types), key=lambda one: frequency[one]):
+        for i in order:
+            if sum(found == one for sentence in drawn.values() for *_, found in sentence.entities) >= shots:
+                break
+            if any(found == one for *_, found in pool[i].entities):
+                drawn[int(i)] = pool[i]
+    return list(drawn.values())
+
+
+def columns(sentences: list[Sentence]) -> tuple[list[str], list[Any], list[Any]]:
+    """Texts, words and tags."""
+    return [s.text for s in sentences], [s.words for s in sentences], [s.tags for s in sentences]
+
+
+def score(judges: list[Sentence], found: list[Any]) -> tuple[float, float, float]:
+    """Precision, recall and F1 of whole entities."""
+    spans = [{span[:3] for span in find_spans(probabilities)} for probabilities in found]
+    right = sum(len(own & sentence.entities) for own, sentence in zip(spans, judges, strict=True))
+    precision = right / max(sum(map(len, spans)), 1)
+    recall = right / sum(len(sentence.entities) for sentence in judges)
+    return precision, recall, 2 * right / (sum(map(len, spans)) + sum(len(s.entities) for s in judges))
+
+
+class Measured:
+    """The measures of every variant on every set, made when they are first asked for."""
+
+    def __init__(self, encoder: Any, sets: dict[str, Data], shots: list[int], draws: int) -> None:
+        self.encoder, self.sets, self.shots, self.draws = encoder, sets, shots, draws
+        self.lines: dict[tuple[Any, str], pd.DataFrame] = {}
+
+    def supports(self, name: str) -> list[tuple[int, list[Sentence]]]:
+        """The examples of every draw, with their shots."""
+        data = self.sets[name]
+        return [
+            (shots, draw(data.pool, len(data.types), shots, seed)) for shots in self.shots for seed in range(self.draws)
+        ]
+
+    def table(self, variant: Any, name: str) -> pd.DataFrame:
+        """A line for each draw: shots, precision, recall, F1 and the seconds of the fit."""
+        if (variant, name) not in self.lines:
+            fit = fit_plain if variant == "plain" else fit_head
+            data, lines = self.sets[name], []
+            for shots, support in self.supports(name):
+                head, seconds = fit(self.encoder, data, support, variant)
+                texts, words, _ = columns(data.judges)
+                lines.append((shots, *score(data.judges, head.word_probabilities(texts, words)), seconds))
+            self.lines[variant, name] = pd.DataFrame(lines, columns=["shots", "P", "R", "F1", "seconds"])
+            print(f"{name}: {variant}: {self.lines[variant, name].F1.mean():.4f}", file=sys.stderr, flush=True)
+        return self.lines[variant, name]
+
+    def mean(self, variant: Variant, names: list[str]) -> float:
+        """F1 over sets, shots and draws."""
+        return float(np.mean([self.table(variant, name).F1.mean() for name in names]))
+
+    def choose(self, names: list[str]) -> Variant:
+        """Set one constant after the other to the best one, until none changes."""
+        best = Variant()
+        while True:
+            before = best
+            for constant, values in CHOICES.items():
+                others = [best._replace(**{constant: value}) for value in values]
+                likely = max(others, key=lambda variant: self.mean(variant, names))
+                if self.mean(likely, names) > self.mean(best, names) + LEAST_GAIN:
+                    best = likely
+            if best == before:
+                return best
+
+
+def fit_head(encoder: Any, data: Data, support: list[Sentence], variant: Variant) -> tuple[TokenHead, float]:
+    """The head, and the seconds that it took; the features were there before."""
+    head = KeptHead(**variant._asdict())
+    texts, words, tags = columns(support)
+    head.model_ = encoder
+    head._features(texts, words)
+    started = time.process_time()
+    head.fit(encoder, texts, words, tags, data.names)
+    return head, time.process_time() - started
+
+
+def fit_plain(encoder: Any, data: Data, support: list[Sentence], _: Any) -> tuple[TokenHead, float]:
+    """scikit-learn's logistic regression with its defaults, on the same features."""
+    head, _ = fit_head(encoder, data, support, Variant())
+    X = np.concatenate(head._features(*columns(support)[:2]))
+    started = time.process_time()
+    head.head_ = Plain(LogisticRegression(max_iter=1000).fit(X, np.concatenate(columns(support)[2])))
+    return head, time.process_time() - started
+
+
+class Plain(NamedTuple):
+    """Probabilities of a classifier that has seen every tag."""
+
+    classifier: Any
+
+    def predict_proba(self, X: Any) -> Any:
+        return self.classifier.predict_proba(X)
+
+
+def line(measured: Measured, title: str, variant: Any, name: str) -> str:
+    """One row of the table: the F1 at each number of shots with its spread, precision, recall and seconds."""
+    table = measured.table(variant, name)
+    parts = [own.F1 for _, own in table.groupby("shots")]
+    scores = " | ".join(f"{part.mean():.3f} ({part.std():.3f})" for part in parts)
+    return f"| {name} | {title} | {scores} | {table.P.mean():.3f} | {table.R.mean():.3f} | {table.seconds.mean():.2f} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--encoder", default=None)
+    parser.add_argument("--shots", type=int, nargs="+", default=[5, 10])
+    parser.add_argument("--draws", type=int, default=5)
+    options = parser.parse_args()
+    sets = {name: read_set(options.data / name) for name in SETS}
+    encoder = load(*[options.encoder] * bool(options.encoder), cache_bytes=0)
+    measured = Measured(encoder, sets, options.shots, options.draws)
+    print("| set | head | " + " | ".join(f"F1, {n} shots (sd)" for n in options.shots) + " | P | R | s |")
+    print("| --- " * (5 + len(options.shots)) + "|")
+    both = measured.choose(SETS)
+    for name in SETS:
+        (other,) = set(SETS) - {name}
+        print(line(measured, "scikit-learn", "plain", name))
+        print(line(measured, f"first: {Variant()}", Variant(), name))
+        print(line(measured, f"of both: {both}", both, name))
+        print(line(measured, "the same without spelling", both._replace(spelling=False), name))
+        chosen = measured.choose([other])
+        print(line(measured, f"of the other set: {chosen}", chosen, name), flush=True)
+    print("\nMean F1 of both sets, one constant changed from the choice of both:")
+    for constant, values in CHOICES.items():
+        scores = [f"{value:g}: {measured.mean(both._replace(**{constant: value}), SETS):.3f}" for value in values]
+        print(f"{constant}  " + "  ".join(scores))
+
+
+if __name__ == "__main__":
+    main()
