@@ -157,8 +157,7 @@ class _Objective:
 
 def _log_probabilities(logits: FloatArray) -> FloatArray:
     """Of None, whose logit is 0, and of the types."""
-    logs: FloatArray = log_softmax(np.pad(logits, ((0, 0), (1, 0))), axis=1)
-    return logs
+    return log_softmax(np.pad(logits, ((0, 0), (1, 0))), axis=1)
 
 
 def _checked_tags(y: Any, n_words: int, n_types: int) -> IntArray:

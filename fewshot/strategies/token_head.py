@@ -145,8 +145,7 @@ class TokenHead(BaseEstimator):  # type: ignore[misc]
         return features
 
     def _vectors(self, texts: Sequence[str]) -> list[Any]:
-        found: list[Any] = self.model_.token_vectors(list(texts), layer=self.layer)
-        return found
+        return self.model_.token_vectors(list(texts), layer=self.layer)
 
     def _name_vector(self, names: Sequence[str]) -> FloatArray:
         """The mean of the unit vectors of a type's label words, at unit length. Each is a text of its own."""
@@ -164,5 +163,4 @@ def _mean_vector(tokens: Any, start: int, end: int) -> FloatArray:
     """The mean of the vectors of the tokens that overlap a part of their text; zeros where none does."""
     overlapping = (np.asarray(tokens.starts) < end) & (np.asarray(tokens.ends) > start)
     vectors = np.asarray(tokens.vectors, dtype=np.float64)[overlapping]
-    mean: FloatArray = vectors.sum(axis=0) / max(len(vectors), 1)
-    return mean
+    return vectors.sum(axis=0) / max(len(vectors), 1)
