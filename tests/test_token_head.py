@@ -69,7 +69,7 @@ def test_a_weight_of_two_is_the_row_twice():
     weighted = TokenLogisticRegression().fit(X, y, prior, sample_weight=weights)
     twice = TokenLogisticRegression().fit(np.vstack([X, X[:10]]), np.concatenate([y, y[:10]]), prior)
     np.testing.assert_allclose(weighted.predict_proba(X), twice.predict_proba(X), atol=1e-5)
-    by_class = TokenLogisticRegression().fit(X, y, prior, sample_weight=np.where(y == 0, 2.0, 1.0))
+    by_class = TokenLogisticRegression(none_weight=1.0).fit(X, y, prior, sample_weight=np.where(y == 0, 2.0, 1.0))
     np.testing.assert_allclose(
         TokenLogisticRegression(none_weight=2.0).fit(X, y, prior).predict_proba(X), by_class.predict_proba(X), atol=1e-9
     )
@@ -93,7 +93,7 @@ def test_the_detector_finds_an_entity_of_a_type_that_it_has_not_seen():
     X = np.column_stack([rng.randn(60, 2) * 0.1, entity + rng.randn(60) * 0.1])
     y = np.where(entity, np.arange(60) % 3, 0)
     prior = np.eye(3)[:, :2]
-    head = TokenLogisticRegression(names=2.0).fit(X[y != 2], y[y != 2], prior)
+    head = TokenLogisticRegression(names=2.0, detector=0.3, own=3.0).fit(X[y != 2], y[y != 2], prior)
     found = head.predict_proba([[0.0, 1.0, 1.0], [0.0, 1.0, 0.0]]).argmax(axis=1)
     assert found.tolist() == [2, 0]
 
@@ -171,8 +171,9 @@ def test_words_are_learnt_and_each_text_has_its_own_array():
 
 
 @pytest.mark.parametrize("layer", [None, 2])
-@pytest.mark.parametrize("spelling", [True, False])
-def test_it_is_the_head_on_word_vectors_made_one_by_one(layer, spelling):
+@pytest.mark.parametrize("spelling", [0, 0.5])
+@pytest.mark.parametrize("neighbors", [0, 0.3])
+def test_it_is_the_head_on_word_vectors_made_one_by_one(layer, spelling, neighbors):
     model = LetterTokens()
 
     def unit(vector):
@@ -188,12 +189,16 @@ def test_it_is_the_head_on_word_vectors_made_one_by_one(layer, spelling):
 
     rows = []
     for text in TEXTS:
-        spelt = spell(text.split()) if spelling else [[] for _ in text.split()]
-        rows += [[*word_vector(word), *own] for word, own in zip(text.split(), spelt, strict=True)]
+        vectors = [word_vector(word) for word in text.split()]
+        for i, spelt in enumerate(spell(text.split())):
+            left = vectors[i - 1] if i else np.zeros(16)
+            right = vectors[i + 1] if i + 1 < len(vectors) else np.zeros(16)
+            beside = neighbors * np.concatenate([left, right]) if neighbors else []
+            rows.append([*vectors[i], *beside, *(spelling * np.array(spelt) if spelling else [])])
     prior = [unit(word_vector("person") + word_vector("human")), word_vector("place")]
     given = {"names": 2.0, "detector": 0.5, "own": 1.0, "none_weight": 0.7}
     wanted = TokenLogisticRegression(**given).fit(rows, np.concatenate(TAGS), prior)
-    head = TokenHead(layer, **given, spelling=spelling).fit(model, TEXTS, WORDS, TAGS, NAMES)
+    head = TokenHead(layer, **given, spelling=spelling, neighbors=neighbors).fit(model, TEXTS, WORDS, TAGS, NAMES)
     found = np.concatenate(head.word_probabilities(TEXTS, WORDS))
     np.testing.assert_allclose(found, wanted.predict_proba(rows), atol=1e-6)
 
@@ -223,6 +228,12 @@ def test_a_model_without_token_vectors_is_refused_by_its_kind(model):
 def test_a_text_with_fewer_tags_than_words_is_named():
     with pytest.raises(InputError, match="Got 2 tags for 3 words in text 1"):
         TokenHead().fit(LetterTokens(), TEXTS, WORDS, [TAGS[0], TAGS[1][:2], TAGS[2]], NAMES)
+
+
+@pytest.mark.parametrize("given", [{"neighbors": -1}, {"spelling": True}])
+def test_parameters_of_features_out_of_range_are_refused(given):
+    with pytest.raises(ParameterError, match=next(iter(given))):
+        TokenHead(**given).fit(LetterTokens(), TEXTS, WORDS, TAGS, NAMES)
 
 
 def test_it_is_no_strategy_of_a_classifier():

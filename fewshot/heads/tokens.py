@@ -15,8 +15,10 @@ from fewshot.checks import above, at_least
 from fewshot.errors import InputError, ParameterError
 from fewshot.models.base import FloatArray, IntArray
 
-__all__ = ["TokenLogisticRegression"]
+__all__ = ["DETECTOR", "NAMES", "NONE_WEIGHT", "OWN", "TokenLogisticRegression"]
 
+#: The defaults, settled by benchmarks/settle/tagging.py on training rows of two sets.
+NAMES, DETECTOR, OWN, NONE_WEIGHT = 5.0, 0.03, 0.1, 0.5
 #: The most iterations of L-BFGS, its tolerance on the gradient, and the share of the loss that a step must gain.
 _MAX_ITER, _TOL, _GAIN = 1000, 1e-5, 1e-9
 
@@ -26,8 +28,8 @@ class TokenLogisticRegression(BaseEstimator):  # type: ignore[misc]
 
     The logit of None is 0, and that of type t is :math:`x \cdot (w + v_t) + b_t + \mathrm{names}\; z \cdot p_t`, where
     x is the vector of a word, z the part of it that an encoder gave, and :math:`p_t` the vector of the type's name. All
-    types share the detector w, so that a few examples of each tell together what an entity looks like; with a weak
-    penalty on w and a strong one on each :math:`v_t` it is learnt first.
+    types share the detector w, so that a few examples of each tell together what an entity looks like; the weaker the
+    penalty on w is beside that on each :math:`v_t`, the more of it is learnt together.
 
     Parameters
     ----------
@@ -65,7 +67,9 @@ class TokenLogisticRegression(BaseEstimator):  # type: ignore[misc]
     [1]
     """
 
-    def __init__(self, names: float = 5.0, detector: float = 0.3, own: float = 3.0, none_weight: float = 1.0) -> None:
+    def __init__(
+        self, names: float = NAMES, detector: float = DETECTOR, own: float = OWN, none_weight: float = NONE_WEIGHT
+    ) -> None:
         self.names = names
         self.detector = detector
         self.own = own

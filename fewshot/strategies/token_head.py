@@ -9,13 +9,16 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from fewshot.checks import at_least
 from fewshot.errors import InputError, UnsupportedError
-from fewshot.heads.tokens import TokenLogisticRegression
+from fewshot.heads.tokens import DETECTOR, NAMES, NONE_WEIGHT, OWN, TokenLogisticRegression
 from fewshot.models.base import FloatArray, kind_of
 from fewshot.task.spelling import FEATURES, spell
 
 __all__ = ["TokenHead"]
 
+#: What the vectors of neighbours and the spelling count for; settled by benchmarks/settle/tagging.py.
+_NEIGHBORS, _SPELLING = 0.5, 0.2
 #: The start and the end of each word of a text, in characters.
 Words = Sequence[tuple[int, int]]
 
@@ -24,7 +27,8 @@ class TokenHead(BaseEstimator):  # type: ignore[misc]
     """Tag words by the vectors that a model has for its tokens, without changing the model.
 
     A word's vector is the mean of those of the tokens that overlap it, at unit length; one without tokens has zeros.
-    How the word is spelt stands beside it, since many models lower-case what they read. A logistic regression gives
+    The vectors of the words to its left and right stand beside it, and how it is spelt, since many models lower-case
+    what they read. A logistic regression gives
     each word one of the types or None: it starts from how similar a word is to the names of the types, learns what all
     entities have in common, and then what each type has of its own.
 
@@ -40,8 +44,11 @@ class TokenHead(BaseEstimator):  # type: ignore[misc]
         Penalty on the weights of each type.
     none_weight : float
         Weight of a word outside of any span; a word in one has 1. Below 1 more spans are found, above 1 fewer.
-    spelling : bool
-        Whether to look at the spelling.
+    neighbors : float
+        Length of the vectors of the words to the left and to the right, where that of the word is 1: the longer, the
+        less their weights are penalised. 0 leaves them out.
+    spelling : float
+        The largest value of a spelling feature, alike. 0 leaves them out.
 
     Attributes
     ----------
@@ -53,25 +60,27 @@ class TokenHead(BaseEstimator):  # type: ignore[misc]
     Examples
     --------
     >>> from fewshot import TokenHead
-    >>> TokenHead(none_weight=0.5)
-    TokenHead(none_weight=0.5)
+    >>> TokenHead(none_weight=0.7)
+    TokenHead(none_weight=0.7)
     """
 
     def __init__(
         self,
         layer: int | None = None,
         *,
-        names: float = 5.0,
-        detector: float = 0.3,
-        own: float = 3.0,
-        none_weight: float = 1.0,
-        spelling: bool = True,
+        names: float = NAMES,
+        detector: float = DETECTOR,
+        own: float = OWN,
+        none_weight: float = NONE_WEIGHT,
+        neighbors: float = _NEIGHBORS,
+        spelling: float = _SPELLING,
     ) -> None:
         self.layer = layer
         self.names = names
         self.detector = detector
         self.own = own
         self.none_weight = none_weight
+        self.neighbors = neighbors
         self.spelling = spelling
 
     def fit(
@@ -100,6 +109,8 @@ class TokenHead(BaseEstimator):  # type: ignore[misc]
         ------
         UnsupportedError
             When the model has no vectors of tokens.
+        ParameterError
+            When a parameter is out of its range.
         InputError
             When a text has fewer or more tags than words, no word is of any type, or every word is.
         """
@@ -108,6 +119,8 @@ class TokenHead(BaseEstimator):  # type: ignore[misc]
                 f"TokenHead needs a model with vectors of tokens. {model!r} ({kind_of(model).name}) has none. "
                 "Use a sentence encoder or a masked language model, such as load() or load('embedded:masked')."
             )
+        for name in ("neighbors", "spelling"):
+            at_least(name, getattr(self, name), 0)
         for row, (bounds, own) in enumerate(zip(words, tags, strict=True)):
             if len(bounds) != len(own):
                 raise InputError(f"A word has one tag. Got {len(own)} tags for {len(bounds)} words in text {row}.")
@@ -131,17 +144,20 @@ class TokenHead(BaseEstimator):  # type: ignore[misc]
         return np.split(found, np.cumsum([len(rows) for rows in features])[:-1])
 
     def _features(self, texts: Sequence[str], words: Sequence[Words]) -> list[FloatArray]:
-        """For each text the unit vectors of its words, and beside them their spelling."""
+        """For each text the unit vectors of its words, and beside them those of the neighbours and the spelling."""
         features = []
         for text, bounds, tokens in zip(texts, words, self._vectors(texts), strict=True):
             rows = np.zeros((len(bounds), np.shape(tokens.vectors)[1]))
             for row, (start, end) in zip(rows, bounds, strict=True):
                 row[:] = _mean_vector(tokens, start, end)
-            rows = _unit(rows)
+            parts = [_unit(rows)]
+            if self.neighbors:
+                padded = self.neighbors * np.pad(parts[0], ((1, 1), (0, 0)))
+                parts += [padded[:-2], padded[2:]]
             if self.spelling:
                 spelt = spell([text[start:end] for start, end in bounds])
-                rows = np.hstack([rows, np.reshape(spelt, (len(bounds), len(FEATURES)))])
-            features.append(rows)
+                parts.append(self.spelling * np.reshape(spelt, (len(bounds), len(FEATURES))))
+            features.append(np.hstack(parts))
         return features
 
     def _vectors(self, texts: Sequence[str]) -> list[Any]:
