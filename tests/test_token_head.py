@@ -230,6 +230,12 @@ def test_a_text_with_fewer_tags_than_words_is_named():
         TokenHead().fit(LetterTokens(), TEXTS, WORDS, [TAGS[0], TAGS[1][:2], TAGS[2]], NAMES)
 
 
+@pytest.mark.parametrize(("texts", "words", "tags"), [([], [], []), ([""], [[]], [np.array([], dtype=int)])])
+def test_no_words_are_refused(texts, words, tags):
+    with pytest.raises(InputError, match="No text has a word"):
+        TokenHead().fit(LetterTokens(), texts, words, tags, NAMES)
+
+
 @pytest.mark.parametrize("given", [{"neighbors": -1}, {"spelling": True}])
 def test_parameters_of_features_out_of_range_are_refused(given):
     with pytest.raises(ParameterError, match=next(iter(given))):

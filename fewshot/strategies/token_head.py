@@ -28,9 +28,8 @@ class TokenHead(BaseEstimator):  # type: ignore[misc]
 
     A word's vector is the mean of those of the tokens that overlap it, at unit length; one without tokens has zeros.
     The vectors of the words to its left and right stand beside it, and how it is spelt, since many models lower-case
-    what they read. A logistic regression gives
-    each word one of the types or None: it starts from how similar a word is to the names of the types, learns what all
-    entities have in common, and then what each type has of its own.
+    what they read. A logistic regression gives each word one of the types or None: it starts from how similar a word is
+    to the names of the types, and learns what all entities have in common and what each type has of its own.
 
     Parameters
     ----------
@@ -112,7 +111,7 @@ class TokenHead(BaseEstimator):  # type: ignore[misc]
         ParameterError
             When a parameter is out of its range.
         InputError
-            When a text has fewer or more tags than words, no word is of any type, or every word is.
+            When there are no words, a text has fewer or more tags than words, no word is of any type, or every word is.
         """
         if not callable(getattr(model, "token_vectors", None)):
             raise UnsupportedError(
@@ -124,6 +123,8 @@ class TokenHead(BaseEstimator):  # type: ignore[misc]
         for row, (bounds, own) in enumerate(zip(words, tags, strict=True)):
             if len(bounds) != len(own):
                 raise InputError(f"A word has one tag. Got {len(own)} tags for {len(bounds)} words in text {row}.")
+        if not any(map(len, words)):
+            raise InputError("No text has a word: there is nothing to learn.")
         self.model_ = model
         prior = np.array([self._name_vector(group) for group in names])
         X = np.concatenate(self._features(texts, words))
