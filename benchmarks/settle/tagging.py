@@ -39,7 +39,7 @@ LEAST_GAIN = 1e-4  # a gain of F1 below this changes no constant
 
 
 class Variant(NamedTuple):
-    """The parameters of a head."""
+    """The parameters of a head, and from which ones the search begins."""
 
     layer: int = 3
     names: float = 5.0

@@ -18,7 +18,7 @@ from fewshot.task.spelling import FEATURES, spell
 __all__ = ["TokenHead"]
 
 #: What the vectors of neighbours and the spelling count for; settled by benchmarks/settle/tagging.py.
-_NEIGHBORS, _SPELLING = 0.5, 0.2
+_NEIGHBORS, _SPELLING = 0.7, 0.2
 #: The start and the end of each word of a text, in characters.
 Words = Sequence[tuple[int, int]]
 
