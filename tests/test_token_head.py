@@ -93,7 +93,7 @@ def test_the_detector_finds_an_entity_of_a_type_that_it_has_not_seen():
     X = np.column_stack([rng.randn(60, 2) * 0.1, entity + rng.randn(60) * 0.1])
     y = np.where(entity, np.arange(60) % 3, 0)
     prior = np.eye(3)[:, :2]
-    head = TokenLogisticRegression(names=2.0, detector=0.3, own=3.0).fit(X[y != 2], y[y != 2], prior)
+    head = TokenLogisticRegression(2.0, 0.3, 3.0, 1.0).fit(X[y != 2], y[y != 2], prior)
     found = head.predict_proba([[0.0, 1.0, 1.0], [0.0, 1.0, 0.0]]).argmax(axis=1)
     assert found.tolist() == [2, 0]
 
