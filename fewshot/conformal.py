@@ -16,6 +16,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted
 
+from fewshot.calibration.threshold import find_threshold
 from fewshot.checks import between, one_of
 from fewshot.errors import InputError, ParameterError, UnsupportedError
 from fewshot.inputs import columns_of, take_labelled
@@ -224,26 +225,14 @@ def fit_threshold(classifier: Any, X: Any, y: Any, precision: float = 0.95, *, n
     >>> predict_or_none(clf, ["fun fun fun", "the shop opens at nine"], threshold).tolist()
     ['good', 'none']
     """
-    between("precision", precision, 0, 1, with_high=True, more=", such as 0.95")
+    between("precision", precision, 0, 1, with_high=True, more=", such as 0.95")  # before anything is computed
     X, labels = take_labelled(X, y)
     proba = probabilities(classifier, X)
     _check_none_label(none_label, classifier.classes_)
     known = [i for i, label in enumerate(labels) if label != none_label]
     right = np.zeros(len(labels), dtype=bool)  # so any answer to a row of no class is wrong
     right[known] = proba.argmax(axis=1)[known] == columns_of([labels[i] for i in known], classifier.classes_)
-    top = proba.max(axis=1)
-    order = np.argsort(-top)
-    shares = np.cumsum(right[order]) / np.arange(1, len(top) + 1)
-    last = np.append(np.diff(top[order]) != 0, True)  # rows of one top probability are answered together or not at all
-    thresholds, shares, answered = top[order][last], shares[last], np.flatnonzero(last) + 1
-    enough = np.flatnonzero(shares >= precision)
-    if not enough.size:
-        best = int(shares.argmax())
-        raise InputError(
-            f"No threshold reaches precision {precision} on these {len(top)} rows. The best is {shares[best]:.3f}, at "
-            f"{thresholds[best]:.3f}, with {answered[best]} rows answered: ask for less, or use a better classifier."
-        )
-    return float(thresholds[enough[-1]])
+    return find_threshold(proba.max(axis=1), right, precision, of=f"{len(labels)} rows")
 
 
 def predict_or_none(classifier: Any, X: Any, threshold: Any, *, none_label: Any = "none") -> NDArray[Any]:

@@ -11,7 +11,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
-from fewshot.checks import above, between
+from fewshot.calibration.threshold import find_threshold
+from fewshot.checks import at_least, between
 from fewshot.display.marked import Marked, mark
 from fewshot.errors import FewshotWarning, InputError, ParameterError, UnsupportedError, warn
 from fewshot.heads.readings import find_spans
@@ -20,13 +21,13 @@ from fewshot.models.loading import load
 from fewshot.persistence.mixin import KeptMixin
 from fewshot.strategies.token_head import TokenHead
 from fewshot.task.span_counts import entity_f1
-from fewshot.task.spans import Span, read_rows, read_spans, write_spans
+from fewshot.task.spans import Span, find_words, read_rows, read_spans, words_of, write_spans
 from fewshot.task.verbalizer import Verbalizer, as_verbalizer
-from fewshot.task.words import split_words
 
 __all__ = ["Tagger"]
 
 Bounds = Sequence[tuple[int, int]]
+Chunk = tuple[int, int, int]  # the first word of a span, the word after its last, and the number of its type
 #: The least probability of a span that a threshold is looked for among.
 _LEAST = 0.01
 
@@ -136,15 +137,18 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
                 "each type, and call fit(texts, spans)."
             )
         annotated = read_spans(X, y)
-        verbalizer = self._verbalizer([span.label for spans in annotated.spans for span in spans])
+        counts = Counter(span.label for spans in annotated.spans for span in spans)
+        verbalizer = self._verbalizer(list(counts))
         types = list(verbalizer.classes or ())
-        words = _bounds(annotated.texts, annotated.tokens)
-        self._warn_of_lost(words, annotated.spans)
-        tags = [_tags(own, spans, types) for own, spans in zip(words, annotated.spans, strict=True)]
+        chunks = [
+            [(*place, types.index(span.label)) for place, span in zip(find_words(own, words), own, strict=True)]
+            for own, words in zip(annotated.spans, annotated.words, strict=True)
+        ]
+        self._warn_of_lost(chunks)
+        tags = [_tags(own, len(words)) for own, words in zip(chunks, annotated.words, strict=True)]
         model = load(self.model)
         strategy = clone(TokenHead() if self.strategy is None else self.strategy)
-        strategy.fit(model, annotated.texts, words, tags, verbalizer.words)
-        counts = Counter(span.label for spans in annotated.spans for span in spans)
+        strategy.fit(model, annotated.texts, annotated.words, tags, verbalizer.words)
         self.model_, self.verbalizer_, self.strategy_ = model, verbalizer, strategy
         self.classes_ = np.array(types, dtype=object)
         self.form_, self.n_texts_ = annotated.form, len(annotated.texts)
@@ -157,17 +161,17 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         `predict_spans` says their probabilities.
         """
         texts, tokens = read_rows(X)
-        return write_spans(self._spans(texts, tokens), self.form_, tokens)
+        return write_spans(self._spans(texts, words_of(texts, tokens)), self.form_, tokens)
 
     def predict_spans(self, X: Any) -> list[list[Span]]:
         """Return the spans of each text as `Span`, with character offsets and probabilities, whatever form y had."""
-        return self._spans(*read_rows(X))
+        texts, tokens = read_rows(X)
+        return self._spans(texts, words_of(texts, tokens))
 
     def score(self, X: Any, y: Any) -> float:
         """Return the entity F1, micro-averaged: a span counts where start, end and type are right."""
         annotated = read_spans(X, y)
-        found = self._spans(annotated.texts, annotated.tokens)
-        return entity_f1(annotated.spans, found)
+        return entity_f1(annotated.spans, self._spans(annotated.texts, annotated.words))
 
     def fit_threshold(self, X: Any, y: Any, precision: float = 0.95) -> float:
         """Return the lowest threshold from which on the spans that are found reach a precision on annotated texts.
@@ -182,59 +186,46 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         """
         between("precision", precision, 0, 1, with_high=True, more=", such as 0.95")
         annotated = read_spans(X, y)
-        found = self._spans(annotated.texts, annotated.tokens, _LEAST)
-        pairs: list[tuple[float, bool]] = [
-            (one.probability or 0.0, one in own)
-            for own, said in zip(annotated.spans, found, strict=True)
-            for one in said
-        ]
-        pairs.sort(key=lambda pair: -pair[0])
-        if not pairs:
+        found = self._spans(annotated.texts, annotated.words, _LEAST)
+        # of two that overlap the less probable one is gone at every threshold: so each threshold leaves a beginning
+        said = [(one.probability, one in own) for own, row in zip(annotated.spans, found, strict=True) for one in row]
+        if not said:
             raise InputError(f"No span is found in these {len(found)} texts: there is no threshold for a precision.")
-        chances, right = (np.array(column) for column in zip(*pairs, strict=True))
-        # of the more probable of two that overlap, the other is gone at every threshold: so each leaves a beginning
-        shares = np.cumsum(right) / np.arange(1, len(right) + 1)
-        last = np.append(np.diff(chances) != 0, True)
-        enough = np.flatnonzero(last & (shares >= precision))
-        if not enough.size:
-            best = int(np.where(last, shares, -1).argmax())
-            raise InputError(
-                f"No threshold reaches precision {precision} on these {len(found)} texts. The best is "
-                f"{shares[best]:.3f}, at {chances[best]:.3f}, with {best + 1} spans: ask for less, or annotate more."
-            )
-        return float(chances[enough[-1]])
+        chances, right = (np.array(column) for column in zip(*said, strict=True))
+        return find_threshold(chances, right, precision, of=f"{len(found)} texts")
 
     def explain(self, X: Any) -> Marked:
         """Show texts with their spans marked; prints as text, and shows as HTML in notebooks."""
         texts, tokens = read_rows([X] if isinstance(X, str) else X)
-        return mark(texts, self._spans(texts, tokens), self.classes_.tolist())
+        return mark(texts, self._spans(texts, words_of(texts, tokens)), self.classes_.tolist())
 
     def _check(self) -> None:
-        above("max_words", self.max_words, 0, optional=True)
+        at_least("max_words", self.max_words, 1, whole=True, optional=True)
         if self.threshold is not None:
             between("threshold", self.threshold, 0, 1, with_high=True)
         if self.template is not None:
             raise ParameterError(f"template must be None: tagging by a prompt is not there yet. Got {self.template!r}.")
+        if not isinstance(self.strategy, TokenHead | None):
+            raise ParameterError(f"strategy must be TokenHead(...) or None. Got {self.strategy!r}.")
 
     def _verbalizer(self, labels: Sequence[Any]) -> Verbalizer:
         """The names of the types: those given, or the types that there are."""
-        found = sorted(set(labels))
-        if not found:
+        if not labels:
             raise InputError("No row of y has a span: annotate some of each type.")
+        kinds = sorted({type(one).__name__ for one in labels})
+        if len(kinds) > 1:
+            raise InputError(f"The types in y mix {', '.join(kinds)}: make all of them of one kind.")
+        found = sorted(labels)
         if self.verbalizer is None:
             return Verbalizer({one: str(one).replace("_", " ").replace("-", " ") for one in found})
         return as_verbalizer(self.verbalizer, found)
 
-    def _warn_of_lost(self, words: Sequence[Bounds], spans: Sequence[Sequence[Span]]) -> None:
+    def _warn_of_lost(self, chunks: Sequence[Sequence[Chunk]]) -> None:
         """Say which annotated spans no prediction can be."""
-        long = merged = 0
-        for bounds, own in zip(words, spans, strict=True):
-            ends = [end for _, end in bounds]
-            sizes = [sum(span.start <= start and end <= span.end for start, end in bounds) for span in own]
-            long += sum(self.max_words is not None and size > self.max_words for size in sizes)
-            for one, other in itertools.pairwise(own):
-                between_them = any(one.end < end <= other.start for end in ends)
-                merged += one.label == other.label and not between_them
+        sizes = [after - first for own in chunks for first, after, _ in own]
+        long = 0 if self.max_words is None else sum(size > self.max_words for size in sizes)
+        pairs = [pair for own in chunks for pair in itertools.pairwise(own)]
+        merged = sum(one[1:] == (other[0], other[2]) for one, other in pairs)
         if long:
             warn(
                 f"{long} spans of y have more than max_words={self.max_words} words, and such are not predicted.",
@@ -246,12 +237,9 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
                 FewshotWarning,
             )
 
-    def _spans(
-        self, texts: list[str], tokens: Sequence[Bounds] | None, threshold: float | None = None
-    ) -> list[list[Span]]:
+    def _spans(self, texts: Sequence[str], words: Sequence[Bounds], threshold: float | None = None) -> list[list[Span]]:
         check_is_fitted(self, "strategy_")
         self._check()
-        words = _bounds(texts, tokens)
         proba: list[FloatArray] = self.strategy_.word_probabilities(texts, words)
         threshold = self.threshold if threshold is None else threshold
         return [self._found(own, p, threshold) for own, p in zip(words, proba, strict=True)]
@@ -264,16 +252,9 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         ]
 
 
-def _bounds(texts: Sequence[str], tokens: Sequence[Bounds] | None) -> list[Bounds]:
-    """Where the words of each text begin and end: its tokens, or what is split at blanks and signs."""
-    return [split_words(text) for text in texts] if tokens is None else list(tokens)
-
-
-def _tags(words: Bounds, spans: Sequence[Span], types: Sequence[Any]) -> IntArray:
+def _tags(chunks: Sequence[Chunk], n_words: int) -> IntArray:
     """The type of each word, from 1; 0 is none."""
-    tags = np.zeros(len(words), dtype=np.int64)
-    for span in spans:
-        for i, (start, end) in enumerate(words):
-            if span.start <= start and end <= span.end:
-                tags[i] = 1 + types.index(span.label)
+    tags = np.zeros(n_words, dtype=np.int64)
+    for first, after, kind in chunks:
+        tags[first:after] = 1 + kind
     return tags

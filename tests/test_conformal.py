@@ -353,7 +353,7 @@ class TestThreshold:
         texts = ["0.9 0.1 0.0", "0.8 0.2 0.0", "0.7 0.3 0.0", "0.6 0.4 0.0"]
         with pytest.raises(
             InputError,
-            match=r"No threshold reaches precision 0.95 on these 4 rows. The best is 0.667, at 0.700, with 3 rows",
+            match=r"No threshold reaches precision 0.95 on these 4 rows. The best is 0.667, at 0.700, with 3 answered",
         ):
             fit_threshold(frozen(), texts, ["none", "a", "a", "b"])
 

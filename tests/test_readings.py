@@ -50,18 +50,27 @@ def compatible(one, other):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_probabilities_are_those_of_all_readings(shape):
     p = words(*shape)
-    logs, wanted = span_log_probabilities(p), by_enumeration(p)
+    logs, wanted = list(span_log_probabilities(p)), by_enumeration(p)
     for (first, last, one), probability in wanted.items():
-        assert np.exp(logs[last - first - 1, first, one]) == pytest.approx(probability, abs=1e-12)
-    assert np.isfinite(logs).sum() == len(wanted)
+        assert np.exp(logs[last - first - 1][first, one]) == pytest.approx(probability, abs=1e-12)
+    assert sum(np.isfinite(own).sum() for own in logs) == len(wanted)
+
+
+def test_lengths_that_can_not_be_probable_are_not_computed():
+    p = words(400, 3)
+    some = list(span_log_probabilities(p, least=np.log(0.05)))
+    assert len(some) < 30
+    for own, whole in zip(some, span_log_probabilities(p), strict=False):
+        np.testing.assert_array_equal(own, whole)
+    assert max(np.exp(own).max() for own in list(span_log_probabilities(p))[len(some) :]) < 0.05
 
 
 def test_a_words_exclusive_spans_and_none_add_to_one():
     p = words(30, 4)
-    spans = np.exp(span_log_probabilities(p))
+    spans = [np.exp(logs) for logs in span_log_probabilities(p)]
     for word in range(30):
         covering = sum(
-            spans[last - first - 1, first].sum() for first in range(word + 1) for last in range(word + 1, 31)
+            spans[last - first - 1][first].sum() for first in range(word + 1) for last in range(word + 1, 31)
         )
         assert covering + p[word, 0] == pytest.approx(1, abs=1e-12)
 

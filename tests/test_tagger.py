@@ -14,6 +14,7 @@ from sklearn.exceptions import NotFittedError
 
 from fewshot import (
     Classifier,
+    Embedding,
     FewshotWarning,
     InputError,
     ParameterError,
@@ -176,6 +177,9 @@ def test_marked_text(tagger):
         ({"template": "{{ text }} {{ label }}"}, TEXTS, SPANS, ParameterError, "template must be None"),
         ({"threshold": 0.0}, TEXTS, SPANS, ParameterError, "threshold"),
         ({"max_words": 0}, TEXTS, SPANS, ParameterError, "max_words"),
+        ({"max_words": 2.5}, TEXTS, SPANS, ParameterError, "max_words"),
+        ({"strategy": Embedding()}, TEXTS, SPANS, ParameterError, "strategy must be TokenHead"),
+        ({}, TEXTS, [SPANS[0], [(0, 3, 7)], [], []], InputError, "types in y mix int, str"),
         ({"verbalizer": {"person": "person"}}, TEXTS, SPANS, VerbalizerError, "place"),
         ({"verbalizer": ["one"]}, TEXTS, SPANS, VerbalizerError, "2"),
         ({"model": HashEncoder()}, TEXTS, SPANS, UnsupportedError, "token"),

@@ -18,6 +18,7 @@ from fewshot import CachedLM, SentenceEncoder, load
 from fewshot.errors import ParameterError, UnsupportedError
 from fewshot.models import token_vectors as module
 from fewshot.models.engine.layers import find_layers
+from fewshot.models.engine.split import Whole
 from fewshot.models.masked import MaskedLM
 from fewshot.models.text.bounds import find_bounds
 from fewshot.models.text.tokens import PlainTokenizer
@@ -338,3 +339,15 @@ def test_tokens_of_words_are_their_characters_normalised(text):
 )
 def test_bounds_of_a_few_texts(name, text, expected):
     assert [text[start:end] for start, end in bounds(name, text)[1]] == expected
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_hidden_states_of_a_model_that_is_not_taken_apart_leave_no_hook_either(kind):
+    model = copy.deepcopy(pair(kind)[0])
+    with torch.no_grad():
+        found = Whole(model).hidden([0], [1], input_ids=torch.tensor([[5, 6, 7]]))
+    pickle.loads(pickle.dumps(model))
+    with torch.no_grad():
+        assert torch.equal(
+            found[0], model(torch.tensor([[5, 6, 7]]), output_hidden_states=True).hidden_states[-1][0, 1]
+        )

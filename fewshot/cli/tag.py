@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fewshot.cli.app import AsJson, WrongUsage, command, note
-from fewshot.cli.data import check_standard_input, fields_of, take_inputs
+from fewshot.cli.data import check_standard_input, fields_of, read_beside, take_inputs
 from fewshot.cli.formats import Format
 from fewshot.cli.options import FollowPaths, FormatOptions
 from fewshot.cli.reading import read
@@ -63,9 +63,12 @@ def tag(
     check_standard_input(file, examples)
     table = read(file, Format.said(*said))
     texts = take_inputs(table, fields_of([None], text_column))
-    fitted = _fitted(examples, model) if tagger is None else _kept(tagger, follow_paths)
-    if threshold is not None:
-        fitted.set_params(threshold=threshold)
+    if tagger is not None:
+        fitted = _kept(tagger, follow_paths)
+        fitted.set_params(threshold=fitted.threshold if threshold is None else threshold)
+    else:
+        assert examples is not None
+        fitted = _fitted(examples, said, model, text_column, threshold)
     if save is not None:
         note(f"the tagger is kept in {str(fitted.save(save))!r}")
     for first in range(0, len(texts), _STEP):
@@ -79,32 +82,27 @@ def _kept(folder: Path, follow_paths: bool) -> Tagger:
     return Tagger.load(folder, follow_paths=follow_paths)
 
 
-def _fitted(path: Path | None, model: str | None) -> Tagger:
+def _fitted(
+    path: Path, said: FormatOptions, model: str | None, text_column: str | None, threshold: float | None
+) -> Tagger:
     """A tagger that has learned from a file of annotated texts."""
     from fewshot.tagger import Tagger
 
-    assert path is not None
-    table = read(path, Format())
-    X, y = _annotated(table)
-    return Tagger(model).fit(X, y)
+    X, y = _annotated(read_beside(path, Format.said(*said)), text_column or "text")
+    return Tagger(model, threshold=threshold).fit(X, y)
 
 
-def _annotated(table: Table) -> tuple[list[Any], list[Any]]:
+def _annotated(table: Table, text_column: str) -> tuple[list[Any], list[Any]]:
     """The texts, or token lists, and what is annotated in each."""
     if "tokens" in table.columns:
         return table.column("tokens", "--examples"), table.column("tags", "--examples")
     name = next((one for one in ("spans", "entities") if one in table.columns), None)
     if name is None:
         raise InputError(
-            f"{table.name!r} has the columns {table.columns}: it needs 'text' with 'spans' or 'entities', or 'tokens' "
-            "with 'tags'."
+            f"{table.name!r} has the columns {table.columns}: it needs {text_column!r} with 'spans' or 'entities', or "
+            "'tokens' with 'tags'."
         )
-    spans = table.column(name, "--examples")
-    for i, own in enumerate(spans):
-        if not isinstance(own, list):
-            raise InputError(f"{table.where(i)}: {name!r} must be a list of spans. Got {own!r:.60}.")
-    pairs = [[tuple(one) if isinstance(one, list) else one for one in own] for own in spans]
-    return table.column("text", "--examples"), pairs
+    return table.column(text_column, "--text-column"), table.column(name, "--examples")
 
 
 def _lines(tagger: Tagger, texts: list[str]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from fewshot.display.preview import strip_controls
 from fewshot.task.spans import Span
 
-__all__ = ["Marked", "MarkedText"]
+__all__ = ["Marked", "MarkedText", "mark"]
 
 #: Backgrounds of types in their order, mixed with the page's own colour so that they read on light and on dark pages.
 _HUES = (210, 30, 120, 280, 0, 170, 60, 330)
@@ -89,11 +89,9 @@ class Marked:
 
 
 def mark(texts: Sequence[str], spans: Sequence[Sequence[Span]], labels: Sequence[Any]) -> Marked:
-    """Put spans with their texts."""
+    """Put the spans of each text, in the order in which they stand, with it."""
     pairs = zip(texts, spans, strict=True)
-    return Marked(
-        tuple(MarkedText(text, tuple(sorted(own, key=lambda one: one.start))) for text, own in pairs), tuple(labels)
-    )
+    return Marked(tuple(MarkedText(text, tuple(own)) for text, own in pairs), tuple(labels))
 
 
 def _said(span: Span) -> str:

@@ -7,6 +7,8 @@ that all its words are of the type and that the word before it and the one after
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from fewshot.checks import at_least, between
@@ -62,21 +64,22 @@ def find_spans(probabilities: FloatArray, threshold: float | None = None, max_wo
     return sorted(spans)
 
 
-def span_log_probabilities(probabilities: FloatArray, max_words: int | None = None) -> FloatArray:
-    """Return the log-probability of every span of at most so many words.
+def span_log_probabilities(
+    probabilities: FloatArray, max_words: int | None = None, least: float = -np.inf
+) -> Iterator[FloatArray]:
+    """Yield the log-probabilities of the spans of one word, of two and so on, each of shape (n_first_words, n_types).
 
-    The value at [length - 1, first_word, type_index] is that of a span; it is -inf where it would end beyond the text.
+    It ends where all longer ones are below ``least``: a run of words is no more probable than what it begins with.
     """
-    n_words, n_types = len(probabilities), probabilities.shape[1] - 1
-    most = n_words if max_words is None else min(max_words, n_words)
+    n_words = len(probabilities)
     inside, outside = _logs(probabilities)
-    spans = np.full((most, n_words, n_types), -np.inf)
-    run = np.zeros((n_words, n_types))
-    for length in range(1, most + 1):
+    run = np.zeros((n_words, inside.shape[1]))
+    for length in range(1, (n_words if max_words is None else min(max_words, n_words)) + 1):
         n_first = n_words - length + 1
         run = run[:n_first] + inside[length - 1 :]
-        spans[length - 1, :n_first] = run + outside[:n_first] + outside[length + 1 :]
-    return spans
+        if not (run >= least).any():
+            return
+        yield run + outside[:n_first] + outside[length + 1 :]
 
 
 def _logs(probabilities: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -106,11 +109,13 @@ def _most_probable_runs(probabilities: FloatArray, max_words: int | None) -> lis
 
 def _likely_spans(probabilities: FloatArray, threshold: float, max_words: int | None) -> list[Found]:
     """All spans whose probability is at least the threshold."""
-    found = np.exp(span_log_probabilities(probabilities, max_words))
-    shorter, first, one = np.nonzero(found >= threshold)
-    last = first + shorter + 1
-    columns = (first.tolist(), last.tolist(), one.tolist(), found[shorter, first, one].tolist())
-    return list(zip(*columns, strict=True))
+    spans: list[Found] = []
+    for length, logs in enumerate(span_log_probabilities(probabilities, max_words, np.log(threshold)), start=1):
+        found = np.exp(logs)
+        first, one = np.nonzero(found >= threshold)
+        columns = (first.tolist(), (first + length).tolist(), one.tolist(), found[first, one].tolist())
+        spans += zip(*columns, strict=True)
+    return spans
 
 
 def _resolve(spans: list[Found]) -> list[Found]:

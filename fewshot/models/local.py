@@ -16,6 +16,7 @@ import torch
 import transformers
 
 from fewshot.models.base import SCORING_VERSION, IntArray, Query, Scores, scored_once
+from fewshot.models.engine.layers import in_own_modules
 from fewshot.models.engine.padding import TOKEN_BUDGET, Padding, batches, is_out_of_memory, padded
 from fewshot.models.locks import after_fork, alone, lock_of
 from fewshot.models.naming import name_in_errors
@@ -30,7 +31,6 @@ __all__ = [
     "cut_into_chunks",
     "hash_weights",
     "in_eval_mode",
-    "in_own_modules",
     "padding_token_of",
     "pick_device",
     "size_of",
@@ -250,12 +250,6 @@ def in_eval_mode(model: Any) -> Any:
     So a model that is being trained stays in training mode, whichever thread asks what, and its steps count at once.
     """
     return in_own_modules(model) if any(module.training for module in model.modules()) else model
-
-
-def in_own_modules(model: Any) -> Any:
-    """The same weights in modules of their own, in evaluation mode."""
-    held = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return copy.deepcopy(model, held).eval()
 
 
 def hash_weights(model: torch.nn.Module, said: str) -> str:

@@ -11,11 +11,11 @@ import torch
 
 from fewshot.errors import ParameterError, UnsupportedError
 from fewshot.models.base import Float32Array
-from fewshot.models.engine.layers import find_layers, states_before
+from fewshot.models.engine.layers import find_layers, states_before, with_hidden_states
 from fewshot.models.engine.padding import Padding, padded, scale_vectors
 from fewshot.models.engine.rounding import same_logprobs
 from fewshot.models.engine.trial import draw_samples
-from fewshot.models.local import in_eval_mode, in_own_modules, padding_token_of
+from fewshot.models.local import in_eval_mode, padding_token_of
 from fewshot.models.progress import show_progress
 from fewshot.models.text.bounds import find_bounds
 from fewshot.models.text.tokens import PlainTokenizer, Special
@@ -123,7 +123,7 @@ class TokenReader:
     ) -> list[Float32Array]:
         """The hidden states of each row's own tokens."""
         early = self._ends_early(layer)
-        body = in_eval_mode(self._body) if early else in_own_modules(self._body)
+        body = in_eval_mode(self._body)
         device = next(body.parameters()).device
         filler = padding_token_of(body, self._plain.tokenizer)
         padding = Padding(body)  # of this call: one layer does not show what another makes of its neighbours
@@ -151,7 +151,7 @@ class TokenReader:
     def _ends_early(self, layer: int) -> bool:
         """Whether a pass that ends at a layer gives what a whole one gives."""
         if layer not in self._ends:
-            body = in_own_modules(self._body)
+            body = in_eval_mode(self._body)
             found, expected = _early(body, layer, **self._sample), _whole(body, layer, **self._sample)
             self._ends[layer] = isinstance(found, torch.Tensor) and _is_same(found, expected)
         return self._ends[layer]
@@ -161,7 +161,7 @@ class TokenReader:
         """The dimension of each layer's hidden states."""
         n_tokens = self._sample["input_ids"].shape[1]
         try:
-            shapes = [tuple(states.shape) for states in _every_layer(in_own_modules(self._body), **self._sample)]
+            shapes = [tuple(states.shape) for states in _every_layer(self._body, **self._sample)]
         except Exception as error:  # whatever it is, it would be raised for every text
             said = (str(error).strip() or repr(error)).splitlines()[0]
             raise UnsupportedError(
@@ -198,11 +198,8 @@ def _whole(body: Any, layer: int, **inputs: torch.Tensor) -> torch.Tensor:
 
 
 def _every_layer(body: Any, **inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Hidden states of every layer; the first are the embeddings.
-
-    transformers leaves hooks in a body that it asks for them, with which it can't be pickled: give it one of its own.
-    """
-    return tuple(body(**inputs, output_hidden_states=True).hidden_states)
+    """Hidden states of every layer; the first are the embeddings."""
+    return tuple(with_hidden_states(body, **inputs).hidden_states)
 
 
 def _is_same(states: torch.Tensor, expected: torch.Tensor) -> bool:

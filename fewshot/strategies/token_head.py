@@ -177,7 +177,10 @@ def _unit(vectors: FloatArray) -> FloatArray:
 
 
 def _mean_vector(tokens: Any, start: int, end: int) -> FloatArray:
-    """The mean of the vectors of the tokens that overlap a part of their text; zeros where none does."""
-    overlapping = (np.asarray(tokens.starts) < end) & (np.asarray(tokens.ends) > start)
-    vectors = np.asarray(tokens.vectors, dtype=np.float64)[overlapping]
+    """The mean of the vectors of the tokens that overlap a part of their text; zeros where none does.
+
+    Tokens stand in the order of the text, so that those are neighbours.
+    """
+    first, after = np.searchsorted(tokens.ends, start, side="right"), np.searchsorted(tokens.starts, end, side="left")
+    vectors = np.asarray(tokens.vectors[first:after], dtype=np.float64)
     return vectors.sum(axis=0) / max(len(vectors), 1)

@@ -14,7 +14,7 @@ from fewshot.task.tags import find_scheme, read_tags, write_tags
 from fewshot.task.token_rows import Bounds, is_dataset, is_doc, is_list, read_rows
 from fewshot.task.words import split_words
 
-__all__ = ["Annotated", "Form", "Span", "read_rows", "read_spans", "write_spans"]
+__all__ = ["Annotated", "Form", "Span", "find_words", "read_rows", "read_spans", "words_of", "write_spans"]
 
 _FORMS = (
     "write spans as (start, end, label), as {'start', 'end', 'label'}, as {'entities': [...]}, or as one tag for each "
@@ -82,14 +82,17 @@ class Annotated:
         Those of each text, from left to right.
     form : Form
         How they were written.
-    tokens : list of list of (int, int), optional
-        Where the tokens of each text begin and end, if X had tokens.
+    words : list of list of (int, int)
+        Where the words of each text begin and end: its tokens if X had such, or else what `split_words` finds.
+    tokenised : bool
+        Whether X had tokens.
     """
 
     texts: list[str]
     spans: list[tuple[Span, ...]]
     form: Form
-    tokens: list[Bounds] | None
+    words: list[Bounds]
+    tokenised: bool
 
 
 def read_spans(X: Any, y: Any = None) -> Annotated:
@@ -120,7 +123,7 @@ def read_spans(X: Any, y: Any = None) -> Annotated:
         with at_row(i):
             listed.append(_list_items(row, texts[i], names))
     form = _find_form(rows, listed)
-    words = tokens or [split_words(text) for text in texts]
+    words = words_of(texts, tokens)
     found = []
     for i, items in enumerate(listed):
         with at_row(i):
@@ -131,7 +134,19 @@ def read_spans(X: Any, y: Any = None) -> Annotated:
                 spans = _spans_of_tags(items, words[i], form.scheme)
             _check_spans(spans, texts[i], words[i])
         found.append(tuple(spans))
-    return Annotated(texts, found, form, tokens)
+    return Annotated(texts, found, form, words, tokens is not None)
+
+
+def words_of(texts: Sequence[str], tokens: list[Bounds] | None) -> list[Bounds]:
+    """The words of each text: its tokens if there are such, or else what `split_words` finds."""
+    return [split_words(text) for text in texts] if tokens is None else tokens
+
+
+def find_words(spans: Sequence[Span], words: Bounds) -> list[tuple[int, int]]:
+    """For each span of whole words the number of its first word and of the one after its last."""
+    starts = {start: i for i, (start, _) in enumerate(words)}
+    ends = {end: i + 1 for i, (_, end) in enumerate(words)}
+    return [(starts[one.start], ends[one.end]) for one in spans]
 
 
 def write_spans(found: Iterable[Sequence[Span]], form: Form, tokens: Sequence[Bounds] | None = None) -> list[Any]:
@@ -286,9 +301,8 @@ def _spans_of_tags(row: Sequence[str], words: Bounds, scheme: str) -> list[Span]
 
 
 def _tags_of_spans(spans: Sequence[Span], words: Bounds, scheme: str) -> list[str]:
-    starts = {start: i for i, (start, _) in enumerate(words)}
-    ends = {end: i + 1 for i, (_, end) in enumerate(words)}
-    return write_tags([(starts[one.start], ends[one.end], str(one.label)) for one in spans], len(words), scheme)
+    places = zip(find_words(spans, words), spans, strict=True)
+    return write_tags([(first, after, str(one.label)) for (first, after), one in places], len(words), scheme)
 
 
 def _write_span(span: Span, item: str) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-__all__ = ["find_layers", "states_before"]
+__all__ = ["find_layers", "in_own_modules", "states_before", "with_hidden_states"]
 
 
 def find_layers(body: Any) -> tuple[Any, str, Any]:
@@ -44,3 +45,17 @@ def states_before(layer: torch.nn.Module, compute: Callable[[], Any]) -> Any:
     finally:
         hook.remove()
     return None
+
+
+def in_own_modules(model: Any) -> Any:
+    """The same weights in modules of their own, in evaluation mode."""
+    held = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, held).eval()
+
+
+def with_hidden_states(model: Any, **inputs: Any) -> Any:
+    """What a model gives with the hidden states of every layer; it stays as it is, and can be pickled.
+
+    transformers leaves hooks for good in the modules that it asks for them: here in copies that nobody keeps.
+    """
+    return in_own_modules(model)(**inputs, output_hidden_states=True)

@@ -19,6 +19,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 
 from fewshot.errors import UnsupportedError
 from fewshot.models.base import BLOCK_BYTES
+from fewshot.models.engine.layers import with_hidden_states
 from fewshot.models.engine.rounding import same_logprobs
 
 __all__ = ["Split", "Whole", "compute_normaliser", "count_block_rows", "take_apart", "wrap_encoded"]
@@ -152,7 +153,7 @@ class Whole:
 
     def hidden(self, which: Sequence[int], positions: Sequence[int], **inputs: Any) -> torch.Tensor:
         """Hidden states of the last layer, of shape (n, dim)."""
-        out = self.model(**inputs, output_hidden_states=True)
+        out = with_hidden_states(self.model, **inputs)
         layers = getattr(out, "decoder_hidden_states" if self._two else "hidden_states", None)
         if not layers:
             raise UnsupportedError(f"{type(self.model).__name__} does not show its hidden states.")
