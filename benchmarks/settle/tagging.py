@@ -1,6 +1,6 @@
 """The constants of the head of a tagger, by leave one set out: chosen on one set, reported on the other.
 
-    python benchmarks/settle/tagging.py DATA [--shots 5 10] [--draws 5] [--encoder NAME]
+    PYTHONPATH=benchmarks python benchmarks/settle/tagging.py DATA [--shots 5 10] [--draws 5] [--encoder NAME]
 
 DATA holds wnut17_ner and crossner_politics, each with train.csv.gz (and dev.csv.gz), columns sentence_id, token and
 tag. Only training rows are read, and of crossner_politics its dev rows, which count as training here. Sentences judge
@@ -27,6 +27,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
+from sentences import Sentence as Annotated
+from sentences import entities_of, read_sentences
 from sklearn.linear_model import LogisticRegression
 
 from fewshot import TokenHead, load
@@ -102,29 +104,23 @@ class KeptHead(TokenHead):
         return [self.kept[key] for key in keys]
 
 
-def read_sentences(folder: Path, part: str, types: list[str]) -> list[Sentence]:
-    """The sentences of a part; their tokens, joined by blanks, are the words."""
-    frame = pd.read_csv(folder / f"{part}.csv.gz", keep_default_na=False, dtype=str)
-    return [as_sentence(rows.token, rows.tag, types) for _, rows in frame.groupby("sentence_id", sort=False)]
-
-
-def as_sentence(tokens: Any, tags: Any, types: list[str]) -> Sentence:
-    """Words with their bounds, and entities as BIO tags have them."""
+def as_sentence(sentence: Annotated, types: list[str]) -> Sentence:
+    """The tokens, joined by blanks, as words with their bounds, and numbers in place of types."""
+    tokens, tags = sentence
     ends = np.cumsum([len(token) + 1 for token in tokens]) - 1
     words = [(int(end) - len(token), int(end)) for token, end in zip(tokens, ends, strict=True)]
     numbers = np.array([0 if tag == "O" else 1 + types.index(tag[2:]) for tag in tags])
-    firsts = [i for i, tag in enumerate(tags) if tag[0] == "B"]
-    inside = [tag[0] == "I" for tag in tags] + [False]
-    entities = {(first, inside.index(False, first + 1), int(numbers[first]) - 1) for first in firsts}
+    entities = {(first, after, types.index(label)) for first, after, label in entities_of(tags)}
     return Sentence(" ".join(tokens), words, numbers, entities)
 
 
 def read_set(folder: Path) -> Data:
     """A set, split into judges and the rest."""
-    tags = pd.read_csv(folder / "train.csv.gz", keep_default_na=False, dtype=str).tag
-    types = sorted({tag[2:] for tag in tags if tag != "O"})
-    train = read_sentences(folder, "train", types)
-    judging = read_sentences(folder, "dev", types) if (folder / "dev.csv.gz").exists() else train
+    given = read_sentences(folder, "train")
+    types = sorted({label for one in given for *_, label in entities_of(one.tags)})
+    train = [as_sentence(one, types) for one in given]
+    dev = read_sentences(folder, "dev") if (folder / "dev.csv.gz").exists() else []
+    judging = [as_sentence(one, types) for one in dev] or train
     order = np.random.RandomState(0).permutation(len(judging))
     judges = [judging[i] for i in order[: JUDGES[folder.name]]]
     return Data(types, judges, train if judging is not train else [train[i] for i in order[JUDGES[folder.name] :]])
