@@ -15,19 +15,18 @@ from fewshot.calibration.threshold import find_threshold
 from fewshot.checks import at_least, between
 from fewshot.display.marked import Marked, mark
 from fewshot.errors import FewshotWarning, InputError, ParameterError, UnsupportedError, warn
-from fewshot.heads.readings import find_spans
-from fewshot.models.base import FloatArray, IntArray
+from fewshot.heads.readings import Reading
 from fewshot.models.loading import load
 from fewshot.persistence.mixin import KeptMixin
 from fewshot.strategies.token_head import TokenHead
 from fewshot.task.span_counts import entity_f1
+from fewshot.task.span_task import Chunk, SpanTask
 from fewshot.task.spans import Span, find_words, read_rows, read_spans, words_of, write_spans
 from fewshot.task.verbalizer import Verbalizer, as_verbalizer
 
 __all__ = ["Tagger"]
 
 Bounds = Sequence[tuple[int, int]]
-Chunk = tuple[int, int, int]  # the first word of a span, the word after its last, and the number of its type
 #: The least probability of a span that a threshold is looked for among.
 _LEAST = 0.01
 
@@ -145,10 +144,10 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
             for own, words in zip(annotated.spans, annotated.words, strict=True)
         ]
         self._warn_of_lost(chunks)
-        tags = [_tags(own, len(words)) for own, words in zip(chunks, annotated.words, strict=True)]
+        task = SpanTask(annotated.texts, annotated.words, chunks, verbalizer, self.template, self.max_words)
         model = load(self.model)
         strategy = clone(TokenHead() if self.strategy is None else self.strategy)
-        strategy.fit(model, annotated.texts, annotated.words, tags, verbalizer.words)
+        strategy.fit_spans(task, model, random_state=self.random_state)
         self.model_, self.verbalizer_, self.strategy_ = model, verbalizer, strategy
         self.classes_ = np.array(types, dtype=object)
         self.form_, self.n_texts_ = annotated.form, len(annotated.texts)
@@ -205,7 +204,7 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
             between("threshold", self.threshold, 0, 1, with_high=True)
         if self.template is not None:
             raise ParameterError(f"template must be None: tagging by a prompt is not there yet. Got {self.template!r}.")
-        if not isinstance(self.strategy, TokenHead | None):
+        if self.strategy is not None and not callable(getattr(self.strategy, "fit_spans", None)):
             raise ParameterError(f"strategy must be TokenHead(...) or None. Got {self.strategy!r}.")
 
     def _verbalizer(self, labels: Sequence[Any]) -> Verbalizer:
@@ -240,21 +239,12 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
     def _spans(self, texts: Sequence[str], words: Sequence[Bounds], threshold: float | None = None) -> list[list[Span]]:
         check_is_fitted(self, "strategy_")
         self._check()
-        proba: list[FloatArray] = self.strategy_.word_probabilities(texts, words)
+        readings: list[Reading] = self.strategy_.span_readings(texts, words)
         threshold = self.threshold if threshold is None else threshold
-        return [self._found(own, p, threshold) for own, p in zip(words, proba, strict=True)]
+        return [self._found(own, reading, threshold) for own, reading in zip(words, readings, strict=True)]
 
-    def _found(self, words: Bounds, proba: FloatArray, threshold: float | None) -> list[Span]:
-        found = find_spans(proba, threshold, self.max_words)
+    def _found(self, words: Bounds, reading: Reading, threshold: float | None) -> list[Span]:
         return [
-            Span(words[first][0], words[last - 1][1], self.classes_[kind], float(probability))
-            for first, last, kind, probability in found
+            Span(words[first][0], words[after - 1][1], self.classes_[kind], float(probability))
+            for first, after, kind, probability in reading.find(threshold, self.max_words)
         ]
-
-
-def _tags(chunks: Sequence[Chunk], n_words: int) -> IntArray:
-    """The type of each word, from 1; 0 is none."""
-    tags = np.zeros(n_words, dtype=np.int64)
-    for first, after, kind in chunks:
-        tags[first:after] = 1 + kind
-    return tags

@@ -8,16 +8,51 @@ that all its words are of the type and that the word before it and the one after
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from fewshot.checks import at_least, between
 from fewshot.models.base import FloatArray
 
-__all__ = ["Found", "find_spans", "span_log_probabilities"]
+__all__ = ["Found", "Reading", "WordReading", "find_spans", "span_log_probabilities"]
 
 #: First word, the word after the last one, the number of the type from 0 on, and the probability.
 Found = tuple[int, int, int, float]
+
+
+class Reading(Protocol):
+    """What a strategy says of the spans of one text."""
+
+    @property
+    def n_types(self) -> int:
+        """Number of types."""
+
+    def find(self, threshold: float | None = None, max_words: int | None = None) -> list[Found]:
+        """The spans in their order, none of which overlap; see `find_spans`."""
+
+
+@dataclass(frozen=True)
+class WordReading:
+    """The readings of a text whose words are independent.
+
+    Parameters
+    ----------
+    probabilities : array of shape (n_words, 1 + n_types)
+        Of the tags of each word. The first is None.
+    """
+
+    probabilities: FloatArray
+
+    @property
+    def n_types(self) -> int:
+        """Number of types."""
+        return self.probabilities.shape[1] - 1
+
+    def find(self, threshold: float | None = None, max_words: int | None = None) -> list[Found]:
+        """The spans in their order, none of which overlap; see `find_spans`."""
+        return find_spans(self.probabilities, threshold, max_words)
 
 
 def find_spans(probabilities: FloatArray, threshold: float | None = None, max_words: int | None = None) -> list[Found]:

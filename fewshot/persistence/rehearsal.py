@@ -107,7 +107,7 @@ def rehearse(clf: Any) -> None:
 def _rehearse_tagger(tagger: Any) -> None:
     """Tag one text, and refuse a tagger whose parts do not fit together."""
     try:
-        (found,) = tagger.strategy_.word_probabilities([_ROW], [[(0, 2)]])
+        (found,) = tagger.strategy_.span_readings([_ROW], [[(0, 2)]])
         tagger.predict([_ROW])
     except FewshotError:
         raise
@@ -115,11 +115,11 @@ def _rehearse_tagger(tagger: Any) -> None:
         raise InputError(
             f"The parts of the tagger do not fit together: one text can't be tagged ({type(error).__name__}: {error})."
         ) from error
-    n = 1 + len(tagger.classes_)
-    if found.shape != (1, n) or np.isnan(found).any():
-        raise InputError(
-            f"The parts of the tagger do not fit together: {n} types with none, and numbers {found.shape}."
-        )
+    n = len(tagger.classes_)
+    if found.n_types != n:
+        raise InputError(f"The parts of the tagger do not fit together: {n} types, and numbers of {found.n_types}.")
+    if any(np.isnan(span[3]) for span in found.find(threshold=1e-9)):
+        raise InputError("The tagger can predict nothing: its numbers lead to NaN.")
 
 
 def find_inner(clf: Any) -> Any:

@@ -11,8 +11,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from fewshot.checks import at_least
 from fewshot.errors import InputError, UnsupportedError
+from fewshot.heads.readings import WordReading
 from fewshot.heads.tokens import DETECTOR, NAMES, NONE_WEIGHT, OWN, TokenLogisticRegression
 from fewshot.models.base import FloatArray, kind_of
+from fewshot.task.span_task import SpanTask
 from fewshot.task.spelling import FEATURES, spell
 
 __all__ = ["TokenHead"]
@@ -131,6 +133,25 @@ class TokenHead(BaseEstimator):  # type: ignore[misc]
         y = np.concatenate([np.asarray(own, dtype=np.int64) for own in tags])
         self.head_ = TokenLogisticRegression(self.names, self.detector, self.own, self.none_weight).fit(X, y, prior)
         return self
+
+    def fit_spans(self, task: SpanTask, model: Any, *, random_state: Any = None) -> Self:
+        """Learn the spans of a tagger; see `fit` for the errors.
+
+        Raises
+        ------
+        UnsupportedError
+            When there is no annotated text, or the model has no vectors of tokens.
+        """
+        if not task.texts:
+            raise UnsupportedError(
+                "A TokenHead needs annotated texts: from names alone it finds next to nothing. Annotate five spans of "
+                "each type, and call fit(texts, spans)."
+            )
+        return self.fit(model, task.texts, task.words, task.tags, task.verbalizer.words)
+
+    def span_readings(self, texts: Sequence[str], words: Sequence[Words]) -> list[WordReading]:
+        """Return what it says of the spans of each text."""
+        return [WordReading(own) for own in self.word_probabilities(texts, words)]
 
     def word_probabilities(self, texts: Sequence[str], words: Sequence[Words]) -> list[FloatArray]:
         """Return the probabilities of the tags of each word, an array of shape (n_words, 1 + n_types) for each text.
