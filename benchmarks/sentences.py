@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from data import read
+
+from fewshot import evaluation
 
 __all__ = ["Sentence", "draw_support", "entities_of", "entity_scores", "read_sentences"]
 
@@ -43,17 +43,8 @@ def entities_of(tags: list[str]) -> set[Entity]:
 
 def draw_support(sentences: list[Sentence], shots: int, seed: int) -> list[Sentence]:
     """Sentences with at least so many mentions of each type, drawn greedily in an order under a seed."""
-    wanted = {label for one in sentences for _, _, label in entities_of(one.tags)}
-    counts: Counter[str] = Counter()
-    shown = []
-    for i in np.random.RandomState(seed).permutation(len(sentences)):
-        own = [label for _, _, label in entities_of(sentences[i].tags)]
-        if any(counts[label] < shots for label in own):
-            counts.update(own)
-            shown.append(sentences[i])
-        if all(counts[label] >= shots for label in wanted):
-            break
-    return shown
+    mentions = [[label for _, _, label in entities_of(one.tags)] for one in sentences]
+    return [sentences[i] for i in evaluation.draw_support(mentions, shots, seed)]
 
 
 def entity_scores(wanted: list[set[Entity]], said: list[set[Entity]]) -> tuple[float, float]:

@@ -214,7 +214,7 @@ def test_the_page_prints_what_it_says(mini):
     report: list[str] = []
     runner = doctest.DocTestRunner(checker=Tolerant())
     runner.run(test, out=report.append)
-    assert runner.tries == 6
+    assert runner.tries == len(test.examples) >= 6
     assert not runner.failures, "".join(report)
 
 

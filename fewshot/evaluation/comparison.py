@@ -1,4 +1,4 @@
-"""compare: whether one classifier is better than another, on the same rows drawn again."""
+"""compare: whether one classifier or tagger is better than another, on the same rows drawn again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from fewshot.checks import one_of
 from fewshot.errors import UnsupportedError
+from fewshot.evaluation.doors import all_find_spans
 from fewshot.evaluation.metrics import (
     HIGHER_IS_BETTER,
     METRICS,
@@ -22,7 +23,9 @@ from fewshot.evaluation.metrics import (
 )
 from fewshot.evaluation.predictions import check_named, check_resampling, predict
 from fewshot.evaluation.tables import Result, make_frame, make_intervals, need_pandas
+from fewshot.evaluation.taggers import SPAN_METRICS, resample_taggers
 from fewshot.inputs import take_labelled
+from fewshot.models.base import FloatArray
 from fewshot.task.scale import levels_of
 
 if TYPE_CHECKING:
@@ -32,18 +35,18 @@ __all__ = ["Comparison", "compare"]
 
 _MEASURES = {**METRICS, **ORDERED_METRICS}
 _COMPARED = [name for name in _MEASURES if name != "ECE"]  # which is no mean over rows, and biased upwards
-_SHARES = ("accuracy", "macro-F1")  # whose differences are said in points
+_SHARES = ("accuracy", "macro-F1", *SPAN_METRICS)  # whose differences are said in points
 _ROUNDING = 1e-9  # equal probabilities, computed in two ways, differ by less
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison(Result):
-    """Which classifier is better than which; prints as statements.
+    """Which classifier or tagger is better than which; prints as statements.
 
     Attributes
     ----------
     values : DataFrame
-        A row for each classifier, best first: its value, and the ends of the interval, low and high.
+        A row for each of them, best first: its value, and the ends of the interval, low and high.
     pairs : DataFrame
         A row for each pair a and b, of which a has the better value: the difference, by how much a is better (positive
         also where a lower metric is the better one); the ends of its interval, low and high; better, the share of the
@@ -87,25 +90,28 @@ def compare(
     X: Any,
     y: Any,
     *,
-    metric: str = "accuracy",
+    metric: str | None = None,
     n_bootstrap: int = 1000,
     level: float = 0.95,
     random_state: int = 0,
 ) -> Comparison:
-    """Compare fitted classifiers on the same labelled rows, none of which they were fitted on.
+    """Compare fitted classifiers, or fitted taggers, on the same labelled rows, none of which they were fitted on.
 
-    All classifiers are measured on the same resamples of the rows. What makes a row hard for all of them so drops out
+    All of them are measured on the same resamples of the rows. What makes a row hard for all of them so drops out
     of the differences, and a small difference shows that separate intervals would hide.
 
     Parameters
     ----------
     clfs : mapping of str to estimator
-        At least two fitted classifiers of texts, one class a text, under the names that the result uses.
+        At least two fitted classifiers of texts, one class a text, or at least two fitted taggers, under the names
+        that the result uses.
     X, y
         As for `evaluate`.
-    metric : {"accuracy", "macro-F1", "log loss", "Brier", "quadratic kappa", "level MAE", "expected level MAE", "RPS"}
-        What they are compared by. The last four are for ordered classes; a classifier that does not know their order,
-        such as a baseline of scikit-learn, takes it from one that does.
+    metric : str, optional
+        What they are compared by. Classifiers: "accuracy", "macro-F1", "log loss", "Brier", or of ordered classes
+        "quadratic kappa", "level MAE", "expected level MAE" or "RPS"; one that does not know the order, such as a
+        baseline of scikit-learn, takes it from one that does. Taggers: "entity F1", "boundary F1", "precision" or
+        "recall". None: "accuracy", of taggers "entity F1".
     n_bootstrap, level, random_state
         As for `evaluate`.
 
@@ -116,10 +122,10 @@ def compare(
     Raises
     ------
     InputError
-        When there are fewer than two classifiers, or one of them does not know a label.
+        When there are fewer than two, or a classifier does not know a label.
     UnsupportedError
-        When texts may have several labels, a classifier has no probabilities for the metric, or it is one of ordered
-        classes and these are not.
+        When texts may have several labels, a classifier has no probabilities for the metric, it is one of ordered
+        classes and these are not, or there are classifiers as well as taggers.
     NotInstalledError
         When pandas is not installed.
 
@@ -143,24 +149,16 @@ def compare(
     """
     need_pandas()
     check_named(clfs, 2)
-    one_of("metric", metric, tuple(_COMPARED))
-    if metric not in WITHOUT_PROBABILITIES:
-        for name, clf in clfs.items():
-            if not hasattr(clf, "predict_proba"):
-                raise UnsupportedError(
-                    f"The classifier {name!r} has no predict_proba, which {metric!r} needs: compare by 'accuracy'."
-                )
     check_resampling(n_bootstrap, level)
-    X, labels = take_labelled(X, y)
-    found = [predict(clf, X, labels) for clf in clfs.values()]
-    if metric in ORDERED_METRICS:
-        scale = next((one.scale for one in found if one.scale is not None), None)
-        found = [one.on(scale) for one in found]
-        for one in found:
-            levels_of(one.scale, one.classes)  # raises where there is no scale
+    if all_find_spans(clfs):
+        metric = "entity F1" if metric is None else metric
+        values, resampled, n = resample_taggers(
+            clfs, X, y, metric=metric, n_bootstrap=n_bootstrap, random_state=random_state
+        )
+    else:
+        metric = "accuracy" if metric is None else metric
+        values, resampled, n = _resample(clfs, X, y, metric=metric, n_bootstrap=n_bootstrap, random_state=random_state)
     sign = 1 if metric in HIGHER_IS_BETTER else -1
-    values = np.array([compute_metrics(one)[metric] for one in found])
-    resampled = bootstrap(found, _MEASURES[metric], n_bootstrap, random_state)
     order = np.argsort(-sign * values, kind="stable").tolist()
     names = list(clfs)
     pairs: dict[str, list[Any]] = {name: [] for name in ("a", "b", "difference", "low", "high", "better", "beats")}
@@ -173,4 +171,26 @@ def compare(
             column.append(cell)
     ends = [compute_percentiles(resampled[i], level) for i in order]
     table = make_intervals("name", [names[i] for i in order], values[order].tolist(), ends)
-    return Comparison(table, make_frame(pairs), metric, len(labels), int(n_bootstrap), float(level))
+    return Comparison(table, make_frame(pairs), metric, n, int(n_bootstrap), float(level))
+
+
+def _resample(
+    clfs: Mapping[str, Any], X: Any, y: Any, *, metric: str, n_bootstrap: int, random_state: int
+) -> tuple[FloatArray, FloatArray, int]:
+    """The metric of each classifier, the same under resamples of the rows, and the number of rows."""
+    one_of("metric", metric, tuple(_COMPARED))
+    if metric not in WITHOUT_PROBABILITIES:
+        for name, clf in clfs.items():
+            if not hasattr(clf, "predict_proba"):
+                raise UnsupportedError(
+                    f"The classifier {name!r} has no predict_proba, which {metric!r} needs: compare by 'accuracy'."
+                )
+    X, labels = take_labelled(X, y)
+    found = [predict(clf, X, labels) for clf in clfs.values()]
+    if metric in ORDERED_METRICS:
+        scale = next((one.scale for one in found if one.scale is not None), None)
+        found = [one.on(scale) for one in found]
+        for one in found:
+            levels_of(one.scale, one.classes)  # raises where there is no scale
+    values = np.array([compute_metrics(one)[metric] for one in found])
+    return values, bootstrap(found, _MEASURES[metric], n_bootstrap, random_state), len(labels)

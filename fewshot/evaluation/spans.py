@@ -19,7 +19,7 @@ from fewshot.task.spans import Span, read_spans
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SpanEvaluation", "entity_f1", "evaluate_spans"]
+__all__ = ["SpanEvaluation", "drop_labels", "entity_f1", "evaluate_spans"]
 
 Rows = Sequence[Sequence[Span]]
 _RATIOS = ("precision", "recall", "f1")
@@ -116,7 +116,7 @@ def evaluate_spans(
     there, said = _take_spans("true", true, texts), _take_spans("predicted", predicted, texts)
     if len(there) != len(said):
         raise InputError(f"true has {len(there)} rows and predicted has {len(said)}: they must be of one length.")
-    counts = {"": count_spans(there, said), "boundary ": count_spans(_drop_labels(there), _drop_labels(said))}
+    counts = {"": count_spans(there, said), "boundary ": count_spans(drop_labels(there), drop_labels(said))}
     table = _make_metrics(counts, n_bootstrap, level, random_state)
     return SpanEvaluation(table, _by_type(there, said), len(there), int(n_bootstrap), float(level))
 
@@ -134,7 +134,8 @@ def _take_spans(name: str, rows: Any, texts: Any) -> Rows:
     return listed
 
 
-def _drop_labels(rows: Rows) -> Rows:
+def drop_labels(rows: Rows) -> Rows:
+    """The boundaries of spans: the same with one label for all."""
     return [[replace(span, label=None) for span in row] for row in rows]
 
 

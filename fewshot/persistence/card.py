@@ -43,7 +43,7 @@ def write_card(
         Types that whoever loads it has to trust.
     n_shown : int
         How many texts of ``fit`` the folder holds.
-    metrics : Evaluation, mapping or None
+    metrics : Evaluation, SpanEvaluation, mapping or None
     versions : mapping
     """
     tells = _questions if hasattr(clf, "classifiers_") else _tagger if hasattr(clf, "span_counts_") else _one

@@ -38,7 +38,7 @@ def push_to_hub(
     clf : Classifier, ConformalClassifier or Questionnaire
     repo_id : str
         ``"user/name"``. Made if it is not there; what an earlier push left is replaced, other files stay.
-    metrics : Evaluation or mapping, optional
+    metrics : Evaluation, SpanEvaluation or mapping, optional
         For the card, as in `Classifier.save`.
     private : bool, optional
         Whether a new repository is private. None: as your account has it.

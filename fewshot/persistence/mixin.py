@@ -29,7 +29,7 @@ class KeptMixin:
             Written whole or not at all.
         overwrite : bool
             Replace a kept classifier. Anything else that lies there is left alone.
-        metrics : Evaluation or mapping, optional
+        metrics : Evaluation, SpanEvaluation or mapping, optional
             What `evaluate` returned, or names with numbers, for the card.
 
         Returns

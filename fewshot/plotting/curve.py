@@ -10,6 +10,7 @@ from fewshot.checks import one_of
 from fewshot.errors import InputError, ParameterError
 from fewshot.evaluation.curve import LearningCurve
 from fewshot.evaluation.metrics import HIGHER_IS_BETTER, METRICS, ORDERED_METRICS
+from fewshot.evaluation.taggers import SPAN_METRICS
 from fewshot.plotting.axes import draw_legend, format_label, get_axes, get_style, need_matplotlib
 
 if TYPE_CHECKING:
@@ -18,14 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = ["LearningCurveDisplay"]
 
-_DRAWN = (*METRICS, *ORDERED_METRICS, "seconds")
+_DRAWN = (*METRICS, *ORDERED_METRICS, *SPAN_METRICS, "seconds")
 _LEAST = {"quadratic kappa": -1.0}  # bands end where values do
-_MOST = {"accuracy": 1.0, "macro-F1": 1.0, "Brier": 2.0, "ECE": 1.0, "quadratic kappa": 1.0, "RPS": 1.0}
+_ONE = ("accuracy", "macro-F1", "ECE", "quadratic kappa", "RPS", *SPAN_METRICS)
+_MOST = {"Brier": 2.0, **dict.fromkeys(_ONE, 1.0)}
 _CLOSE = 0.045  # of the width: labels of ticks that are nearer would touch
 
 
 class LearningCurveDisplay:
-    """Learning curves: a metric by the number of labelled texts per class, for one classifier or several.
+    """Learning curves: a metric by labelled texts per class, or mentions per type, for one estimator or several.
 
     The lines are means over the draws of the labelled texts, the bands one standard deviation up and down.
 
@@ -33,7 +35,9 @@ class LearningCurveDisplay:
     ----------
     draws : DataFrame
         With a row for each fit, and the columns name, shots and the metric, as `LearningCurve.draws` has them.
-    metric : {"accuracy", "macro-F1", "log loss", "Brier", "ECE", "seconds"} or one of ordered classes
+    metric : str
+        "accuracy", "macro-F1", "log loss", "Brier" or "ECE", or one of ordered classes; of taggers "entity F1",
+        "boundary F1", "precision" or "recall"; or "seconds".
 
     Attributes
     ----------
@@ -68,7 +72,7 @@ class LearningCurveDisplay:
         cls,
         results: LearningCurve | pd.DataFrame,
         *,
-        metric: str = "accuracy",
+        metric: str | None = None,
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
@@ -78,7 +82,8 @@ class LearningCurveDisplay:
         ----------
         results : LearningCurve or DataFrame
             The result, or its ``draws``: part of them, or several put together.
-        metric : {"accuracy", "macro-F1", "log loss", "Brier", "ECE", "seconds"} or one of ordered classes
+        metric : str, optional
+            One that the results have, or "seconds". None: "accuracy", of taggers "entity F1".
         ax : matplotlib Axes, optional
             None: those of a new figure.
         **kwargs
@@ -99,6 +104,7 @@ class LearningCurveDisplay:
                 "results must be what learning_curve returns, or its draws, a DataFrame with the columns name, shots "
                 f"and the metrics. Got {f'the columns {columns}' if columns else type(results).__name__}."
             )
+        metric = metric or ("entity F1" if "entity F1" in columns else "accuracy")
         one_of("metric", metric, [name for name in _DRAWN if name in columns])
         if draws[metric].isna().all():
             raise InputError(f"There is no {metric} in the results: the classifiers have no probabilities.")
@@ -136,7 +142,7 @@ class LearningCurveDisplay:
         _mark_shots(ax, sorted({int(n) for n in draws["shots"]}))
         better = "higher" if self.metric in HIGHER_IS_BETTER else "lower"
         n_draws = int(draws.groupby(["name", "shots"]).size().max())
-        ax.set_xlabel("labelled texts per class")
+        ax.set_xlabel("mentions per type" if "entity F1" in draws.columns else "labelled texts per class")
         ax.set_ylabel(f"{self.metric} ({better} is better)")
         draw_legend(ax, loc="best", title=f"mean ± standard deviation of {n_draws} draws" if n_draws > 1 else None)
         self.ax_, self.figure_ = ax, ax.figure
