@@ -94,7 +94,17 @@ class Records:
     def take(
         self, name: str, shots: int, draw: int, *, predict: Callable[[], T], measure: Callable[[T], dict[str, float]]
     ) -> None:
-        """Note what a fit predicts, as ``measure`` has it, and how long it takes; where it fails, that."""
+        """Note what a fit predicts, and how long it takes; where it fails, that.
+
+        Parameters
+        ----------
+        name : str
+        shots, draw : int
+        predict : callable
+            Fits and predicts.
+        measure : callable
+            Returns the metrics of what ``predict`` returned.
+        """
         started = time.perf_counter()
         try:
             found = predict()

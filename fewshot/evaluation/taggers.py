@@ -43,6 +43,16 @@ def resample_taggers(
     """The metric of each tagger, the same under resamples of the texts, and the number of texts.
 
     The second is of shape (n_taggers, n_bootstrap): all taggers have the same resamples.
+
+    Parameters
+    ----------
+    taggers : mapping of str to estimator
+    X, y
+        As for `Tagger.fit`.
+    metric : str
+        One of `SPAN_METRICS`.
+    n_bootstrap : int
+    random_state : int
     """
     one_of("metric", metric, SPAN_METRICS)
     annotated = read_spans(X, y)
