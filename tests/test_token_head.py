@@ -1,4 +1,4 @@
-"""TokenLogisticRegression: the optimum it claims, against scipy and finite differences; and TokenHead on a model."""
+"""TokenCRF: the optimum it claims, against a slow likelihood and finite differences; and TokenHead on a model."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from scipy.optimize import check_grad, minimize
-from scipy.special import log_softmax
+from scipy.optimize import approx_fprime, check_grad, minimize
+from scipy.special import log_softmax, logsumexp
 
 from fewshot import FakeLM, Strategy, TokenHead
 from fewshot.errors import InputError, ParameterError, UnsupportedError
 from fewshot.heads import tokens
-from fewshot.heads.tokens import TokenLogisticRegression
+from fewshot.heads.readings import read_chains
+from fewshot.heads.tokens import TokenCRF
 from fewshot.models.base import kind_of
 from fewshot.strategies import STRATEGIES, token_head
 from fewshot.task.spelling import spell
@@ -29,62 +30,87 @@ def problem(n: int = 40, types: int = 3, dim: int = 6, vector: int = 4):
     return X, y, prior
 
 
+LENGTHS = [7, 0, 1, 20, 12]
+
+
+def tag_by_tag(X, y, lengths, prior, flat, names, dim, types):
+    """The log-likelihood of the tags under the stated model, one text and one word at a time, in log space."""
+    w, V, b, (same, other) = np.split(flat, [dim, dim * (1 + types), dim * (1 + types) + types])
+    V = V.reshape(types, dim)
+    after = np.zeros((1 + types, 1 + types))
+    after[1:, 1:] = other + (same - other) * np.eye(types)
+    total = 0.0
+    for rows, tags in zip(*(np.split(one, np.cumsum(lengths)[:-1]) for one in (X, y)), strict=True):
+        own = np.column_stack(
+            [np.zeros(len(rows))]
+            + [rows @ (w + V[t]) + b[t] + names * rows[:, : prior.shape[1]] @ prior[t] for t in range(types)]
+        )
+        path = np.where(np.arange(1 + types) == 0, 0.0, -np.inf)
+        last = 0
+        for weights, tag in zip(own, tags, strict=True):
+            path = logsumexp(path[:, None] + after, axis=0) + weights
+            total += after[last, tag] + weights[tag]
+            last = tag
+        total -= logsumexp(path)
+    return total
+
+
 def test_the_gradient_is_that_of_the_loss(monkeypatch):
     seen = []
     monkeypatch.setattr(
         tokens, "minimize", lambda objective, *_, **__: seen.append(objective) or minimize(objective, *_, **__)
     )
-    X, y, prior = problem(n=12)
-    TokenLogisticRegression(none_weight=0.3).fit(X, y, prior)
+    X, y, prior = problem()
+    TokenCRF().fit(X, y, LENGTHS, prior)
     (objective,) = seen
     for seed in range(3):
-        at = np.random.RandomState(seed).randn(6 * 4 + 3)
-        assert check_grad(lambda x: objective(x)[0], lambda x: objective(x)[1], at) < 1e-5
+        at = np.random.RandomState(seed).randn(6 * 4 + 3 + 2)
+        assert check_grad(lambda x: objective(x)[0], lambda x: objective(x)[1], at) < 1e-4
 
 
-def test_the_optimum_is_that_of_the_stated_objective():
-    X, y, prior = problem()
-    names, detector, own, none_weight = 2.0, 0.3, 3.0, 0.5
-
-    def logits(flat):
-        w, V, b = flat[:6], flat[6:24].reshape(3, 6), flat[24:]
-        return np.column_stack(
-            [np.zeros(len(X))] + [X @ (w + V[t]) + b[t] + names * X[:, :4] @ prior[t] for t in range(3)]
-        )
+@pytest.mark.parametrize("dim", [6, 60])  # fewer features than words, and more
+def test_the_optimum_is_that_of_the_stated_objective(monkeypatch, dim):
+    monkeypatch.setattr(tokens, "_GAIN", 1e-14)
+    X, y, prior = problem(dim=dim)
+    names, detector, own, transition = 2.0, 0.3, 3.0, 0.7
+    penalties = np.repeat([detector, own, 0.0, transition], [dim, 3 * dim, 3, 2])
 
     def objective(flat):
-        losses = -log_softmax(logits(flat), axis=1)[np.arange(len(y)), y]
-        penalty = detector * (flat[:6] ** 2).sum() / 2 + own * (flat[6:24] ** 2).sum() / 2
-        return (np.where(y == 0, none_weight, 1.0) * losses).sum() + penalty
+        return penalties @ flat**2 / 2 - tag_by_tag(X, y, LENGTHS, prior, flat, names, dim, 3)
 
-    best = minimize(objective, np.zeros(27), method="BFGS", options={"gtol": 1e-7}).x
-    head = TokenLogisticRegression(names, detector, own, none_weight).fit(X, y, prior)
-    np.testing.assert_allclose(head.predict_proba(X), np.exp(log_softmax(logits(best), axis=1)), atol=1e-4)
-    np.testing.assert_allclose(head.detector_, best[:6], atol=1e-3)
+    head = TokenCRF(names, detector, own, transition).fit(X, y, LENGTHS, prior)
+    named = np.pad(prior, ((0, 0), (0, dim - 4)))
+    ours = head.coef_ - head.detector_ - names * named
+    transitions = [head.transitions_[1, 1], head.transitions_[1, 2]]
+    flat = np.concatenate([head.detector_, ours.ravel(), head.intercept_, transitions])
+    least = objective(flat)
+    rng = np.random.RandomState(0)
+    for step in (1e-1, 1e-2, 1e-3):  # the loss is convex: a point no direction of which leads down is the lowest
+        for _ in range(30):
+            assert objective(flat + step * rng.randn(len(flat)) / np.sqrt(len(flat))) > least - 1e-7
+    slopes = approx_fprime(flat, objective, 1e-6)
+    np.testing.assert_allclose(slopes, 0, atol=1e-3)
 
 
-def test_a_weight_of_two_is_the_row_twice():
+def test_the_weight_of_none_multiplies_that_of_the_fitted_chain():
     X, y, prior = problem()
-    weights = np.where(np.arange(len(X)) < 10, 2.0, 1.0)
-    weighted = TokenLogisticRegression().fit(X, y, prior, sample_weight=weights)
-    twice = TokenLogisticRegression().fit(np.vstack([X, X[:10]]), np.concatenate([y, y[:10]]), prior)
-    np.testing.assert_allclose(weighted.predict_proba(X), twice.predict_proba(X), atol=1e-5)
-    by_class = TokenLogisticRegression(none_weight=1.0).fit(X, y, prior, sample_weight=np.where(y == 0, 2.0, 1.0))
-    np.testing.assert_allclose(
-        TokenLogisticRegression(none_weight=2.0).fit(X, y, prior).predict_proba(X), by_class.predict_proba(X), atol=1e-9
-    )
+    plain = TokenCRF(none_weight=1.0).fit(X, y, LENGTHS, prior)
+    shifted = TokenCRF(none_weight=3.0).fit(X, y, LENGTHS, prior)
+    before, after = (np.exp(log_softmax(head.log_weights(X), axis=1)) for head in (plain, shifted))
+    odds = [found[:, 0] / (1 - found[:, 0]) for found in (before, after)]
+    np.testing.assert_allclose(odds[1] / odds[0], 3.0)
 
 
-@pytest.mark.parametrize("weightless", [False, True])
-def test_a_type_without_examples_has_its_name_and_the_detector(weightless):
+def test_a_type_without_examples_has_its_name_and_the_detector():
     X, y, prior = problem()
-    rows, weights = (slice(None), np.where(y == 2, 0.0, 1.0)) if weightless else (y != 2, None)
-    head = TokenLogisticRegression(names=2.0).fit(X[rows], y[rows], prior, sample_weight=weights)
-    others = TokenLogisticRegression(names=2.0).fit(X[y != 2], np.where(y == 3, 2, y)[y != 2], prior[[0, 2]])
+    lengths = [10, 20]
+    head = TokenCRF(names=2.0).fit(X[y != 2], y[y != 2], lengths, prior)
+    others = TokenCRF(names=2.0).fit(X[y != 2], np.where(y == 3, 2, y)[y != 2], lengths, prior[[0, 2]])
     np.testing.assert_allclose(head.detector_, others.detector_, atol=1e-5)
     np.testing.assert_allclose(head.coef_[[0, 2]], others.coef_, atol=1e-5)
     np.testing.assert_allclose(head.coef_[1], head.detector_ + np.pad(2.0 * prior[1], (0, 2)))
     assert head.intercept_[1] == pytest.approx(others.intercept_.mean(), abs=1e-5)
+    assert head.transitions_[2, 2] == head.transitions_[1, 1] == others.transitions_[1, 1]
 
 
 def test_the_detector_finds_an_entity_of_a_type_that_it_has_not_seen():
@@ -93,22 +119,33 @@ def test_the_detector_finds_an_entity_of_a_type_that_it_has_not_seen():
     X = np.column_stack([rng.randn(60, 2) * 0.1, entity + rng.randn(60) * 0.1])
     y = np.where(entity, np.arange(60) % 3, 0)
     prior = np.eye(3)[:, :2]
-    head = TokenLogisticRegression(2.0, 0.3, 3.0, 1.0).fit(X[y != 2], y[y != 2], prior)
-    found = head.predict_proba([[0.0, 1.0, 1.0], [0.0, 1.0, 0.0]]).argmax(axis=1)
+    head = TokenCRF(2.0, 0.3, 3.0).fit(X[y != 2], y[y != 2], [1] * 40, prior)
+    found = head.log_weights([[0.0, 1.0, 1.0], [0.0, 1.0, 0.0]]).argmax(axis=1)
     assert found.tolist() == [2, 0]
 
 
-def test_probabilities_are_of_none_and_the_types():
-    X, y, prior = problem()
-    found = TokenLogisticRegression().fit(X, y, prior).predict_proba(X)
-    assert found.shape == (40, 4)
-    np.testing.assert_allclose(found.sum(axis=1), 1)
+def test_a_type_that_goes_on_weighs_more_than_one_that_changes():
+    y = np.array([0, 1, 1, 1, 0, 2, 2, 0, 0, 1, 1, 2, 2, 0])
+    X, prior = np.random.RandomState(0).randn(14, 3), np.eye(2, 3)
+    found = TokenCRF(detector=10, own=10).fit(X, y, [14], prior).transitions_
+    assert found[1, 1] == found[2, 2] > 0
+    assert found[1, 1] > found[1, 2] == found[2, 1]
+    assert not found[0].any()
+    assert not found[:, 0].any()
 
 
-@pytest.mark.parametrize("given", [{"names": -1}, {"detector": 0}, {"own": 0}, {"none_weight": 0}])
+@pytest.mark.parametrize("given", [{"names": -1}, {"detector": 0}, {"own": 0}, {"transition": 0}, {"none_weight": 0}])
 def test_parameters_out_of_range_are_refused(given):
+    X, y, prior = problem()
     with pytest.raises(ParameterError, match=next(iter(given))):
-        TokenLogisticRegression(**given).fit(*problem())
+        TokenCRF(**given).fit(X, y, LENGTHS, prior)
+
+
+@pytest.mark.parametrize("lengths", [[39], [41, -1], []])
+def test_lengths_that_are_not_those_of_the_words_are_refused(lengths):
+    X, y, prior = problem()
+    with pytest.raises(ParameterError, match="lengths must add to the 40 words of X"):
+        TokenCRF().fit(X, y, lengths, prior)
 
 
 @pytest.mark.parametrize(
@@ -125,13 +162,13 @@ def test_parameters_out_of_range_are_refused(given):
 def test_tags_that_say_nothing_are_refused(y, message):
     X, tags, prior = problem()
     with pytest.raises(InputError, match=message):
-        TokenLogisticRegression().fit(X, y(tags), prior)
+        TokenCRF().fit(X, y(tags), LENGTHS, prior)
 
 
 def test_a_prior_of_more_features_than_there_are_is_refused():
     X, y, _ = problem()
     with pytest.raises(ParameterError, match=r"at most the 6 features of X\. Got 7"):
-        TokenLogisticRegression().fit(X, y, np.ones((3, 7)))
+        TokenCRF().fit(X, y, LENGTHS, np.ones((3, 7)))
 
 
 class LetterTokens:
@@ -196,11 +233,23 @@ def test_it_is_the_head_on_word_vectors_made_one_by_one(layer, spelling, neighbo
             beside = neighbors * np.concatenate([left, right]) if neighbors else []
             rows.append([*vectors[i], *beside, *(spelling * np.array(spelt) if spelling else [])])
     prior = [unit(word_vector("person") + word_vector("human")), word_vector("place")]
-    given = {"names": 2.0, "detector": 0.5, "own": 1.0, "none_weight": 0.7}
-    wanted = TokenLogisticRegression(**given).fit(rows, np.concatenate(TAGS), prior)
+    given = {"names": 2.0, "detector": 0.5, "own": 1.0, "transition": 0.3, "none_weight": 0.7}
+    lengths = [len(own) for own in WORDS]
+    wanted = TokenCRF(**given).fit(rows, np.concatenate(TAGS), lengths, prior)
+    weights = np.split(wanted.log_weights(rows), np.cumsum(lengths)[:-1])
+    readings = read_chains(weights, wanted.transitions_)
     head = TokenHead(layer, **given, spelling=spelling, neighbors=neighbors).fit(model, TEXTS, WORDS, TAGS, NAMES)
-    found = np.concatenate(head.word_probabilities(TEXTS, WORDS))
-    np.testing.assert_allclose(found, wanted.predict_proba(rows), atol=1e-6)
+    for found, reading in zip(head.span_readings(TEXTS, WORDS), readings, strict=True):
+        np.testing.assert_allclose(found.probabilities, reading.probabilities, atol=1e-6)
+        assert [span[:3] for span in found.find()] == [span[:3] for span in reading.find()]
+
+
+def test_texts_are_read_in_parts(monkeypatch):
+    head = TokenHead().fit(LetterTokens(), TEXTS, WORDS, TAGS, NAMES)
+    wanted = head.word_probabilities(TEXTS, WORDS)
+    monkeypatch.setattr(token_head, "_TEXTS", 2)
+    for found, own in zip(head.word_probabilities(TEXTS, WORDS), wanted, strict=True):
+        np.testing.assert_allclose(found, own, atol=1e-12)
 
 
 def test_a_word_takes_the_tokens_that_overlap_it_alone():

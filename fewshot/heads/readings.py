@@ -1,23 +1,25 @@
-"""Readings of a text: from the tag probabilities of its words to spans, each with its exact probability.
+"""Readings of a text: from what a model says of the tags of its words to spans, each with its exact probability.
 
-Words are independent given the text. So a reading, which gives every word one tag, has the product of their
-probabilities, and a span is a maximal run of words of one type. The probability that a reading has a certain span is
-that all its words are of the type and that the word before it and the one after it are not.
+A reading gives every word one tag, and a span is a maximal run of words of one type: the words before and after it are
+of another type or of none. Its probability is that of all readings that have it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from fewshot.checks import at_least, between
+from fewshot.heads.chain import Chains, Runs
 from fewshot.models.base import FloatArray
 
-__all__ = ["Found", "Reading", "WordReading", "find_spans", "span_log_probabilities"]
+__all__ = ["LEAST", "ChainReading", "Found", "Reading", "read_chains"]
 
+#: The threshold where none is given; settled by benchmarks/settle/tagging.py.
+LEAST = 0.2
 #: First word, the word after the last one, the number of the type from 0 on, and the probability.
 Found = tuple[int, int, int, float]
 
@@ -30,20 +32,23 @@ class Reading(Protocol):
         """Number of types."""
 
     def find(self, threshold: float | None = None, max_words: int | None = None) -> list[Found]:
-        """The spans in their order, none of which overlap; see `find_spans`."""
+        """The spans in their order, none of which overlap. Without a threshold the strategy knows best."""
 
 
-@dataclass(frozen=True)
-class WordReading:
-    """The readings of a text whose words are independent.
+@dataclass(frozen=True, eq=False)
+class ChainReading:
+    """The readings of a text whose tags are a linear chain; see `read_chains`.
 
     Parameters
     ----------
     probabilities : array of shape (n_words, 1 + n_types)
-        Of the tags of each word. The first is None.
+        Of the tags of each word. The first is None: the word is in no span.
+    runs : Runs
+        How runs of words of a type come about; None is not among their columns.
     """
 
     probabilities: FloatArray
+    runs: Runs
 
     @property
     def n_types(self) -> int:
@@ -51,106 +56,99 @@ class WordReading:
         return self.probabilities.shape[1] - 1
 
     def find(self, threshold: float | None = None, max_words: int | None = None) -> list[Found]:
-        """The spans in their order, none of which overlap; see `find_spans`."""
-        return find_spans(self.probabilities, threshold, max_words)
+        """Return the spans of the text in their order, none of which overlap.
+
+        They are those whose probability is at least the threshold. Two that no reading has both, as they overlap or as
+        they are of one type and touch, are resolved by the higher probability, then by the earlier first word, the
+        fewer words and the first type.
+
+        Parameters
+        ----------
+        threshold : float, optional
+            Above 0 and at most 1. None: 0.2, for the F1 of spans. The F1 is highest where a span is found from half of
+            that F1 on: Lipton, Elkan and Naryanaswamy (2014), "Optimal Thresholding of Classifiers to Maximize F1
+            Measure".
+        max_words : int, optional
+            A longer span is left out.
+
+        Returns
+        -------
+        list of (first_word, last_word_exclusive, type_index, probability)
+            The types count from 0.
+
+        Raises
+        ------
+        ParameterError
+            When the threshold is not above 0 and at most 1, or max_words is below 1.
+        """
+        at_least("max_words", max_words, 1, whole=True, optional=True)
+        if threshold is None:
+            threshold = LEAST
+        between("threshold", threshold, 0, 1, with_high=True)
+        return sorted(_resolve(self._likely(threshold, max_words)))
+
+    def log_probabilities(self, max_words: int | None = None, least: float = -np.inf) -> Iterator[FloatArray]:
+        """Yield those of the spans of one word, of two and so on, each of shape (n_first_words, n_types).
+
+        It ends where all longer ones are below ``least``: a run of words is no more probable than what it begins with.
+        """
+        n_words = len(self.probabilities)
+        begins, stays, ends = _logs(self.runs)
+        run = begins
+        for length in range(1, (n_words if max_words is None else min(max_words, n_words)) + 1):
+            if length > 1:
+                run = run[:-1] + stays[length - 2 : -1]
+            if not (run >= least).any():
+                return
+            yield run + ends[length - 1 :]
+
+    def _likely(self, threshold: float, max_words: int | None) -> list[Found]:
+        """All spans whose probability is at least the threshold."""
+        spans: list[Found] = []
+        least = np.log(threshold) - 1e-9  # rounding must hide none
+        for length, logs in enumerate(self.log_probabilities(max_words, least), start=1):
+            found = np.exp(np.minimum(logs, 0.0))
+            first, one = np.nonzero(found >= threshold)
+            columns = (first.tolist(), (first + length).tolist(), one.tolist(), found[first, one].tolist())
+            spans += zip(*columns, strict=True)
+        return spans
 
 
-def find_spans(probabilities: FloatArray, threshold: float | None = None, max_words: int | None = None) -> list[Found]:
-    """Return the spans of a text in their order, none of which overlap.
-
-    Without a threshold they are the maximal runs of words with the same most probable tag; of equally probable tags the
-    first one counts. With a threshold they are those whose probability is at least it. Two that no reading has both, as
-    they overlap or as they are of one type and touch, are resolved by the higher probability, then by the earlier
-    first word, the fewer words and the first type.
+def read_chains(emissions: Sequence[FloatArray], transitions: FloatArray) -> list[ChainReading]:
+    """Return the readings of texts whose tags are linear chains.
 
     Parameters
     ----------
-    probabilities : array of shape (n_words, 1 + n_types)
-        Of the tags of each word. The first is None: the word is in no span.
-    threshold : float, optional
-        Above 0 and at most 1.
-    max_words : int, optional
-        A longer span is left out.
-
-    Returns
-    -------
-    list of (first_word, last_word_exclusive, type_index, probability)
-        The types count from 0.
-
-    Raises
-    ------
-    ParameterError
-        When the threshold is not above 0 and at most 1, or max_words is below 1.
+    emissions : sequence of array of shape (n_words, 1 + n_types)
+        For each text the log-weights of the tags of its words. The first is None.
+    transitions : array of shape (1 + n_types, 1 + n_types)
+        Log-weights of the second tag after the first. None stands before and after each text.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from fewshot.heads.readings import find_spans
-    >>> ada_lovelace_wrote = np.array([[0.2, 0.8], [0.1, 0.9], [0.9, 0.1]])
-    >>> [(first, last, type_, round(p, 3)) for first, last, type_, p in find_spans(ada_lovelace_wrote)]
-    [(0, 2, 0, 0.648)]
+    >>> from fewshot.heads.readings import read_chains
+    >>> ada_lovelace_wrote = np.log([[0.2, 0.8], [0.5, 0.5], [0.9, 0.1]])
+    >>> (reading,) = read_chains([ada_lovelace_wrote], np.zeros((2, 2)))
+    >>> [(first, after, type_, round(p, 3)) for first, after, type_, p in reading.find(0.3)]
+    [(0, 1, 0, 0.4)]
+    >>> (reading,) = read_chains([ada_lovelace_wrote], np.log([[1, 1], [1, 4]]))  # a name goes on
+    >>> [(first, after, type_, round(p, 3)) for first, after, type_, p in reading.find(0.3)]
+    [(0, 2, 0, 0.531)]
     """
-    at_least("max_words", max_words, 1, whole=True, optional=True)
-    if threshold is None:
-        spans = _most_probable_runs(probabilities, max_words)
-    else:
-        between("threshold", threshold, 0, 1, with_high=True)
-        spans = _resolve(_likely_spans(probabilities, threshold, max_words))
-    return sorted(spans)
+    lengths = [len(own) for own in emissions]
+    cuts = np.cumsum(lengths)[:-1]
+    chains, rows = Chains(lengths), np.concatenate([np.zeros((0, len(transitions))), *emissions])
+    found = chains.infer(rows, transitions)
+    runs = found.runs
+    parts = [np.split(part, cuts) for part in (found.words, runs.begins[:, 1:], runs.stays[:, 1:], runs.ends[:, 1:])]
+    readings = [ChainReading(words, Runs(*own)) for words, *own in zip(*parts, strict=True)]
+    return readings[: len(lengths)]  # NumPy splits at no place into one part
 
 
-def span_log_probabilities(
-    probabilities: FloatArray, max_words: int | None = None, least: float = -np.inf
-) -> Iterator[FloatArray]:
-    """Yield the log-probabilities of the spans of one word, of two and so on, each of shape (n_first_words, n_types).
-
-    It ends where all longer ones are below ``least``: a run of words is no more probable than what it begins with.
-    """
-    n_words = len(probabilities)
-    inside, outside = _logs(probabilities)
-    run = np.zeros((n_words, inside.shape[1]))
-    for length in range(1, (n_words if max_words is None else min(max_words, n_words)) + 1):
-        n_first = n_words - length + 1
-        run = run[:n_first] + inside[length - 1 :]
-        if not (run >= least).any():
-            return
-        yield run + outside[:n_first] + outside[length + 1 :]
-
-
-def _logs(probabilities: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Log-probabilities that each word is of a type, and that it is not: there with a word before and after the text.
-
-    These are of no type.
-    """
-    p = np.asarray(probabilities, dtype=np.float64)[:, 1:]
+def _logs(runs: Runs) -> tuple[FloatArray, FloatArray, FloatArray]:
     with np.errstate(divide="ignore"):
-        inside, outside = np.log(p), np.log1p(-np.minimum(p, 1.0))
-    return inside, np.pad(outside, ((1, 1), (0, 0)))
-
-
-def _most_probable_runs(probabilities: FloatArray, max_words: int | None) -> list[Found]:
-    """The maximal runs of the most probable tags."""
-    tags = np.asarray(probabilities).argmax(axis=1)
-    bounds = np.flatnonzero(np.diff(tags, prepend=-1, append=-1))
-    inside, outside = _logs(probabilities)
-    spans = []
-    for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-        one = int(tags[first]) - 1
-        if one >= 0 and (max_words is None or last - first <= max_words):
-            log = inside[first:last, one].sum() + outside[first, one] + outside[last + 1, one]
-            spans.append((first, last, one, float(np.exp(log))))
-    return spans
-
-
-def _likely_spans(probabilities: FloatArray, threshold: float, max_words: int | None) -> list[Found]:
-    """All spans whose probability is at least the threshold."""
-    spans: list[Found] = []
-    for length, logs in enumerate(span_log_probabilities(probabilities, max_words, np.log(threshold)), start=1):
-        found = np.exp(logs)
-        first, one = np.nonzero(found >= threshold)
-        columns = (first.tolist(), (first + length).tolist(), one.tolist(), found[first, one].tolist())
-        spans += zip(*columns, strict=True)
-    return spans
+        return np.log(runs.begins), np.log(runs.stays), np.log(runs.ends)
 
 
 def _resolve(spans: list[Found]) -> list[Found]:

@@ -49,7 +49,7 @@ TABLE = {
     "KLNeighbors": "fewshot.heads.neighbors",
     "LabelPriorLogisticRegression": "fewshot.heads.label_prior",
     "Prototypes": "fewshot.heads.neighbors",
-    "TokenLogisticRegression": "fewshot.heads.tokens",
+    "TokenCRF": "fewshot.heads.tokens",
 }
 
 

@@ -11,8 +11,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from fewshot.checks import at_least
 from fewshot.errors import InputError, UnsupportedError
-from fewshot.heads.readings import WordReading
-from fewshot.heads.tokens import DETECTOR, NAMES, NONE_WEIGHT, OWN, TokenLogisticRegression
+from fewshot.heads.readings import ChainReading, read_chains
+from fewshot.heads.tokens import DETECTOR, NAMES, NONE_WEIGHT, OWN, TRANSITION, TokenCRF
 from fewshot.models.base import FloatArray, kind_of
 from fewshot.task.span_task import SpanTask
 from fewshot.task.spelling import FEATURES, spell
@@ -21,6 +21,8 @@ __all__ = ["TokenHead"]
 
 #: What the vectors of neighbours and the spelling count for; settled by benchmarks/settle/tagging.py.
 _NEIGHBORS, _SPELLING = 0.7, 0.2
+#: How many texts are read at once; more would only fill memory with vectors.
+_TEXTS = 512
 #: The start and the end of each word of a text, in characters.
 Words = Sequence[tuple[int, int]]
 
@@ -30,8 +32,9 @@ class TokenHead(BaseEstimator):  # type: ignore[misc]
 
     A word's vector is the mean of those of the tokens that overlap it, at unit length; one without tokens has zeros.
     The vectors of the words to its left and right stand beside it, and how it is spelt, since many models lower-case
-    what they read. A logistic regression gives each word one of the types or None: it starts from how similar a word is
-    to the names of the types, and learns what all entities have in common and what each type has of its own.
+    what they read. A conditional random field gives each word one of the types or None: it starts from how similar a
+    word is to the names of the types, and learns what all entities have in common, what each type has of its own, and
+    how likely a type goes on.
 
     Parameters
     ----------
@@ -43,8 +46,11 @@ class TokenHead(BaseEstimator):  # type: ignore[misc]
         Penalty on the weights that all types share.
     own : float
         Penalty on the weights of each type.
+    transition : float
+        Penalty on the weights of a type after itself and after another type, which all types share.
     none_weight : float
-        Weight of a word outside of any span; a word in one has 1. Below 1 more spans are found, above 1 fewer.
+        What multiplies the weight of a word outside of any span, once all is learnt. Below 1 more spans are found,
+        above 1 fewer.
     neighbors : float
         Length of the vectors of the words to the left and to the right, where that of the word is 1: the longer, the
         less their weights are penalised. 0 leaves them out.
@@ -55,8 +61,8 @@ class TokenHead(BaseEstimator):  # type: ignore[misc]
     ----------
     model_ : object
         The model that was given.
-    head_ : TokenLogisticRegression
-        What gives a tag to a word.
+    head_ : TokenCRF
+        What gives tags to words.
 
     Examples
     --------
@@ -72,6 +78,7 @@ class TokenHead(BaseEstimator):  # type: ignore[misc]
         names: float = NAMES,
         detector: float = DETECTOR,
         own: float = OWN,
+        transition: float = TRANSITION,
         none_weight: float = NONE_WEIGHT,
         neighbors: float = _NEIGHBORS,
         spelling: float = _SPELLING,
@@ -80,6 +87,7 @@ class TokenHead(BaseEstimator):  # type: ignore[misc]
         self.names = names
         self.detector = detector
         self.own = own
+        self.transition = transition
         self.none_weight = none_weight
         self.neighbors = neighbors
         self.spelling = spelling
@@ -131,7 +139,8 @@ class TokenHead(BaseEstimator):  # type: ignore[misc]
         prior = np.array([self._name_vector(group) for group in names])
         X = np.concatenate(self._features(texts, words))
         y = np.concatenate([np.asarray(own, dtype=np.int64) for own in tags])
-        self.head_ = TokenLogisticRegression(self.names, self.detector, self.own, self.none_weight).fit(X, y, prior)
+        head = TokenCRF(self.names, self.detector, self.own, self.transition, self.none_weight)
+        self.head_ = head.fit(X, y, [len(bounds) for bounds in words], prior)
         return self
 
     def fit_spans(self, task: SpanTask, model: Any, *, random_state: Any = None) -> Self:
@@ -149,21 +158,22 @@ class TokenHead(BaseEstimator):  # type: ignore[misc]
             )
         return self.fit(model, task.texts, task.words, task.tags, task.verbalizer.words)
 
-    def span_readings(self, texts: Sequence[str], words: Sequence[Words]) -> list[WordReading]:
+    def span_readings(self, texts: Sequence[str], words: Sequence[Words]) -> list[ChainReading]:
         """Return what it says of the spans of each text."""
-        return [WordReading(own) for own in self.word_probabilities(texts, words)]
+        check_is_fitted(self)
+        readings: list[ChainReading] = []
+        for start in range(0, len(texts), _TEXTS):
+            part = slice(start, start + _TEXTS)
+            weights = [self.head_.log_weights(rows) for rows in self._features(texts[part], words[part])]
+            readings += read_chains(weights, self.head_.transitions_)
+        return readings
 
     def word_probabilities(self, texts: Sequence[str], words: Sequence[Words]) -> list[FloatArray]:
         """Return the probabilities of the tags of each word, an array of shape (n_words, 1 + n_types) for each text.
 
         The first column is None: the word is in no span.
         """
-        check_is_fitted(self)
-        features = self._features(texts, words)
-        if not any(map(len, features)):  # scikit-learn takes no array without rows
-            return [np.empty((0, 1 + len(self.head_.coef_))) for _ in features]
-        found = self.head_.predict_proba(np.concatenate(features))
-        return np.split(found, np.cumsum([len(rows) for rows in features])[:-1])
+        return [reading.probabilities for reading in self.span_readings(texts, words)]
 
     def _features(self, texts: Sequence[str], words: Sequence[Words]) -> list[FloatArray]:
         """For each text the unit vectors of its words, and beside them those of the neighbours and the spelling."""
