@@ -93,7 +93,7 @@ def test_probabilities_of_spans_are_those_of_all_taggings(case):
 @pytest.mark.parametrize("threshold", [1e-9, 0.05, None, 0.5])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_more_probable_of_exclusive_spans_stays(shape, threshold, max_words):
-    emissions, transitions = weights(*shape, seed=3)
+    emissions, transitions = weights(shape[0], shape[1], seed=3)
     wanted = []
     for span, probability in sorted(spans_by_enumeration(emissions, transitions).items(), key=lambda item: -item[1]):
         short = max_words is None or span[1] - span[0] <= max_words
@@ -115,8 +115,8 @@ def test_texts_of_all_lengths_are_read_as_each_by_itself():
         np.testing.assert_allclose(reading.probabilities, alone.probabilities, atol=1e-12)
         assert [span[:3] for span in reading.find()] == [span[:3] for span in alone.find()]
     together = Chains(lengths).infer(emissions, transitions).log_normalizer
-    alone = [Chains([len(part)]).infer(part, transitions).log_normalizer for part in parts]
-    assert together == pytest.approx(sum(alone))
+    separate = [Chains([len(part)]).infer(part, transitions).log_normalizer for part in parts]
+    assert together == pytest.approx(sum(separate))
     assert read_chains([], transitions) == []
 
 
