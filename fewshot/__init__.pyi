@@ -32,6 +32,7 @@ from fewshot.evaluation.templates import select_template as select_template
 from fewshot.exporting import export_decisions as export_decisions
 from fewshot.heads.label_prior import LabelPriorLogisticRegression as LabelPriorLogisticRegression
 from fewshot.linting import lint as lint
+from fewshot.linting import lint_spans as lint_spans
 from fewshot.models.base import Encoder as Encoder
 from fewshot.models.base import LanguageModel as LanguageModel
 from fewshot.models.base import Query as Query

@@ -20,6 +20,7 @@ from fewshot.errors import InputError
 if TYPE_CHECKING:
     from fewshot.tagger import Tagger
 
+_SAID_BY_FIT = ("broken tags", "long", "joined")  # findings
 _STEP = 64  # texts that are tagged together, before their lines are written
 
 
@@ -86,9 +87,13 @@ def _fitted(
     path: Path, said: FormatOptions, model: str | None, text_column: str | None, threshold: float | None
 ) -> Tagger:
     """A tagger that has learned from a file of annotated texts."""
+    from fewshot.linting import lint_spans
     from fewshot.tagger import Tagger
 
     X, y = _annotated(read_beside(path, Format.said(*said)), text_column or "text")
+    for one in lint_spans(X, y).findings:
+        if one.level != "error" and one.kind not in _SAID_BY_FIT:
+            note(f"{one.level} about {path.name}: {one.message}")
     return Tagger(model, threshold=threshold).fit(X, y)
 
 

@@ -1,4 +1,4 @@
-"""Lint: what a template does to fields, tokens and label words, before compute is spent."""
+"""Lint: what is odd about a template, or about annotated texts, before compute is spent."""
 
 from __future__ import annotations
 
@@ -9,10 +9,21 @@ from fewshot.inputs import as_rows
 from fewshot.linting.checks import run_checks
 from fewshot.linting.look import Look
 from fewshot.linting.report import Finding, LintReport, TokenCounts, WordLine, unparsed
+from fewshot.linting.spans import SpanFinding, SpanLintReport, lint_spans
 from fewshot.models.loading import load
 from fewshot.task.template import Template
 
-__all__ = ["Finding", "LintReport", "TokenCounts", "WordLine", "lint", "unparsed"]
+__all__ = [
+    "Finding",
+    "LintReport",
+    "SpanFinding",
+    "SpanLintReport",
+    "TokenCounts",
+    "WordLine",
+    "lint",
+    "lint_spans",
+    "unparsed",
+]
 
 
 def lint(template: Template, model: Any = None, X: Any = None, verbalizer: Any = None) -> LintReport:

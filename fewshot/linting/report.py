@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from html import escape
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from typing import Any, Literal
 from fewshot.errors import TemplateError
 from fewshot.tables import as_html, as_text, known
 
-__all__ = ["LEVELS", "NEUTRAL", "Finding", "Level", "LintReport", "TokenCounts", "WordLine", "unparsed"]
+__all__ = ["LEVELS", "NEUTRAL", "Finding", "Findings", "Level", "LintReport", "TokenCounts", "WordLine", "unparsed"]
 
 Level = Literal["error", "warning", "hint"]
 NEUTRAL = "N/A"  # the first of the content-free texts of Zhao et al. (2021), as calibration="contextual" has it
@@ -60,8 +61,61 @@ class WordLine:
     frame: str | None = None
 
 
+class Findings(ABC):
+    """What reports of findings share: how they print as text, as HTML and as JSON."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are no errors."""
+        return all(one.level != "error" for one in self.findings)
+
+    def to_json(self) -> str:
+        """Return all of it as JSON, with ``ok``."""
+        return json.dumps({"ok": self.ok, **asdict(self)}, allow_nan=False, indent=1)  # type: ignore[call-overload]
+
+    @abstractmethod
+    def _facts(self) -> list[tuple[str, str]]:
+        """What was looked at."""
+
+    def _table(self) -> tuple[list[str], list[list[str]]] | None:
+        """Header and rows of what was counted."""
+        return None
+
+    def _summary(self) -> str:
+        counts = {level: sum(one.level == level for one in self.findings) for level in LEVELS}
+        named = [f"{n} {level}{'s' if n > 1 else ''}" for level, n in counts.items() if n]
+        return (", ".join(named) or "nothing found") + "."
+
+    def __str__(self) -> str:
+        blocks = ["\n".join(f"{name:10}  {value}" for name, value in self._facts())]
+        if (table := self._table()) is not None:
+            blocks.append(as_text(*table))
+        blocks += [
+            f"{_wrapped(f'{one.level}: {one.message}')}\n{_wrapped(f'  cure: {one.cure}')}" for one in self.findings
+        ]
+        return "\n\n".join([*blocks, self._summary()])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        parts = [as_html([], self._facts())]
+        if (table := self._table()) is not None:
+            parts.append(as_html(*table))
+        for one in self.findings:
+            colour = _COLOURS[one.level]
+            parts.append(
+                f"<div style='border-left:4px solid {colour};padding-left:.6em;margin:.6em 0'>"
+                f"<b style='color:{colour}'>{one.level}</b> "
+                f"<span style='white-space:pre-wrap;font-family:monospace'>{escape(one.message)}</span>"
+                f"<br><i>cure:</i> {escape(one.cure)}</div>"
+            )
+        return "".join([*parts, f"<small>{escape(self._summary())}</small>"])
+
+
 @dataclass(frozen=True, repr=False)
-class LintReport:
+class LintReport(Findings):
     """What `Template.lint` found; prints as text, and shows as HTML in notebooks.
 
     Attributes
@@ -93,15 +147,6 @@ class LintReport:
     mass: float | None = None
     findings: tuple[Finding, ...] = ()
 
-    @property
-    def ok(self) -> bool:
-        """Whether there are no errors."""
-        return all(one.level != "error" for one in self.findings)
-
-    def to_json(self) -> str:
-        """Return all of it as JSON, with ``ok``."""
-        return json.dumps({"ok": self.ok, **asdict(self)}, allow_nan=False, indent=1)
-
     def _facts(self) -> list[tuple[str, str]]:
         facts = [("template", self.template), ("model", self.model or "none: only the text was looked at")]
         parts = [", ".join(self.fields) or "unknown"]
@@ -122,7 +167,7 @@ class LintReport:
             facts.append(("label mass", f"{self.mass:.2g} after {NEUTRAL!r}"))
         return facts
 
-    def _table(self) -> tuple[list[str], list[list[str]]]:
+    def _table(self) -> tuple[list[str], list[list[str]]] | None:
         """Header and rows of the label words."""
         columns: dict[str, list[Any]] = {
             "class": [str(one.label) for one in self.words],
@@ -133,37 +178,7 @@ class LintReport:
             "share": [None if one.share is None else f"{one.share:.2f}" for one in self.words],
             "prompt of the class": [one.frame for one in self.words],
         }
-        return known(columns)
-
-    def _summary(self) -> str:
-        counts = {level: sum(one.level == level for one in self.findings) for level in LEVELS}
-        named = [f"{n} {level}{'s' if n > 1 else ''}" for level, n in counts.items() if n]
-        return (", ".join(named) or "nothing found") + "."
-
-    def __str__(self) -> str:
-        blocks = ["\n".join(f"{name:10}  {value}" for name, value in self._facts())]
-        if self.words:
-            blocks.append(as_text(*self._table()))
-        blocks += [
-            f"{_wrapped(f'{one.level}: {one.message}')}\n{_wrapped(f'  cure: {one.cure}')}" for one in self.findings
-        ]
-        return "\n\n".join([*blocks, self._summary()])
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        parts = [as_html([], self._facts())]
-        if self.words:
-            parts.append(as_html(*self._table()))
-        for one in self.findings:
-            colour = _COLOURS[one.level]
-            parts.append(
-                f"<div style='border-left:4px solid {colour};padding-left:.6em;margin:.6em 0'>"
-                f"<b style='color:{colour}'>{one.level}</b> "
-                f"<span style='white-space:pre-wrap;font-family:monospace'>{escape(one.message)}</span>"
-                f"<br><i>cure:</i> {escape(one.cure)}</div>"
-            )
-        return "".join([*parts, f"<small>{escape(self._summary())}</small>"])
+        return known(columns) if self.words else None
 
 
 def unparsed(name: str, error: TemplateError) -> LintReport:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from fewshot.checks import is_missing
 from fewshot.errors import InputError, at_row
 from fewshot.labels import plain_label
-from fewshot.task.tags import find_scheme, read_tags, write_tags
+from fewshot.task.tags import find_broken, find_scheme, read_tags, write_tags
 from fewshot.task.token_rows import Bounds, is_dataset, is_doc, is_list, read_rows
 from fewshot.task.words import split_words
 
-__all__ = ["Annotated", "Form", "Span", "find_words", "read_rows", "read_spans", "words_of", "write_spans"]
+__all__ = [
+    "Annotated",
+    "Form",
+    "Span",
+    "find_faults",
+    "find_words",
+    "read_rows",
+    "read_spans",
+    "take_spans",
+    "words_of",
+    "write_spans",
+]
 
 _FORMS = (
     "write spans as (start, end, label), as {'start', 'end', 'label'}, as {'entities': [...]}, or as one tag for each "
@@ -112,6 +123,26 @@ def read_spans(X: Any, y: Any = None) -> Annotated:
         When X and y are of two lengths, y is in none of these forms or in several, or a span is empty, beyond its text,
         over another, or begins or ends inside a word; the message names the row.
     """
+    read, tags = take_spans(X, y)
+    if tags:
+        find_scheme(tags)  # warns of rows that break it
+    for i, spans in enumerate(read.spans):
+        with at_row(i):
+            for _, message in find_faults(spans, read.texts[i], read.words[i]):
+                raise InputError(message)
+    return read
+
+
+def take_spans(X: Any, y: Any = None) -> tuple[Annotated, list[list[str]]]:
+    """Read texts and their spans as they are written, whatever is wrong with a span; and the tags, if these are such.
+
+    See `read_spans`, which refuses what `find_faults` finds.
+
+    Raises
+    ------
+    InputError
+        When X and y are of two lengths, or y is in none of the forms or in several; the message names the row.
+    """
     if y is None:
         X = y = _take_docs(X)
     rows, names = _take_column(X, y)
@@ -132,9 +163,8 @@ def read_spans(X: Any, y: Any = None) -> Annotated:
             else:
                 _check_tags(items, None if tokens is None else tokens[i])
                 spans = _spans_of_tags(items, words[i], form.scheme)
-            _check_spans(spans, texts[i], words[i])
         found.append(tuple(spans))
-    return Annotated(texts, found, form, words, tokens is not None)
+    return Annotated(texts, found, form, words, tokens is not None), [] if form.scheme is None else listed
 
 
 def words_of(texts: Sequence[str], tokens: list[Bounds] | None) -> list[Bounds]:
@@ -217,7 +247,7 @@ def _find_form(rows: Sequence[Any], listed: Sequence[list[Any]]) -> Form:
             if len(kinds) > 1 or isinstance(rows[i], Mapping) != entities or (entities and "tag" in kinds):
                 raise InputError(f"y mixes forms. Write all of it in one: {_FORMS}.")
             kind = kinds.pop() if kinds else None
-    return Form(kind or "Span", find_scheme(listed) if kind == "tag" else None, entities)
+    return Form(kind or "Span", find_broken(listed)[0] if kind == "tag" else None, entities)
 
 
 def _kind_of(item: Any) -> str:
@@ -267,21 +297,23 @@ def _check_tags(row: Any, tokens: Bounds | None) -> None:
         raise InputError(f"there are {len(tokens)} tokens and {len(row)} tags: give each token a tag.")
 
 
-def _check_spans(spans: Sequence[Span], text: str, words: Bounds) -> None:
-    """Refuse what is no part of the text, or not of whole words, or over another span."""
+def find_faults(spans: Sequence[Span], text: str, words: Bounds) -> Iterator[tuple[str, str]]:
+    """What is no part of the text, over another span, or not of whole words: what is wrong, and a message."""
     starts, ends = {start for start, _ in words}, {end for _, end in words}
     before = None
     for span in spans:
         said = f"the span ({span.start}, {span.end}, {span.label!r})"
         if not 0 <= span.start < span.end <= len(text):
             what = "is empty" if span.start == span.end else f"is no part of the text, which has {len(text)} characters"
-            raise InputError(f"{said} {what}: it must be text[start:end], with 0 <= start < end <= len(text).")
+            yield "beyond", f"{said} {what}: it must be text[start:end], with 0 <= start < end <= len(text)."
+            continue
         if before is not None and span.start < before.end:
-            raise InputError(
-                f"{said} overlaps the span ({before.start}, {before.end}, {before.label!r}): keep one of them."
+            yield (
+                "overlap",
+                f"{said} overlaps the span ({before.start}, {before.end}, {before.label!r}): keep one of them.",
             )
-        if span.start not in starts or span.end not in ends:
-            raise InputError(f"{said} {_describe_cut(span, text, words)}.")
+        elif span.start not in starts or span.end not in ends:
+            yield "cut", f"{said} {_describe_cut(span, text, words)}."
         before = span
 
 

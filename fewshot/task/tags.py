@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from fewshot.errors import FewshotWarning, InputError, at_row, warn
 
-__all__ = ["OUTSIDE", "find_scheme", "read_tags", "write_tags"]
+__all__ = ["OUTSIDE", "find_broken", "find_scheme", "read_tags", "write_tags"]
 
 OUTSIDE = "O"  # the tag of a word in no span
 Chunk = tuple[int, int, str]  # the first word of a span, the word after its last, and its type
@@ -87,17 +87,22 @@ def find_scheme(rows: Sequence[Sequence[str]]) -> str:
     InputError
         When tags are of two schemes, or B, I and the like have no type; the message names the row.
     """
-    broken = {name: _find_broken(rows, name) for name in _allowed_schemes(_find_prefixes(rows))}
-    scheme = min(broken, key=lambda name: len(broken[name]))
-    if broken[scheme]:
-        n, first = len(broken[scheme]), broken[scheme][0]
+    scheme, broken = find_broken(rows)
+    if broken:
         warn(
-            f"The tags of {n} rows break the scheme {scheme}, those of row {first} first. They are read as conlleval "
-            "and seqeval read them: a tag that can't go on with the span before begins one. Correct the tags if they "
-            "mean something else.",
+            f"The tags of {len(broken)} rows break the scheme {scheme}, those of row {broken[0]} first. They are read "
+            "as conlleval and seqeval read them: a tag that can't go on with the span before begins one. Correct the "
+            "tags if they mean something else.",
             FewshotWarning,
         )
     return scheme
+
+
+def find_broken(rows: Sequence[Sequence[str]]) -> tuple[str, list[int]]:
+    """The scheme that rows of tags are written in, and the rows that break it; see `find_scheme`."""
+    broken = {name: _find_broken(rows, name) for name in _allowed_schemes(_find_prefixes(rows))}
+    scheme = min(broken, key=lambda name: len(broken[name]))
+    return scheme, broken[scheme]
 
 
 def _find_prefixes(rows: Sequence[Sequence[str]]) -> set[str]:
