@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Self
@@ -16,8 +15,10 @@ from fewshot.checks import at_least, between
 from fewshot.display.marked import Marked, mark
 from fewshot.errors import FewshotWarning, InputError, ParameterError, UnsupportedError, warn
 from fewshot.heads.readings import Reading
+from fewshot.linting.spans import find_joined, find_long
 from fewshot.models.loading import load
 from fewshot.persistence.mixin import KeptMixin
+from fewshot.strategies.choosing_tags import SpanReport
 from fewshot.strategies.token_head import TokenHead
 from fewshot.task.span_counts import entity_f1
 from fewshot.task.span_task import Chunk, SpanTask
@@ -47,7 +48,7 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
     verbalizer : mapping, sequence or Verbalizer, optional
         The names of each type: a mapping, or a list in sorted order. None: the types themselves, "_" and "-" to blanks.
         Everyday words such as "company" for "ORG" help.
-    strategy : TokenHead, optional
+    strategy : TokenHead or Auto, optional
         How annotated texts are used. None: ``TokenHead()``.
     max_words : int or None
         The most words of a span; longer ones are not predicted.
@@ -198,6 +199,12 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         texts, tokens = read_rows([X] if isinstance(X, str) else X)
         return mark(texts, self._spans(texts, words_of(texts, tokens)), self.classes_.tolist())
 
+    @property
+    def report_(self) -> SpanReport | None:
+        """What `Auto` chose and why, with the held-out scores; None where the strategy had nothing to choose."""
+        check_is_fitted(self, "strategy_")
+        return getattr(self.strategy_, "report_", None)
+
     def _check(self) -> None:
         at_least("max_words", self.max_words, 1, whole=True, optional=True)
         if self.threshold is not None:
@@ -221,10 +228,7 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
 
     def _warn_of_lost(self, chunks: Sequence[Sequence[Chunk]]) -> None:
         """Say which annotated spans no prediction can be."""
-        sizes = [after - first for own in chunks for first, after, _ in own]
-        long = 0 if self.max_words is None else sum(size > self.max_words for size in sizes)
-        pairs = [pair for own in chunks for pair in itertools.pairwise(own)]
-        merged = sum(one[1:] == (other[0], other[2]) for one, other in pairs)
+        long, merged = len(find_long(chunks, self.max_words)), len(find_joined(chunks))
         if long:
             warn(
                 f"{long} spans of y have more than max_words={self.max_words} words, and such are not predicted.",

@@ -231,7 +231,10 @@ class TestCommandLine:
         code, out, err = run(
             monkeypatch, capsys, "tag", "mail.csv", "--examples", "annotated.jsonl", "--save", "kept", "--json"
         )
-        assert (code, err.count("\n")) == (0, 1)
+        assert (code, err.count("\n")) == (0, 2)
+        assert err.startswith(
+            "fewshot: note: hint about annotated.jsonl: 2 types have fewer than 5 spans: 'place' (3), 'person' (4)"
+        )
         rows = [json.loads(line) for line in out.splitlines()]
         assert [row["text"] for row in rows] == ["Mary moved to London.", "It snowed."]
         assert [(span["text"], span["label"]) for span in rows[0]["spans"]] == [("Mary", "person"), ("London", "place")]

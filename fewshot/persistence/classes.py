@@ -39,6 +39,8 @@ TABLE = {
     "Asking": "fewshot.prompts.asking",
     "Candidate": "fewshot.strategies.comparison",
     "LoRA": "fewshot.training.lora",
+    "SpanCandidate": "fewshot.strategies.choosing_tags",
+    "SpanReport": "fewshot.strategies.choosing_tags",
     "SequenceClassifier": "fewshot.training.new_layer",
     "TrainingStep": "fewshot.training.loop",
     "EachLabel": "fewshot.prompts.each_label",

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy.special import log_softmax
+from sklearn.base import clone
 
 from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
 from fewshot.errors import ParameterError, UnsupportedError
 from fewshot.heads.counting import merge_equal
+from fewshot.heads.readings import Reading
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, IntArray, is_language_model
 from fewshot.models.kinds import trains
@@ -20,9 +22,11 @@ from fewshot.prompts.pending import Pending
 from fewshot.strategies.base import Rows, Strategy, no_weights
 from fewshot.strategies.budget import Budget
 from fewshot.strategies.choosing import choose_for_language_model, finetuned, without_comparison
+from fewshot.strategies.choosing_tags import SpanReport, choose_tags
 from fewshot.strategies.comparison import Candidate, Report, Way, draw_comparison
 from fewshot.strategies.embedding import Embedding
 from fewshot.strategies.phrasings import Phrasing
+from fewshot.task.span_task import SpanTask
 from fewshot.task.task import Task
 
 __all__ = ["Auto"]
@@ -65,6 +69,9 @@ class Auto(Strategy):
     timed first. It is chosen by log loss for a language model, and for an encoder (as a classification layer) where it
     is more accurate by a standard error. What the budget had no room for is in the report.
 
+    A `Tagger` gets `TokenHead`, without the names of the types where that has a higher entity F1 on held-out texts, by
+    more than a standard error.
+
     Parameters
     ----------
     budget : float, optional
@@ -78,7 +85,7 @@ class Auto(Strategy):
         Those whose log-scores are averaged with its own, fitted.
     asked_ : tuple of Task and model
         In which wording, and of which model in which format, the chosen strategy asks.
-    report_ : Report
+    report_ : Report or SpanReport
         The choice, its reasons, and the held-out scores of what was compared; also ``clf.report_``.
 
     Examples
@@ -102,10 +109,8 @@ class Auto(Strategy):
         self, task: Task, model: Any, X: Rows | None, y: Any, *, sample_weight: FloatArray | None, random_state: Any
     ) -> None:
         """Choose, and fit the chosen strategy."""
-        if self.budget is not None and not self.budget > 0:
-            raise ParameterError(f"budget must be a number of seconds greater than 0, or None. Got {self.budget!r}.")
         beside: tuple[tuple[Strategy, Phrasing], ...] = ()
-        budget, asked = Budget(self.budget), (task, model)
+        budget, asked = self._begin(), (task, model)
         self.chosen_: Any
         if is_language_model(model):
             no_weights(self, sample_weight)
@@ -122,7 +127,24 @@ class Auto(Strategy):
                 )
             self.chosen_ = chosen.fit(task, model, X, y, sample_weight=sample_weight, random_state=random_state)
         self.beside_: list[Any] = [own.fitted(one, X, y, random_state) for one, own in beside]
-        self.asked_, self.report_ = asked, report
+        self.asked_ = asked
+        self.report_: Report | SpanReport = report
+
+    def fit_spans(self, task: SpanTask, model: Any, *, random_state: Any = None) -> Self:
+        """Choose for a tagger, and fit the chosen strategy."""
+        chosen, report = choose_tags(task, model, budget=self._begin(), random_state=random_state)
+        self.chosen_ = clone(chosen).fit_spans(task, model, random_state=random_state)
+        self.report_ = report
+        return self
+
+    def span_readings(self, texts: Sequence[str], words: Sequence[Any]) -> list[Reading]:
+        """What the chosen strategy of a tagger says of the spans of each text."""
+        return self.chosen_.span_readings(texts, words)
+
+    def _begin(self) -> Budget:
+        if self.budget is not None and not self.budget > 0:
+            raise ParameterError(f"budget must be a number of seconds greater than 0, or None. Got {self.budget!r}.")
+        return Budget(self.budget)
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
         """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""

@@ -1,0 +1,179 @@
+"""What `Auto` chooses for a tagger: by the F1 of spans in annotated texts that were held out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils import check_random_state
+
+from fewshot.errors import InputError
+from fewshot.models.base import FloatArray, IntArray
+from fewshot.strategies.budget import Budget
+from fewshot.strategies.token_head import TokenHead
+from fewshot.tables import as_text
+from fewshot.task.span_counts import compute_ratios
+from fewshot.task.span_task import SpanTask
+
+__all__ = ["SpanCandidate", "SpanReport", "choose_tags"]
+
+#: Of more texts, so many are compared on.
+_COMPARED = 128
+_FOLDS = 5
+_RESAMPLES = 200  # for a standard error
+
+
+@dataclass(frozen=True, eq=False)
+class SpanCandidate:
+    """How a strategy of a tagger did on texts that it was not shown.
+
+    Attributes
+    ----------
+    name : str
+        What it is called in the report.
+    strategy : object
+        Not fitted.
+    counts : ndarray of shape (n_texts, 3)
+        Of each text of `SpanReport.rows` the spans that are right, that were found, and that there are.
+    f1 : float
+        The entity F1 of all of them.
+    seconds : float
+        For all folds.
+    """
+
+    name: str
+    strategy: Any
+    counts: IntArray
+    f1: float
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class SpanReport:
+    """What `Auto` chose for a tagger, and why; prints as a table.
+
+    Attributes
+    ----------
+    chosen : str
+        The chosen strategy.
+    reasons : tuple of str
+        Why, one sentence each.
+    candidates : tuple of SpanCandidate
+        What was compared; empty where nothing was.
+    rows : ndarray of int
+        The texts that were compared on.
+    folds : int
+        Of the cross-validation; 0 without one.
+    """
+
+    chosen: str
+    reasons: tuple[str, ...]
+    candidates: tuple[SpanCandidate, ...] = ()
+    rows: IntArray | None = None
+    folds: int = 0
+
+    def __str__(self) -> str:
+        lines = [f"Chosen: {self.chosen}", *(f"- {reason}" for reason in self.reasons)]
+        if self.candidates:
+            rows = [[one.name, f"{one.f1:.3f}", f"{one.seconds:.1f}"] for one in self.candidates]
+            lines.append(as_text([f"{'on held-out texts':39}", "entity F1", "seconds"], rows, right=True))
+        return "\n".join(lines)
+
+
+def choose_tags(task: SpanTask, model: Any, *, budget: Budget, random_state: Any = None) -> tuple[Any, SpanReport]:
+    """Return the strategy of a tagger, not fitted, and the report.
+
+    The folds are of texts, of equal ones together, and as many as there are texts with spans, at most five. The head
+    with the names of the types is what another way must beat, by more than a standard error of the difference.
+    """
+    folds = _deal(task, check_random_state(random_state))
+    ways = {"head, type names": TokenHead(), "head, no type names": TokenHead(names=0.0)}
+    if folds.n < 2:
+        return _without_comparison(TokenHead(), "spans are in one text only: nothing can be compared")
+    try:
+        candidates = [_measure(name, one, task, model, folds) for name, one in ways.items()]
+    except InputError as error:
+        return _without_comparison(TokenHead(), f"the folds teach nothing: {error}")
+    best, reasons = candidates[0], []
+    for other in candidates[1:]:
+        least = _standard_error(other, best, folds.seed)
+        reasons.append(
+            f"entity F1 {other.f1:.3f} of {other.name}, {best.f1:.3f} of {best.name}: the former wins where it is "
+            f"ahead by more than a standard error ({least:.3f})"
+        )
+        best = other if other.f1 - best.f1 > least else best
+    reasons.append(f"so it is {best.name} ({len(folds.rows)} held-out texts, {folds.n} folds)")
+    chosen = best.strategy
+    return chosen, SpanReport(repr(chosen), (*reasons, *budget.reasons), tuple(candidates), folds.rows, folds.n)
+
+
+def _without_comparison(chosen: Any, *reasons: str) -> tuple[Any, SpanReport]:
+    return chosen, SpanReport(repr(chosen), reasons)
+
+
+class _Folds(NamedTuple):
+    """The texts that are compared on, the fold of each, how many folds there are, and the seed of their fits."""
+
+    rows: IntArray
+    fold_of: IntArray
+    n: int
+    seed: int
+
+
+def _deal(task: SpanTask, rng: np.random.RandomState) -> _Folds:
+    """Deal texts to folds in a drawn order: those with spans evenly, and equal ones together.
+
+    Of more than are compared on, half are texts with spans, where there are as many.
+    """
+    seed = int(rng.randint(2**31 - 1))
+    groups: dict[str, list[int]] = {}
+    for i in rng.permutation(len(task.texts)).tolist():
+        groups.setdefault(task.texts[i], []).append(i)
+    annotated = [own for own in groups.values() if any(task.chunks[i] for i in own)]
+    others = [own for own in groups.values() if not any(task.chunks[i] for i in own)]
+    annotated = annotated[: max(_COMPARED // 2, _COMPARED - len(others))]
+    others = others[: _COMPARED - len(annotated)]
+    n = min(_FOLDS, len(annotated))
+    pairs = sorted((i, place % max(n, 1)) for place, own in enumerate(annotated + others) for i in own)
+    rows, fold_of = np.array(pairs, dtype=np.int64).T
+    return _Folds(rows, fold_of, n, seed)
+
+
+def _measure(name: str, strategy: Any, task: SpanTask, model: Any, folds: _Folds) -> SpanCandidate:
+    """A strategy by cross-validation; see `SpanCandidate`."""
+    started = time.perf_counter()
+    counts = np.zeros((len(folds.rows), 3), dtype=np.int64)
+    for fold in range(folds.n):
+        held_out = np.flatnonzero(folds.fold_of == fold)
+        shown, own = _take(task, folds.rows[folds.fold_of != fold]), _take(task, folds.rows[held_out])
+        fitted = clone(strategy).fit_spans(shown, model, random_state=folds.seed)
+        readings = fitted.span_readings(own.texts, own.words)
+        for place, reading, chunks in zip(held_out, readings, own.chunks, strict=True):
+            found = {span[:3] for span in reading.find(None, task.max_words)}
+            counts[place] = len(found & set(chunks)), len(found), len(chunks)
+    f1 = compute_ratios(*counts.sum(axis=0).tolist())[2]
+    return SpanCandidate(name, strategy, counts, f1, time.perf_counter() - started)
+
+
+def _take(task: SpanTask, rows: Sequence[int] | IntArray) -> SpanTask:
+    return replace(
+        task,
+        texts=[task.texts[i] for i in rows],
+        words=[task.words[i] for i in rows],
+        chunks=[task.chunks[i] for i in rows],
+    )
+
+
+def _standard_error(one: SpanCandidate, other: SpanCandidate, seed: int) -> float:
+    """Of the difference of two F1, over texts drawn again."""
+    n = len(one.counts)
+    drawn = np.random.RandomState(seed).multinomial(n, np.full(n, 1 / n), size=_RESAMPLES)
+    return float(np.std(_f1_of_each(drawn @ one.counts) - _f1_of_each(drawn @ other.counts)))
+
+
+def _f1_of_each(totals: IntArray) -> FloatArray:
+    return 2 * totals[:, 0] / np.maximum(totals[:, 1:].sum(axis=1), 1)
