@@ -1,17 +1,17 @@
 """Entities from a few annotated sentences: `Tagger` and its peers, on the same sentences.
 
     python benchmarks/tagging.py DATA [--shots 5 10] [--draws 5] [--sets wnut17_ner crossner_politics crossner_music]
-        [--ways Tagger lr crfsuite spacy trainer] [--seconds 20]
+        [--ways Tagger tuned lr crfsuite spacy trainer] [--seconds 20] [--dtype float32]
 
 DATA holds one folder a set with train.csv.gz and test.csv.gz, columns sentence_id, token and tag (BIO). Supports are
 drawn greedily from the training sentences in an order under a seed: a sentence is taken when it has a type with less
 than so many mentions. "all" takes every training sentence (CrossNER has 100 to 200). All test sentences judge. F1 is
 that of entities, micro-averaged: start, end and type must be right.
 
-Beside the Tagger there are "lr", scikit-learn's LogisticRegression on the same token vectors (IO tags); "crfsuite",
+"tuned" is Tagger(strategy=FineTuning("tags")). Beside them there are "lr", scikit-learn's LogisticRegression on the same token vectors (IO tags); "crfsuite",
 sklearn-crfsuite with the features of its own tutorial; "spacy", a blank pipeline's ner, 60 epochs in batches of 4;
 "trainer", transformers' Trainer with AutoModelForTokenClassification on the same encoder (BIO tags, 5e-5, the first
-token of a word), for --seconds. Each has one thread.
+token of a word), for --seconds. Each has one thread. --dtype is that of the Tagger's encoder, tuned or not.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from against_setfit import encoder_folder
 from sentences import Sentence, draw_support, entities_of, entity_scores, read_sentences
 from sklearn.linear_model import LogisticRegression
 
-from fewshot import Tagger, load
+from fewshot import FineTuning, Tagger, load
 
 SETS = ["wnut17_ner", "crossner_politics", "crossner_music"]
 
@@ -45,7 +45,16 @@ class Found(NamedTuple):
 
 def ours(shown: list[Sentence], test: list[list[str]], options: argparse.Namespace) -> Found:
     """The door with its defaults."""
-    tagger = Tagger(load(cache_bytes=0))
+    return _tagged(None, shown, test, options)
+
+
+def tuned(shown: list[Sentence], test: list[list[str]], options: argparse.Namespace) -> Found:
+    """The door with an encoder that is tuned."""
+    return _tagged(FineTuning("tags"), shown, test, options)
+
+
+def _tagged(strategy: Any, shown: list[Sentence], test: list[list[str]], options: argparse.Namespace) -> Found:
+    tagger = Tagger(load(cache_bytes=0, dtype=options.dtype), strategy=strategy, random_state=0)
     started = time.perf_counter()
     tagger.fit([one.tokens for one in shown], [one.tags for one in shown])
     seconds = time.perf_counter() - started
@@ -201,6 +210,7 @@ def trainer(shown: list[Sentence], test: list[list[str]], options: argparse.Name
 
 WAYS: dict[str, Callable[..., Found]] = {
     "Tagger": ours,
+    "tuned": tuned,
     "lr": lr,
     "crfsuite": crfsuite,
     "spacy": spacy,
@@ -216,6 +226,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=SETS)
     parser.add_argument("--ways", nargs="+", default=["Tagger"], choices=list(WAYS))
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--dtype", default="float32")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)

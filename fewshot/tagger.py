@@ -48,15 +48,16 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
     verbalizer : mapping, sequence or Verbalizer, optional
         The names of each type: a mapping, or a list in sorted order. None: the types themselves, "_" and "-" to blanks.
         Everyday words such as "company" for "ORG" help.
-    strategy : TokenHead or Auto, optional
-        How annotated texts are used. None: ``TokenHead()``.
+    strategy : TokenHead, FineTuning or Auto, optional
+        How annotated texts are used. None: ``TokenHead()``, which leaves the model as it is. ``FineTuning("tags")``
+        tunes an own copy of it.
     max_words : int or None
         The most words of a span; longer ones are not predicted.
     threshold : float or None
         The least probability of a span, above 0 and at most 1. None: what the strategy holds best for the F1; from 0.2
         on for ``TokenHead``. See `fit_threshold`.
     random_state : int, RandomState or None
-        Nothing is random yet.
+        Seed of a tuning.
 
     Attributes
     ----------
@@ -212,7 +213,7 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         if self.template is not None:
             raise ParameterError(f"template must be None: tagging by a prompt is not there yet. Got {self.template!r}.")
         if self.strategy is not None and not callable(getattr(self.strategy, "fit_spans", None)):
-            raise ParameterError(f"strategy must be TokenHead(...) or None. Got {self.strategy!r}.")
+            raise ParameterError(f"strategy must be TokenHead(...), FineTuning('tags') or None. Got {self.strategy!r}.")
 
     def _verbalizer(self, labels: Sequence[Any]) -> Verbalizer:
         """The names of the types: those given, or the types that there are."""

@@ -169,10 +169,11 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             When the model shows no hidden states of tokens.
         """
         with lock_of(self.model):
-            return self._tokens.read(texts, layer, self.limit, self._within_memory)
+            return self.token_reader.read(texts, layer, self.limit, self._within_memory)
 
     @cached_property
-    def _tokens(self) -> TokenReader:
+    def token_reader(self) -> TokenReader:
+        """What reads the tokens of texts, with their hidden states."""
         body = getattr(self.model[0], "model", None)
         if body is None:
             raise UnsupportedError(

@@ -25,6 +25,8 @@ __all__ = [
     "trains",
 ]
 
+Trained = Literal["prompt", "head", "vectors", "tokens"]
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -49,8 +51,9 @@ class Kind:
     #: What the model was pretrained to predict, and `adapt` goes on with: masked tokens, or the next token. None: it
     #: can't learn from unlabelled text.
     pretraining: Literal["masked", "causal"] | None = None
-    #: What of our class has gradients: its scores at the hole, a new classification layer on its body, its vectors.
-    trains: tuple[Literal["prompt", "head", "vectors"], ...] = ()
+    #: What of our class has gradients: its scores at the hole, a new classification layer on its body, its vectors of
+    #: texts, those of tokens.
+    trains: tuple[Trained, ...] = ()
     #: The keyword arguments of our class, each with a check of a value that was read from a kept folder.
     options: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)
 
@@ -99,7 +102,7 @@ KINDS = (
         generic_labels="generic/yes_no_masked",
         descriptions=False,  # it answers worse after a list of them, wherever that stands: benchmarks/README.md
         pretraining="masked",
-        trains=("prompt", "head"),
+        trains=("prompt", "head", "tokens"),
         options={"variant": lambda said: isinstance(said, str)},
     ),
     Kind(
@@ -153,7 +156,7 @@ KINDS = (
         reads="fields",
         demonstrations=False,
         vocabulary=False,
-        trains=("head", "vectors"),
+        trains=("head", "vectors", "tokens"),
         options={
             "cache_bytes": lambda said: type(said) is int and 0 <= said < 2**50,
             "windows": lambda said: said is None or (isinstance(said, dict) and set(said) == {"stride", "reduce"}),
@@ -204,7 +207,7 @@ def is_remote(model: object) -> bool:
     return any(own in kind.remote for kind in KINDS)
 
 
-def trains(model: object, what: Literal["prompt", "head", "vectors"]) -> bool:
+def trains(model: object, what: Trained) -> bool:
     """Whether this can be trained of a model (see `Kind`); of other models than this library's nothing can."""
     kind = kind_of_own(model)
     return kind is not None and what in kind.trains

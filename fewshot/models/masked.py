@@ -176,10 +176,11 @@ class MaskedLM(ReadingModel):
         UnsupportedError
             When the model shows no hidden states of tokens.
         """
-        return self._tokens.read(texts, layer, self.limit, self.within_memory)
+        return self.token_reader.read(texts, layer, self.limit, self.within_memory)
 
     @cached_property
-    def _tokens(self) -> TokenReader:
+    def token_reader(self) -> TokenReader:
+        """What reads the tokens of texts, with their hidden states."""
         body = self._taken.body if isinstance(self._taken, Split) else self.model
         return TokenReader(repr(self), body, self.plain, self._taken.room)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 
 from fewshot.errors import ParameterError, UnsupportedError
-from fewshot.models.base import Float32Array
+from fewshot.models.base import Float32Array, IntArray
 from fewshot.models.engine.layers import find_layers, states_before, with_hidden_states
 from fewshot.models.engine.padding import Padding, padded, scale_vectors
 from fewshot.models.engine.rounding import same_logprobs
@@ -22,9 +23,19 @@ from fewshot.models.text.tokens import PlainTokenizer, Special
 from fewshot.models.tokens import TokenVectors
 from fewshot.models.windows import cover_tokens
 
-__all__ = ["TokenReader"]
+__all__ = ["TokenReader", "TokenRows"]
 
 _CURE = "Choose another encoder, or a masked language model."
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """What a transformer reads of some texts."""
+
+    rows: list[list[int]]  # tokens, special ones included: a text each, or a window of one
+    owns: list[slice]  # the tokens of each row that it hands out
+    of_texts: list[slice]  # the rows of each text
+    bounds: list[tuple[IntArray, IntArray]]  # where the tokens of each text begin and end
 
 
 class TokenReader:
@@ -47,12 +58,18 @@ class TokenReader:
     ------
     UnsupportedError
         When the transformer does not show its hidden states, one a token.
+
+    Attributes
+    ----------
+    body : Module
+    dims : list of int
+        The dimension of each layer's hidden states; the first are the embeddings.
     """
 
     def __init__(self, name: str, body: Any, plain: PlainTokenizer, room: int = 2**31) -> None:
-        self._name, self._body, self._plain, self._room = name, body, plain, room
+        self._name, self.body, self._plain, self._room = name, body, plain, room
         self._ends: dict[int, bool] = {}  # for each layer, whether a pass may end there
-        self._dims = self._try_layers()
+        self.dims = self._try_layers()
 
     def read(
         self,
@@ -78,32 +95,49 @@ class TokenReader:
         ParameterError
             When the model has no such layer.
         """
-        layer = self._checked(layer)
+        layer = self.check_layer(layer)
+        distinct = list(dict.fromkeys(texts))
+        planned = self.plan(distinct, limit)
+        vectors = self._vectors(planned, layer, within_memory)
+        none = np.empty((0, self.dims[layer]), dtype=np.float32)
+        found = {
+            text: TokenVectors(*bounds, np.concatenate([none, *vectors[own]]))
+            for text, bounds, own in zip(distinct, planned.bounds, planned.of_texts, strict=True)
+        }
+        return [found[text] for text in texts]
+
+    def plan(self, texts: Sequence[str], limit: int) -> TokenRows:
+        """The rows in which texts are read, of at most so many tokens, special ones included."""
         special = self._special
         size = limit - len(special.before) - len(special.after)
         if size < 1:
             raise UnsupportedError(f"{self._name} reads {limit} tokens at once, which its special tokens fill.")
-        distinct = list(dict.fromkeys(texts))
-        encoded = dict(zip(distinct, self._plain.encodings(distinct), strict=True))
-        rows: list[list[int]] = []
-        owns: list[slice] = []  # of each row
-        of_texts: dict[str, slice] = {}  # the rows of each text
-        for text, encoding in encoded.items():
+        planned = TokenRows([], [], [], [])
+        for text, encoding in zip(texts, self._plain.encodings(texts), strict=True):
             windows = cover_tokens(len(encoding.ids), size) if encoding.ids else []
-            of_texts[text] = slice(len(rows), len(rows) + len(windows))
+            planned.of_texts.append(slice(len(planned.rows), len(planned.rows) + len(windows)))
+            planned.bounds.append(find_bounds(text, encoding))
             for window, own in windows:
-                rows.append([*special.before, *encoding.ids[window], *special.after])
-                owns.append(slice(len(special.before) + own.start, len(special.before) + own.stop))
-        vectors = self._vectors(rows, owns, layer, within_memory)
-        none = np.empty((0, self._dims[layer]), dtype=np.float32)
-        found = {
-            text: TokenVectors(*find_bounds(text, encoding), np.concatenate([none, *vectors[of_texts[text]]]))
-            for text, encoding in encoded.items()
-        }
-        return [found[text] for text in texts]
+                planned.rows.append([*special.before, *encoding.ids[window], *special.after])
+                planned.owns.append(slice(len(special.before) + own.start, len(special.before) + own.stop))
+        return planned
 
-    def _checked(self, layer: int | None) -> int:
-        n_layers = len(self._dims) - 1
+    def states(self, body: Any, planned: TokenRows, batch: Sequence[int], layer: int) -> list[torch.Tensor]:
+        """The hidden states of the own tokens of some rows, padded together; with gradient where one is asked for."""
+        device = next(body.parameters()).device
+        ids, mask = padded([planned.rows[i] for i in batch], padding_token_of(body, self._plain.tokenizer), device)
+        states = (_early if self._ends_early(layer) else _whole)(body, layer, input_ids=ids, attention_mask=mask)
+        return [states[place, planned.owns[i]] for place, i in enumerate(batch)]
+
+    def check_layer(self, layer: int | None) -> int:
+        """The layer that is meant, where the model has it; None is the middle one.
+
+        Raises
+        ------
+        ParameterError
+            When the model has no such layer.
+        """
+        n_layers = len(self.dims) - 1
         if layer is None:
             return n_layers // 2
         if isinstance(layer, bool) or not isinstance(layer, int | np.integer) or not 0 <= layer <= n_layers:
@@ -115,43 +149,35 @@ class TokenReader:
 
     @torch.no_grad()
     def _vectors(
-        self,
-        rows: list[list[int]],
-        owns: list[slice],
-        layer: int,
-        within_memory: Callable[[Callable[[int], None]], object],
+        self, planned: TokenRows, layer: int, within_memory: Callable[[Callable[[int], None]], object]
     ) -> list[Float32Array]:
         """The hidden states of each row's own tokens."""
-        early = self._ends_early(layer)
-        body = in_eval_mode(self._body)
-        device = next(body.parameters()).device
-        filler = padding_token_of(body, self._plain.tokenizer)
+        body = in_eval_mode(self.body)
         padding = Padding(body)  # of this call: one layer does not show what another makes of its neighbours
         vectors: dict[int, Float32Array] = {}
 
-        def compute(batch: list[int]) -> list[torch.Tensor]:
-            ids, mask = padded([rows[i] for i in batch], filler, device)
-            states = (_early if early else _whole)(body, layer, input_ids=ids, attention_mask=mask)
-            return [states[place, owns[i]] for place, i in enumerate(batch)]
-
         def run(budget: int) -> None:
-            left = [i for i in range(len(rows)) if i not in vectors]  # what an earlier attempt has not done
+            left = [i for i in range(len(planned.rows)) if i not in vectors]  # what an earlier attempt has not done
+
+            def compute(batch: list[int]) -> list[torch.Tensor]:
+                return self.states(body, planned, [left[i] for i in batch], layer)
 
             def receive(batch: list[int], found: list[torch.Tensor]) -> None:
                 vectors.update({left[i]: states.float().cpu().numpy() for i, states in zip(batch, found, strict=True)})
                 bar.update(len(batch))
 
-            lengths, budget = [len(rows[i]) for i in left], min(budget, self._room)
-            padding.run(lengths, budget, lambda batch: compute([left[i] for i in batch]), receive, scale_vectors)
+            lengths, budget = [len(planned.rows[i]) for i in left], min(budget, self._room)
+            padding.run(lengths, budget, compute, receive, scale_vectors)
 
-        with show_progress(len(rows), "Reading tokens") as bar:
+        with show_progress(len(planned.rows), "Reading tokens") as bar:
             within_memory(run)
-        return [vectors[i] for i in range(len(rows))]
+        return [vectors[i] for i in range(len(planned.rows))]
 
+    @torch.no_grad()
     def _ends_early(self, layer: int) -> bool:
         """Whether a pass that ends at a layer gives what a whole one gives."""
         if layer not in self._ends:
-            body = in_eval_mode(self._body)
+            body = in_eval_mode(self.body)
             found, expected = _early(body, layer, **self._sample), _whole(body, layer, **self._sample)
             self._ends[layer] = isinstance(found, torch.Tensor) and _is_same(found, expected)
         return self._ends[layer]
@@ -161,7 +187,7 @@ class TokenReader:
         """The dimension of each layer's hidden states."""
         n_tokens = self._sample["input_ids"].shape[1]
         try:
-            shapes = [tuple(states.shape) for states in _every_layer(self._body, **self._sample)]
+            shapes = [tuple(states.shape) for states in _every_layer(self.body, **self._sample)]
         except Exception as error:  # whatever it is, it would be raised for every text
             said = (str(error).strip() or repr(error)).splitlines()[0]
             raise UnsupportedError(
@@ -176,7 +202,7 @@ class TokenReader:
 
     @cached_property
     def _sample(self) -> dict[str, torch.Tensor]:
-        ids = draw_samples(self._body, self._plain.tokenizer)[:1]
+        ids = draw_samples(self.body, self._plain.tokenizer)[:1]
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
     @cached_property

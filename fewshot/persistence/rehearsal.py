@@ -14,6 +14,7 @@ import numpy as np
 
 from fewshot.errors import FewshotError, InputError, TemplateError, UnsupportedError, at_question
 from fewshot.models.base import Float32Array, IntArray, Query, Reading, Scores, is_encoder, kind_of
+from fewshot.models.tokens import TokenVectors
 
 __all__ = ["find_inner", "make_stand_in", "rehearse", "remember"]
 
@@ -58,6 +59,11 @@ class _Indifferent:
         """As many numbers as the model would give."""
         found = self._model.read([Query("It is a ", ("test", "word"))], what)
         return np.repeat(found, len(queries), axis=0)
+
+    def token_vectors(self, texts: Sequence[str], layer: int | None = None) -> list[TokenVectors]:
+        """The model's own: a head is for as many numbers, and the text is short."""
+        found: list[TokenVectors] = self._model.token_vectors(texts, layer)
+        return found
 
     @property
     def vocabulary(self) -> Any:

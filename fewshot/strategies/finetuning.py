@@ -1,25 +1,31 @@
-"""FineTuning: train the model itself on the labelled rows, by way of the prompt or of a classification layer."""
+"""FineTuning: train the model itself, by way of the prompt, of a classification layer or of the tags of words."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 import numpy as np
 from scipy.special import log_softmax
+from sklearn.base import clone
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from fewshot.calibration import as_prior
 from fewshot.checks import above, at_least, between, one_of
 from fewshot.demonstrations import as_selector
 from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
-from fewshot.errors import InputError, ShortenedWarning, UnsupportedError, warn
+from fewshot.errors import InputError, ParameterError, ShortenedWarning, UnsupportedError, warn
+from fewshot.heads.readings import Reading
 from fewshot.inputs import Row
 from fewshot.models.base import FloatArray, is_encoder, is_language_model, kind_of
 from fewshot.models.kinds import trains
 from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
 from fewshot.prompts.explaining import ask_question, class_lines
 from fewshot.strategies.base import Rows, Strategy, fitted_texts
+from fewshot.strategies.token_head import TokenHead, Words
+from fewshot.task.span_task import SpanTask
 from fewshot.task.task import Task
 from fewshot.training.examples import BATCH_SIZE, class_weights
 from fewshot.training.lora import LoRA, Parameters
@@ -32,7 +38,7 @@ __all__ = ["FineTuning"]
 
 
 class FineTuning(Strategy):
-    """Train an own copy of the model on the labelled rows.
+    """Train an own copy of the model on the labelled rows, or for a `Tagger` on annotated texts.
 
     A float32 model is trained in float32 on every machine. One that was loaded in 16 bits (``load(dtype="bfloat16")``,
     or "fast" where that is bfloat16) computes its steps in bfloat16 over weights kept in float32, and the tuned model
@@ -40,11 +46,13 @@ class FineTuning(Strategy):
 
     Parameters
     ----------
-    objective : {"prompt", "head"}
+    objective : {"prompt", "head", "tags"}
         "prompt" keeps the template and the label words: the loss is the cross-entropy of the class scores that
         prediction uses (Gao et al. 2021, "Making Pre-trained Language Models Better Few-shot Learners", LM-BFF). "head"
         puts a new classification layer on the body, trains with dropout, and ignores template and words but for the
-        fields; an encoder knows only this one.
+        fields; of a `Classifier`, an encoder knows only this one. "tags" is that of a `Tagger`, and of no other: the
+        token vectors of a sentence encoder or a masked model are trained under a `TokenHead`, which is fitted anew
+        every few steps and at the end. Layers above the one that it reads, and word embeddings, stay as they are.
     parameters : {"all", "bias"} or LoRA
         What is trained. "bias" are the bias terms alone (Ben Zaken et al. 2022, "BitFit").
     steps : int, optional
@@ -69,11 +77,15 @@ class FineTuning(Strategy):
         Number of demonstrations in every prompt, over all classes; their rows are not trained on.
     selection : {"stratified", "random", "first"} or Selector
         Which labelled rows become demonstrations.
+    head : TokenHead, optional
+        What tags words by the vectors that are trained. None: ``TokenHead()``.
 
     Attributes
     ----------
-    model_ : LanguageModel or SequenceClassifier
+    model_ : LanguageModel, SentenceEncoder or SequenceClassifier
         The tuned model.
+    head_ : TokenHead
+        What tags words by its vectors; of "tags" alone.
     history_ : list of TrainingStep
         The losses measured on the way.
     n_trained_ : int
@@ -92,7 +104,7 @@ class FineTuning(Strategy):
 
     def __init__(
         self,
-        objective: Literal["prompt", "head"] = "prompt",
+        objective: Literal["prompt", "head", "tags"] = "prompt",
         parameters: Parameters = "all",
         *,
         steps: int | None = None,
@@ -104,6 +116,7 @@ class FineTuning(Strategy):
         class_weight: Any = None,
         shots: int = 0,
         selection: Any = "stratified",
+        head: TokenHead | None = None,
     ) -> None:
         self.objective = objective
         self.parameters = parameters
@@ -116,6 +129,7 @@ class FineTuning(Strategy):
         self.class_weight = class_weight
         self.shots = shots
         self.selection = selection
+        self.head = head
 
     def _fit(
         self, task: Task, model: Any, X: Rows | None, y: Any, *, sample_weight: FloatArray | None, random_state: Any
@@ -124,6 +138,11 @@ class FineTuning(Strategy):
         from fewshot.training.finetune import Plan
 
         self._check()
+        if self.objective == "tags":
+            raise UnsupportedError(
+                "FineTuning('tags') learns spans, as in Tagger(strategy=FineTuning('tags')). To classify texts use "
+                "FineTuning('head'), or FineTuning('prompt') with a language model."
+            )
         way_of: type[_Prompt | _NewLayer] = _NewLayer if self.objective == "head" else _Prompt
         way_of.refuse(model, self.shots)
         if X is None or y is None:
@@ -145,8 +164,51 @@ class FineTuning(Strategy):
         self.model_, self.history_, self.n_trained_ = way.tune(model, [X[i] for i in rows], plan)
         self.asking_ = way.asking
 
+    def fit_spans(self, task: SpanTask, model: Any, *, random_state: Any = None) -> Self:
+        """Learn the spans of a tagger: train a copy of the model; the given one stays as it is.
+
+        Raises
+        ------
+        UnsupportedError
+            When the objective is not "tags", the model has no token vectors that can be trained, there is no annotated
+            text, or a parameter has no meaning for tags.
+        """
+        from fewshot.training.finetune_tags import tune_tags
+
+        self._check()
+        self._refuse_spans(task, model)
+        head = TokenHead() if self.head is None else clone(self.head)
+        self.model_, self.history_, self.n_trained_ = tune_tags(
+            model, task, head, self, check_random_state(random_state)
+        )
+        self.head_ = head.fit_spans(task, self.model_, random_state=random_state)
+        return self
+
+    def _refuse_spans(self, task: SpanTask, model: Any) -> None:
+        if self.objective != "tags":
+            raise UnsupportedError(
+                f"FineTuning({self.objective!r}) classifies texts. A Tagger is tuned by "
+                "Tagger(strategy=FineTuning('tags'))."
+            )
+        if not trains(model, "tokens"):
+            raise UnsupportedError(
+                f"FineTuning('tags') trains SentenceEncoders and local masked language models. Got {model!r} "
+                f"({kind_of(model)}): use load() or load('embedded:masked'), or TokenHead(), which trains no model."
+            )
+        if self.shots or self.class_weight is not None or self.early_stopping is True:
+            raise UnsupportedError(
+                "FineTuning('tags') shows no demonstrations, weighs words by its head and takes all its steps: leave "
+                "shots at 0, class_weight at None and early_stopping at 'auto'; see TokenHead(none_weight=...)."
+            )
+        task.need_texts(self)
+
+    def span_readings(self, texts: Sequence[str], words: Sequence[Words]) -> Sequence[Reading]:
+        """Return what it says of the spans of each text."""
+        check_is_fitted(self, "head_")
+        return self.head_.span_readings(texts, words)
+
     def _check(self) -> None:
-        one_of("objective", self.objective, ("prompt", "head"))
+        one_of("objective", self.objective, ("prompt", "head", "tags"))
         if not isinstance(self.parameters, LoRA):
             one_of("parameters", self.parameters, ("all", "bias"), more=", or LoRA(...)")
         at_least("steps", self.steps, 1, optional=True)
@@ -154,6 +216,8 @@ class FineTuning(Strategy):
         above("batch_size", self.batch_size, 0, optional=True)
         one_of("early_stopping", self.early_stopping, (True, False, "auto"))
         between("validation_fraction", self.validation_fraction, 0, 1)
+        if not isinstance(self.head, TokenHead | None):
+            raise ParameterError(f"head must be TokenHead(...) or None. Got {self.head!r}.")
 
     @property
     def _way(self) -> _Prompt | _NewLayer:

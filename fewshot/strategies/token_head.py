@@ -151,11 +151,7 @@ class TokenHead(BaseEstimator):  # type: ignore[misc]
         UnsupportedError
             When there is no annotated text, or the model has no vectors of tokens.
         """
-        if not task.texts:
-            raise UnsupportedError(
-                "A TokenHead needs annotated texts: from names alone it finds next to nothing. Annotate five spans of "
-                "each type, and call fit(texts, spans)."
-            )
+        task.need_texts(self)
         return self.fit(model, task.texts, task.words, task.tags, task.verbalizer.words)
 
     def span_readings(self, texts: Sequence[str], words: Sequence[Words]) -> list[ChainReading]:

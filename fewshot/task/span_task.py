@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fewshot.errors import UnsupportedError
 from fewshot.task.verbalizer import Verbalizer
 
 __all__ = ["Chunk", "SpanTask"]
@@ -52,6 +53,14 @@ class SpanTask:
     verbalizer: Verbalizer
     template: Any = None
     max_words: int | None = None
+
+    def need_texts(self, strategy: object) -> None:
+        """Refuse a task of names alone on behalf of a strategy that learns from annotated texts."""
+        if not self.texts:
+            raise UnsupportedError(
+                f"{type(strategy).__name__} needs annotated texts: from names alone it finds next to nothing. Annotate "
+                "five spans of each type, and call fit(texts, spans)."
+            )
 
     @property
     def tags(self) -> list[NDArray[np.int64]]:

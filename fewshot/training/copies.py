@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -18,12 +18,15 @@ from fewshot.training.lora import LoRA, Parameters
 __all__ = ["as_for_training", "own_copy"]
 
 
-def own_copy(model: Any, parameters: Parameters, *, fresh: tuple[str, ...] = ()) -> tuple[Any, Callable[[], Any]]:
+def own_copy(
+    model: Any, parameters: Parameters, *, fresh: tuple[str, ...] = (), fixed: Collection[str] = ()
+) -> tuple[Any, Callable[[], Any]]:
     """A copy of a transformers model, ready to be trained, and a function that ends the training.
 
-    The model stays as it is. Parameters named in ``fresh`` are not pretrained, and trained in any case. What is trained
-    is kept in float32, whatever type was given: a step is often smaller than 16 bits can tell. The function returns an
-    ordinary model of the class and the type that was given.
+    The model stays as it is. Parameters named in ``fresh`` are not pretrained, and trained in any case; those named in
+    ``fixed`` are not trained, but for LoRA's. What is trained is kept in float32, whatever type was given: a step is
+    often smaller than 16 bits can tell. The function returns an ordinary model of the class and the type that was
+    given.
 
     Raises
     ------
@@ -46,7 +49,7 @@ def own_copy(model: Any, parameters: Parameters, *, fresh: tuple[str, ...] = ())
         return copied, merge
 
     def trained(name: str) -> bool:
-        return parameters == "all" or name in fresh or name.rpartition(".")[2] == "bias"
+        return name in fresh or (name not in fixed and (parameters == "all" or name.rpartition(".")[2] == "bias"))
 
     if not any(trained(name) and name not in fresh for name, _ in model.named_parameters()):
         raise UnsupportedError(

@@ -21,10 +21,11 @@ from fewshot.training.loop import Pace, TrainingStep, train
 from fewshot.training.lora import LoRA, Parameters
 from fewshot.training.new_layer import SequenceClassifier
 
-__all__ = ["Plan", "tune_new_layer", "tune_prompt"]
+__all__ = ["Plan", "Tuned", "learning_rate", "tune_new_layer", "tune_prompt"]
 
-#: Learning rates, settled with the embedded model on training rows of sst2, cr and trec6 (16 a class, seeds 10 and 11).
-_LEARNING_RATES = {"prompt": 5e-5, "head": 3e-4, "bias": 4e-3, "lora": 1e-3}
+#: Learning rates, settled with the embedded model on training rows of sst2, cr and trec6 (16 a class, seeds 10 and 11),
+#: and for tags by benchmarks/settle/tuned_tagging.py.
+_LEARNING_RATES = {"prompt": 5e-5, "head": 3e-4, "tags": 1e-4, "bias": 4e-3, "lora": 1e-3}
 #: Hidden units of that model.
 _WIDTH = 384
 
@@ -126,13 +127,13 @@ def _train(
     early = False if new_layer and given.early_stopping == "auto" else given.early_stopping
     held_out = set_examples_apart(examples, early, given.validation_fraction, plan.rng)
     steps = given.steps or n_steps(len(examples.sizes) - len(held_out), given.batch_size)
-    pace = Pace(steps, given.batch_size, given.learning_rate or _rate(objective, given.parameters, copied))
+    pace = Pace(steps, given.batch_size, given.learning_rate or learning_rate(objective, given.parameters, copied))
     n_trained = sum(p.numel() for p in copied.parameters() if p.requires_grad)
     history = train(copied, scores, examples, pace, rng=plan.rng, held_out=held_out, dtype=dtype, dropout=new_layer)
     return history, n_trained
 
 
-def _rate(objective: Literal["prompt", "head"], parameters: Parameters, model: Any) -> float:
+def learning_rate(objective: Literal["prompt", "head", "tags"], parameters: Parameters, model: Any) -> float:
     """The learning rate that suits what is trained; wide models need a smaller one."""
     what = "lora" if isinstance(parameters, LoRA) else parameters
     return _LEARNING_RATES[objective if what == "all" else what] * min(1.0, _WIDTH / _width(model))

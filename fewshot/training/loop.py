@@ -24,7 +24,7 @@ from fewshot.training.copies import as_for_training
 from fewshot.training.descent import Descent
 from fewshot.training.examples import Examples
 
-__all__ = ["Pace", "TrainingStep", "train"]
+__all__ = ["GPU_PART_TOKENS", "PART_TOKENS", "Pace", "TrainingStep", "endless", "train"]
 
 #: Tokens of a part of a step. Texts of like length are in one part. Smaller parts hold less padding and need less
 #: memory. Each part adds up the gradient of all word embeddings once more.
@@ -89,7 +89,7 @@ def train(
     trained = [p for p in model.parameters() if p.requires_grad]
     descent = Descent(trained, pace.steps, pace.learning_rate, title="Fine-tuning")
     seen = np.setdiff1d(np.arange(len(examples.sizes)), held_out)
-    order = _endless(seen, rng)
+    order = endless(seen, rng)
     every = max(1, math.ceil(pace.steps / pace.measurements))
     history: list[TrainingStep] = []
     best, best_loss, worse, losses = None, math.inf, 0, []
@@ -167,7 +167,7 @@ def _loss(
     return total
 
 
-def _endless(rows: IntArray, rng: np.random.RandomState) -> Iterator[int]:
+def endless(rows: IntArray, rng: np.random.RandomState) -> Iterator[int]:
     """The rows in a new random order in every pass, for ever."""
     while True:
         yield from rng.permutation(rows)
