@@ -11,7 +11,8 @@ import torch
 from torch.nn import functional
 
 from fewshot.errors import UnsupportedError
-from fewshot.heads.tokens import TokenLogisticRegression
+from fewshot.heads.chain import Chains
+from fewshot.heads.tokens import TokenCRF
 from fewshot.models.base import IntArray
 from fewshot.models.dtypes import autocast, own_dtype
 from fewshot.models.encoder import SentenceEncoder
@@ -36,7 +37,7 @@ _MEASUREMENTS = 10
 
 
 def tune_tags(model: Any, task: SpanTask, head: Any, settings: Any, rng: np.random.RandomState) -> Tuned:
-    """Train a copy of an encoder or a masked model, so that a logistic regression tells the tags of words.
+    """Train a copy of an encoder or a masked model, so that a chain of tags is told by the vectors of words.
 
     In turn the head is fitted on the vectors as they are, and they are trained for some steps under that head: by
     itself it is fitted to so few words nearly without a loss, and what would be left to learn is little.
@@ -224,38 +225,44 @@ class _Training:
         with autocast(self.body.device, torch.float32 if first else self.dtype):
             prior = self.name_vectors(check=first)
             found = [self.features(part, check=first) for part in self._parts(range(len(self.tags)))]
-        X = torch.cat(found).double().cpu().numpy()
-        y = np.concatenate([self.tags[i] for part in self._parts(range(len(self.tags))) for i in part])
+        order = [i for part in self._parts(range(len(self.tags))) for i in part]
+        X, names = torch.cat(found).double().cpu().numpy(), prior.double().cpu().numpy()
         given = self.given
-        head = TokenLogisticRegression(given.names, given.detector, given.own, given.none_weight)
-        head.fit(X, y, prior.double().cpu().numpy())
-        bare = head.coef_.copy()  # without the names, which change as the vectors do
-        bare[:, : prior.shape[1]] -= given.names * prior.double().cpu().numpy()
+        head = TokenCRF(given.names, given.detector, given.own, given.transition, given.none_weight)
+        head.fit(X, np.concatenate([self.tags[i] for i in order]), [len(self.tags[i]) for i in order], names)
+        bare = head.coef_.copy()
+        bare[:, : names.shape[1]] -= given.names * names  # which change as the vectors do
         self.weights, self.intercepts = prior.new_tensor(bare), prior.new_tensor(head.intercept_)
+        self.transitions = head.transitions_
 
     def gradients(self, descent: Descent, texts: Sequence[int]) -> float:
         """Compute the gradients of the mean loss of the words of some texts, and return it."""
+        n_words = sum(len(self.tags[i]) for i in texts)
 
         def whole(tokens: int) -> float:
             self.part_tokens = tokens
             descent.clear()
-            tags = [self.tags[i] for i in texts]
-            weight = sum(float(np.where(own == 0, self.given.none_weight, 1.0).sum()) for own in tags)
-            return sum(self._part_gradients(part, weight) for part in self._parts(texts))
+            return sum(self._part_gradients(part, n_words) for part in self._parts(texts)) / n_words
 
         loss, self.part_tokens = compute_within_memory(whole, self.part_tokens, "Training", self.body.device)
         return loss
 
-    def _part_gradients(self, texts: Sequence[int], weight: float) -> float:
+    def _part_gradients(self, texts: Sequence[int], n_words: int) -> float:
+        """The negative log-likelihood of the tags of some texts, whose gradients count for their share of the words.
+
+        That of a word's log-weights is how probable its tags are, less those that it has.
+        """
         with autocast(self.body.device, self.dtype):
             X, names = self.features(texts), self.name_vectors()
         logits = X @ self.weights.T + self.intercepts + self.given.names * X[:, : names.shape[1]] @ names.T
-        y = torch.from_numpy(np.concatenate([self.tags[i] for i in texts])).to(X.device)
-        weights = torch.where(y == 0, self.given.none_weight, 1.0)
-        losses = functional.cross_entropy(functional.pad(logits, (1, 0)), y, reduction="none")
-        loss = (weights.to(losses) * losses).sum() / weight
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item()
+        tags = [self.tags[i] for i in texts]
+        log_weights = np.pad(logits.detach().double().cpu().numpy(), ((0, 0), (1, 0)))  # None has 0
+        targets = np.eye(log_weights.shape[1])[np.concatenate(tags)]
+        chains = Chains(list(map(len, tags)))
+        found = chains.infer(log_weights, self.transitions)
+        logits.backward(logits.new_tensor((found.words - targets)[:, 1:] / n_words))  # type: ignore[no-untyped-call]
+        true = (targets * log_weights).sum() + (chains.count(targets) * self.transitions).sum()
+        return float(found.log_normalizer - true)
 
     def _parts(self, texts: Sequence[int]) -> Iterator[list[int]]:
         """Texts of like length, within the tokens of a part."""
