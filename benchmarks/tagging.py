@@ -10,9 +10,9 @@ that of entities, micro-averaged: start, end and type must be right.
 
 "tuned" is Tagger(strategy=FineTuning("tags")). Beside them there are "lr", scikit-learn's LogisticRegression on the
 same token vectors (IO tags); "crfsuite", sklearn-crfsuite with the features of its own tutorial; "spacy", a blank
-pipeline's ner, 60 epochs in batches of 4; "trainer", transformers' Trainer with AutoModelForTokenClassification on the same
-encoder (BIO tags, 5e-5, the first token of a word), for --seconds. Each has one thread. --dtype is that of the Tagger's
-encoder, tuned or not.
+pipeline's ner, 60 epochs in batches of 4; "trainer", transformers' Trainer with AutoModelForTokenClassification on the
+same encoder (BIO tags, 5e-5, the first token of a word), for --seconds. Each has one thread. --dtype is that of the
+Tagger's encoder, tuned or not.
 """
 
 from __future__ import annotations

@@ -260,7 +260,7 @@ class _Training:
         targets = np.eye(log_weights.shape[1])[np.concatenate(tags)]
         chains = Chains(list(map(len, tags)))
         found = chains.infer(log_weights, self.transitions)
-        logits.backward(logits.new_tensor((found.words - targets)[:, 1:] / n_words))  # type: ignore[no-untyped-call]
+        logits.backward(logits.new_tensor((found.words - targets)[:, 1:] / n_words))
         true = (targets * log_weights).sum() + (chains.count(targets) * self.transitions).sum()
         return float(found.log_normalizer - true)
 
