@@ -20,6 +20,7 @@ from fewshot.models.loading import load
 from fewshot.persistence.mixin import KeptMixin
 from fewshot.strategies.choosing_tags import SpanReport
 from fewshot.strategies.token_head import TokenHead
+from fewshot.task.label_sets import get_label_set
 from fewshot.task.span_counts import entity_f1
 from fewshot.task.span_task import Chunk, SpanTask
 from fewshot.task.spans import Span, find_words, read_rows, read_spans, words_of, write_spans
@@ -45,9 +46,9 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         default encoder.
     template : None
         Templates are for tagging by a prompt, which is not there yet.
-    verbalizer : mapping, sequence or Verbalizer, optional
-        The names of each type: a mapping, or a list in sorted order. None: the types themselves, "_" and "-" to blanks.
-        Everyday words such as "company" for "ORG" help.
+    verbalizer : mapping, sequence, Verbalizer or str, optional
+        The names of each type: a mapping, a list in sorted order, or the name of a label set of the gallery, such as
+        "conll2003". None: the types themselves, "_" and "-" to blanks.
     strategy : TokenHead, FineTuning or Auto, optional
         How annotated texts are used. None: ``TokenHead()``, which leaves the model as it is. ``FineTuning("tags")``
         tunes an own copy of it.
@@ -223,6 +224,8 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         if len(kinds) > 1:
             raise InputError(f"The types in y mix {', '.join(kinds)}: make all of them of one kind.")
         found = sorted(labels)
+        if isinstance(self.verbalizer, str):
+            return Verbalizer(get_label_set(self.verbalizer).take(found))
         if self.verbalizer is None:
             return Verbalizer({one: str(one).replace("_", " ").replace("-", " ") for one in found})
         return as_verbalizer(self.verbalizer, found)

@@ -1,4 +1,4 @@
-"""The gallery: templates by name, kept as files ``templates/<task>/<name>.jinja``."""
+"""The gallery: templates by name, kept as files ``templates/<task>/<name>.jinja``, and label sets."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
 from fewshot.errors import ParameterError, TemplateError
 from fewshot.tables import as_html, as_text
+from fewshot.task.label_sets import LabelSet, get_label_set, list_label_sets
+from fewshot.task.packaged import find_templates
 from fewshot.task.question import Question
 from fewshot.task.template import Template
 
-__all__ = ["get", "names", "table", "template_of"]
+__all__ = ["LabelSet", "get", "get_label_set", "list_label_sets", "names", "table", "template_of"]
 
-_PACKAGE = Path(__file__).resolve().parent.parent
 _NAME = re.compile(r"[\w.-]+(?:/[\w.-]+)*/?|(?:\.\./)+[\w./-]*")
 _SHOWN = 6  # classes of one template in a table
 
@@ -54,12 +54,6 @@ class Table:
         return as_html(Row._fields, [[Markup("<code>{}</code>").format(row.name), *row[1:]] for row in self.rows])
 
 
-def _folder() -> Path:
-    """In a wheel the gallery lies inside the package, in a checkout beside it."""
-    inside = _PACKAGE / "templates"
-    return inside if inside.is_dir() else _PACKAGE.parent / "templates"
-
-
 def names(task: str | None = None) -> list[str]:
     """Names of all templates, or of one task's.
 
@@ -69,8 +63,8 @@ def names(task: str | None = None) -> list[str]:
     >>> gallery.names("sst2")
     ['sst2/it_was', 'sst2/review']
     """
-    paths = sorted(_folder().glob("*/*.jinja"))
-    found = [path.relative_to(_folder()).with_suffix("").as_posix() for path in paths]
+    paths = sorted(find_templates().glob("*/*.jinja"))
+    found = [path.relative_to(find_templates()).with_suffix("").as_posix() for path in paths]
     return [name for name in found if task is None or name.partition("/")[0] == task]
 
 
@@ -94,7 +88,7 @@ def get(name: str) -> Template:
             f"There is no template {name!r} in the gallery; {_near(name, names())}. A template's own source has "
             "a hole, {{ label }}."
         )
-    return Template.from_file(_folder() / f"{name}.jinja", name=name)
+    return Template.from_file(find_templates() / f"{name}.jinja", name=name)
 
 
 def template_of(template: Any, kind: str = "causal") -> Template:
