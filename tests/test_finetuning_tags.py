@@ -98,10 +98,11 @@ def test_a_long_text_is_read_in_windows():
     assert strategy.history_[0].loss == pytest.approx(expected_loss(encoder, TokenHead(), task), rel=1e-3)
 
 
-def in_training(model, parameters="all", part_tokens=None, head=None):
+def in_training(model, layer=1, part_tokens=None):
     """What `tune_tags` trains, before its first step, and a `Descent` of it."""
-    copied, own, _ = module._own_copy(model, parameters, 1)
-    training = module._Training(copied, own, a_task(), head or TokenHead(), layer=1, dtype=own_dtype(body(model)))
+    own, _ = module._own_copy(model, "all", layer)
+    dtype = own_dtype(body(model))
+    training = module._Training(module._around(model, own), own, a_task(), TokenHead(), layer=layer, dtype=dtype)
     training.part_tokens = part_tokens or training.part_tokens
     descent = Descent([p for p in own.parameters() if p.requires_grad], 1, 1e-2, title="Testing")
     with as_for_training(own, training.dtype):
@@ -109,25 +110,24 @@ def in_training(model, parameters="all", part_tokens=None, head=None):
     return training, own, descent
 
 
-def test_the_gradients_are_those_of_finite_differences(model):
-    training, own, descent = in_training(model)
+@pytest.mark.parametrize(("name", "layer"), [("encoder", 1), ("bert", 2)])  # a pass that ends there, and a whole one
+def test_the_gradients_are_those_of_finite_differences(name, layer):
+    training, own, descent = in_training(MODELS[name](), layer)
     texts = [0, 1, 2, 3]
     training.gradients(descent, texts)
-    parameters = dict(own.named_parameters())
+    matrices = [p for p in own.parameters() if p.requires_grad and p.grad is not None and p.ndim > 1]
     rng, checked = np.random.RandomState(0), 0
-    for name, p in parameters.items():
-        if not p.requires_grad or p.grad is None or p.ndim < 2:
-            continue
+    for p in matrices[::3]:
         direction = torch.from_numpy(rng.randn(*p.shape)).float()
+        training.gradients(descent, texts)
         slope, losses = float((p.grad * direction).sum()), []
         for sign in (1, -1):
             p.data.add_(sign * 1e-3 * direction)
             losses.append(training.gradients(descent, texts))
             p.data.sub_(sign * 1e-3 * direction)
-        training.gradients(descent, texts)
-        assert (losses[0] - losses[1]) / 2e-3 == pytest.approx(slope, rel=0.1, abs=2e-3), name
+        assert (losses[0] - losses[1]) / 2e-3 == pytest.approx(slope, rel=0.1, abs=2e-3)
         checked += abs(slope) > 4e-3
-    assert checked > 3
+    assert checked > 1
 
 
 def test_parts_by_tokens_and_a_lack_of_memory_change_no_gradient(monkeypatch):
@@ -221,8 +221,8 @@ def test_it_is_kept_with_its_weights(model, tmp_path):
     assert "FineTuning" in json.dumps(json.loads((tmp_path / "kept" / "config.json").read_text()))
 
 
-def test_a_loss_that_is_no_number_is_an_error():
-    with pytest.raises(UnsupportedError, match=r"The loss became nan in step 2 of 3.* Lower learning_rate"):
+def test_a_rate_that_is_too_high_is_an_error():
+    with pytest.raises(UnsupportedError, match=r"no numbers any more after step \d of 3.* Lower learning_rate"):
         tuned(learning_rate=1e38).fit(TEXTS, SPANS)
 
 

@@ -52,7 +52,8 @@ class FineTuning(Strategy):
         puts a new classification layer on the body, trains with dropout, and ignores template and words but for the
         fields; of a `Classifier`, an encoder knows only this one. "tags" is that of a `Tagger`, and of no other: the
         token vectors of a sentence encoder or a masked model are trained under a `TokenHead`, which is fitted anew
-        every few steps and at the end. Layers above the one that it reads, and word embeddings, stay as they are.
+        every few steps and at the end. Layers above the one that it reads, and word embeddings, stay as they are. Of
+        the parameters from ``early_stopping`` to ``selection`` none is for tags.
     parameters : {"all", "bias"} or LoRA
         What is trained. "bias" are the bias terms alone (Ben Zaken et al. 2022, "BitFit").
     steps : int, optional

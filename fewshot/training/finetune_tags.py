@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from fewshot.training.descent import Descent
 from fewshot.training.examples import n_steps
 from fewshot.training.finetune import Tuned, learning_rate
 from fewshot.training.loop import GPU_PART_TOKENS, PART_TOKENS, TrainingStep, endless
+from fewshot.training.lora import Parameters
 
 __all__ = ["tune_tags"]
 
@@ -39,8 +40,7 @@ _MEASUREMENTS = 10
 def tune_tags(model: Any, task: SpanTask, head: Any, settings: Any, rng: np.random.RandomState) -> Tuned:
     """Train a copy of an encoder or a masked model, so that a chain of tags is told by the vectors of words.
 
-    In turn the head is fitted on the vectors as they are, and they are trained for some steps under that head: by
-    itself it is fitted to so few words nearly without a loss, and what would be left to learn is little.
+    In turn a head is fitted on the vectors as they are, and these are trained for some steps under that head.
 
     Parameters
     ----------
@@ -58,12 +58,12 @@ def tune_tags(model: Any, task: SpanTask, head: Any, settings: Any, rng: np.rand
     Raises
     ------
     UnsupportedError
-        When the loss is not a number any more.
+        When the weights are no numbers any more.
     """
     layer = model.token_reader.check_layer(head.layer)
     with seeded(int(rng.randint(2**31 - 1))):
-        tuned, body, finish = _own_copy(model, settings.parameters, layer)
-    training = _Training(tuned, body, task, head, layer=layer, dtype=own_dtype(_body_of(model)))
+        body, finish = _own_copy(model, settings.parameters, layer)
+    training = _Training(_around(model, body), body, task, head, layer=layer, dtype=own_dtype(_body_of(model)))
     n = len(training.tags)
     steps = settings.steps or n_steps(n, settings.batch_size)
     rate = settings.learning_rate or learning_rate("tags", settings.parameters, body)
@@ -75,26 +75,24 @@ def tune_tags(model: Any, task: SpanTask, head: Any, settings: Any, rng: np.rand
     losses: list[float] = []
 
     def gradients(step: int) -> float:
-        loss = training.gradients(descent, [next(order) for _ in range(size)])
-        if not math.isfinite(loss):
-            raise UnsupportedError(
-                f"The loss became {loss} in step {step + 1} of {steps}, at the learning rate {descent.rate(step):.2g}. "
-                "Lower learning_rate."
-            )
-        return loss
+        return training.gradients(descent, [next(order) for _ in range(size)])
 
     with as_for_training(body, training.dtype), descent.shown():
         for step in range(steps):
             if step % REFIT == 0:
                 training.fit_head(first=step == 0)
             losses.append(descent.take(step, gradients))
+            if not (math.isfinite(losses[-1]) and all(p.isfinite().all() for p in trained)):
+                raise UnsupportedError(
+                    f"The weights are no numbers any more after step {step + 1} of {steps}, at the learning rate "
+                    f"{descent.rate(step):.2g}. Lower learning_rate."
+                )
             if (step + 1) % every == 0 or step + 1 == steps:
                 history.append(TrainingStep(step + 1, float(np.mean(losses)), math.nan))
                 losses = []
     n_trained = sum(p.numel() for p in trained if p.grad is not None)  # none above the layer that is read
     descent.clear()
-    finish()
-    return tuned, history, n_trained
+    return _around(model, finish()), history, n_trained
 
 
 def _body_of(model: Any) -> Any:
@@ -102,22 +100,26 @@ def _body_of(model: Any) -> Any:
     return model.model[0].model if isinstance(model, SentenceEncoder) else model.model
 
 
-def _own_copy(model: Any, parameters: Any, layer: int) -> tuple[Any, Any, Any]:
-    """A copy of one of our models, the transformers model in it, and what ends its training.
+def _around(model: Any, body: Any) -> Any:
+    """One of our models around another transformers model."""
+    if not isinstance(model, SentenceEncoder):
+        return model.around(body, None)
+    other = model.copied(model.model.parameters())
+    other.model[0].model = body
+    return other
 
-    The word embeddings stay, which a few texts show a few of, and what comes after the layer that is read.
+
+def _own_copy(model: Any, parameters: Parameters, layer: int) -> tuple[Any, Callable[[], Any]]:
+    """A copy of the transformers model within one of ours, and what ends its training.
+
+    The word embeddings stay, of which a few texts show a few, and so does what comes after the layer that is read.
     """
     given = _body_of(model)
     _, _, layers = find_layers(given)
-    unread = list(layers[layer:]) if layers is not None else []
+    unread = [] if layers is None else layers[layer:]
     ids = {id(p) for module in (given.get_input_embeddings(), *unread) for p in module.parameters()}
     fixed = {name for name, p in given.named_parameters() if id(p) in ids}
-    body, finish = own_copy(given, parameters, fixed=fixed)
-    if not isinstance(model, SentenceEncoder):
-        return model.around(body, None), body, finish
-    tuned = model.copied(model.model.parameters())
-    tuned.model[0].model = body
-    return tuned, body, finish
+    return own_copy(given, parameters, fixed=fixed)
 
 
 class _Words:
