@@ -129,6 +129,39 @@ def test_a_tagger_with_auto_is_that_of_its_choice_and_is_kept(tmp_path):
     assert Tagger(encoder, strategy=TokenHead()).fit(TEXTS, SPANS).report_ is None
 
 
+class Tuned(Knowing):
+    """Is always right; remembers its steps."""
+
+    steps_of: list = []  # noqa: RUF012
+    lengths = (range(10), range(100))
+
+    def __init__(self, objective, steps=None):
+        self.objective = objective
+        self.steps = steps
+        self.names = 1.0
+
+    def fit_spans(self, task, model, *, random_state=None):
+        Tuned.steps_of.append(self.steps)
+        return super().fit_spans(task, model, random_state=random_state)
+
+
+def test_a_budget_lets_tuning_in_where_it_has_room(knowing, monkeypatch):
+    Tuned.steps_of = []
+    monkeypatch.setattr(choosing_tags, "FineTuning", Tuned)
+    task, encoder = task_of([f"x {'y' * n}" for n in range(1, 13)], range(12)), load(sentence_model())
+    chosen, report = choose_tags(task, encoder, budget=Budget(1000.0))
+    assert isinstance(chosen, Tuned)
+    assert [one.name for one in report.candidates][-1] == "fine-tuned vectors"
+    assert Tuned.steps_of[:1] == [1]  # timed first
+    assert Tuned.steps_of[-5:] == [None] * 5
+    for budget in (None, 1e-9):
+        chosen, report = choose_tags(task, encoder, budget=Budget(budget))
+        assert len(report.candidates) == 2
+    assert "fine-tuning was not tried: the budget of 1e-09 s was used up" in report.reasons
+    _, report = choose_tags(task, object(), budget=Budget(1000.0))
+    assert "can't be fine-tuned" in str(report.reasons)
+
+
 def test_what_can_not_be():
     with pytest.raises(ParameterError, match="budget must be a number of seconds"):
         Tagger(load(sentence_model()), strategy=Auto(budget=0)).fit(TEXTS, SPANS)

@@ -70,7 +70,7 @@ class Auto(Strategy):
     is more accurate by a standard error. What the budget had no room for is in the report.
 
     A `Tagger` gets `TokenHead`, without the names of the types where that has a higher entity F1 on held-out texts, by
-    more than a standard error.
+    more than a standard error. So has `FineTuning` to be, which a budget with room for it lets in.
 
     Parameters
     ----------

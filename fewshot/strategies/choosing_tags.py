@@ -13,11 +13,14 @@ from sklearn.utils import check_random_state
 
 from fewshot.errors import InputError
 from fewshot.models.base import FloatArray, IntArray
+from fewshot.models.kinds import trains
 from fewshot.strategies.budget import Budget
+from fewshot.strategies.finetuning import FineTuning
 from fewshot.strategies.token_head import TokenHead
 from fewshot.tables import as_text
 from fewshot.task.span_counts import compute_ratios
 from fewshot.task.span_task import SpanTask
+from fewshot.training.examples import n_steps
 
 __all__ = ["SpanCandidate", "SpanReport", "choose_tags"]
 
@@ -88,7 +91,8 @@ def choose_tags(task: SpanTask, model: Any, *, budget: Budget, random_state: Any
     """Return the strategy of a tagger, not fitted, and the report.
 
     The folds are of texts, of equal ones together, and as many as there are texts with spans, at most five. The head
-    with the names of the types is what another way must beat, by more than a standard error of the difference.
+    with the names of the types is what another way must beat, by more than a standard error of the difference: the head
+    without them, and with a budget that has room for it, `FineTuning`.
     """
     folds = _deal(task, check_random_state(random_state))
     ways = {"head, type names": TokenHead(), "head, no type names": TokenHead(names=0.0)}
@@ -98,6 +102,8 @@ def choose_tags(task: SpanTask, model: Any, *, budget: Budget, random_state: Any
         candidates = [_measure(name, one, task, model, folds) for name, one in ways.items()]
     except InputError as error:
         return _without_comparison(TokenHead(), f"the folds teach nothing: {error}")
+    if _allows_tuning(task, model, folds, budget):
+        candidates.append(_measure("fine-tuned vectors", FineTuning("tags"), task, model, folds))
     best, reasons = candidates[0], []
     for other in candidates[1:]:
         least = _standard_error(other, best, folds.seed)
@@ -109,6 +115,21 @@ def choose_tags(task: SpanTask, model: Any, *, budget: Budget, random_state: Any
     reasons.append(f"so it is {best.name} ({len(folds.rows)} held-out texts, {folds.n} folds)")
     chosen = best.strategy
     return chosen, SpanReport(repr(chosen), (*reasons, *budget.reasons), tuple(candidates), folds.rows, folds.n)
+
+
+def _allows_tuning(task: SpanTask, model: Any, folds: _Folds, budget: Budget) -> bool:
+    """Whether the budget, without which there is no tuning, has room for the folds and for the final fit."""
+    if budget.seconds is None:
+        return False
+    if not trains(model, "tokens"):
+        budget.reasons.append(f"{model!r} can't be fine-tuned")
+        return False
+
+    def run(steps: int) -> None:
+        FineTuning("tags", steps=steps).fit_spans(_take(task, folds.rows), model, random_state=folds.seed)
+
+    in_folds = n_steps(len(folds.rows) * (folds.n - 1) // folds.n)
+    return budget.allows("fine-tuning", run, fits=folds.n + 1, steps=folds.n * in_folds + n_steps(len(task.texts)))
 
 
 def _without_comparison(chosen: Any, *reasons: str) -> tuple[Any, SpanReport]:
