@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fewshot import FewshotWarning, InputError, ParameterError, Span, lint_spans
+from fewshot.datasets import load_news
 from fewshot.task.spans import read_spans
 from tests.test_tagger import SPANS, TAGS, TEXTS, TOKENS
 
@@ -106,6 +107,20 @@ def test_words_that_are_a_span_here_and_none_there():
     one = only(lint_spans(texts, spans), "missed")
     assert one.rows == (1,)
     assert "'New York' (1 and 1)" in one.message
+
+
+def test_of_missed_words_in_one_another_the_longer_ones_are_told():
+    texts = ["New York is big.", "York is old.", "He left New York."]
+    one = only(lint_spans(texts, [[(0, 8, "place")], [(0, 4, "place")], []]), "missed")
+    assert one.message.startswith("1 spans have words")
+    assert "'New York' (1 and 1)" in one.message
+
+
+def test_the_news_are_clean():
+    texts, spans = load_news()
+    report = lint_spans(texts, spans)
+    assert report.findings == ()
+    assert (report.n_texts, report.n_empty, report.types) == (60, 7, {"company": 25, "person": 29, "place": 36})
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,11 +1,37 @@
-"""The small data set that ships with the library."""
+"""The small data sets that ship with the library."""
 
 from __future__ import annotations
 
 import csv
+import json
 from importlib import resources
 
-__all__ = ["load_tickets"]
+__all__ = ["load_news", "load_tickets"]
+
+
+def load_news() -> tuple[list[str], list[list[tuple[int, int, str]]]]:
+    """Return 60 sentences of news and their spans: persons, companies and places, all of them invented.
+
+    Written by hand for this library. Companies and persons are named in full and by a part of their name, and seven
+    sentences have no span.
+
+    Returns
+    -------
+    texts : list of str
+        60 sentences, in mixed order.
+    spans : list of list of (start, end, type)
+        Those of each sentence, in characters; "person", "company" or "place".
+
+    Examples
+    --------
+    >>> from fewshot.datasets import load_news
+    >>> texts, spans = load_news()
+    >>> texts[8], spans[8]
+    ('Halden said that it would pay all wages in full.', [(0, 6, 'company')])
+    """
+    source = resources.files(__package__).joinpath("news.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in source.splitlines()]
+    return [row["text"] for row in rows], [[(a, b, label) for a, b, label in row["spans"]] for row in rows]
 
 
 def load_tickets() -> tuple[list[str], list[str]]:

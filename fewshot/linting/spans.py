@@ -210,7 +210,7 @@ def _find_missed(read: Annotated) -> list[SpanFinding]:
     chunks = _take_chunks(read)
     known = Counter(tuple(every[i][first:after]) for i, own in enumerate(chunks) for first, after, _ in own)
     known = Counter({words: n for words, n in known.items() if any(map(str.isalpha, "".join(words)))})
-    lengths = sorted({len(words) for words in known})
+    lengths = sorted({len(words) for words in known}, reverse=True)  # of "New York" and "York" the longer one is told
     bare: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for i, words in enumerate(every):
         taken = {place for first, after, _ in chunks[i] for place in range(first, after)}
@@ -219,6 +219,7 @@ def _find_missed(read: Annotated) -> list[SpanFinding]:
                 own = tuple(words[first : first + size])
                 if own in known and taken.isdisjoint(range(first, first + size)):
                     bare[own].append(i)
+                    taken.update(range(first, first + size))
     surest = sorted(bare, key=lambda words: (len(bare[words]) / known[words], words))
     named = _list(f"{' '.join(words)!r} ({known[words]} and {len(bare[words])})" for words in surest)
     message = f"{len(bare)} spans have words that are in no span in other places (times in one and none): {named}"
