@@ -1,4 +1,4 @@
-"""Tagger: the door to spans. Entities of a text, from a few annotated ones."""
+"""Tagger: the door to spans. Entities of a text, from a few annotated ones or from the names of the types."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ from sklearn.utils.validation import check_is_fitted
 from fewshot.calibration.threshold import find_threshold
 from fewshot.checks import at_least, between
 from fewshot.display.marked import Marked, mark
+from fewshot.display.preview import Preview
 from fewshot.errors import FewshotWarning, InputError, ParameterError, UnsupportedError, warn
 from fewshot.heads.readings import Reading
 from fewshot.linting.spans import find_joined, find_long
+from fewshot.models.base import is_language_model
 from fewshot.models.loading import load
 from fewshot.persistence.mixin import KeptMixin
+from fewshot.strategies.candidates import CandidateSpans
 from fewshot.strategies.choosing_tags import SpanReport
+from fewshot.strategies.prompting import Prompting
 from fewshot.strategies.token_head import TokenHead
-from fewshot.task.label_sets import get_label_set
+from fewshot.task.resolve import templates_of
 from fewshot.task.span_counts import entity_f1
 from fewshot.task.span_task import Chunk, SpanTask
-from fewshot.task.spans import Span, find_words, read_rows, read_spans, words_of, write_spans
-from fewshot.task.verbalizer import Verbalizer, as_verbalizer
+from fewshot.task.spans import Annotated, Form, Span, find_words, read_rows, read_spans, words_of, write_spans
+from fewshot.task.type_names import list_types, name_types
 
 __all__ = ["Tagger"]
 
@@ -34,31 +38,35 @@ _LEAST = 0.01
 
 
 class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
-    """Find the spans of some types in texts, such as persons and places, from a few annotated texts.
+    """Find the spans of some types in texts, such as persons and places.
 
-    Every word of a text is of one type or of none, and neighbouring words of one type are one span. So two spans of one
-    type without a word between them can't be told apart: `fit` says how many such there are.
+    From a few annotated texts, `TokenHead` gives every word one type or None, and neighbouring words of one type are
+    one span. So two spans of one type without a word between them can't be told apart: `fit` says how many such there
+    are. A language model is asked about every span of up to ``max_words`` words instead, and needs no annotated text.
 
     Parameters
     ----------
     model : str, Path, tuple or model, optional
-        A sentence encoder or a masked language model, as `load` takes it: whatever has vectors of tokens. None: the
-        default encoder.
-    template : None
-        Templates are for tagging by a prompt, which is not there yet.
+        A sentence encoder, a masked or another language model, as `load` takes it. None: the default encoder.
+    template : str, Template or list of them, optional
+        How a language model is asked about a span, with the fields ``text`` and ``span``, in this order, so that the
+        questions about one text share its beginning. None: that of the model's kind, such as "entity_typing/name_of".
     verbalizer : mapping, sequence, Verbalizer or str, optional
         The names of each type: a mapping, a list in sorted order, or the name of a label set of the gallery, such as
-        "conll2003". None: the types themselves, "_" and "-" to blanks.
-    strategy : TokenHead, FineTuning or Auto, optional
-        How annotated texts are used. None: ``TokenHead()``, which leaves the model as it is. ``FineTuning("tags")``
-        tunes an own copy of it.
+        "conll2003". None: the template's own, else the types themselves, "_" and "-" to blanks. A mapping may have None
+        as well: what a language model calls a span of no type.
+    strategy : TokenHead, FineTuning, Auto or Strategy, optional
+        How annotated texts are used: by `TokenHead`, which leaves the model as it is, by what `Auto` chooses for it, by
+        ``FineTuning("tags")``, which tunes an own copy, or by a strategy that classifies every candidate, such as
+        `Prompting` or `Readout`. None: ``Prompting()`` with a template, with a language model without vectors of
+        tokens, and with one that is given names only; ``TokenHead()`` otherwise.
     max_words : int or None
         The most words of a span; longer ones are not predicted.
     threshold : float or None
-        The least probability of a span, above 0 and at most 1. None: what the strategy holds best for the F1; from 0.2
-        on for ``TokenHead``. See `fit_threshold`.
+        The least probability of a span, above 0 and at most 1. None: what the strategy holds best for the F1, from 0.2
+        on for ``TokenHead``; of candidates the most probable set. See `fit_threshold`.
     random_state : int, RandomState or None
-        Seed of a tuning.
+        Seed of everything random in the strategy, and of the candidates of no type that it learns from.
 
     Attributes
     ----------
@@ -78,7 +86,7 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
     InputError
         When X or y is not what it should be; the message names the row.
     UnsupportedError
-        When the model has no vectors of tokens, or there is no annotated text.
+        When the strategy needs another model, or annotated texts.
 
     Examples
     --------
@@ -109,16 +117,17 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         self.threshold = threshold
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn from annotated texts.
+    def fit(self, X: Any = None, y: Any = None) -> Self:
+        """Learn from annotated texts, or get ready to ask about types by their names.
 
         Parameters
         ----------
-        X : list, array or Series of texts, list of token lists, or list of spaCy Docs
+        X : list, array or Series of texts, list of token lists, or list of spaCy Docs; or None
+            None is zero-shot.
         y : list
             The spans of each text, in any of the forms that `read_spans` takes: ``(start, end, type)`` with character
             offsets, mappings, spaCy's ``{"entities": ...}``, or a tag for each token. Texts without a span help to tell
-            what is none.
+            what is none. With X None, the types; None where the verbalizer or the template has them.
 
         Returns
         -------
@@ -128,28 +137,28 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         UnsupportedError
-            When there is no annotated text, or the model has no vectors of tokens.
+            When the strategy needs another model, or annotated texts.
         InputError
             When X or y is not what it should be; the message names the row.
+        ParameterError
+            When a template is given with a strategy that asks nothing.
         """
         self._check()
-        if X is None:
-            raise UnsupportedError(
-                "A Tagger needs annotated texts: from names alone it finds next to nothing. Annotate five spans of "
-                "each type, and call fit(texts, spans)."
-            )
-        annotated = read_spans(X, y)
+        model = load(self.model)
+        strategy = self._settled(model, zero_shot=X is None)
+        brought = self._brought_words(model)
+        annotated = read_spans(X, y) if X is not None else Annotated([], [], Form("tuple"), [], tokenised=False)
         counts = Counter(span.label for spans in annotated.spans for span in spans)
-        verbalizer = self._verbalizer(list(counts))
+        if X is not None and not counts:
+            raise InputError("No row of y has a span: annotate some of each type.")
+        verbalizer, nothing = name_types(list(counts) or list_types(y), self.verbalizer, brought)
         types = list(verbalizer.classes or ())
         chunks = [
             [(*place, types.index(span.label)) for place, span in zip(find_words(own, words), own, strict=True)]
             for own, words in zip(annotated.spans, annotated.words, strict=True)
         ]
-        self._warn_of_lost(chunks)
-        task = SpanTask(annotated.texts, annotated.words, chunks, verbalizer, self.template, self.max_words)
-        model = load(self.model)
-        strategy = clone(TokenHead() if self.strategy is None else self.strategy)
+        self._warn_of_lost(chunks, merged=not isinstance(strategy, CandidateSpans))
+        task = SpanTask(annotated.texts, annotated.words, chunks, verbalizer, self.template, self.max_words, nothing)
         strategy.fit_spans(task, model, random_state=self.random_state)
         self.model_, self.verbalizer_, self.strategy_ = model, verbalizer, strategy
         self.classes_ = np.array(types, dtype=object)
@@ -207,40 +216,64 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "strategy_")
         return getattr(self.strategy_, "report_", None)
 
+    def preview(self, X: Any) -> Preview:
+        """Show the prompts about the first candidate of each text, before any compute is spent.
+
+        Raises
+        ------
+        UnsupportedError
+            When the strategy has no prompts.
+        """
+        check_is_fitted(self, "strategy_")
+        if not isinstance(self.strategy_, CandidateSpans):
+            raise UnsupportedError(
+                f"{type(self.strategy_).__name__} asks nothing: there are no prompts to show. Give a language model "
+                "with a template, or strategy=Prompting()."
+            )
+        texts, tokens = read_rows([X] if isinstance(X, str) else X)
+        return self.strategy_.preview(texts, words_of(texts, tokens))
+
     def _check(self) -> None:
         at_least("max_words", self.max_words, 1, whole=True, optional=True)
         if self.threshold is not None:
             between("threshold", self.threshold, 0, 1, with_high=True)
+        given = self.strategy
+        known = any(callable(getattr(given, name, None)) for name in ("fit_spans", "log_scores"))
+        if given is not None and (isinstance(given, type) or not known):
+            raise ParameterError(
+                f"strategy must be TokenHead(...), a strategy of rows such as Prompting(...), or None. Got {given!r}."
+            )
+
+    def _settled(self, model: Any, *, zero_shot: bool) -> Any:
+        """The strategy, unfitted: one that tags words, or one of rows for every candidate."""
+        strategy = self.strategy
+        if strategy is None:
+            asks = is_language_model(model) and (zero_shot or not callable(getattr(model, "token_vectors", None)))
+            strategy = Prompting() if asks or self.template is not None else TokenHead()
+        if not _tags(strategy):
+            return CandidateSpans(clone(strategy))
         if self.template is not None:
-            raise ParameterError(f"template must be None: tagging by a prompt is not there yet. Got {self.template!r}.")
-        if self.strategy is not None and not callable(getattr(self.strategy, "fit_spans", None)):
-            raise ParameterError(f"strategy must be TokenHead(...), FineTuning('tags') or None. Got {self.strategy!r}.")
+            raise ParameterError(
+                f"{strategy!r} asks nothing about spans, and a template is how to ask: leave template out, or use "
+                f"strategy=Prompting(). Got template={self.template!r:.200}."
+            )
+        return clone(strategy)
 
-    def _verbalizer(self, labels: Sequence[Any]) -> Verbalizer:
-        """The names of the types: those given, or the types that there are."""
-        if not labels:
-            raise InputError("No row of y has a span: annotate some of each type.")
-        kinds = sorted({type(one).__name__ for one in labels})
-        if len(kinds) > 1:
-            raise InputError(f"The types in y mix {', '.join(kinds)}: make all of them of one kind.")
-        found = sorted(labels)
-        if isinstance(self.verbalizer, str):
-            return Verbalizer(get_label_set(self.verbalizer).take(found))
-        if self.verbalizer is None:
-            return Verbalizer({one: str(one).replace("_", " ").replace("-", " ") for one in found})
-        return as_verbalizer(self.verbalizer, found)
+    def _brought_words(self, model: Any) -> dict[Any, Any]:
+        """The label words of types that the template has."""
+        return {} if self.template is None else templates_of(self.template, model, False)[0].words or {}
 
-    def _warn_of_lost(self, chunks: Sequence[Sequence[Chunk]]) -> None:
-        """Say which annotated spans no prediction can be."""
-        long, merged = len(find_long(chunks, self.max_words)), len(find_joined(chunks))
+    def _warn_of_lost(self, chunks: Sequence[Sequence[Chunk]], *, merged: bool) -> None:
+        """Say which annotated spans no prediction can be; where neighbours of one type are merged, these too."""
+        long, touching = len(find_long(chunks, self.max_words)), len(find_joined(chunks))
         if long:
             warn(
                 f"{long} spans of y have more than max_words={self.max_words} words, and such are not predicted.",
                 FewshotWarning,
             )
-        if merged:
+        if merged and touching:
             warn(
-                f"{merged} spans of y follow one of their own type without a word between: the two are read as one.",
+                f"{touching} spans of y follow one of their own type without a word between: the two are read as one.",
                 FewshotWarning,
             )
 
@@ -256,3 +289,8 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
             Span(words[first][0], words[after - 1][1], self.classes_[kind], float(probability))
             for first, after, kind, probability in reading.find(threshold, self.max_words)
         ]
+
+
+def _tags(strategy: Any) -> bool:
+    """Whether a strategy tags words by itself, and needs no candidates."""
+    return callable(getattr(strategy, "fit_spans", None))

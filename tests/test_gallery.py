@@ -170,7 +170,7 @@ def test_the_snapshot_holds_no_template_that_is_gone():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_template_renders(name):
     template = gallery.get(name)
-    fields = ("text", "text_a text_b", "text span", "text candidate", "question choices")
+    fields = ("text", "text_a text_b", "text span", "span", "text candidate", "question choices")
     copa = {"premise", "choice1", "choice2", "question"}
     assert set(template.fields) in (*({*names.split()} for names in fields), copa)
     row = {field: f"Nice {field} here." for field in template.fields if field not in ("choices", "question")}

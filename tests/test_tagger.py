@@ -14,7 +14,6 @@ from sklearn.exceptions import NotFittedError
 
 from fewshot import (
     Classifier,
-    Embedding,
     FewshotWarning,
     InputError,
     ParameterError,
@@ -174,11 +173,10 @@ def test_marked_text(tagger):
     [
         ({}, None, ["person"], UnsupportedError, "needs annotated texts"),
         ({}, TEXTS, [[], [], [], []], InputError, "No row of y has a span"),
-        ({"template": "{{ text }} {{ label }}"}, TEXTS, SPANS, ParameterError, "template must be None"),
         ({"threshold": 0.0}, TEXTS, SPANS, ParameterError, "threshold"),
         ({"max_words": 0}, TEXTS, SPANS, ParameterError, "max_words"),
         ({"max_words": 2.5}, TEXTS, SPANS, ParameterError, "max_words"),
-        ({"strategy": Embedding()}, TEXTS, SPANS, ParameterError, "strategy must be TokenHead"),
+        ({"strategy": "head"}, TEXTS, SPANS, ParameterError, "strategy must be TokenHead"),
         ({}, TEXTS, [SPANS[0], [(0, 3, 7)], [], []], InputError, "types in y mix int, str"),
         ({"verbalizer": {"person": "person"}}, TEXTS, SPANS, VerbalizerError, "place"),
         ({"verbalizer": ["one"]}, TEXTS, SPANS, VerbalizerError, "2"),
@@ -254,8 +252,8 @@ class TestCommandLine:
     @pytest.mark.parametrize(
         ("arguments", "code", "message"),
         [
-            (["mail.csv"], 2, "Give --examples FILE to learn from, or --tagger DIR"),
-            (["mail.csv", "--tagger", "kept", "--model", "x"], 2, "leave --model and --save out"),
+            (["mail.csv"], 2, "Give one of these: --examples FILE"),
+            (["mail.csv", "--tagger", "kept", "--model", "x"], 2, "leave --model, --template and --save out"),
             (["mail.csv", "--examples", "mail.csv"], 1, "it needs 'text' with 'spans'"),
         ],
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fewshot.cli import options as opt
 from fewshot.cli.app import AsJson, WrongUsage, command, note
 from fewshot.cli.data import check_standard_input, fields_of, read_beside, take_inputs
 from fewshot.cli.formats import Format
@@ -29,6 +30,7 @@ _STEP = 64  # texts that are tagged together, before their lines are written
     "fewshot tag mail.csv --examples annotated.jsonl --threshold 0.8 --json",
     "fewshot tag mail.csv --examples annotated.jsonl --save tagger",
     "fewshot tag mail.txt --tagger tagger",
+    "fewshot tag mail.txt --types person,place --model embedded:causal",
 )
 def tag(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Texts to find spans in.")],
@@ -43,7 +45,16 @@ def tag(
     ] = None,
     tagger: Annotated[Path | None, typer.Option(metavar="DIR", help="A tagger that --save or .save() kept.")] = None,
     follow_paths: FollowPaths = False,
-    model: Annotated[str | None, typer.Option(metavar="NAME", help="A sentence encoder or a masked model.")] = None,
+    types: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="Names of the types, which a language model is asked about.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A sentence encoder, a masked or another language model.")
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(metavar="TEMPLATE", help="How a language model is asked: {{ text }} {{ span }} is a {{ label }}."),
+    ] = None,
     text_column: Annotated[str | None, typer.Option(metavar="NAME", help="Column of the text: 'text'.")] = None,
     threshold: Annotated[
         float | None, typer.Option(metavar="P", help="Least probability of a span, above 0 and at most 1.")
@@ -57,10 +68,15 @@ def tag(
     Shows each text with its spans marked. With --json it writes a line for each row: its text, and its spans with
     start, end, label, text and probability. Offsets are characters, counted from 0.
     """
-    if (examples is None) == (tagger is None):
-        raise WrongUsage("Give --examples FILE to learn from, or --tagger DIR that is kept, and not both.")
-    if tagger is not None and (model is not None or save is not None):
-        raise WrongUsage("A kept tagger has its model, and is kept already: leave --model and --save out.")
+    if [examples, tagger, types].count(None) != 2:
+        raise WrongUsage(
+            "Give one of these: --examples FILE to learn from, --types of which a model knows the names, or --tagger "
+            "DIR that is kept."
+        )
+    if tagger is not None and any(one is not None for one in (model, template, save)):
+        raise WrongUsage(
+            "A kept tagger has its model and template, and is kept already: leave --model, --template and --save out."
+        )
     check_standard_input(file, examples)
     table = read(file, Format.said(*said))
     texts = take_inputs(table, fields_of([None], text_column))
@@ -68,8 +84,10 @@ def tag(
         fitted = _kept(tagger, follow_paths)
         fitted.set_params(threshold=fitted.threshold if threshold is None else threshold)
     else:
-        assert examples is not None
-        fitted = _fitted(examples, said, model, text_column, threshold)
+        from fewshot.tagger import Tagger
+
+        unfitted = Tagger(model, opt.as_template(template), threshold=threshold)
+        fitted = unfitted.fit(*_learned(examples, said, text_column, opt.as_names(types)))
     if save is not None:
         note(f"the tagger is kept in {str(fitted.save(save))!r}")
     for first in range(0, len(texts), _STEP):
@@ -83,18 +101,19 @@ def _kept(folder: Path, follow_paths: bool) -> Tagger:
     return Tagger.load(folder, follow_paths=follow_paths)
 
 
-def _fitted(
-    path: Path, said: FormatOptions, model: str | None, text_column: str | None, threshold: float | None
-) -> Tagger:
-    """A tagger that has learned from a file of annotated texts."""
+def _learned(
+    path: Path | None, said: FormatOptions, text_column: str | None, types: list[str]
+) -> tuple[list[Any] | None, list[Any]]:
+    """The annotated texts of a file; without one, None and the types."""
+    if path is None:
+        return None, types
     from fewshot.linting import lint_spans
-    from fewshot.tagger import Tagger
 
     X, y = _annotated(read_beside(path, Format.said(*said)), text_column or "text")
     for one in lint_spans(X, y).findings:
         if one.level != "error" and one.kind not in _SAID_BY_FIT:
             note(f"{one.level} about {path.name}: {one.message}")
-    return Tagger(model, threshold=threshold).fit(X, y)
+    return X, y
 
 
 def _annotated(table: Table, text_column: str) -> tuple[list[Any], list[Any]]:

@@ -38,7 +38,8 @@ class Kind:
     endings: tuple[str, ...]  # how names of architectures end, as a config has them
     supported: str  # what a message calls these checkpoints
     generic: str  # the template for a task that brings none
-    generic_labels: str | None = None  # the same where a text may have several labels; None: ``generic``
+    spans: str  # the same for a `Tagger`, which asks about a span of a text
+    generic_labels: str | None = None  # the template where a text may have several labels; None: ``generic``
     #: Whether an architecture of such an ending is of this kind, given the config.
     fits: Callable[[str, Any], bool] = lambda architecture, config: True
     #: What the model gets of a row in a template: the whole prompt after its context; its fields as the premise and its
@@ -99,6 +100,7 @@ KINDS = (
         fits=_fills_masks,
         supported="...ForMaskedLM",
         generic="generic/masked",
+        spans="entity_typing/in_this_sentence",
         generic_labels="generic/yes_no_masked",
         descriptions=False,  # it answers worse after a list of them, wherever that stands: benchmarks/README.md
         pretraining="masked",
@@ -112,6 +114,7 @@ KINDS = (
         endings=("ForCausalLM", "LMHeadModel"),
         supported="...ForCausalLM",
         generic="generic/causal",
+        spans="entity_typing/name_of",
         generic_labels="generic/yes_no",
         pretraining="causal",
         remote=("fewshot.models.remote.completions:CompletionsLM", "fewshot.models.remote.chat:ChatLM"),
@@ -129,6 +132,7 @@ KINDS = (
         fits=_is_encoder_decoder,
         supported="encoder-decoders ...ForConditionalGeneration",
         generic="generic/causal",
+        spans="entity_typing/name_of",
         generic_labels="generic/yes_no",
         trains=("prompt", "head"),
         options={"hole": lambda said: said in ("auto", "output", "sentinel")},
@@ -141,6 +145,7 @@ KINDS = (
         fits=lambda architecture, config: entailment_index(config) is not None,
         supported="...ForSequenceClassification with an entailment label",
         generic="generic/entailment",
+        spans="entity_typing/named",
         reads="premise",
         demonstrations=False,
         vocabulary=False,
@@ -153,6 +158,7 @@ KINDS = (
         fits=lambda architecture, config: not _is_encoder_decoder(architecture, config),
         supported="sentence-transformers folders, bare encoders ...Model",
         generic="generic/encoder",
+        spans="entity_typing/span",
         reads="fields",
         demonstrations=False,
         vocabulary=False,
@@ -169,6 +175,7 @@ KINDS = (
         endings=("ForDecision",),
         supported="...ForDecision",
         generic="generic/decision",
+        spans="entity_typing/kind",
         generic_labels="generic/yes_no_decision",
         reads="state",
         remote=("fewshot.models.remote.decisions:DecisionsLM",),

@@ -34,6 +34,7 @@ TABLE = {
     "YesNo": "fewshot.task.question",
     "Turn": "fewshot.models.base",
     "Form": "fewshot.task.spans",
+    "CandidateSpans": "fewshot.strategies.candidates",
     "TokenHead": "fewshot.strategies.token_head",
     # what strategies are made of
     "Asking": "fewshot.prompts.asking",

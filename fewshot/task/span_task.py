@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from fewshot.errors import UnsupportedError
 from fewshot.task.verbalizer import Verbalizer
 
-__all__ = ["Chunk", "SpanTask"]
+__all__ = ["NOTHING", "Chunk", "SpanTask"]
 
 #: The first word of a span, the word after its last, and the number of its type.
 Chunk = tuple[int, int, int]
+#: What a language model calls a span of no type, where nothing else is said.
+NOTHING = ("part of the text",)
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class SpanTask:
         How a language model is asked, as it was given.
     max_words : int or None
         The most words of a span that is predicted.
+    nothing : sequence of str
+        What a language model calls a span of no type.
 
     Examples
     --------
@@ -53,6 +57,7 @@ class SpanTask:
     verbalizer: Verbalizer
     template: Any = None
     max_words: int | None = None
+    nothing: Sequence[str] = NOTHING
 
     def need_texts(self, strategy: object) -> None:
         """Refuse a task of names alone on behalf of a strategy that learns from annotated texts."""
