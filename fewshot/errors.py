@@ -42,6 +42,7 @@ __all__ = [
     "TemplateError",
     "UnsupportedError",
     "VerbalizerError",
+    "at_file",
     "at_question",
     "at_row",
     "broken",
@@ -139,6 +140,11 @@ def warn(message: str, category: type[Warning]) -> None:
 def at_row(i: int) -> AbstractContextManager[None]:
     """Add the row's index to an error on its way out."""
     return _placed(f"Row {i}")
+
+
+def at_file(path: object) -> AbstractContextManager[None]:
+    """Add the file's name to an error on its way out."""
+    return _placed(str(path))
 
 
 def at_question(name: str) -> AbstractContextManager[None]:

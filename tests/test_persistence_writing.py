@@ -13,8 +13,20 @@ import numpy as np
 import pytest
 
 import fewshot
-from fewshot import Classifier, Embedding, InputError, ModelLoadError, Prompting, evaluate, push_to_hub
+from fewshot import (
+    Auto,
+    Classifier,
+    Embedding,
+    InputError,
+    ModelLoadError,
+    Prompting,
+    Tagger,
+    evaluate,
+    load,
+    push_to_hub,
+)
 from fewshot.persistence import folder as folders
+from tests.conftest import sentence_model
 from tests.contract import NEW, TEXTS, HashEncoder, data, keyword_lm
 from tests.kept import LIGHT, asked, zero_shot
 
@@ -254,6 +266,22 @@ def test_a_tuned_model_to_the_hub_and_back(kept, hub):
     _, clf, _, found = kept("tiny encoder, tuned")
     push_to_hub(clf, "user/tickets")
     np.testing.assert_array_equal(Classifier.load("user/tickets").predict_proba(NEW), found)
+
+
+def test_a_tagger_to_the_hub_and_back(hub):
+    texts, spans = ["Ada left Rome.", "It rained."], [[(0, 3, "person"), (9, 13, "place")], []]
+    tagger = Tagger(load(sentence_model()), strategy=Auto()).fit(texts, spans)
+    found = evaluate(tagger, texts, spans, n_bootstrap=10)
+    push_to_hub(tagger, "user/tickets", metrics=found)
+    again = Tagger.load("user/tickets")
+    assert again.predict_spans(texts) == tagger.predict_spans(texts)
+    assert str(again.report_) == str(tagger.report_)
+    assert hub.calls[1][2]["commit_message"] == "Keep a Tagger"
+    card = (hub.root / "blobs/README.md").read_text()
+    assert 'tagger = Tagger.load("user/tickets")\ntagger.predict([...])' in card
+    assert str(found) in card
+    with pytest.raises(InputError, match="holds a Tagger, not a Classifier"):
+        Classifier.load("user/tickets")
 
 
 def test_what_is_neither_here_nor_there(hub, tmp_path):

@@ -223,6 +223,9 @@ class TestCommandLine:
         rows = [json.dumps({"text": text, "spans": spans}) for text, spans in zip(TEXTS, SPANS, strict=True)]
         (tmp_path / "annotated.jsonl").write_text("\n".join(rows) + "\n")
         (tmp_path / "mail.csv").write_text("text\nMary moved to London.\nIt snowed.\n")
+        cut = [{"text": TEXTS[0], "spans": SPANS[0]}, {"text": TEXTS[1], "spans": [[0, 2, "person"]]}]
+        (tmp_path / "cut.json").write_text(json.dumps(cut))
+        (tmp_path / "mixed.json").write_text(json.dumps([{"text": TEXTS[0], "spans": {"start": 0}}]))
         return tmp_path
 
     def test_spans_come_as_lines_of_json(self, files, monkeypatch, capsys):
@@ -255,6 +258,17 @@ class TestCommandLine:
             (["mail.csv"], 2, "Give one of these: --examples FILE"),
             (["mail.csv", "--tagger", "kept", "--model", "x"], 2, "leave --model, --template and --save out"),
             (["mail.csv", "--examples", "mail.csv"], 1, "it needs 'text' with 'spans'"),
+            (
+                ["mail.csv", "--examples", "cut.json"],
+                1,
+                "cut.json: 1 spans begin or end inside a word, or with a blank",
+            ),
+            (
+                ["mail.csv", "--examples", "cut.json"],
+                1,
+                "row 1. Row 1: the span (0, 2, 'person') begins or",
+            ),
+            (["mail.csv", "--examples", "mixed.json"], 1, "mixed.json: Row 0: a mapping in y must have the key"),
         ],
     )
     def test_what_can_not_be_meant(self, files, monkeypatch, capsys, arguments, code, message):

@@ -16,7 +16,7 @@ from fewshot.cli.formats import Format
 from fewshot.cli.options import FollowPaths, FormatOptions
 from fewshot.cli.reading import read
 from fewshot.cli.table import Table
-from fewshot.errors import InputError
+from fewshot.errors import InputError, at_file
 
 if TYPE_CHECKING:
     from fewshot.tagger import Tagger
@@ -110,9 +110,12 @@ def _learned(
     from fewshot.linting import lint_spans
 
     X, y = _annotated(read_beside(path, Format.said(*said)), text_column or "text")
-    for one in lint_spans(X, y).findings:
-        if one.level != "error" and one.kind not in _SAID_BY_FIT:
-            note(f"{one.level} about {path.name}: {one.message}")
+    with at_file(path):
+        for one in lint_spans(X, y).findings:  # errors come first
+            if one.level == "error":
+                raise InputError(f"{one.message} {one.cure}")
+            if one.kind not in _SAID_BY_FIT:
+                note(f"{one.level} about {path}: {one.message}")
     return X, y
 
 

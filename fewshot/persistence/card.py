@@ -137,7 +137,8 @@ def _use(kind: str, where: str, entries: Sequence[Mapping[str, Any]], trusted: S
     if trusted:
         options.append(f"trusted={json.dumps(list(trusted))}")
         notes.append("It holds a scikit-learn head with the types named above: load it only if you trust its maker.")
-    code = f"from fewshot import {kind}\n\nclf = {kind}.load({', '.join(options)})\nclf.predict([...])"
+    name = "tagger" if kind == "Tagger" else "clf"
+    code = f"from fewshot import {kind}\n\n{name} = {kind}.load({', '.join(options)})\n{name}.predict([...])"
     return ["## Use", _fenced(code, "python"), *notes]
 
 

@@ -96,7 +96,7 @@ class KeptMixin:
 
         Returns
         -------
-        Classifier, ConformalClassifier or Questionnaire
+        Classifier, ConformalClassifier, Questionnaire or Tagger
             Fitted as it was.
 
         Raises
