@@ -63,8 +63,8 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
     max_words : int or None
         The most words of a span; longer ones are not predicted.
     threshold : float or None
-        The least probability of a span, above 0 and at most 1. None: what the strategy holds best for the F1, from 0.2
-        on for ``TokenHead``; of candidates the most probable set. See `fit_threshold`.
+        The least probability of a span, above 0 and at most 1. None: what the strategy holds best for the F1, from
+        0.25 on for ``TokenHead``; of candidates the most probable set. See `fit_threshold`.
     random_state : int, RandomState or None
         Seed of everything random in the strategy, and of the candidates of no type that it learns from.
 

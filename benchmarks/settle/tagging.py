@@ -48,9 +48,9 @@ class Variant(NamedTuple):
     own: float = 0.1
     transition: float = 0.1
     none_weight: float = 0.6
-    neighbors: float = 0.7
+    neighbors: float = 0.3
     spelling: float = 0.2
-    least: float = 0.2
+    least: float = 0.25
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {value:g}" for name, value in self._asdict().items())
@@ -59,11 +59,11 @@ class Variant(NamedTuple):
 #: A penalty on the transitions that leaves none: words are independent.
 INDEPENDENT = 1e9
 CHOICES: dict[str, list[Any]] = {
-    "least": [0.15, 0.2, 0.25, 0.3],
-    "none_weight": [0.4, 0.6, 0.8, 1],
+    "least": [0.2, 0.25, 0.3],
+    "none_weight": [0.4, 0.6, 1],
     "detector": [0.01, 0.03, 0.1],
     "own": [0.03, 0.1, 0.3],
-    "neighbors": [0.5, 0.7, 1],
+    "neighbors": [0, 0.2, 0.3, 0.5],
     "spelling": [0.1, 0.2, 0.4],
     "names": [0, 2, 5],
     "transition": [0.03, 0.1, 1],

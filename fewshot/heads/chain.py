@@ -91,8 +91,12 @@ class Chains:
         order = np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)]
         sizes, firsts = sizes[order], firsts[order]
         self._last = firsts + sizes - 1
-        #: The rows of each step: the next word of every text that has one, the longest text first.
-        self._steps = [firsts[: np.count_nonzero(sizes > step)] + step for step in range(sizes.max(initial=0))]
+        #: How many texts have a word at each step. The longest text comes first, so these are the first ones.
+        self._counts = [int(np.count_nonzero(sizes > step)) for step in range(sizes.max(initial=0))]
+        steps = [firsts[:count] + step for step, count in enumerate(self._counts)]
+        #: The rows step by step, so that those of one step lie side by side, and where each row is among them.
+        self._rows = np.concatenate([np.zeros(0, dtype=np.int64), *steps])
+        self._places = np.argsort(self._rows)
 
     def infer(self, emissions: FloatArray, transitions: FloatArray) -> Posterior:
         """Sum over all taggings of each text.
@@ -104,6 +108,7 @@ class Chains:
         transitions : array of shape (n_tags, n_tags)
             Log-weights of the second tag after the first; beyond 300 they count as 300.
         """
+        emissions = emissions[self._rows]
         highest = emissions.max(axis=1, keepdims=True)
         own = np.exp(emissions - highest)
         weights = np.exp(np.clip(transitions, -_MOST, _MOST))
@@ -111,21 +116,27 @@ class Chains:
         scale = np.ones((len(own), 1))
         message = np.zeros((len(self._last), own.shape[1]))
         message[:, 0] = 1.0
-        for rows in self._steps:
-            before[rows] = message[: len(rows)]
-            message = (message[: len(rows)] @ weights) * own[rows]
-            scale[rows] = message.sum(axis=1, keepdims=True)
-            message /= scale[rows]
-            forward[rows] = message
-        ending = forward[self._last] @ weights[:, 0]
-        after[self._last, 0] = 1.0 / ending
-        for step, rows in reversed(list(enumerate(self._steps))):
+        starts = (np.cumsum(self._counts) - self._counts).tolist()
+        for start, count in zip(starts, self._counts, strict=True):
+            rows = slice(start, start + count)
+            before[rows] = message[:count]
+            np.multiply(message[:count] @ weights, own[rows], out=forward[rows])
+            forward[rows].sum(axis=1, keepdims=True, out=scale[rows])
+            forward[rows] /= scale[rows]
+            message = forward[rows]
+        last = self._places[self._last]
+        ending = forward[last] @ weights[:, 0]
+        after[last, 0] = 1.0 / ending
+        own /= scale
+        for step in reversed(range(len(starts))):
+            rows = slice(starts[step], starts[step] + self._counts[step])
             backward[rows] = after[rows] @ weights.T
-            onward[rows] = own[rows] * backward[rows] / scale[rows]
+            onward[rows] = own[rows] * backward[rows]
             if step:
-                after[rows - 1] = onward[rows]
+                after[starts[step - 1] : starts[step - 1] + self._counts[step]] = onward[rows]
         total = float(np.log(scale).sum() + highest.sum() + np.log(ending).sum())
-        return Posterior(total, weights, before, onward, forward, backward, after, self._last)
+        messages = (one[self._places] for one in (before, onward, forward, backward, after))
+        return Posterior(total, weights, *messages, self._last)
 
     def count(self, tags: FloatArray) -> FloatArray:
         """Return how often the second tag comes after the first inside a text, where each word has a 1 for its tag."""

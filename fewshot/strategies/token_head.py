@@ -20,7 +20,7 @@ from fewshot.task.spelling import FEATURES, spell
 __all__ = ["TokenHead"]
 
 #: What the vectors of neighbours and the spelling count for; settled by benchmarks/settle/tagging.py.
-_NEIGHBORS, _SPELLING = 0.7, 0.2
+_NEIGHBORS, _SPELLING = 0.3, 0.2
 #: How many texts are read at once; more would only fill memory with vectors.
 _TEXTS = 512
 #: The start and the end of each word of a text, in characters.
