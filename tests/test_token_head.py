@@ -17,6 +17,7 @@ from fewshot.heads import tokens
 from fewshot.heads.readings import read_chains
 from fewshot.heads.tokens import TokenCRF
 from fewshot.models.base import kind_of
+from fewshot.persistence.classes import rebuild
 from fewshot.strategies import STRATEGIES, token_head
 from fewshot.task.spelling import spell
 from tests.contract import HashEncoder
@@ -169,6 +170,25 @@ def test_a_prior_of_more_features_than_there_are_is_refused():
     X, y, _ = problem()
     with pytest.raises(ParameterError, match=r"at most the 6 features of X\. Got 7"):
         TokenCRF().fit(X, y, LENGTHS, np.ones((3, 7)))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"coef_": np.zeros(3)},
+        {"coef_": np.full((3, 6), np.nan)},
+        {"intercept_": np.zeros(2)},
+        {"transitions_": np.zeros((3, 3))},
+        {"transitions_": np.zeros((4, 4), dtype=int)},
+    ],
+)
+def test_kept_weights_that_do_not_go_together_are_refused(changed):
+    X, y, prior = problem()
+    state = vars(TokenCRF().fit(X, y, LENGTHS, prior))
+    assert rebuild("TokenCRF", state).transitions_ is state["transitions_"]
+    assert rebuild("TokenCRF", vars(TokenCRF())).own == TokenCRF().own
+    with pytest.raises(InputError, match="TokenCRF has"):
+        rebuild("TokenCRF", {**state, **changed})
 
 
 class LetterTokens:

@@ -83,6 +83,19 @@ def _questionnaire(name: str, found: Mapping[str, Any]) -> None:
         _check(fine, name, f"has a {type(clf).__name__} for the question {question!r:.40}")
 
 
+def _token_crf(name: str, found: Mapping[str, Any]) -> None:
+    if "coef_" not in found:
+        return
+    coef = found["coef_"]
+    _check(isinstance(coef, np.ndarray) and coef.ndim == 2, name, "has no weights of types")
+    n = len(coef)
+    shapes = {"coef_": coef.shape, "intercept_": (n,), "transitions_": (1 + n, 1 + n)}
+    for key, shape in shapes.items():
+        value = found.get(key)
+        fine = isinstance(value, np.ndarray) and value.shape == shape and value.dtype.kind == "f"
+        _check(fine and bool(np.isfinite(value).all()), name, f"has {key} that are not finite numbers of shape {shape}")
+
+
 def _is_row(row: Any) -> bool:
     return isinstance(row, str) or (isinstance(row, dict) and all(isinstance(key, str) for key in row))
 
@@ -102,6 +115,7 @@ def _are_places(value: Any, below: int, length: int | None = None) -> bool:
 _CHECKS: dict[str, Callable[[str, Mapping[str, Any]], None]] = {
     "Asking": _asking,
     "Questionnaire": _questionnaire,
+    "TokenCRF": _token_crf,
     "Verbalizer": _verbalizer,
     "_LabelFirst": _asking,
     **dict.fromkeys(("First", "MMR", "Nearest", "Random", "Stratified"), _selector),
