@@ -33,7 +33,8 @@ class TokenCRF(BaseEstimator):  # type: ignore[misc]
     name. All types share the detector w, so that a few examples of each tell together what an entity looks like; the
     weaker the penalty on w is beside that on each :math:`v_t`, the more of it is learnt together. Types also share what
     a word says of the next one: there is one weight for a type after itself and one for a type after another type.
-    What comes before None or after it needs none, as the intercepts and these two count the same words.
+    Into None and out of it no weight is needed: the intercepts and these two say already what a word, a span and a
+    group of spans that touch count for.
 
     Weights have the largest conditional likelihood of the tags, less penalties. Source: Lafferty, McCallum and Pereira
     (2001), "Conditional Random Fields: Probabilistic Models for Segmenting and Labeling Sequence Data".
