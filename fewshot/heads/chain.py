@@ -135,8 +135,10 @@ class Chains:
             if step:
                 after[starts[step - 1] : starts[step - 1] + self._counts[step]] = onward[rows]
         total = float(np.log(scale).sum() + highest.sum() + np.log(ending).sum())
-        messages = (one[self._places] for one in (before, onward, forward, backward, after))
-        return Posterior(total, weights, *messages, self._last)
+        before, onward, forward, backward, after = (
+            one[self._places] for one in (before, onward, forward, backward, after)
+        )
+        return Posterior(total, weights, before, onward, forward, backward, after, self._last)
 
     def count(self, tags: FloatArray) -> FloatArray:
         """Return how often the second tag comes after the first inside a text, where each word has a 1 for its tag."""

@@ -93,7 +93,8 @@ def _token_crf(name: str, found: Mapping[str, Any]) -> None:
     for key, shape in shapes.items():
         value = found.get(key)
         fine = isinstance(value, np.ndarray) and value.shape == shape and value.dtype.kind == "f"
-        _check(fine and bool(np.isfinite(value).all()), name, f"has {key} that are not finite numbers of shape {shape}")
+        fine = fine and bool(np.isfinite(np.asarray(value)).all())
+        _check(fine, name, f"has {key} that are not finite numbers of shape {shape}")
 
 
 def _is_row(row: Any) -> bool:
