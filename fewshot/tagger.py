@@ -20,6 +20,7 @@ from fewshot.linting.spans import find_joined, find_long
 from fewshot.models.base import is_language_model
 from fewshot.models.loading import load
 from fewshot.persistence.mixin import KeptMixin
+from fewshot.strategies.auto import Auto
 from fewshot.strategies.candidates import CandidateSpans
 from fewshot.strategies.choosing_tags import SpanReport
 from fewshot.strategies.prompting import Prompting
@@ -157,9 +158,9 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
             [(*place, types.index(span.label)) for place, span in zip(find_words(own, words), own, strict=True)]
             for own, words in zip(annotated.spans, annotated.words, strict=True)
         ]
-        self._warn_of_lost(chunks, merged=not isinstance(strategy, CandidateSpans))
         task = SpanTask(annotated.texts, annotated.words, chunks, verbalizer, self.template, self.max_words, nothing)
         strategy.fit_spans(task, model, random_state=self.random_state)
+        self._warn_of_lost(chunks, merged=not isinstance(_chosen(strategy), CandidateSpans))
         self.model_, self.verbalizer_, self.strategy_ = model, verbalizer, strategy
         self.classes_ = np.array(types, dtype=object)
         self.form_, self.n_texts_ = annotated.form, len(annotated.texts)
@@ -225,13 +226,14 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
             When the strategy has no prompts.
         """
         check_is_fitted(self, "strategy_")
-        if not isinstance(self.strategy_, CandidateSpans):
+        asked = _chosen(self.strategy_)
+        if not isinstance(asked, CandidateSpans):
             raise UnsupportedError(
-                f"{type(self.strategy_).__name__} asks nothing: there are no prompts to show. Give a language model "
+                f"{type(asked).__name__} asks nothing: there are no prompts to show. Give a language model "
                 "with a template, or strategy=Prompting()."
             )
         texts, tokens = read_rows([X] if isinstance(X, str) else X)
-        return self.strategy_.preview(texts, words_of(texts, tokens))
+        return asked.preview(texts, words_of(texts, tokens))
 
     def _check(self) -> None:
         at_least("max_words", self.max_words, 1, whole=True, optional=True)
@@ -252,7 +254,7 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
             strategy = Prompting() if asks or self.template is not None else TokenHead()
         if not _tags(strategy):
             return CandidateSpans(clone(strategy))
-        if self.template is not None:
+        if self.template is not None and not isinstance(strategy, Auto):
             raise ParameterError(
                 f"{strategy!r} asks nothing about spans, and a template is how to ask: leave template out, or use "
                 f"strategy=Prompting(). Got template={self.template!r:.200}."
@@ -289,6 +291,11 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
             Span(words[first][0], words[after - 1][1], self.classes_[kind], float(probability))
             for first, after, kind, probability in reading.find(threshold, self.max_words)
         ]
+
+
+def _chosen(strategy: Any) -> Any:
+    """What a fitted strategy that chooses among others has chosen, or the strategy itself."""
+    return getattr(strategy, "chosen_", strategy)
 
 
 def _tags(strategy: Any) -> bool:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
 
-from fewshot import Auto, ParameterError, Tagger, TokenHead, Verbalizer, load
+from fewshot import Auto, FakeLM, ParameterError, Prompting, Tagger, TokenHead, Verbalizer, load
 from fewshot.strategies import choosing_tags
 from fewshot.strategies.budget import Budget
+from fewshot.strategies.candidates import CandidateSpans
 from fewshot.strategies.choosing_tags import choose_tags
 from fewshot.task.span_task import SpanTask
 from tests.conftest import sentence_model
@@ -160,6 +161,31 @@ def test_a_budget_lets_tuning_in_where_it_has_room(knowing, monkeypatch):
     assert "fine-tuning was not tried: the budget of 1e-09 s was used up" in report.reasons
     _, report = choose_tags(task, object(), budget=Budget(1000.0))
     assert "can't be fine-tuned" in str(report.reasons)
+
+
+def test_a_language_model_is_asked_about_candidates(tmp_path):
+    lm = FakeLM(lambda query: [9.0 * ("Ada" in query.prefix.splitlines()[-1]), 0.0][: len(query.candidates)])
+    named = Tagger(lm, strategy=Auto()).fit(None, ["person"])
+    assert isinstance(named.strategy_.chosen_, CandidateSpans)
+    assert named.report_.reasons == ("there are no annotated texts",)
+    alone = Tagger(lm, strategy=Prompting()).fit(None, ["person"])
+    assert named.predict_spans(["Ada left."]) == alone.predict_spans(["Ada left."])
+    assert str(named.preview(["Ada left."])) == str(alone.preview(["Ada left."]))
+    again = Tagger.load(named.save(tmp_path / "kept"), model=lm)
+    assert again.predict_spans(["Ada left."]) == named.predict_spans(["Ada left."])
+
+
+def test_with_texts_a_readout_is_compared_where_there_is_a_budget():
+    lm = FakeLM(lambda query: [9.0 * ("Ada" in query.prefix.splitlines()[-1]), 0.0])
+    texts = [f"Ada saw {name}." for name in ("a cat", "the dog", "a bird", "two mice")]
+    spans = [[(0, 3, "person")] for _ in texts]
+    plain = Tagger(lm, strategy=Auto(), max_words=2, random_state=0).fit(texts, spans)
+    assert plain.report_.reasons == choosing_tags._NO_BUDGET
+    both = Tagger(lm, strategy=Auto(budget=1000), max_words=2, random_state=0).fit(texts, spans)
+    assert [one.name for one in both.report_.candidates] == ["prompting", "readout"]
+    assert both.report_.folds == 4
+    with_template = Tagger(lm, "{{ text }}\n{{ span }} is {{ label }}", strategy=Auto(budget=1e-9)).fit(texts, spans)
+    assert "a readout was not tried" in with_template.report_.reasons[0]
 
 
 def test_what_can_not_be():

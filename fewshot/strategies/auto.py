@@ -70,7 +70,9 @@ class Auto(Strategy):
     is more accurate by a standard error. What the budget had no room for is in the report.
 
     A `Tagger` gets `TokenHead`, without the names of the types where that has a higher entity F1 on held-out texts, by
-    more than a standard error. So has `FineTuning` to be, which a budget with room for it lets in.
+    more than a standard error. So has `FineTuning` to be, which a budget with room for it lets in. A
+    language model that has a template, no vectors of tokens or no annotated texts is asked about candidate spans by
+    `Prompting`, or by `Readout` where a budget has room and it wins in the same way.
 
     Parameters
     ----------

@@ -12,10 +12,14 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from fewshot.errors import InputError
-from fewshot.models.base import FloatArray, IntArray
+from fewshot.models.base import FloatArray, IntArray, is_language_model, is_reader
 from fewshot.models.kinds import trains
+from fewshot.models.wrappers import RememberedLM
 from fewshot.strategies.budget import Budget
+from fewshot.strategies.candidates import CandidateSpans
 from fewshot.strategies.finetuning import FineTuning
+from fewshot.strategies.prompting import Prompting
+from fewshot.strategies.readout import Readout
 from fewshot.strategies.token_head import TokenHead
 from fewshot.tables import as_text
 from fewshot.task.span_counts import compute_ratios
@@ -28,6 +32,9 @@ __all__ = ["SpanCandidate", "SpanReport", "choose_tags"]
 _COMPARED = 128
 _FOLDS = 5
 _RESAMPLES = 200  # for a standard error
+_NO_BUDGET = (
+    "a readout is compared with it where there is a budget, since all candidates of all texts are asked about",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,17 +100,23 @@ def choose_tags(task: SpanTask, model: Any, *, budget: Budget, random_state: Any
     The folds are of texts, of equal ones together, and as many as there are texts with spans, at most five. The head
     with the names of the types is what another way must beat, by more than a standard error of the difference: the head
     without them, and with a budget that has room for it, `FineTuning`.
+
+    A language model without vectors of tokens, or without annotated texts, and whatever has a template, is asked about
+    candidates by `Prompting`; with a budget that has room for it `Readout` must beat that.
     """
+    asks = task.template is not None or (is_language_model(model) and not _tags(task, model))
+    default = CandidateSpans(Prompting()) if asks else TokenHead()
+    if not task.texts:
+        return _without_comparison(default, "there are no annotated texts")
     folds = _deal(task, check_random_state(random_state))
-    ways = {"head, type names": TokenHead(), "head, no type names": TokenHead(names=0.0)}
     if folds.n < 2:
-        return _without_comparison(TokenHead(), "spans are in one text only: nothing can be compared")
+        return _without_comparison(default, "spans are in one text only: nothing can be compared")
     try:
-        candidates = [_measure(name, one, task, model, folds) for name, one in ways.items()]
+        candidates = _compare_asking(task, model, folds, budget) if asks else _compare_heads(task, model, folds, budget)
     except InputError as error:
-        return _without_comparison(TokenHead(), f"the folds teach nothing: {error}")
-    if _allows_tuning(task, model, folds, budget):
-        candidates.append(_measure("fine-tuned vectors", FineTuning("tags"), task, model, folds))
+        return _without_comparison(default, f"the folds teach nothing: {error}")
+    if not candidates:
+        return _without_comparison(default, *(budget.reasons or _NO_BUDGET))
     best, reasons = candidates[0], []
     for other in candidates[1:]:
         least = _standard_error(other, best, folds.seed)
@@ -115,6 +128,38 @@ def choose_tags(task: SpanTask, model: Any, *, budget: Budget, random_state: Any
     reasons.append(f"so it is {best.name} ({len(folds.rows)} held-out texts, {folds.n} folds)")
     chosen = best.strategy
     return chosen, SpanReport(repr(chosen), (*reasons, *budget.reasons), tuple(candidates), folds.rows, folds.n)
+
+
+def _tags(task: SpanTask, model: Any) -> bool:
+    """Whether there are texts to learn from, and vectors of tokens to learn by."""
+    return bool(task.texts) and callable(getattr(model, "token_vectors", None))
+
+
+def _compare_asking(task: SpanTask, model: Any, folds: _Folds, budget: Budget) -> list[SpanCandidate]:
+    """Prompting and a readout, which ask about every candidate of every text: where a budget has room for that."""
+    shows = is_reader(model) and getattr(model, "hidden", True) is not None  # a FakeLM may have no hidden states
+    ways = {"prompting": Prompting(), "readout": Readout("hidden" if shows else "labels")}
+    if budget.seconds is None or not is_language_model(model):
+        return []
+    shown = _take(task, folds.rows)
+
+    def run(n: int) -> None:
+        fitted = CandidateSpans(ways["readout"]).fit_spans(shown, model, random_state=folds.seed)
+        fitted.span_readings(shown.texts[:n], shown.words[:n])
+
+    if not budget.allows("a readout", run, fits=2 * folds.n, steps=2 * len(folds.rows)):
+        return []
+    remembered = RememberedLM(model)
+    return [_measure(name, CandidateSpans(one), task, remembered, folds) for name, one in ways.items()]
+
+
+def _compare_heads(task: SpanTask, model: Any, folds: _Folds, budget: Budget) -> list[SpanCandidate]:
+    """The head with the names of the types and without them, and a tuning where the budget has room for it."""
+    ways = {"head, type names": TokenHead(), "head, no type names": TokenHead(names=0.0)}
+    candidates = [_measure(name, one, task, model, folds) for name, one in ways.items()]
+    if _allows_tuning(task, model, folds, budget):
+        candidates.append(_measure("fine-tuned vectors", FineTuning("tags"), task, model, folds))
+    return candidates
 
 
 def _allows_tuning(task: SpanTask, model: Any, folds: _Folds, budget: Budget) -> bool:
