@@ -2,11 +2,12 @@
 
     PYTHONPATH=benchmarks python benchmarks/settle/candidates.py DATA [--model embedded:causal] [--set wnut17_ner]
         [--shots 0 5] [--draws 1] [--judges 60] [--max-words 4] [--ways "Prompting()" "Readout()"]
-        [--templates entity_typing/kind] [--nothing "none of these"]
+        [--templates entity_typing/kind] [--nothing "part of the text"]
+        [--part test]
 
 DATA holds one folder a set with train.csv.gz, columns sentence_id, token and tag (BIO). Annotated sentences are drawn
 greedily until there are so many mentions of each type; 0 is zero-shot, from the names alone. Judges are other training
-sentences. Columns: the F1 of entities and of their boundaries, precision, recall, the highest F1 that any threshold
+sentences, or with --part test, once everything is settled, those of the test. Columns: the F1 of entities and of their boundaries, precision, recall, the highest F1 that any threshold
 reaches, the area under the ROC curve of "is of some type" over the candidates, and seconds a sentence.
 """
 
@@ -92,6 +93,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default="embedded:causal")
     parser.add_argument("--dtype", default="fast")
+    parser.add_argument("--chat", action="store_true", help="ask a causal model in its chat's turns")
     parser.add_argument("--set", default="wnut17_ner", choices=list(NAMES))
     parser.add_argument("--part", default="train")
     parser.add_argument("--shots", type=int, nargs="+", default=[0, 5])
@@ -100,12 +102,13 @@ def main() -> None:
     parser.add_argument("--max-words", type=int, default=4)
     parser.add_argument("--ways", nargs="+", default=["Prompting()"])
     parser.add_argument("--templates", nargs="+", default=["None"])
-    parser.add_argument("--nothing", nargs="+", default=["none of these"])
+    parser.add_argument("--nothing", nargs="+", default=["part of the text"])
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     train = read_sentences(options.data / options.set, "train")
-    model = load() if options.model == "None" else load(options.model, dtype=options.dtype)
+    more = {} if options.chat or "causal" not in options.model else {"chat": False}
+    model = load() if options.model == "None" else load(options.model, dtype=options.dtype, **more)
     print("| shots | way | template | None is | F1 | bounds | P | R | best F1 | AUC | s a sentence | s to fit |")
     print("| --- " * 12 + "|", flush=True)
     for shots in options.shots:

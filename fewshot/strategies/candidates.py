@@ -32,8 +32,8 @@ FIELDS = ("text", "span")
 _BLOCK = 4096
 #: Rows of None for each annotated span, and the share of them that touch one.
 _PER_SPAN, _NEAR = 3, 0.25
-#: The share of candidates that are of some type, and as how many candidates of annotated texts it counts. Both were
-#: settled on training rows of wnut17, as were the two above: benchmarks/settle/candidates.py.
+#: The share of candidates that are of some type, and as how many candidates of annotated texts it counts. These four
+#: were tried on training rows; benchmarks/settle/candidates.py measures what comes of them.
 _SHARE, _WEIGHT = 0.04, 30
 
 
