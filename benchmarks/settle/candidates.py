@@ -7,8 +7,9 @@
 
 DATA holds one folder a set with train.csv.gz, columns sentence_id, token and tag (BIO). Annotated sentences are drawn
 greedily until there are so many mentions of each type; 0 is zero-shot, from the names alone. Judges are other training
-sentences, or with --part test, once everything is settled, those of the test. Columns: the F1 of entities and of their boundaries, precision, recall, the highest F1 that any threshold
-reaches, the area under the ROC curve of "is of some type" over the candidates, and seconds a sentence.
+sentences, or with --part test, once everything is settled, those of the test. Columns: the F1 of entities and of their
+boundaries, precision, recall, the highest F1 that any threshold reaches, the area under the ROC curve of "is of some
+type" over the candidates, and seconds a sentence.
 """
 
 from __future__ import annotations
