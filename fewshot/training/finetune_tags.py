@@ -31,7 +31,7 @@ from fewshot.training.lora import Parameters
 
 __all__ = ["tune_tags"]
 
-#: After how many steps the head is fitted again; settled by benchmarks/settle/tuned_tagging.py.
+#: After how many steps the head is fitted again; see benchmarks/settle/tuned_tagging.py.
 REFIT = 5
 #: How often the loss is reported, evenly over the steps.
 _MEASUREMENTS = 10
