@@ -135,6 +135,14 @@ def test_a_type_that_goes_on_weighs_more_than_one_that_changes():
     assert not found[:, 0].any()
 
 
+def test_a_penalty_of_any_size_leads_to_its_optimum():
+    X, y, prior = problem()
+    high, higher = (TokenCRF(transition=penalty).fit(X, y, LENGTHS, prior) for penalty in (1e5, 1e12))
+    assert np.abs(higher.transitions_).max() < 1e-9
+    np.testing.assert_allclose(high.log_weights(X), higher.log_weights(X), atol=0.05)
+    assert (higher.log_weights(X).argmax(axis=1) == y).mean() > 0.5
+
+
 @pytest.mark.parametrize("given", [{"names": -1}, {"detector": 0}, {"own": 0}, {"transition": 0}, {"none_weight": 0}])
 def test_parameters_out_of_range_are_refused(given):
     X, y, prior = problem()

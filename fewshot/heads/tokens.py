@@ -134,10 +134,11 @@ class TokenCRF(BaseEstimator):  # type: ignore[misc]
         rows, basis = _reduced(X)
         sizes = rows.shape[1], rows.shape[1] * len(seen), len(seen), 2
         penalties = np.repeat([self.detector, self.own, 0.0, self.transition], sizes)
-        objective = _Objective(rows, offsets, targets, chains, penalties)
+        units = 1.0 / np.sqrt(np.maximum(penalties, 1.0))  # so that L-BFGS is not led astray by a large penalty
+        objective = _Objective(rows, offsets, targets, chains, penalties, units)
         limits = {"maxiter": _MAX_ITER, "maxfun": 2 * _MAX_ITER, "gtol": _TOL, "ftol": _GAIN}
         found = minimize(objective, np.zeros(sum(sizes)), jac=True, method="L-BFGS-B", options=limits)
-        detector, own, intercepts, transitions = objective.parts(found.x)
+        detector, own, intercepts, transitions = objective.parts(found.x * units)
         self.detector_ = detector @ basis
         self.coef_ = np.tile(self.detector_, (len(prior), 1))
         self.coef_[:, : prior.shape[1]] += self.names * prior
@@ -157,13 +158,14 @@ class TokenCRF(BaseEstimator):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class _Objective:
-    """The penalised loss of flat weights (detector, own weights, intercepts, transitions), with its gradient."""
+    """The penalised loss, with its gradient, of flat weights: detector, own weights, intercepts and transitions."""
 
     X: FloatArray
     offsets: FloatArray  # what the names alone say of each word, (n_words, n_types)
     targets: FloatArray  # 1 where a word has the tag, (n_words, 1 + n_types)
     chains: Chains
     penalties: FloatArray  # of each of the flat weights
+    units: FloatArray  # what a step of 1 means for each
 
     def parts(self, flat: FloatArray) -> list[FloatArray]:
         """The detector, the own weights of shape (n_types, n_features), the intercepts and the transitions."""
@@ -178,6 +180,7 @@ class _Objective:
 
     def __call__(self, flat: FloatArray) -> tuple[float, FloatArray]:
         """The loss and its gradient."""
+        flat = flat * self.units
         detector, own, intercepts, transitions = self.parts(flat)
         weights = _beside_none(self.X @ (detector + own).T + intercepts + self.offsets)
         found = self.chains.infer(weights, _transitions(transitions, len(intercepts)))
@@ -187,7 +190,7 @@ class _Objective:
         slopes = pull.T @ self.X
         changes = _by_kind(found.counts) - self.counts
         gradient = np.concatenate([slopes.sum(axis=0), slopes.ravel(), pull.sum(axis=0), changes])
-        return float(loss), gradient + self.penalties * flat
+        return float(loss), (gradient + self.penalties * flat) * self.units
 
 
 def _reduced(X: FloatArray) -> tuple[FloatArray, FloatArray]:
