@@ -363,3 +363,22 @@ class TestCommandLine:
         code, out, err = run(monkeypatch, capsys, "tag", "mail.csv", *arguments)
         assert (code, out) == (2, "")
         assert message in err
+
+
+class Chatting(Knowing):
+    """The same with a chat template."""
+
+    def __init__(self, chat=True):
+        super().__init__()
+        self.chat = chat
+
+    def with_chat(self, chat):
+        return Chatting(chat)
+
+
+@pytest.mark.parametrize(("template", "chats"), [(None, False), (TEMPLATE, True)])
+def test_a_chat_model_completes_the_sentences_of_the_library(template, chats):
+    lm = Chatting()
+    tagger = Tagger(lm, template).fit(None, ["person", "place"])
+    assert tagger.strategy_.strategy_.model_.chat is chats
+    assert tagger.model_ is lm

@@ -14,7 +14,7 @@ from fewshot.display.preview import Preview
 from fewshot.errors import FewshotWarning, TemplateError, UnsupportedError, warn
 from fewshot.heads.segments import SegmentReading
 from fewshot.inputs import Row
-from fewshot.models.base import FloatArray, kind_of
+from fewshot.models.base import FloatArray, formats_of, kind_of
 from fewshot.strategies.base import as_strategy
 from fewshot.task.resolve import templates_of
 from fewshot.task.span_task import Chunk, SpanTask
@@ -52,6 +52,10 @@ class CandidateSpans(BaseEstimator):  # type: ignore[misc]
     that type among candidates is added. It is counted in annotated texts, and starts from 4 % for all types together.
     So a prediction does not depend on other texts. A text of very few words has nothing that a name could stand out
     from. It is batch calibration (Zhou et al. 2023), with the candidates of a text for the batch.
+
+    The templates of the library are sentences to complete. So a chat model is asked with them as a base model is,
+    without its chat template, which in trials told names from other spans far better. A template of one's own is asked
+    as the model was loaded.
 
     Parameters
     ----------
@@ -99,6 +103,8 @@ class CandidateSpans(BaseEstimator):  # type: ignore[misc]
                 "each type, and call fit(texts, spans), or ask a language model, such as Tagger('embedded:causal')."
             )
         asked = _rows_task(task, model)
+        if task.template is None:
+            model = formats_of(model)[-1]
         strategy = as_strategy(self.strategy)
         rows, labels = None, None
         if task.texts:
