@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Adaptation": "fewshot.training.adapt",
+    "Answer": "fewshot.task.extracts",
     "Auto": "fewshot.strategies.auto",
     "AutomaticVerbalizer": "fewshot.task.automatic",
     "CachedLM": "fewshot.models.wrappers",

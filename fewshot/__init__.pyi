@@ -66,6 +66,7 @@ from fewshot.tagger import Tagger as Tagger
 from fewshot.task import gallery as gallery
 from fewshot.task.automatic import AutomaticVerbalizer as AutomaticVerbalizer
 from fewshot.task.choices import Choices as Choices
+from fewshot.task.extracts import Answer as Answer
 from fewshot.task.question import Choice as Choice
 from fewshot.task.question import Rating as Rating
 from fewshot.task.question import YesNo as YesNo

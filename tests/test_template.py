@@ -444,3 +444,13 @@ def test_from_file_names_the_file_that_cannot_be_read(tmp_path):
     (tmp_path / "bad.jinja").write_text("{{ text }}")
     with pytest.raises(TemplateError, match=r"In the template 'bad\.jinja'"):
         Template.from_file(tmp_path / "bad.jinja")
+
+
+def test_a_hole_may_be_called_answer():
+    template = Template("{{ context }}\nQ: {{ question }}\nA: {{ answer }}")
+    assert template.fields == ("context", "question")
+    prompt = template.prompt({"context": "It rained.", "question": "What?"})
+    assert prompt.query(("Rain",)).prefix == "It rained.\nQ: What?\nA: "
+    assert Template("{{ answer }} is {{ label }}").fields == ("answer",)  # beside a label it is a field
+    with pytest.raises(TemplateError, match="by itself"):
+        Template("{{ text }} {{ answer | upper }}")

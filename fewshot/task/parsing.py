@@ -24,6 +24,7 @@ from fewshot.task.sandbox.filters import AS_TEXT, equip
 from fewshot.task.source import Source, abridge
 
 __all__ = [
+    "ANSWER",
     "CANDIDATE",
     "CHOICE",
     "DESCRIPTIONS",
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 HOLE = "label"  # the variable that marks the hole
+ANSWER = "answer"  # its other name, where there is no label: what fills it is no label word; beside a label, a field
 LABELS = "labels"  # the label words of all classes, or the row's own choices, for prompts that list them
 DESCRIPTIONS = "descriptions"  # what the label words mean, where a template has descriptions; else it is a field
 LETTERS = "letters"  # the letter of each label word, where a template's answers are letters; else it is a field
@@ -244,20 +246,25 @@ def _own_outputs(node: nodes.Node) -> Iterator[nodes.Output]:
 
 
 def _the_hole(tree: nodes.Template, source: Source) -> nodes.Expr:
-    names = [node for node in tree.find_all(nodes.Name) if node.name == HOLE]
-    cure = "A template has exactly one hole, written {{ label }}"
+    """The output that is the hole. Where it is called answer, it is called label from now on."""
+    found = list(tree.find_all(nodes.Name))
+    written = HOLE if any(node.name == HOLE for node in found) else ANSWER
+    names = [node for node in found if node.name == written]
+    for node in names:
+        node.name = HOLE
+    cure = "A template has exactly one hole, written {{ label }}, or {{ answer }} where it is filled freely"
     if not names:
         raise TemplateError(f"{translate_marks(source.text)}{cure}. Got none in: {abridge(source.text)}.")
     if len(names) > 1:
         message = f"{cure}. Got {len(names)}; the second one"
-        raise source.error(message, names[1].lineno, HOLE, last=names[0].lineno == names[1].lineno)
+        raise source.error(message, names[1].lineno, written, last=names[0].lineno == names[1].lineno)
     for output in tree.body:
         if isinstance(output, nodes.Output):
             for child in output.nodes:
                 if child is names[0]:
                     return child
     message = f"{translate_marks(source.text)}{cure}, by itself: without a filter, and outside any block"
-    raise source.error(message, names[0].lineno, HOLE)
+    raise source.error(message, names[0].lineno, written)
 
 
 def _frame(tree: nodes.Template, hole: nodes.Expr, shared: Collection[str]) -> set[int]:

@@ -50,8 +50,9 @@ _SMALL = {  # what else is Jinja2, without a hole, and what messages call it
 class Template:
     r"""A prompt with one hole, written in Jinja2.
 
-    ``{{ label }}`` is the hole. Every other name is a field of the row: a plain string fills the template's one field,
-    a mapping (or a DataFrame row) fills each field by its name. The source is sandboxed and strict, a row's text is
+    ``{{ label }}`` is the hole; where there is none, ``{{ answer }}`` is, for answers that stand in no list. Every
+    other name is a field of the row: a plain string fills the template's one field, a mapping (or a DataFrame row)
+    fills each field by its name. The source is sandboxed and strict, a row's text is
     never parsed, and no byte of the prompt is altered.
 
     Parameters
