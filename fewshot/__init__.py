@@ -34,6 +34,7 @@ _HOME = {
     "Embedding": "fewshot.strategies.embedding",
     "EntailmentLM": "fewshot.models.entailment",
     "Encoder": "fewshot.models.base",
+    "ExtractiveModel": "fewshot.models.extractive",
     "FakeLM": "fewshot.models.fake",
     "FewshotError": "fewshot.errors",
     "FewshotWarning": "fewshot.errors",

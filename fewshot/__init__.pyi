@@ -41,6 +41,7 @@ from fewshot.models.causal import CausalLM as CausalLM
 from fewshot.models.decision import LocalDecisionsLM as LocalDecisionsLM
 from fewshot.models.encoder import SentenceEncoder as SentenceEncoder
 from fewshot.models.entailment import EntailmentLM as EntailmentLM
+from fewshot.models.extractive import ExtractiveModel as ExtractiveModel
 from fewshot.models.fake import FakeLM as FakeLM
 from fewshot.models.loading import load as load
 from fewshot.models.masked import MaskedLM as MaskedLM

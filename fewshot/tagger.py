@@ -17,6 +17,7 @@ from fewshot.display.preview import Preview
 from fewshot.errors import FewshotWarning, InputError, ParameterError, UnsupportedError, warn
 from fewshot.heads.readings import Reading
 from fewshot.linting.spans import find_joined, find_long
+from fewshot.models.answering import refuse_extractive
 from fewshot.models.base import is_language_model
 from fewshot.models.loading import load
 from fewshot.persistence.mixin import KeptMixin
@@ -146,6 +147,7 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         """
         self._check()
         model = load(self.model)
+        refuse_extractive(model, "Tagger")
         strategy = self._settled(model, zero_shot=X is None)
         brought = self._brought_words(model)
         annotated = read_spans(X, y) if X is not None else Annotated([], [], Form("tuple"), [], tokenised=False)

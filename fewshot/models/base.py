@@ -32,6 +32,7 @@ __all__ = [
     "check_scores",
     "formats_of",
     "is_encoder",
+    "is_extractive",
     "is_formatted",
     "is_generator",
     "is_language_model",
@@ -246,6 +247,11 @@ def is_encoder(model: object) -> bool:
     return callable(getattr(model, "encode", None)) and _has_fingerprint(model)
 
 
+def is_extractive(model: object) -> bool:
+    """Whether the object finds answers to questions in texts (see `fewshot.models.answering.Extractive`)."""
+    return callable(getattr(model, "answer_scores", None)) and _has_fingerprint(model)
+
+
 # What a wrapper such as CachedLM hands on by ``__getattr__`` counts: isinstance() does not see it from Python 3.12 on.
 
 
@@ -286,7 +292,8 @@ def kind_of(model: object) -> Kind:
     ParameterError
         When it names a kind that there is not.
     """
-    name = getattr(model, "kind", "causal") if is_language_model(model) else "encoder"
+    other = "extractive" if is_extractive(model) else "encoder"
+    name = getattr(model, "kind", "causal") if is_language_model(model) else other
     return kind_named(name, f"The attribute kind of {model!r}")
 
 

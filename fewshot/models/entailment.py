@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,15 +15,14 @@ from fewshot.models.base import FloatArray, Query, Scores
 from fewshot.models.engine.trial import draw_samples, try_forward
 from fewshot.models.kinds import entailment_index
 from fewshot.models.local import LocalModel
+from fewshot.models.pairs import PairModel
 from fewshot.models.recipe import Recipe
-from fewshot.models.text.tokens import Special
+from fewshot.models.text.tokens import Typed
 
 __all__ = ["EntailmentLM"]
 
-Pair = tuple[tuple[int, ...], tuple[int, ...]]  # ids and token types of a premise with a hypothesis
 
-
-class EntailmentLM(LocalModel):
+class EntailmentLM(PairModel, LocalModel):
     r"""A classifier of premise and hypothesis, asked whether each filled frame follows from the text.
 
     The score of a candidate is :math:`\log P(\text{entailment} \mid \text{premise, hypothesis})` over the model's own
@@ -63,27 +61,15 @@ class EntailmentLM(LocalModel):
                 "model.config.label2id if one of them means it."
             )
         self._entails = index
-        self._has_types = self._takes_types()
-        pair = self._pair(*draw_samples(self.model, tokenizer).tolist())
-        logits = try_forward(repr(self), partial(self._output, [pair]))
+        pair = self.frame.join(*draw_samples(self.model, tokenizer).tolist())
+        logits = try_forward(repr(self), partial(self.run_pairs, [pair]))
         if logits.shape != (1, len(self.model.config.id2label)):
             raise ModelLoadError(
                 f"{self!r} can't be used: it gives logits of shape {tuple(logits.shape)} for one pair, and not one "
                 f"number for each of its {len(self.model.config.id2label)} labels."
             )
 
-    def _takes_types(self) -> bool:
-        """Whether tokenizer and model both know of token types, and of as many as a pair has."""
-        known = "token_type_ids" in inspect.signature(self.model.forward).parameters
-        size = getattr(self.model.config, "type_vocab_size", None)
-        enough = not isinstance(size, int) or size > max(self._frame[2])
-        return known and enough and "token_type_ids" in self.tokenizer.model_input_names
-
-    @cached_property
-    def _frame(self) -> tuple[Special, tuple[int, ...], tuple[int, int]]:
-        return self.plain.special_pair()
-
-    def _pairs(self, queries: Sequence[Query]) -> list[list[Pair]]:
+    def _pairs(self, queries: Sequence[Query]) -> list[list[Typed]]:
         """Each candidate's pair; a premise is tokenised once for all of them."""
         premises = ["".join(turn.text for turn in query.context if turn.role == "premise") for query in queries]
         if not all(premises):
@@ -95,19 +81,9 @@ class EntailmentLM(LocalModel):
         distinct = list(dict.fromkeys(itertools.chain(*asked)))  # the same for every text, unless a field is beside it
         ids = dict(zip(distinct, self.plain.ids(distinct), strict=True))
         return [
-            [self._pair(premise, ids[hypothesis]) for hypothesis in own]
+            [self.frame.join(premise, ids[hypothesis]) for hypothesis in own]
             for premise, own in zip(self.plain.ids(premises), asked, strict=True)
         ]
-
-    def _pair(self, premise: list[int], hypothesis: list[int]) -> Pair:
-        special, between, (type_a, type_b) = self._frame
-        a, b = (*special.before, *premise, *between), (*hypothesis, *special.after)
-        return (*a, *b), (*[type_a] * len(a), *[type_b] * len(b))
-
-    def _output(self, pairs: Sequence[Pair]) -> Any:
-        ids, mask = self._pad([ids for ids, _ in pairs])
-        types = {"token_type_ids": self._pad([types for _, types in pairs], 0)[0]} if self._has_types else {}
-        return self.model(input_ids=ids, attention_mask=mask, **types)
 
     def _score(self, queries: Sequence[Query]) -> list[Scores]:
         nested = self._pairs(queries)
@@ -119,11 +95,11 @@ class EntailmentLM(LocalModel):
         ]
 
     @torch.inference_mode()
-    def _run(self, rows: Sequence[Pair], budget: int) -> FloatArray:
+    def _run(self, rows: Sequence[Typed], budget: int) -> FloatArray:
         values = np.empty(len(rows), dtype=np.float64)
 
         def compute(batch: list[int]) -> list[torch.Tensor]:
-            return list(self._output([rows[i] for i in batch]).logits)
+            return list(self.run_pairs([rows[i] for i in batch]).logits)
 
         def receive(batch: list[int], found: list[torch.Tensor]) -> None:
             logprobs = torch.stack(found).float().log_softmax(-1)[:, self._entails]

@@ -37,14 +37,15 @@ class Kind:
     auto: str | None  # the class of transformers that reads a checkpoint; None: none of them does
     endings: tuple[str, ...]  # how names of architectures end, as a config has them
     supported: str  # what a message calls these checkpoints
-    generic: str  # the template for a task that brings none
+    generic: str  # the template for a task that brings none; "": it takes no template
     spans: str  # the same for a `Tagger`, which asks about a span of a text
     generic_labels: str | None = None  # the template where a text may have several labels; None: ``generic``
     #: Whether an architecture of such an ending is of this kind, given the config.
     fits: Callable[[str, Any], bool] = lambda architecture, config: True
     #: What the model gets of a row in a template: the whole prompt after its context; its fields as the premise and its
-    #: frame as the hypothesis; its fields as the state, and the rest as what is asked of it; or its fields alone.
-    reads: Literal["prompt", "premise", "state", "fields"] = "prompt"
+    #: frame as the hypothesis; its fields as the state, and the rest as what is asked of it; its fields alone; or no
+    #: template, but a question and the text that holds the answer.
+    reads: Literal["prompt", "premise", "state", "fields", "question"] = "prompt"
     remote: tuple[str, ...] = ()  # our classes for such models behind an address, whose weights are not here
     demonstrations: bool = True  # whether a prompt has a place for them
     descriptions: bool = True  # whether it is told what classes mean, where the template leaves that to the library
@@ -84,6 +85,16 @@ def _fills_masks(architecture: str, config: Any) -> bool:
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
     return architecture.endswith("ForMaskedLM") or architecture in MODEL_FOR_MASKED_LM_MAPPING_NAMES.values()
+
+
+def _marks_answers(architecture: str, config: Any) -> bool:
+    """Whether transformers reads a model that says at each token whether an answer begins and ends there.
+
+    The one of XLNet that looks for its answers itself gives no such numbers.
+    """
+    from transformers.models.auto.modeling_auto import MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES
+
+    return architecture in MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES.values()
 
 
 def _is_encoder_decoder(architecture: str, config: Any) -> bool:
@@ -183,6 +194,20 @@ KINDS = (
         vocabulary=False,
         options={"decision": lambda said: said is None or type(said) is bool},
     ),
+    Kind(
+        name="extractive",
+        home="fewshot.models.extractive:ExtractiveModel",
+        auto="AutoModelForQuestionAnswering",
+        endings=("ForQuestionAnswering", "ForQuestionAnsweringSimple"),
+        fits=_marks_answers,
+        supported="...ForQuestionAnswering",
+        generic="",
+        spans="",
+        reads="question",
+        demonstrations=False,
+        descriptions=False,
+        vocabulary=False,
+    ),
 )
 
 #: The options of all kinds, with their checks. `load` hands every other keyword argument to ``from_pretrained``.
@@ -226,7 +251,7 @@ def kind_of_config(config: Any) -> Kind:
     Raises
     ------
     ModelLoadError
-        When this kind can't classify text by prompts or embeddings.
+        When no class of this library is for such a model.
     """
     architecture = next(iter(getattr(config, "architectures", None) or []), "")
     for kind in KINDS:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewshot.errors import ModelLoadError
-from fewshot.models.base import is_encoder, is_language_model
+from fewshot.models.base import is_encoder, is_extractive, is_language_model
 from fewshot.models.kinds import OPTIONS
 from fewshot.models.locks import lock_of
 from fewshot.models.pretrained import read_checkpoint, wrap_encoder, wrap_pair
@@ -77,8 +77,8 @@ class _Loader:
 
         Returns
         -------
-        CausalLM, MaskedLM, Seq2SeqLM, EntailmentLM, SentenceEncoder, LocalDecisionsLM, DecisionsLM, CompletionsLM,
-        ChatLM, or the given object
+        CausalLM, MaskedLM, Seq2SeqLM, EntailmentLM, SentenceEncoder, ExtractiveModel, LocalDecisionsLM, DecisionsLM,
+        CompletionsLM, ChatLM, or the given object
 
         Raises
         ------
@@ -177,7 +177,7 @@ def load_folder(folder: Path, *, dtype: str, own: dict[str, Any]) -> Any:
 
 def _from_object(model: Any, given: dict[str, Any]) -> Any:
     """Take a model that is there already: its place and type are what they are."""
-    if is_language_model(model) or is_encoder(model):
+    if is_language_model(model) or is_encoder(model) or is_extractive(model):
         _only((), given, f"{model!r} is a model already")
         return model
     if isinstance(model, tuple) and len(model) == 2:

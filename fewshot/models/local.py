@@ -1,4 +1,4 @@
-"""LocalModel: device, dtype, batches, fingerprint, copies and pickles of a torch model."""
+"""TorchModel: device, dtype, batches, fingerprint, copies and pickles; LocalModel: one that scores candidates."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from fewshot.models.text.tokens import PlainTokenizer, as_text
 
 __all__ = [
     "LocalModel",
+    "TorchModel",
     "batches",
     "compute_within_memory",
     "cut_into_chunks",
@@ -113,7 +114,7 @@ def compute_within_memory(compute: Callable[[int], T], budget: int, what: str, d
             torch.cuda.empty_cache()
 
 
-class LocalModel(ABC):
+class TorchModel:
     """A torch model with its tokenizer, put in order for inference.
 
     With a recipe, which says how `load` made it, a pickle keeps that and the fingerprint; without one, the weights.
@@ -148,36 +149,8 @@ class LocalModel(ABC):
         known = [n - offset for n in stated if isinstance(n, int) and n > 0]  # -1 is no limit (XLNet)
         return min([*known, int(self.tokenizer.model_max_length)])
 
-    @alone
-    def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
-        """Score every candidate; see the class for the exact definition. Equal queries are scored once."""
-        with name_in_errors(self, queries):
-            return scored_once(self._in_chunks, queries)
-
-    def _forget(self) -> None:  # noqa: B027 - most models keep nothing
+    def _forget(self) -> None:
         """Drop what was kept between the chunks of one call; between calls the weights may change."""
-
-    def _in_chunks(self, queries: Sequence[Query]) -> list[Scores]:
-        scores: list[Scores] = []
-        with show_progress(len(queries), "Scoring") as bar:
-            for chunk in cut_into_chunks(queries):
-                scores += self._score(chunk)
-                bar.update(len(chunk))
-        return scores
-
-    @abstractmethod
-    def _score(self, queries: Sequence[Query]) -> list[Scores]:
-        """Score queries that are few enough to be planned at once."""
-
-    def lengths(self, queries: Sequence[Query]) -> IntArray:
-        """Tokens of each query with its longest candidate, special tokens included."""
-        with name_in_errors(self, queries):
-            sizes = [size for chunk in cut_into_chunks(queries) for size in self._sizes(chunk)]
-        return np.array(sizes, dtype=np.int64)
-
-    @abstractmethod
-    def _sizes(self, queries: Sequence[Query]) -> list[int]:
-        """Tokens of queries that are few enough to be planned at once."""
 
     @cached_property
     def budget(self) -> int:
@@ -242,6 +215,38 @@ class LocalModel(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
+
+
+class LocalModel(TorchModel, ABC):
+    """A torch model that scores candidates."""
+
+    @alone
+    def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
+        """Score every candidate; see the class for the exact definition. Equal queries are scored once."""
+        with name_in_errors(self, queries):
+            return scored_once(self._in_chunks, queries)
+
+    def _in_chunks(self, queries: Sequence[Query]) -> list[Scores]:
+        scores: list[Scores] = []
+        with show_progress(len(queries), "Scoring") as bar:
+            for chunk in cut_into_chunks(queries):
+                scores += self._score(chunk)
+                bar.update(len(chunk))
+        return scores
+
+    @abstractmethod
+    def _score(self, queries: Sequence[Query]) -> list[Scores]:
+        """Score queries that are few enough to be planned at once."""
+
+    def lengths(self, queries: Sequence[Query]) -> IntArray:
+        """Tokens of each query with its longest candidate, special tokens included."""
+        with name_in_errors(self, queries):
+            sizes = [size for chunk in cut_into_chunks(queries) for size in self._sizes(chunk)]
+        return np.array(sizes, dtype=np.int64)
+
+    @abstractmethod
+    def _sizes(self, queries: Sequence[Query]) -> list[int]:
+        """Tokens of queries that are few enough to be planned at once."""
 
 
 def in_eval_mode(model: Any) -> Any:

@@ -35,6 +35,7 @@ TABLE = {
     "Turn": "fewshot.models.base",
     "Form": "fewshot.task.spans",
     "CandidateSpans": "fewshot.strategies.candidates",
+    "ReadAnswers": "fewshot.strategies.reading_answers",
     "TokenHead": "fewshot.strategies.token_head",
     # what strategies are made of
     "Asking": "fewshot.prompts.asking",

@@ -97,6 +97,15 @@ def _token_crf(name: str, found: Mapping[str, Any]) -> None:
         _check(fine, name, f"has {key} that are not finite numbers of shape {shape}")
 
 
+def _read_answers(name: str, found: Mapping[str, Any]) -> None:
+    if "model_" not in found:
+        return
+    offset, most = found.get("offset_"), found.get("max_words_")
+    _check(isinstance(offset, float) and bool(np.isfinite(offset)), name, f"adds {offset!r:.40} to no answer")
+    _check(isinstance(found.get("none_"), bool), name, "does not say whether a text may hold no answer")
+    _check(most is None or (_is_count(most) and most > 0), name, f"finds answers of {most!r:.40} words")
+
+
 def _is_row(row: Any) -> bool:
     return isinstance(row, str) or (isinstance(row, dict) and all(isinstance(key, str) for key in row))
 
@@ -116,6 +125,7 @@ def _are_places(value: Any, below: int, length: int | None = None) -> bool:
 _CHECKS: dict[str, Callable[[str, Mapping[str, Any]], None]] = {
     "Asking": _asking,
     "Questionnaire": _questionnaire,
+    "ReadAnswers": _read_answers,
     "TokenCRF": _token_crf,
     "Verbalizer": _verbalizer,
     "_LabelFirst": _asking,

@@ -11,7 +11,7 @@ from typing import Any
 
 from fewshot.errors import FewshotWarning, InputError, ModelLoadError, UnsupportedError, warn
 from fewshot.models import embedded
-from fewshot.models.base import formats_of, is_encoder, is_language_model
+from fewshot.models.base import formats_of, is_encoder, is_extractive, is_language_model
 from fewshot.models.kinds import OPTIONS, Kind, is_remote, kind_of_own
 from fewshot.models.loading import DEFAULT_ENCODER, default_encoder, load, load_folder
 from fewshot.models.recipe import Recipe
@@ -43,7 +43,7 @@ def as_loadable(value: Any) -> Any:
                 FewshotWarning,
             )
         value = value.lm
-    if is_language_model(value) or is_encoder(value):
+    if is_language_model(value) or is_encoder(value) or is_extractive(value):
         return value
     pair = type(value) is tuple and len(value) == 2 and hasattr(value[0], "config") and callable(value[1])
     if pair or type(value).__module__.startswith("sentence_transformers."):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fewshot.errors import FewshotError, InputError, TemplateError, UnsupportedError, at_question
-from fewshot.models.base import Float32Array, IntArray, Query, Reading, Scores, is_encoder, kind_of
+from fewshot.models.base import Float32Array, IntArray, Query, Reading, Scores, is_encoder, is_extractive, kind_of
 from fewshot.models.tokens import TokenVectors
 
 __all__ = ["find_inner", "make_stand_in", "rehearse", "remember"]
@@ -36,7 +36,7 @@ def remember(make: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]]
 
 def make_stand_in(model: Any) -> Any:
     """What stands in for a model: for a language model one that finds all candidates alike."""
-    return model if is_encoder(model) else _Indifferent(model)
+    return model if is_encoder(model) or is_extractive(model) else _Indifferent(model)
 
 
 class _Indifferent:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fewshot.errors import InputError, ModelLoadError, UnsupportedError
-from fewshot.models.base import Query, Turn, is_encoder, is_window
+from fewshot.models.base import Query, Turn, is_encoder, is_extractive, is_window
 from fewshot.models.locks import lock_of
 from fewshot.persistence.folder import MODELS, Kept
 from fewshot.persistence.safety import check_model_folder, is_known_module
@@ -118,6 +118,9 @@ def try_out(model: Any) -> None:
         raise ModelLoadError("it reads no tokens")
     if is_encoder(model):
         found = model.encode(["It is a test."])
+    elif is_extractive(model):
+        (said,) = model.answer_scores(["What?"], ["It is a test."], [[(8, 12)]])
+        found = np.array([*said.scores, said.none])
     else:
         asked = Query("It is a ", ("test", "word"), context=(Turn("premise", "A test."),))
         found = model.loglikelihoods([asked])[0].logprobs

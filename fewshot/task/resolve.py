@@ -17,6 +17,7 @@ from sklearn.base import clone
 from fewshot.errors import InputError, ParameterError, UnsupportedError, VerbalizerError
 from fewshot.inputs import Row, as_indicator, as_labels, columns_of
 from fewshot.labels import warn_of_lookalikes
+from fewshot.models.answering import refuse_extractive
 from fewshot.models.base import FloatArray, IntArray, kind_of
 from fewshot.models.loading import load
 from fewshot.task import gallery
@@ -89,6 +90,7 @@ def resolve(
     """
     given = _read(clf, rows, y, unlabelled)
     model = load(clf.model)
+    refuse_extractive(model, type(clf).__name__)
     several = given.indicator is not None or bool(getattr(clf.verbalizer, "multi_label", False))
     given = _as_told(clf.template, given, model)
     templates = templates_of(clf.template, model, several, described=bool(given.descriptions))

@@ -26,8 +26,10 @@ from fewshot.models.text.controls import plain_backend
 __all__ = [
     "Head",
     "Joined",
+    "PairFrame",
     "PlainTokenizer",
     "Special",
+    "Typed",
     "as_text",
     "is_open_ended",
     "join",
@@ -47,6 +49,26 @@ class Special:
 
     before: tuple[int, ...]
     after: tuple[int, ...]
+
+
+#: Token ids, and as many token types.
+Typed = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class PairFrame:
+    """The special tokens that a model was trained to see around and between two texts, with their token types."""
+
+    before: Typed
+    between: Typed
+    after: Typed
+    types: tuple[int, int]  # of the two texts
+
+    def join(self, first: Sequence[int], second: Sequence[int]) -> Typed:
+        """Token ids and types of a pair of texts."""
+        (before, *_), (between, *_), (after, *_) = self.before, self.between, self.after
+        kinds = (*self.before[1], *[self.types[0]] * len(first), *self.between[1], *[self.types[1]] * len(second))
+        return (*before, *first, *between, *second, *after), (*kinds, *self.after[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,15 +213,16 @@ class PlainTokenizer:
             f"{type(self.tokenizer).__name__} alters its input beyond adding special tokens around it."
         )
 
-    def special_pair(self) -> tuple[Special, tuple[int, ...], tuple[int, int]]:
-        """The special tokens around and between a pair of texts, and the token types of the two halves."""
+    def pair_frame(self) -> PairFrame:
+        """The special tokens around and between a pair of texts, and the token types of all of it."""
         with lock_of(self.tokenizer):
             framed = self.tokenizer("a", "a", return_token_type_ids=True)
-        ids, types = list(framed.input_ids), list(framed.token_type_ids)
-        plain = self.ids(["a"])[0]
+        ids, types = tuple(framed.input_ids), tuple(framed.token_type_ids)
+        plain = tuple(self.ids(["a"])[0])
         first, *_, last = (i for i in range(len(ids)) if ids[i : i + len(plain)] == plain)
-        between = tuple(ids[first + len(plain) : last])
-        return Special(tuple(ids[:first]), tuple(ids[last + len(plain) :])), between, (types[first], types[last])
+        between, after = slice(first + len(plain), last), slice(last + len(plain), None)
+        special = tuple((ids[part], types[part]) for part in (slice(first), between, after))
+        return PairFrame(*special, (types[first], types[last]))
 
 
 class _Reader:

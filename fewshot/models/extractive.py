@@ -1,0 +1,202 @@
+"""ExtractiveModel: answers to questions in texts, under a model trained to mark where they begin and end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from fewshot.checks import at_least
+from fewshot.errors import InputError, ModelLoadError, at_row, broken
+from fewshot.models.answering import AnswerScores, TokenEdges, Words, score_spans
+from fewshot.models.base import FloatArray
+from fewshot.models.engine.trial import draw_samples, try_forward
+from fewshot.models.locks import alone
+from fewshot.models.pairs import PairModel
+from fewshot.models.progress import show_progress
+from fewshot.models.recipe import Recipe
+from fewshot.models.text.bounds import find_bounds
+from fewshot.models.text.tokens import Typed
+from fewshot.models.windows import cover_tokens
+
+__all__ = ["ExtractiveModel"]
+
+#: How many questions are tokenised at once: memory does not grow with the data.
+_QUESTIONS = 256
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """One question with its text, as the model reads it: a row for each window of the text."""
+
+    edges: TokenEdges
+    windows: list[slice]  # the tokens of the text in each row
+    rows: list[Typed]
+    start: int  # where the text begins in each row
+    none: list[int]  # the token of each row that stands for no answer
+
+
+class ExtractiveModel(PairModel):
+    r"""A model that was trained on questions and texts to say at each token whether the answer begins or ends there.
+
+    Such models are ``...ForQuestionAnswering`` in transformers, as those that were trained on SQuAD. The score of a
+    span is :math:`s_i + e_j`, the logit of its first token to begin the answer and that of its last one to end it. The
+    score of no answer is the same sum at the token ``[CLS]``, or the first of the row where there is none (Devlin et
+    al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers", section 4.3). A text that is too long is read in
+    windows that overlap by half. A span then has the largest of its scores in the windows that hold it whole, and no
+    answer the smallest of its own, as in the evaluation of SQuAD by transformers (``run_qa.py``).
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        A ``...ForQuestionAnswering`` of transformers.
+    tokenizer : PreTrainedTokenizerBase
+        The question comes first, or second where it pads on the left, as such models were trained.
+    recipe : Recipe, optional
+        How `load` made it.
+
+    Raises
+    ------
+    ModelLoadError
+        When it does not give two logits a token.
+
+    Examples
+    --------
+    >>> from fewshot import load
+    >>> model = load("deepset/roberta-base-squad2")  # doctest: +SKIP
+    >>> (found,) = model.answer_scores(["Who?"], ["It was Ada."], [[(0, 2), (3, 6), (7, 10)]])  # doctest: +SKIP
+    >>> found.places[found.scores.argmax()]  # doctest: +SKIP
+    array([ 7, 10])
+    """
+
+    kind = "extractive"
+
+    def __init__(self, model: Any, tokenizer: Any, *, recipe: Recipe | None = None) -> None:
+        super().__init__(model, tokenizer, recipe=recipe)
+        pair = self.frame.join(*draw_samples(self.model, tokenizer).tolist())
+        logits = try_forward(repr(self), lambda: SimpleNamespace(logits=self._logits([pair])))
+        if logits.shape != (1, 2, len(pair[0])):
+            raise ModelLoadError(
+                f"{self!r} can't be used: for a pair of {len(pair[0])} tokens it gives logits of shape "
+                f"{tuple(logits.shape)}, and not two a token."
+            )
+
+    @property
+    def question_first(self) -> bool:
+        """Whether the question comes before its text."""
+        return bool(self.tokenizer.padding_side == "right")
+
+    @alone
+    def answer_scores(
+        self, questions: Sequence[str], contexts: Sequence[str], words: Sequence[Words], max_words: int | None = None
+    ) -> list[AnswerScores]:
+        """For each question the scores of the spans of its text.
+
+        Parameters
+        ----------
+        questions : sequence of str
+        contexts : sequence of str
+            The text of each question.
+        words : sequence of sequence of (start, end)
+            The words of each text, in characters. Spans begin where a word begins, and end where one ends, as far as a
+            token does so as well: a token is never cut.
+        max_words : int, optional
+            The most words of a span. None: any number.
+
+        Returns
+        -------
+        list of AnswerScores
+
+        Raises
+        ------
+        InputError
+            When a question or a text is empty, or a question fills more than half of what the model reads at once; the
+            message names the row.
+        UnsupportedError
+            When the model gives NaN.
+        """
+        at_least("max_words", max_words, 1, whole=True, optional=True)
+        found: list[AnswerScores] = []
+        with show_progress(len(questions), "Reading answers") as bar:
+            for start in range(0, len(questions), _QUESTIONS):
+                part = slice(start, start + _QUESTIONS)
+                readings = self._plan(start, questions[part], contexts[part], words[part])
+                rows = [row for reading in readings for row in reading.rows]
+                logits = iter(self.within_memory(partial(self._run, rows)))
+                found += [_scores(one, [next(logits) for _ in one.rows], max_words) for one in readings]
+                bar.update(len(readings))
+        return found
+
+    def _plan(
+        self, start: int, questions: Sequence[str], contexts: Sequence[str], words: Sequence[Words]
+    ) -> list[_Reading]:
+        asked, told = self.plain.ids(questions), self.plain.encodings(contexts)
+        readings = []
+        for row, (question, context) in enumerate(zip(asked, told, strict=True)):
+            with at_row(start + row):
+                if not (question and context.ids):
+                    empty = "context" if question else "question"
+                    raise InputError(f"The {empty} has no token: there is nothing to read.")
+                edges = TokenEdges(*find_bounds(contexts[row], context), words[row])
+                readings.append(self._read(question, context.ids, edges))
+        return readings
+
+    def _read(self, question: list[int], context: list[int], edges: TokenEdges) -> _Reading:
+        """The rows of one question, a window of its text each."""
+        size = self.limit - len(self.frame.join(question, ())[0])
+        if size < self.limit // 2:
+            raise InputError(
+                f"The question has {len(question)} tokens, and {self!r} reads {self.limit} at once: less than half of "
+                "them are left for the text. Shorten the question."
+            )
+        windows = [window for window, _ in cover_tokens(len(context), size)]
+        first = self.question_first
+        rows = [
+            self.frame.join(question, context[window]) if first else self.frame.join(context[window], question)
+            for window in windows
+        ]
+        before = len(self.frame.before[0])
+        start = before + len(question) + len(self.frame.between[0]) if first else before
+        return _Reading(edges, windows, rows, start, [self._none_of(ids) for ids, _ in rows])
+
+    def _none_of(self, ids: Sequence[int]) -> int:
+        """The place of the token that stands for no answer."""
+        named = (self.tokenizer.cls_token_id, self.tokenizer.bos_token_id)
+        return next((ids.index(token) for token in named if token in ids), 0)
+
+    @torch.inference_mode()
+    def _run(self, rows: Sequence[Typed], budget: int) -> list[FloatArray]:
+        """The two logits of each token of some rows, each of shape (2, n_tokens)."""
+        found: dict[int, FloatArray] = {}
+        lengths = [len(ids) for ids, _ in rows]
+
+        def compute(batch: list[int]) -> list[torch.Tensor]:
+            logits = self._logits([rows[i] for i in batch])
+            return [own[:, : lengths[i]] for own, i in zip(logits, batch, strict=True)]
+
+        def receive(batch: list[int], logits: list[torch.Tensor]) -> None:
+            found.update({i: own.double().cpu().numpy() for i, own in zip(batch, logits, strict=True)})
+
+        self.padding.run(lengths, budget, compute, receive, lambda logits: logits.float().log_softmax(-1))
+        if not all(np.isfinite(both).all() for both in found.values()):
+            raise broken(self, "logits")
+        return [found[i] for i in range(len(rows))]
+
+    def _logits(self, pairs: Sequence[Typed]) -> torch.Tensor:
+        """The logits of each token to begin an answer and to end one, of shape (n_pairs, 2, n_tokens)."""
+        out = self.run_pairs(pairs)
+        return torch.stack([out.start_logits, out.end_logits], dim=1)
+
+
+def _scores(reading: _Reading, logits: Sequence[FloatArray], max_words: int | None) -> AnswerScores:
+    own = [
+        both[:, reading.start : reading.start + window.stop - window.start]
+        for both, window in zip(logits, reading.windows, strict=True)
+    ]
+    none = min(float(both[:, place].sum()) for both, place in zip(logits, reading.none, strict=True))
+    return AnswerScores(*score_spans(reading.edges, reading.windows, own, max_words), none)

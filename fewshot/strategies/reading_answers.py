@@ -1,0 +1,128 @@
+"""Answers from a model that was trained to find them: it reads, and there is next to nothing to learn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import expit, logsumexp
+from sklearn.base import BaseEstimator
+
+from fewshot.checks import one_of
+from fewshot.errors import UnsupportedError
+from fewshot.heads.answers import AnswerReading, Place
+from fewshot.models.answering import AnswerScores
+from fewshot.models.base import FloatArray, is_extractive, kind_of
+from fewshot.task.extracts import Asked, ExtractTask
+from fewshot.task.words import split_words
+
+__all__ = ["ReadAnswers"]
+
+
+class ReadAnswers(BaseEstimator):  # type: ignore[misc]
+    """Find answers by a model that was trained to, such as one of SQuAD.
+
+    The probability of a span is its share of the exponentials of the scores of all spans of whole words and, where it
+    is asked for, of no answer: one normaliser for all windows of a text. Spans of equal text are one answer.
+
+    Parameters
+    ----------
+    none : {"auto", True, False}
+        Whether a text may hold no answer. "auto": unless it is fitted on examples that all have one. Without examples
+        it may: a model that has never seen such texts, as one of SQuAD 1.1, has learnt that no answer begins at the
+        token that stands for it, and so gives it next to no probability.
+
+    Attributes
+    ----------
+    model_ : ExtractiveModel
+        The model that was given.
+    none_ : bool
+        Whether a text may hold no answer.
+    max_words_ : int or None
+        The most words of an answer.
+    offset_ : float
+        What is added to the score of no answer. 0, unless examples with and without an answer were given.
+
+    Notes
+    -----
+    The offset is a logistic regression of one intercept on the examples: it makes as many probable to have no answer
+    as have none, with one example more of either kind, which are as probable as not.
+    """
+
+    def __init__(self, *, none: Literal["auto"] | bool = "auto") -> None:
+        self.none = none
+
+    def fit_answers(self, task: ExtractTask, model: Any, *, random_state: Any = None) -> Self:
+        """Get ready to read with a model.
+
+        Parameters
+        ----------
+        task : ExtractTask
+            Of its answers only counts whether there are any.
+        model : ExtractiveModel
+        random_state : object
+            Nothing is drawn.
+
+        Raises
+        ------
+        UnsupportedError
+            When the model was not trained to find answers.
+        ParameterError
+            When ``none`` is neither "auto" nor a truth value.
+        InputError
+            When the model can't read a question or its text; the message names the row.
+        """
+        one_of("none", self.none, ("auto", True, False))
+        if not is_extractive(model):
+            raise UnsupportedError(
+                f"ReadAnswers needs a model that was trained to find answers, a ...ForQuestionAnswering. {model!r} "
+                f"({kind_of(model)}) was not."
+            )
+        self.model_, self.max_words_ = model, task.max_words
+        empty = np.array([not places for places in task.golds], dtype=bool)
+        self.none_ = bool(empty.any() or not len(empty)) if self.none == "auto" else bool(self.none)
+        self.offset_ = 0.0
+        if self.none_ and empty.any() and not empty.all():
+            log_odds = [one.none - float(logsumexp([-np.inf, *one.scores])) for one in self._scores(task.asked)]
+            self.offset_ = _fit_offset(np.array(log_odds), empty)
+        return self
+
+    def answer_readings(self, asked: Sequence[Asked]) -> list[AnswerReading]:
+        """Return what it says of the answers to each question."""
+        offset = self.offset_ if self.none_ else -np.inf
+        return [_reading(own.context, found, offset) for own, found in zip(asked, self._scores(asked), strict=True)]
+
+    def _scores(self, asked: Sequence[Asked]) -> list[AnswerScores]:
+        contexts = [one.context for one in asked]
+        words = [split_words(context) for context in contexts]
+        found: list[AnswerScores] = self.model_.answer_scores(
+            [one.question for one in asked], contexts, words, self.max_words_
+        )
+        return found
+
+
+def _fit_offset(log_odds: FloatArray, empty: NDArray[np.bool_]) -> float:
+    """What is to be added to the log-odds of no answer, given which examples have none."""
+    known = np.isfinite(log_odds)  # a text without a span has no answer whatever is added
+    margins, wanted = np.append(log_odds[known], [0.0, 0.0]), float(empty[known].sum()) + 1.0
+    most = float(np.abs(margins).max() + np.log(len(margins)))
+    return float(brentq(lambda offset: expit(margins + offset).sum() - wanted, -most, most))
+
+
+def _reading(context: str, found: AnswerScores, offset: float) -> AnswerReading:
+    """The answers of distinct text, each at its most probable place, with their log-probabilities."""
+    none, order = found.none + offset, np.argsort(-found.scores, kind="stable")
+    total = float(logsumexp([none, *found.scores]))
+    if not np.isfinite(total):  # no span is of whole words, and no answer is not asked for
+        return AnswerReading([], np.empty(0))
+    numbers: dict[str, int] = {}
+    which = np.array([numbers.setdefault(context[start:end], len(numbers)) for start, end in found.places[order]], int)
+    _, best = np.unique(which, return_index=True)
+    mass = np.full(len(best), -np.inf)
+    np.logaddexp.at(mass, which, found.scores[order] - total)
+    in_text = np.argsort(order[best])  # as places are in ascending order
+    places: list[Place] = [(int(start), int(end)) for start, end in found.places[order[best]][in_text]]
+    return AnswerReading(places, mass[in_text], none - total)
