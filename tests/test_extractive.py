@@ -401,7 +401,7 @@ def test_what_a_model_was_trained_to_find_is_found_where_it_stands():
             rows.append(row)
     assert len(rows) > 9
     optimizer = torch.optim.AdamW(net.parameters(), lr=5e-3)
-    for _ in range(40):
+    for _ in range(60):
         loss = torch.nn.functional.cross_entropy(lm._logits(rows).transpose(1, 2), torch.tensor(targets))
         optimizer.zero_grad()
         loss.backward()

@@ -66,9 +66,9 @@ class PairFrame:
 
     def join(self, first: Sequence[int], second: Sequence[int]) -> Typed:
         """Token ids and types of a pair of texts."""
-        (before, *_), (between, *_), (after, *_) = self.before, self.between, self.after
-        kinds = (*self.before[1], *[self.types[0]] * len(first), *self.between[1], *[self.types[1]] * len(second))
-        return (*before, *first, *between, *second, *after), (*kinds, *self.after[1])
+        one, two = (self.types[0],) * len(first), (self.types[1],) * len(second)
+        ids = (*self.before[0], *first, *self.between[0], *second, *self.after[0])
+        return ids, (*self.before[1], *one, *self.between[1], *two, *self.after[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +220,11 @@ class PlainTokenizer:
         ids, types = tuple(framed.input_ids), tuple(framed.token_type_ids)
         plain = tuple(self.ids(["a"])[0])
         first, *_, last = (i for i in range(len(ids)) if ids[i : i + len(plain)] == plain)
-        between, after = slice(first + len(plain), last), slice(last + len(plain), None)
-        special = tuple((ids[part], types[part]) for part in (slice(first), between, after))
-        return PairFrame(*special, (types[first], types[last]))
+        before, between, after = (
+            (ids[start:stop], types[start:stop])
+            for start, stop in ((0, first), (first + len(plain), last), (last + len(plain), len(ids)))
+        )
+        return PairFrame(before, between, after, (types[first], types[last]))
 
 
 class _Reader:
