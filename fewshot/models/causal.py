@@ -11,15 +11,19 @@ import numpy as np
 import torch
 
 from fewshot.errors import FewshotWarning, warn
-from fewshot.models.base import Query
+from fewshot.models.base import Query, scored_once
+from fewshot.models.engine.best_first import Searches
 from fewshot.models.engine.greedy import decode
 from fewshot.models.engine.packed import PackedForward, self_check
 from fewshot.models.engine.proof import Proof
 from fewshot.models.engine.reads import Look, Reads
 from fewshot.models.engine.trial import draw_samples, try_later_tokens
 from fewshot.models.engine.trie import build_trie, make_plan
+from fewshot.models.local import cut_into_chunks
 from fewshot.models.locks import alone
+from fewshot.models.naming import name_in_errors
 from fewshot.models.progress import show_progress
+from fewshot.models.ranking import Ranked, check_k, rank_all
 from fewshot.models.reading import ReadingModel
 from fewshot.models.recipe import Recipe
 from fewshot.models.text.continued import Continued
@@ -189,6 +193,65 @@ class CausalLM(ReadingModel):
 
     def _sizes(self, queries: Sequence[Query]) -> list[int]:
         return self._continued.sizes(queries)
+
+    @alone
+    @torch.inference_mode()
+    def most_probable(self, queries: Sequence[Query], k: int) -> list[Ranked]:
+        """Find the ``k`` most probable candidates of each query, those of `loglikelihoods`, without scoring all.
+
+        Best-first search: the log-probability of a candidate only falls along its tokens. Where it would look at most
+        candidates, or the model can't share prefixes between prompts, all are scored.
+
+        Raises
+        ------
+        ParameterError
+            When ``k`` is less than 1.
+        UnsupportedError
+            When the model's scores are no numbers, or all candidates are impossible.
+
+        Examples
+        --------
+        >>> from fewshot import Query, load
+        >>> lm = load("embedded:causal")
+        >>> (ranked,) = lm.most_probable([Query("The capital of France is", (" Rome", " Paris", " Berlin"))], 1)
+        >>> ranked.indices.tolist()
+        [1]
+        """
+        check_k(k)
+        with name_in_errors(self, queries), show_progress(len(set(queries)), "Searching") as bar:
+
+            def find(distinct: Sequence[Query]) -> list[Ranked]:
+                found = []
+                for chunk in cut_into_chunks(distinct):
+                    found += self._found(chunk, k)
+                    bar.update(len(chunk))
+                return found
+
+            return scored_once(find, queries)
+
+    def _found(self, queries: Sequence[Query], k: int) -> list[Ranked]:
+        """The best candidates of queries that are few enough to be planned at once."""
+        found = self._searched(self._packed, self._joined(queries), k) if self._packed else {}
+        left = [i for i in range(len(queries)) if i not in found]
+        if left:
+            asked = [queries[i] for i in left]
+            found |= zip(left, rank_all(self, asked, self._score(asked), k), strict=True)
+        return [found[i] for i in range(len(queries))]
+
+    def _searched(self, packed: PackedForward, asked: Sequence[Joined], k: int) -> dict[int, Ranked]:
+        """What best-first search finds; nothing where the packed engine disagrees on the rows that strain it most."""
+
+        def search(budget: int) -> tuple[dict[int, Ranked | None], Searches]:
+            group = min(4 * self._pack_tokens, max(budget, 256))
+            searches = Searches(packed, self._vocabulary, group=group, pack=min(budget, self._pack_tokens))
+            return dict(searches.run(asked, k)), searches
+
+        found, searches = self.within_memory(search)
+        error = self._proof.search_error(searches.watched.values())
+        if error is not None:
+            self._fall_back(error)
+            return {}
+        return {i: one for i, one in found.items() if one is not None and np.isfinite(one.logprobs[0])}
 
     @alone
     @torch.inference_mode()

@@ -17,6 +17,7 @@ import numpy as np
 
 from fewshot.errors import FewshotWarning, InputError, ModelLoadError, UnsupportedError, warn
 from fewshot.models.base import LanguageModel, Query, Scores, score_each
+from fewshot.models.ranking import Ranked, most_probable, rank_all
 from fewshot.models.score_file import APPLICATION, SCHEMA, UNCHECKED, initialise, is_new, marks, packed, unpacked
 from fewshot.models.watch import generation_of
 
@@ -79,7 +80,8 @@ class CachedLM(Wrapper):
     with a warning that names the file. Entries that an earlier version wrote have no checksum: they stay in the file,
     in a table of their own, and are not read. Where the file can't be written to, as on a full disk or in a folder that
     is read only, its scores are used, new ones are not kept, and a warning says so. Where the ``version`` of a server's
-    model changes while it is asked, what it then says is not kept, and the rest has the new fingerprint. A name is no
+    model changes while it is asked, what it then says is not kept, and the rest has the new fingerprint. What a model
+    finds without scoring all candidates (``most_probable``) is searched for again each time. A name is no
     proof of weights: of a `CompletionsLM` a few fixed log-probabilities are kept too, and compared at each start. Where
     they differ by more than 0.05 nats on average, a warning says so, and scores of the former weights are not used.
 
@@ -293,6 +295,7 @@ class RememberedLM(Wrapper):
         super().__init__(lm)
         self._scores: dict[Query, Scores] = {}
         self._seen: dict[tuple[Query, str], Any] = {}
+        self._ranked: dict[tuple[Query, int], Ranked] = {}
 
     @property
     def fingerprint(self) -> str:
@@ -312,6 +315,18 @@ class RememberedLM(Wrapper):
         if new:
             self._seen.update(zip(((query, what) for query in new), self.lm.read(new, what), strict=True))
         return np.stack([self._seen[query, what] for query in queries])
+
+    def most_probable(self, queries: Sequence[Query], k: int) -> list[Ranked]:
+        """Search for the best candidates of the queries that are new, and hand out all.
+
+        Of a model that has to score all candidates, those scores are remembered.
+        """
+        if not hasattr(self.lm, "most_probable"):
+            return rank_all(self, queries, self.loglikelihoods(queries), k)
+        new = [query for query in dict.fromkeys(queries) if (query, k) not in self._ranked]
+        if new:
+            self._ranked.update(zip(((query, k) for query in new), most_probable(self.lm, new, k), strict=True))
+        return [self._ranked[query, k] for query in queries]
 
     def __repr__(self) -> str:
         return repr(self.lm)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fewshot.models.base import IntArray
 from fewshot.models.engine.packed import PackedForward
-from fewshot.models.engine.trie import build_trie, make_plan
+from fewshot.models.engine.trie import build_trie, count_common, make_plan
 
 __all__ = ["decode"]
 
@@ -50,7 +50,7 @@ def decode(
         numbers.setdefault(prompt, []).append(i)
     distinct = sorted(numbers, key=lambda prompt: (-len(prompt), prompt))
     # the last token of each prompt is its own, since its logits begin the answer
-    shared = min(_common(min(distinct), max(distinct)), len(distinct[-1]) - 1) if distinct else 0
+    shared = min(count_common(min(distinct), max(distinct)), len(distinct[-1]) - 1) if distinct else 0
     start = 0
     while start < len(distinct):
         own = len(distinct[start]) - shared + max_new_tokens
@@ -60,11 +60,6 @@ def decode(
         for prompt, answer in zip(members, answers, strict=True):
             for i in numbers[prompt]:
                 yield i, list(answer)
-
-
-def _common(first: Prompt, last: Prompt) -> int:
-    """How many tokens the first and the last prompt in order, and so all between them, begin with."""
-    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
 
 
 def _answers(

@@ -8,9 +8,9 @@ than any before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,9 +19,17 @@ from fewshot.models.engine.rounding import Rounding, same_logprobs
 from fewshot.models.engine.split import Split, Whole
 from fewshot.models.engine.trie import Plan
 
-__all__ = ["Proof"]
+__all__ = ["Proof", "Watched"]
 
 Row = tuple[int, ...]
+
+
+class Watched(NamedTuple):
+    """A row that strains the packed path."""
+
+    row: Row
+    behind: int  # how far its last token lies behind where it would lie alone
+    state: torch.Tensor  # the last hidden state, of shape (1, dim)
 
 
 class Proof:
@@ -50,6 +58,14 @@ class Proof:
         self._longest = max(self._longest, int(lengths.max()))
         self._furthest = max(self._furthest, int(behind.max()))
         return watched
+
+    def search_error(self, watched: Iterable[Watched]) -> str | None:
+        """What is wrong with those of these rows that strain the path more than any that was compared, or None."""
+        rows = list(watched)
+        new = [one for one in rows if len(one.row) > self._longest or one.behind > self._furthest]
+        self._longest = max([self._longest, *(len(one.row) for one in rows)])
+        self._furthest = max([self._furthest, *(one.behind for one in rows)])
+        return self.error([one.row for one in new], [one.state for one in new])
 
     def error(self, rows: Sequence[Row], states: Sequence[torch.Tensor]) -> str | None:
         """What is wrong with these rows, whose last hidden states by the packed path are given, or None."""

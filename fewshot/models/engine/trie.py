@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from fewshot.models.base import IntArray
 
-__all__ = ["Plan", "Step", "Trie", "build_trie", "make_plan"]
+__all__ = ["Plan", "Step", "Trie", "build_trie", "count_common", "make_plan"]
 
 #: What one more forward pass costs, in tokens: a prefix is cached only where repeating it in all packs costs more.
 STEP_COST = 24
@@ -91,6 +91,15 @@ class Plan:
     def capacity(self) -> int:
         """The most tokens that a step attends to."""
         return max((len(step.cached) + len(step.nodes) for step in self.steps), default=0)
+
+
+def count_common(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two rows begin with alike.
+
+    Of the first and the last row in order, all between them begin so.
+    """
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))
 
 
 def build_trie(sequences: Sequence[Sequence[int]]) -> Trie:
