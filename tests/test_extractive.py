@@ -13,7 +13,18 @@ import pytest
 import torch
 import transformers
 
-from fewshot import Classifier, FakeLM, InputError, ModelLoadError, Tagger, UnsupportedError, load
+from fewshot import (
+    Classifier,
+    FakeLM,
+    InputError,
+    ModelLoadError,
+    Tagger,
+    UnsupportedError,
+    adapt,
+    gallery,
+    load,
+    select_template,
+)
 from fewshot.errors import ParameterError
 from fewshot.models.answering import AnswerScores
 from fewshot.models.base import is_encoder, is_language_model, kind_of
@@ -124,7 +135,7 @@ def brute_force(lm, question, context, max_words):
         ids = rows["input_ids"][0].tolist()
         at = next((ids.index(one) for one in (tokens.cls_token_id, tokens.bos_token_id) if one in ids), 0)
         none = min(none, starts[at] + ends[at])
-        for i, j in itertools.combinations_with_replacement(range(len(part)), 2):
+        for i, j in itertools.product(range(len(part)), repeat=2):  # i after j: parts of one character
             start, end = encoding.offset_mapping[part[i]][0], encoding.offset_mapping[part[j]][1]
             start += len(context[start:end]) - len(context[start:end].lstrip())
             if encoding.offset_mapping[part[i]][1] <= start:
@@ -135,14 +146,20 @@ def brute_force(lm, question, context, max_words):
     return spans, none
 
 
-def same(found: AnswerScores, spans, none):
-    assert [tuple(place) for place in found.places.tolist()] == sorted(spans)
-    assert found.scores == pytest.approx([spans[place] for place in sorted(spans)], abs=2e-4)
+def every_span(context, max_words):
+    words = split_words(context)
+    return [(words[i][0], words[j][1]) for i in range(len(words)) for j in range(i, min(len(words), i + max_words))]
+
+
+def same(found: AnswerScores, context, max_words, expected):
+    spans, none = expected
+    assert found.scores == pytest.approx([spans.get(one, -np.inf) for one in every_span(context, max_words)], abs=2e-4)
     assert found.none == pytest.approx(none, abs=2e-4)
+    assert np.isfinite(found.scores).mean() > 0.5
 
 
-def scores(lm, questions, contexts, max_words=None):
-    return lm.answer_scores(questions, contexts, [split_words(one) for one in contexts], max_words)
+def scores(lm, questions, contexts, max_words=4):
+    return lm.answer_scores(questions, contexts, [every_span(one, max_words) for one in contexts])
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -151,14 +168,17 @@ def test_scores_are_those_of_one_window_at_a_time(name):
     questions, contexts = zip(*[(QUESTIONS[i % 3], one) for i, one in enumerate([*TEXTS, LONG, TEXTS[0]])], strict=True)
     together = scores(lm, questions, contexts, 4)
     for question, context, found in zip(questions, contexts, together, strict=True):
-        same(found, *brute_force(lm, question, context, 4))
+        same(found, context, 4, brute_force(lm, question, context, 4))
 
 
-def test_any_number_of_words():
+def test_a_span_that_no_token_spells_has_no_score():
     lm = model("bert")
-    (found,) = scores(lm, QUESTIONS[:1], TEXTS[:1])
-    same(found, *brute_force(lm, QUESTIONS[0], TEXTS[0], 10**6))
-    assert [0, len(TEXTS[0])] in found.places.tolist()
+    (found,) = lm.answer_scores(["Who?"], ["The refunds"], [[(0, 3), (1, 3), (0, 2), (3, 11), (0, 11)]])
+    assert np.isfinite(found.scores).tolist() == [True, False, False, False, True]
+    (found,) = lm.answer_scores(["Who?"], [LONG], [[(0, 6), (0, len(LONG))]])  # no window holds it whole
+    assert np.isfinite(found.scores).tolist() == [True, False]
+    (found,) = lm.answer_scores(["Who?"], ["The refunds"], [[]])
+    assert found.scores.shape == (0,)
 
 
 def test_windows_are_those_of_transformers():
@@ -166,20 +186,13 @@ def test_windows_are_those_of_transformers():
     size = lm.limit - len(lm.tokenizer(question, "a").input_ids) + 1
     ends = lm.token_ends([LONG])[0]
     context = LONG[: ends[size + 2 * (size // 2) - 1]]  # the last window is as wide as the others
-    (plan,) = lm._plan(0, [question], [context], [split_words(context)])
+    (plan,) = lm._plan(0, [question], [context])
     theirs = lm.tokenizer(
         question, context, truncation="only_second", max_length=lm.limit, stride=size - size // 2,
         return_overflowing_tokens=True,
     )  # fmt: skip
     assert [list(ids) for ids, _ in plan.rows] == theirs.input_ids
     assert len(plan.rows) == 3
-
-
-def test_no_span_begins_or_ends_inside_a_word():
-    (found,) = scores(model("bert"), QUESTIONS[:1], TEXTS[:1], 3)
-    words = split_words(TEXTS[0])
-    starts, ends = {start for start, _ in words}, {end for _, end in words}
-    assert all(start in starts and end in ends for start, end in found.places.tolist())
 
 
 def test_a_folder_a_pair_and_a_pickle_are_the_same_model(tmp_path):
@@ -258,16 +271,20 @@ def test_what_can_not_be_read_is_named_with_its_row(question, context, message):
         scores(model("bert"), ["Who?", question], ["A text.", context])
 
 
-def test_max_words_is_a_positive_integer():
-    with pytest.raises(ParameterError, match="max_words must be an integer of at least 1"):
-        scores(model("bert"), QUESTIONS[:1], TEXTS[:1], 0)
-
-
 @pytest.mark.parametrize("door", [Classifier, Tagger])
 def test_doors_of_classes_refuse_it_and_name_the_extractor(door):
     message = rf"{door.__name__} needs a language model or an encoder. ExtractiveModel\(.*use Extractor"
     with pytest.raises(UnsupportedError, match=message):
         door(model("bert")).fit(None, ["person", "place"])
+
+
+def test_what_takes_a_template_refuses_it():
+    with pytest.raises(UnsupportedError, match=r"lint needs a language model .* use Extractor"):
+        gallery.get("generic/causal").lint(model("bert"), ["A text."], ["good", "bad"])
+    with pytest.raises(UnsupportedError, match=r"select_template needs a language model .* use Extractor"):
+        select_template(["generic/causal"], ["A text."], model=model("bert"), verbalizer=["good", "bad"])
+    with pytest.raises(UnsupportedError, match="Only masked and causal language models learn"):
+        adapt(model("bert"), ["A text."])
 
 
 def test_a_kept_folder_holds_it_and_gives_it_back(tmp_path):
@@ -295,12 +312,16 @@ class Said:
     def __init__(self, found):
         self.found = found
 
-    def answer_scores(self, questions, contexts, words, max_words=None):
-        return [self.found[question] for question in questions]
+    def answer_scores(self, questions, contexts, places):
+        return [self.scores(*asked) for asked in zip(questions, places, strict=True)]
+
+    def scores(self, question, places):
+        known, none = self.found[question]
+        return AnswerScores(np.array([known.get(place, -np.inf) for place in places]), none)
 
 
 def said(places, numbers, none):
-    return AnswerScores(np.array(places, dtype=np.int64).reshape(-1, 2), np.array(numbers, dtype=float), none)
+    return dict(zip(places, numbers, strict=True)), none
 
 
 def fitted(lm, asked=(), golds=(), **parameters):
@@ -393,8 +414,8 @@ def test_what_a_model_was_trained_to_find_is_found_where_it_stands():
     net = transformers.BertForQuestionAnswering(config).eval()
     lm = load((net, tokens))
     rows, targets = [], []
-    for plan, gold in zip(lm._plan(0, ["Whose?"] * 8, contexts, list(map(split_words, contexts))), golds, strict=True):
-        edges = gold and (plan.edges.starts.tolist().index(gold[0]), plan.edges.ends.tolist().index(gold[1]))
+    for plan, gold in zip(lm._plan(0, ["Whose?"] * 8, contexts), golds, strict=True):
+        edges = gold and tuple(bound.tolist().index(place) for bound, place in zip(plan.bounds, gold, strict=True))
         for window, row in zip(plan.windows, plan.rows, strict=True):
             inside = edges and window.start <= edges[0] and edges[1] < window.stop
             targets.append([token - window.start + plan.start for token in edges] if inside else [0, 0])

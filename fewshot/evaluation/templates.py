@@ -13,6 +13,7 @@ from sklearn.model_selection import StratifiedKFold
 from fewshot.classifier import Classifier
 from fewshot.errors import InputError, ParameterError
 from fewshot.inputs import as_labels, as_rows
+from fewshot.models.answering import refuse_extractive
 from fewshot.models.base import FloatArray, kind_of
 from fewshot.models.loading import load
 from fewshot.strategies.comparison import divergences, n_folds
@@ -111,6 +112,7 @@ def select_template(
         raise ParameterError("There is no template to choose: give at least one.")
     rows = as_rows(X)
     shared = load(model)
+    refuse_extractive(shared, "select_template")
     asked = [template_of(one, kind_of(shared).name) for one in templates]
     clfs = [Classifier(shared, one, verbalizer, strategy or Prompting(), random_state=random_state) for one in asked]
     # of each template, what every text contributes; its value is their mean

@@ -10,6 +10,7 @@ from fewshot.linting.checks import run_checks
 from fewshot.linting.look import Look
 from fewshot.linting.report import Finding, LintReport, TokenCounts, WordLine, unparsed
 from fewshot.linting.spans import SpanFinding, SpanLintReport, lint_spans
+from fewshot.models.answering import refuse_extractive
 from fewshot.models.loading import load
 from fewshot.task.template import Template
 
@@ -43,6 +44,11 @@ def lint(template: Template, model: Any = None, X: Any = None, verbalizer: Any =
     -------
     LintReport
 
+    Raises
+    ------
+    UnsupportedError
+        When the model was trained to find answers, and takes no template.
+
     Notes
     -----
     What is measured, through the optional protocols only:
@@ -73,5 +79,6 @@ def lint(template: Template, model: Any = None, X: Any = None, verbalizer: Any =
     """
     if isinstance(model, str | Path):
         model = load(model)
+    refuse_extractive(model, "lint")
     rows = [] if X is None else as_rows(X)
     return run_checks(Look(template, model, rows, verbalizer))

@@ -1,4 +1,4 @@
-"""The protocol of models that find answers in texts, and how the spans of a text are scored by its tokens."""
+"""The protocol of models that find answers in texts, and how spans of a text are scored by its tokens."""
 
 from __future__ import annotations
 
@@ -11,27 +11,24 @@ import numpy as np
 from fewshot.errors import UnsupportedError
 from fewshot.models.base import FloatArray, IntArray, is_extractive
 
-__all__ = ["AnswerScores", "Extractive", "TokenEdges", "Words", "refuse_extractive", "score_spans"]
+__all__ = ["AnswerScores", "Extractive", "Places", "refuse_extractive", "score_places"]
 
-#: The start and the end of each word of a text, in characters.
-Words = Sequence[tuple[int, int]]
+#: The start and the end of each span of a text, in characters.
+Places = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnswerScores:
-    """How well each span of a text answers a question.
+    """How well spans of a text answer a question: log-weights without a common normaliser.
 
     Parameters
     ----------
-    places : int64 ndarray of shape (n_spans, 2)
-        Where each span starts and ends in the text, in characters, in ascending order.
-    scores : float64 ndarray of shape (n_spans,)
-        The higher, the more probable: log-weights without a common normaliser.
+    scores : float64 ndarray of shape (n_places,)
+        Of each span that was asked for; -inf of one that the model's tokens do not spell.
     none : float
-        The same of the text holding no answer.
+        Of the text holding no answer.
     """
 
-    places: IntArray
     scores: FloatArray
     none: float
 
@@ -45,9 +42,9 @@ class Extractive(Protocol):
         ...
 
     def answer_scores(
-        self, questions: Sequence[str], contexts: Sequence[str], words: Sequence[Words], max_words: int | None = None
+        self, questions: Sequence[str], contexts: Sequence[str], places: Sequence[Places]
     ) -> list[AnswerScores]:
-        """For each question the scores of the spans of its context, of at most so many of its words."""
+        """For each question the scores of these spans of its context."""
         ...
 
 
@@ -66,78 +63,52 @@ def refuse_extractive(model: object, door: str) -> None:
         )
 
 
-class TokenEdges:
-    """Which tokens of a text begin a word, and which end one.
+def score_places(
+    bounds: tuple[IntArray, IntArray], places: IntArray, windows: Sequence[slice], logits: Sequence[FloatArray]
+) -> FloatArray:
+    """Score spans of a text that was read in windows: the logit to begin there and that to end there.
 
-    A token that stands for a blank, or lies inside a word, does neither.
-
-    Parameters
-    ----------
-    starts, ends : int64 ndarray of shape (n_tokens,)
-        Where each token stands in the text.
-    words : sequence of (start, end)
-    """
-
-    def __init__(self, starts: IntArray, ends: IntArray, words: Words) -> None:
-        self.starts, self.ends = starts, ends
-        opening = {start: i for i, (start, _) in enumerate(words)}
-        closing = {end: i for i, (_, end) in enumerate(words)}
-        seen = ends > starts
-        #: The number of the word that each token begins, or ends; -1 where it does not.
-        self.opens = np.where(seen, [opening.get(int(place), -1) for place in starts], -1).astype(np.int64)
-        self.closes = np.where(seen, [closing.get(int(place), -1) for place in ends], -1).astype(np.int64)
-
-    def spans(self, window: slice, max_words: int | None) -> tuple[IntArray, IntArray]:
-        """The first and the last token of each span of whole words in a window of the text."""
-        first = np.flatnonzero(self.opens[window] >= 0) + window.start
-        last = np.flatnonzero(self.closes[window] >= 0) + window.start
-        length = self.closes[last][None] - self.opens[first][:, None] + 1
-        fine = (length >= 1) & (last[None] >= first[:, None])
-        if max_words is not None:
-            fine &= length <= max_words
-        rows, columns = np.nonzero(fine)
-        return first[rows], last[columns]
-
-
-def score_spans(
-    edges: TokenEdges, windows: Sequence[slice], logits: Sequence[FloatArray], max_words: int | None
-) -> tuple[IntArray, FloatArray]:
-    """Score the spans of a text that was read in windows: the logit of its start and that of its end.
-
-    Each span has the largest score of the windows that hold it whole, as in the evaluation of SQuAD by transformers
-    (``run_qa.py``). Where several tokens share a character, as parts of one, it has the largest of these as well.
+    Each has the largest score of the windows that hold it whole, as in the evaluation of SQuAD by transformers
+    (``run_qa.py``). Of several tokens that share a character, as parts of one, the largest logit counts.
 
     Parameters
     ----------
-    edges : TokenEdges
+    bounds : pair of int64 ndarray of shape (n_tokens,)
+        Where each token of the text starts and ends; one that stands for a blank ends where it starts.
+    places : int64 ndarray of shape (n_places, 2)
+        Where each span starts and ends.
     windows : sequence of slice
         The tokens that each window holds.
     logits : sequence of float64 ndarray of shape (2, n_tokens)
-        Of each window's tokens, to begin an answer and to end one.
-    max_words : int or None
+        Of the tokens of each window, to begin an answer and to end one.
 
     Returns
     -------
-    places : int64 ndarray of shape (n_spans, 2)
-        Distinct, in ascending order.
-    scores : float64 ndarray of shape (n_spans,)
+    float64 ndarray of shape (n_places,)
+        -inf where no token starts where the span does or none ends where it does, or no window holds both.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from fewshot.models.answering import TokenEdges, score_spans
-    >>> edges = TokenEdges(np.array([0, 3, 6]), np.array([2, 6, 9]), [(0, 2), (3, 9)])  # in Ven ice
+    >>> from fewshot.models.answering import score_places
+    >>> bounds = np.array([0, 3, 6]), np.array([2, 6, 9])  # in Ven ice
     >>> logits = [np.array([[0.0, 2.0, 5.0], [1.0, 5.0, 3.0]])]
-    >>> places, scores = score_spans(edges, [slice(0, 3)], logits, max_words=None)
-    >>> list(zip(places.tolist(), scores.tolist()))
-    [([0, 2], 1.0), ([0, 9], 3.0), ([3, 9], 5.0)]
+    >>> score_places(bounds, np.array([[0, 2], [3, 9], [4, 9]]), [slice(0, 3)], logits)
+    array([ 1.,  5., -inf])
     """
-    places, scores = [np.empty((0, 2), dtype=np.int64)], [np.empty(0)]
-    for window, own in zip(windows, logits, strict=True):
-        first, last = edges.spans(window, max_words)
-        places.append(np.stack([edges.starts[first], edges.ends[last]], axis=1))
-        scores.append(own[0, first - window.start] + own[1, last - window.start])
-    distinct, which = np.unique(np.concatenate(places), axis=0, return_inverse=True)
-    best = np.full(len(distinct), -np.inf)
-    np.maximum.at(best, which.reshape(-1), np.concatenate(scores))
-    return distinct, best
+    starts, ends = bounds
+    size = int(max(ends.max(initial=0), places.max(initial=0))) + 1
+    best = np.full(len(places), -np.inf)
+    for window, (begin, end) in zip(windows, logits, strict=True):
+        seen = ends[window] > starts[window]
+        opens = _largest_at(starts[window][seen], begin[seen], size)
+        closes = _largest_at(ends[window][seen], end[seen], size)
+        best = np.maximum(best, opens[places[:, 0]] + closes[places[:, 1]])
+    return best
+
+
+def _largest_at(characters: IntArray, values: FloatArray, size: int) -> FloatArray:
+    """For each character the largest of its values, -inf where it has none."""
+    found = np.full(size, -np.inf)
+    np.maximum.at(found, characters, values)
+    return found

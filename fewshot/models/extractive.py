@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from fewshot.checks import at_least
 from fewshot.errors import InputError, ModelLoadError, at_row, broken
-from fewshot.models.answering import AnswerScores, TokenEdges, Words, score_spans
-from fewshot.models.base import FloatArray
+from fewshot.models.answering import AnswerScores, Places, score_places
+from fewshot.models.base import FloatArray, IntArray
 from fewshot.models.engine.trial import draw_samples, try_forward
 from fewshot.models.locks import alone
 from fewshot.models.pairs import PairModel
@@ -34,7 +33,7 @@ _QUESTIONS = 256
 class _Reading:
     """One question with its text, as the model reads it: a row for each window of the text."""
 
-    edges: TokenEdges
+    bounds: tuple[IntArray, IntArray]  # where the tokens of the text start and end
     windows: list[slice]  # the tokens of the text in each row
     rows: list[Typed]
     start: int  # where the text begins in each row
@@ -69,9 +68,9 @@ class ExtractiveModel(PairModel):
     --------
     >>> from fewshot import load
     >>> model = load("deepset/roberta-base-squad2")  # doctest: +SKIP
-    >>> (found,) = model.answer_scores(["Who?"], ["It was Ada."], [[(0, 2), (3, 6), (7, 10)]])  # doctest: +SKIP
-    >>> found.places[found.scores.argmax()]  # doctest: +SKIP
-    array([ 7, 10])
+    >>> (found,) = model.answer_scores(["Who was it?"], ["It was Ada."], [[(0, 2), (7, 10)]])  # doctest: +SKIP
+    >>> found.scores.argmax()  # doctest: +SKIP
+    1
     """
 
     kind = "extractive"
@@ -93,20 +92,18 @@ class ExtractiveModel(PairModel):
 
     @alone
     def answer_scores(
-        self, questions: Sequence[str], contexts: Sequence[str], words: Sequence[Words], max_words: int | None = None
+        self, questions: Sequence[str], contexts: Sequence[str], places: Sequence[Places]
     ) -> list[AnswerScores]:
-        """For each question the scores of the spans of its text.
+        """For each question the scores of spans of its text.
 
         Parameters
         ----------
         questions : sequence of str
         contexts : sequence of str
             The text of each question.
-        words : sequence of sequence of (start, end)
-            The words of each text, in characters. Spans begin where a word begins, and end where one ends, as far as a
-            token does so as well: a token is never cut.
-        max_words : int, optional
-            The most words of a span. None: any number.
+        places : sequence of sequence of (start, end)
+            The spans that are asked for, in characters. One that begins or ends inside a token has no score, -inf, nor
+            has one that no window holds whole.
 
         Returns
         -------
@@ -120,21 +117,19 @@ class ExtractiveModel(PairModel):
         UnsupportedError
             When the model gives NaN.
         """
-        at_least("max_words", max_words, 1, whole=True, optional=True)
         found: list[AnswerScores] = []
         with show_progress(len(questions), "Reading answers") as bar:
             for start in range(0, len(questions), _QUESTIONS):
                 part = slice(start, start + _QUESTIONS)
-                readings = self._plan(start, questions[part], contexts[part], words[part])
+                readings = self._plan(start, questions[part], contexts[part])
                 rows = [row for reading in readings for row in reading.rows]
                 logits = iter(self.within_memory(partial(self._run, rows)))
-                found += [_scores(one, [next(logits) for _ in one.rows], max_words) for one in readings]
+                for reading, own in zip(readings, places[part], strict=True):
+                    found.append(_scores(reading, [next(logits) for _ in reading.rows], own))
                 bar.update(len(readings))
         return found
 
-    def _plan(
-        self, start: int, questions: Sequence[str], contexts: Sequence[str], words: Sequence[Words]
-    ) -> list[_Reading]:
+    def _plan(self, start: int, questions: Sequence[str], contexts: Sequence[str]) -> list[_Reading]:
         asked, told = self.plain.ids(questions), self.plain.encodings(contexts)
         readings = []
         for row, (question, context) in enumerate(zip(asked, told, strict=True)):
@@ -142,11 +137,10 @@ class ExtractiveModel(PairModel):
                 if not (question and context.ids):
                     empty = "context" if question else "question"
                     raise InputError(f"The {empty} has no token: there is nothing to read.")
-                edges = TokenEdges(*find_bounds(contexts[row], context), words[row])
-                readings.append(self._read(question, context.ids, edges))
+                readings.append(self._read(question, context.ids, find_bounds(contexts[row], context)))
         return readings
 
-    def _read(self, question: list[int], context: list[int], edges: TokenEdges) -> _Reading:
+    def _read(self, question: list[int], context: list[int], bounds: tuple[IntArray, IntArray]) -> _Reading:
         """The rows of one question, a window of its text each."""
         size = self.limit - len(self.frame.join(question, ())[0])
         if size < self.limit // 2:
@@ -162,7 +156,7 @@ class ExtractiveModel(PairModel):
         ]
         before = len(self.frame.before[0])
         start = before + len(question) + len(self.frame.between[0]) if first else before
-        return _Reading(edges, windows, rows, start, [self._none_of(ids) for ids, _ in rows])
+        return _Reading(bounds, windows, rows, start, [self._none_of(ids) for ids, _ in rows])
 
     def _none_of(self, ids: Sequence[int]) -> int:
         """The place of the token that stands for no answer."""
@@ -193,10 +187,11 @@ class ExtractiveModel(PairModel):
         return torch.stack([out.start_logits, out.end_logits], dim=1)
 
 
-def _scores(reading: _Reading, logits: Sequence[FloatArray], max_words: int | None) -> AnswerScores:
+def _scores(reading: _Reading, logits: Sequence[FloatArray], places: Places) -> AnswerScores:
     own = [
         both[:, reading.start : reading.start + window.stop - window.start]
         for both, window in zip(logits, reading.windows, strict=True)
     ]
     none = min(float(both[:, place].sum()) for both, place in zip(logits, reading.none, strict=True))
-    return AnswerScores(*score_spans(reading.edges, reading.windows, own, max_words), none)
+    asked = np.array(places, dtype=np.int64).reshape(-1, 2)
+    return AnswerScores(score_places(reading.bounds, asked, reading.windows, own), none)

@@ -119,8 +119,7 @@ def try_out(model: Any) -> None:
     if is_encoder(model):
         found = model.encode(["It is a test."])
     elif is_extractive(model):
-        (said,) = model.answer_scores(["What?"], ["It is a test."], [[(8, 12)]])
-        found = np.array([*said.scores, said.none])
+        found = np.array([said.none for said in model.answer_scores(["What?"], ["It is a test."], [[]])])
     else:
         asked = Query("It is a ", ("test", "word"), context=(Turn("premise", "A test."),))
         found = model.loglikelihoods([asked])[0].logprobs

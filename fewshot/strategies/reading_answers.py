@@ -16,8 +16,8 @@ from fewshot.errors import UnsupportedError
 from fewshot.heads.answers import AnswerReading, Place
 from fewshot.models.answering import AnswerScores
 from fewshot.models.base import FloatArray, is_extractive, kind_of
+from fewshot.task.answer_candidates import candidate_spans
 from fewshot.task.extracts import Asked, ExtractTask
-from fewshot.task.words import split_words
 
 __all__ = ["ReadAnswers"]
 
@@ -25,8 +25,9 @@ __all__ = ["ReadAnswers"]
 class ReadAnswers(BaseEstimator):  # type: ignore[misc]
     """Find answers by a model that was trained to, such as one of SQuAD.
 
-    The probability of a span is its share of the exponentials of the scores of all spans of whole words and, where it
-    is asked for, of no answer: one normaliser for all windows of a text. Spans of equal text are one answer.
+    The probability of a span is its share of the exponentials of the scores of all spans that may be an answer
+    (`candidate_spans`) and, where it is asked for, of no answer: one normaliser for all windows of a text. Spans of
+    equal text are one answer.
 
     Parameters
     ----------
@@ -86,22 +87,24 @@ class ReadAnswers(BaseEstimator):  # type: ignore[misc]
         self.none_ = bool(empty.any() or not len(empty)) if self.none == "auto" else bool(self.none)
         self.offset_ = 0.0
         if self.none_ and empty.any() and not empty.all():
-            log_odds = [one.none - float(logsumexp([-np.inf, *one.scores])) for one in self._scores(task.asked)]
+            log_odds = [one.none - float(logsumexp([-np.inf, *one.scores])) for one in self._score(task.asked)[1]]
             self.offset_ = _fit_offset(np.array(log_odds), empty)
         return self
 
     def answer_readings(self, asked: Sequence[Asked]) -> list[AnswerReading]:
         """Return what it says of the answers to each question."""
         offset = self.offset_ if self.none_ else -np.inf
-        return [_reading(own.context, found, offset) for own, found in zip(asked, self._scores(asked), strict=True)]
+        places, scores = self._score(asked)
+        return [
+            _reading(one.context, own, found.scores, found.none + offset)
+            for one, own, found in zip(asked, places, scores, strict=True)
+        ]
 
-    def _scores(self, asked: Sequence[Asked]) -> list[AnswerScores]:
+    def _score(self, asked: Sequence[Asked]) -> tuple[list[list[Place]], list[AnswerScores]]:
+        """The spans that may answer each question, and their scores."""
         contexts = [one.context for one in asked]
-        words = [split_words(context) for context in contexts]
-        found: list[AnswerScores] = self.model_.answer_scores(
-            [one.question for one in asked], contexts, words, self.max_words_
-        )
-        return found
+        places = [candidate_spans(one, self.max_words_ or len(one)) for one in contexts]
+        return places, self.model_.answer_scores([one.question for one in asked], contexts, places)
 
 
 def _fit_offset(log_odds: FloatArray, empty: NDArray[np.bool_]) -> float:
@@ -112,17 +115,17 @@ def _fit_offset(log_odds: FloatArray, empty: NDArray[np.bool_]) -> float:
     return float(brentq(lambda offset: expit(margins + offset).sum() - wanted, -most, most))
 
 
-def _reading(context: str, found: AnswerScores, offset: float) -> AnswerReading:
+def _reading(context: str, places: Sequence[Place], scores: FloatArray, none: float) -> AnswerReading:
     """The answers of distinct text, each at its most probable place, with their log-probabilities."""
-    none, order = found.none + offset, np.argsort(-found.scores, kind="stable")
-    total = float(logsumexp([none, *found.scores]))
-    if not np.isfinite(total):  # no span is of whole words, and no answer is not asked for
+    total = float(logsumexp([none, *scores]))
+    if not np.isfinite(total):  # no span has a score, and no answer is not asked for
         return AnswerReading([], np.empty(0))
-    numbers: dict[str, int] = {}
-    which = np.array([numbers.setdefault(context[start:end], len(numbers)) for start, end in found.places[order]], int)
-    _, best = np.unique(which, return_index=True)
-    mass = np.full(len(best), -np.inf)
-    np.logaddexp.at(mass, which, found.scores[order] - total)
-    in_text = np.argsort(order[best])  # as places are in ascending order
-    places: list[Place] = [(int(start), int(end)) for start, end in found.places[order[best]][in_text]]
-    return AnswerReading(places, mass[in_text], none - total)
+    mass: dict[str, float] = {}
+    best: dict[str, int] = {}
+    for i in np.argsort(-scores, kind="stable"):
+        if scores[i] > -np.inf:
+            text = context[slice(*places[i])]
+            mass[text] = float(np.logaddexp(mass.get(text, -np.inf), scores[i] - total))
+            best.setdefault(text, int(i))
+    in_order = sorted(best, key=best.__getitem__)
+    return AnswerReading([places[best[text]] for text in in_order], np.array([mass[t] for t in in_order]), none - total)
