@@ -95,6 +95,8 @@ def select_template(
     ------
     InputError
         When there is no template, or a class has a single labelled row.
+    UnsupportedError
+        When the model was trained to find answers, and takes no template.
 
     Examples
     --------
