@@ -130,17 +130,20 @@ def brute_force(lm, question, context, max_words):
             if key in takes
         }
         with torch.inference_mode():
-            out = copy.deepcopy(lm.model)(**rows)
+            out = lm.model(**rows)
         starts, ends = out.start_logits[0].double().numpy(), out.end_logits[0].double().numpy()
         ids = rows["input_ids"][0].tolist()
         at = next((ids.index(one) for one in (tokens.cls_token_id, tokens.bos_token_id) if one in ids), 0)
         none = min(none, starts[at] + ends[at])
-        for i, j in itertools.product(range(len(part)), repeat=2):  # i after j: parts of one character
-            start, end = encoding.offset_mapping[part[i]][0], encoding.offset_mapping[part[j]][1]
+        first, last = [], []
+        for place, i in enumerate(part):
+            start, end = encoding.offset_mapping[i]
             start += len(context[start:end]) - len(context[start:end].lstrip())
-            if encoding.offset_mapping[part[i]][1] <= start:
-                continue  # a blank
-            if start in word_starts and end in word_ends and 0 <= word_ends[end] - word_starts[start] < max_words:
+            if start < end:  # no blank
+                first += [(word_starts[start], start, place)] if start in word_starts else []
+                last += [(word_ends[end], end, place)] if end in word_ends else []
+        for (from_word, start, i), (to_word, end, j) in itertools.product(first, last):
+            if 0 <= to_word - from_word < max_words:
                 score = starts[before.stop + i] + ends[before.stop + j]
                 spans[start, end] = max(spans.get((start, end), -np.inf), score)
     return spans, none

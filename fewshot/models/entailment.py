@@ -103,7 +103,7 @@ class EntailmentLM(PairModel, LocalModel):
 
         def receive(batch: list[int], found: list[torch.Tensor]) -> None:
             logprobs = torch.stack(found).float().log_softmax(-1)[:, self._entails]
-            values[batch] = logprobs.double().cpu().numpy()
+            values[batch] = logprobs.cpu().double().numpy()
 
         lengths = [len(ids) for ids, _ in rows]
         self.padding.run(lengths, budget, compute, receive, lambda logits: logits.float().log_softmax(-1))

@@ -174,7 +174,7 @@ class ExtractiveModel(PairModel):
             return [own[:, : lengths[i]] for own, i in zip(logits, batch, strict=True)]
 
         def receive(batch: list[int], logits: list[torch.Tensor]) -> None:
-            found.update({i: own.double().cpu().numpy() for i, own in zip(batch, logits, strict=True)})
+            found.update({i: own.cpu().double().numpy() for i, own in zip(batch, logits, strict=True)})
 
         self.padding.run(lengths, budget, compute, receive, lambda logits: logits.float().log_softmax(-1))
         if not all(np.isfinite(both).all() for both in found.values()):
