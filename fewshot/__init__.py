@@ -71,6 +71,8 @@ _HOME = {
     "Verbalizer": "fewshot.task.verbalizer",
     "VerbalizerError": "fewshot.errors",
     "Windows": "fewshot.models.windows",
+    "Writer": "fewshot.writer",
+    "Written": "fewshot.task.written",
     "YesNo": "fewshot.task.question",
     "act": "fewshot.deciding",
     "adapt": "fewshot.training.adapt",

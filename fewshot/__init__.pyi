@@ -75,9 +75,11 @@ from fewshot.task.spans import Span as Span
 from fewshot.task.task import Task as Task
 from fewshot.task.template import Template as Template
 from fewshot.task.verbalizer import Verbalizer as Verbalizer
+from fewshot.task.written import Written as Written
 from fewshot.training.adapt import Adaptation as Adaptation
 from fewshot.training.adapt import adapt as adapt
 from fewshot.training.lora import LoRA as LoRA
+from fewshot.writer import Writer as Writer
 
 __version__: str
 _HOME: dict[str, str]

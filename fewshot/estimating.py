@@ -22,7 +22,7 @@ def estimate(clf: Any, X: Any) -> Estimate:
 
     Parameters
     ----------
-    clf : Classifier or Questionnaire
+    clf : Classifier, Questionnaire or Writer
         Fitted on a model behind an address, `CompletionsLM`, `ChatLM` or `DecisionsLM`, by itself or in a `CachedLM`.
     X : sequence of str, or of rows
         What is to be predicted.

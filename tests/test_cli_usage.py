@@ -151,7 +151,7 @@ def test_every_help_ends_with_examples_whose_options_exist(monkeypatch, capsys, 
 
 def test_every_command_has_json():
     root, names = commands()
-    assert len(names) == 11
+    assert len(names) == 12
     for name in names:
         assert "--json" in {option for parameter in root.commands[name].params for option in parameter.opts}
 
@@ -172,6 +172,7 @@ def test_the_first_help_lists_the_commands_whole(monkeypatch, capsys):
         "tag",
         "lint",
         "templates",
+        "write",
     ]
     assert "..." not in listed
     assert len(shell_lines(out)) == 4

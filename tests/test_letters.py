@@ -194,7 +194,7 @@ def test_a_kept_folder_answers_alike(tmp_path):
 )
 def test_a_written_answer_is_a_letter_or_the_word(answer, name):
     model = FakeLM(lambda query: [0.0, 0.0, 1.0])
-    model.generate = lambda queries, n: [answer for _ in queries]
+    model.generate = lambda queries, max_new_tokens, stop=(): [answer for _ in queries]
     clf = classifier(model, read="generate").fit(None, WORDS)
     if name is None:
         with pytest.warns(UserWarning, match="name no class"):

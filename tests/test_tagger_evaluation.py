@@ -139,9 +139,9 @@ class TestCompare:
 
     def test_what_can_not_be_compared(self):
         classifier = Classifier(FakeLM(lambda query: [0.0 for _ in query.candidates])).fit(None, ["x", "y"])
-        with pytest.raises(UnsupportedError, match="'t' find spans, and 'c' do not"):
+        with pytest.raises(UnsupportedError, match="'t' predict spans; 'c' predict classes"):
             compare({"t": Guesser(), "c": classifier}, MANY, OF_MANY)
-        with pytest.raises(UnsupportedError, match="'t' find spans, and 'c' do not"):
+        with pytest.raises(UnsupportedError, match="'t' predict spans; 'c' predict classes"):
             learning_curve({"t": Guesser(), "c": classifier}, MANY, OF_MANY)
         with pytest.raises(ParameterError, match="metric must be one of 'entity F1'"):
             compare({"a": Guesser(), "b": Guesser()}, MANY, OF_MANY, metric="accuracy")

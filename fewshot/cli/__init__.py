@@ -11,7 +11,16 @@ from typing import Any
 
 import typer
 
-from fewshot.cli import classify, evaluate, fit, serve, show, tag, templates  # noqa: F401 - each registers its commands
+from fewshot.cli import (  # noqa: F401 - each registers its commands
+    classify,
+    evaluate,
+    fit,
+    serve,
+    show,
+    tag,
+    templates,
+    write,
+)
 from fewshot.cli.app import WrongUsage, app, one_line_warnings
 from fewshot.errors import FewshotError, VerbalizerError
 

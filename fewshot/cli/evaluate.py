@@ -27,7 +27,8 @@ from fewshot.cli.writing import check_picture, check_result, replace_when_done, 
 
 if TYPE_CHECKING:
     from fewshot.classifier import Classifier
-    from fewshot.evaluation import Comparison, Evaluation, LearningCurve, SpanEvaluation
+    from fewshot.evaluation import LearningCurve
+    from fewshot.evaluation.tables import Result
 
 File = Annotated[Path, typer.Argument(help="Labelled rows.")]
 Test = Annotated[
@@ -219,9 +220,7 @@ def learning_curve(
     _show(result, output, as_json, str(result))
 
 
-def _show(
-    result: Evaluation | SpanEvaluation | Comparison | LearningCurve, output: Path | None, as_json: bool, said: str
-) -> None:
+def _show(result: Result, output: Path | None, as_json: bool, said: str) -> None:
     """Print a result, and keep it where it was asked for."""
     if output is not None:
         save_text(output, result.to_json() + "\n")

@@ -1,4 +1,4 @@
-"""compare: whether one classifier or tagger is better than another, on the same rows drawn again."""
+"""compare: whether one classifier, tagger or writer is better than another, on the same rows drawn again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from fewshot.checks import one_of
 from fewshot.errors import UnsupportedError
-from fewshot.evaluation.doors import all_find_spans
+from fewshot.evaluation.doors import door_of_all
 from fewshot.evaluation.metrics import (
     HIGHER_IS_BETTER,
     METRICS,
@@ -24,6 +24,7 @@ from fewshot.evaluation.metrics import (
 from fewshot.evaluation.predictions import check_named, check_resampling, predict
 from fewshot.evaluation.tables import Result, make_frame, make_intervals, need_pandas
 from fewshot.evaluation.taggers import SPAN_METRICS, resample_taggers
+from fewshot.evaluation.writing import resample_writers
 from fewshot.inputs import take_labelled
 from fewshot.models.base import FloatArray
 from fewshot.task.scale import levels_of
@@ -41,7 +42,7 @@ _ROUNDING = 1e-9  # equal probabilities, computed in two ways, differ by less
 
 @dataclass(frozen=True, eq=False)
 class Comparison(Result):
-    """Which classifier or tagger is better than which; prints as statements.
+    """Which classifier, tagger or writer is better than which; prints as statements.
 
     Attributes
     ----------
@@ -95,7 +96,7 @@ def compare(
     level: float = 0.95,
     random_state: int = 0,
 ) -> Comparison:
-    """Compare fitted classifiers, or fitted taggers, on the same labelled rows, none of which they were fitted on.
+    """Compare fitted classifiers, taggers or writers on the same rows, none of which they were fitted on.
 
     All of them are measured on the same resamples of the rows. What makes a row hard for all of them so drops out
     of the differences, and a small difference shows that separate intervals would hide.
@@ -103,15 +104,15 @@ def compare(
     Parameters
     ----------
     clfs : mapping of str to estimator
-        At least two fitted classifiers of texts, one class a text, or at least two fitted taggers, under the names
-        that the result uses.
+        At least two fitted classifiers of texts, one class a text, at least two fitted taggers, or at least two fitted
+        writers, under the names that the result uses.
     X, y
         As for `evaluate`.
     metric : str, optional
         What they are compared by. Classifiers: "accuracy", "macro-F1", "log loss", "Brier", or of ordered classes
         "quadratic kappa", "level MAE", "expected level MAE" or "RPS"; one that does not know the order, such as a
         baseline of scikit-learn, takes it from one that does. Taggers: "entity F1", "boundary F1", "precision" or
-        "recall". None: "accuracy", of taggers "entity F1".
+        "recall". Writers: "chrF" or "BLEU". None: "accuracy", of taggers "entity F1", of writers "chrF".
     n_bootstrap, level, random_state
         As for `evaluate`.
 
@@ -125,9 +126,9 @@ def compare(
         When there are fewer than two, or a classifier does not know a label.
     UnsupportedError
         When texts may have several labels, a classifier has no probabilities for the metric, it is one of ordered
-        classes and these are not, or there are classifiers as well as taggers.
+        classes and these are not, or they are not all classifiers, all taggers or all writers.
     NotInstalledError
-        When pandas is not installed.
+        When pandas is not installed, or for writers sacrebleu.
 
     Notes
     -----
@@ -150,14 +151,9 @@ def compare(
     need_pandas()
     check_named(clfs, 2)
     check_resampling(n_bootstrap, level)
-    if all_find_spans(clfs):
-        metric = "entity F1" if metric is None else metric
-        values, resampled, n = resample_taggers(
-            clfs, X, y, metric=metric, n_bootstrap=n_bootstrap, random_state=random_state
-        )
-    else:
-        metric = "accuracy" if metric is None else metric
-        values, resampled, n = _resample(clfs, X, y, metric=metric, n_bootstrap=n_bootstrap, random_state=random_state)
+    usual, resample = _DOORS[door_of_all(clfs)]
+    metric = usual if metric is None else metric
+    values, resampled, n = resample(clfs, X, y, metric=metric, n_bootstrap=n_bootstrap, random_state=random_state)
     sign = 1 if metric in HIGHER_IS_BETTER else -1
     order = np.argsort(-sign * values, kind="stable").tolist()
     names = list(clfs)
@@ -194,3 +190,11 @@ def _resample(
             levels_of(one.scale, one.classes)  # raises where there is no scale
     values = np.array([compute_metrics(one)[metric] for one in found])
     return values, bootstrap(found, _MEASURES[metric], n_bootstrap, random_state), len(labels)
+
+
+#: Of each door what its estimators are compared by unless said otherwise, and what resamples them.
+_DOORS = {
+    "classes": ("accuracy", _resample),
+    "spans": ("entity F1", resample_taggers),
+    "texts": ("chrF", resample_writers),
+}

@@ -14,8 +14,8 @@ from sklearn.utils import check_random_state
 
 from fewshot.checks import at_least
 from fewshot.classifier import Classifier
-from fewshot.errors import InputError, ParameterError
-from fewshot.evaluation.doors import all_find_spans
+from fewshot.errors import InputError, ParameterError, UnsupportedError
+from fewshot.evaluation.doors import door_of_all
 from fewshot.evaluation.metrics import METRICS, ORDERED_METRICS, compute_metrics
 from fewshot.evaluation.predictions import Predictions, check_named, predict
 from fewshot.evaluation.records import LearningCurve, Records
@@ -82,7 +82,7 @@ def learning_curve(
     InputError
         When the rows can't be split, or not a single fit was possible.
     UnsupportedError
-        When texts may have several labels, or there are classifiers as well as taggers.
+        When texts may have several labels, there are classifiers as well as taggers, or writers.
     NotInstalledError
         When pandas is not installed.
 
@@ -102,7 +102,10 @@ def learning_curve(
     need_pandas()
     named = dict(clf) if isinstance(clf, Mapping) else {type(clf).__name__: clf}
     check_named(named, 1)
-    spans = all_find_spans(named)
+    door = door_of_all(named)
+    if door == "texts":
+        raise UnsupportedError("A learning curve is of classifiers or of taggers: compare writers with compare.")
+    spans = door == "spans"
     sizes = _checked((_SPAN_SHOTS if spans else _SHOTS) if shots is None else shots)
     at_least("draws", draws, 1, whole=True)
     if spans:

@@ -1,27 +1,35 @@
-"""Which door an estimator is: what finds spans is measured by spans, and every other one by classes."""
+"""Which door an estimator is: spans are measured as spans, written texts as texts, and everything else by classes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from fewshot.errors import UnsupportedError
 
-__all__ = ["all_find_spans", "finds_spans"]
+__all__ = ["Door", "door_of", "door_of_all"]
+
+Door = Literal["classes", "spans", "texts"]
+#: By what an estimator of a door is known, whoever made it.
+_METHODS: dict[str, Door] = {"predict_spans": "spans", "predict_written": "texts"}
 
 
-def finds_spans(estimator: Any) -> bool:
-    """Whether an estimator is a tagger, whoever made it: it has ``predict_spans``."""
-    return not isinstance(estimator, type) and callable(getattr(estimator, "predict_spans", None))
+def door_of(estimator: Any) -> Door:
+    """What an estimator predicts: a tagger has ``predict_spans``, and a writer ``predict_written``."""
+    if isinstance(estimator, type):
+        return "classes"
+    return next((door for name, door in _METHODS.items() if callable(getattr(estimator, name, None))), "classes")
 
 
-def all_find_spans(named: Mapping[str, Any]) -> bool:
-    """Whether all of them are taggers; taggers beside classifiers are refused."""
-    found = {name: finds_spans(one) for name, one in named.items()}
-    if len(set(found.values())) > 1:
-        taggers, others = ([name for name, own in found.items() if own is kind] for kind in (True, False))
+def door_of_all(named: Mapping[str, Any]) -> Door:
+    """What all of them predict; estimators of several doors are refused."""
+    found: dict[Door, list[str]] = {}
+    for name, one in named.items():
+        found.setdefault(door_of(one), []).append(name)
+    if len(found) > 1:
+        said = "; ".join(f"{', '.join(map(repr, own))} predict {door}" for door, own in found.items())
         raise UnsupportedError(
-            f"{', '.join(map(repr, taggers))} find spans, and {', '.join(map(repr, others))} do not: the two have no "
-            "metric in common. Compare taggers with taggers, and classifiers with classifiers."
+            f"{said}: these have no metric in common. Compare taggers with taggers, writers with writers, and "
+            "classifiers with classifiers."
         )
-    return all(found.values())
+    return next(iter(found))

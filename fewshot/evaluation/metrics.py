@@ -112,7 +112,11 @@ ORDERED_METRICS: dict[str, Metric] = {
     "expected level MAE": _expected_level_error,
     "RPS": _rps,
 }
-HIGHER_IS_BETTER = {"accuracy", "macro-F1", "quadratic kappa", "entity F1", "boundary F1", "precision", "recall"}
+HIGHER_IS_BETTER = {
+    *("accuracy", "macro-F1", "quadratic kappa"),
+    *("entity F1", "boundary F1", "precision", "recall"),
+    *("chrF", "BLEU"),
+}
 #: What needs the predicted class only; the others need probabilities.
 WITHOUT_PROBABILITIES = {"accuracy", "macro-F1", "quadratic kappa", "level MAE"}
 

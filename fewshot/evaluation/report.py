@@ -1,4 +1,4 @@
-"""evaluate: the metrics of a classifier or tagger with their intervals, and a table of its classes or types."""
+"""evaluate: the metrics of a classifier, tagger or writer with their intervals, and a table of classes or types."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fewshot.evaluation.doors import finds_spans
+from fewshot.evaluation.doors import door_of
 from fewshot.evaluation.metrics import compute_intervals, compute_metrics
 from fewshot.evaluation.predictions import Predictions, check_classifier, check_resampling, predict
 from fewshot.evaluation.spans import SpanEvaluation
 from fewshot.evaluation.tables import Result, make_frame, make_intervals, need_pandas, printed
 from fewshot.evaluation.taggers import evaluate_tagger
+from fewshot.evaluation.writing import WritingEvaluation, evaluate_writer
 from fewshot.inputs import take_labelled
 
 if TYPE_CHECKING:
@@ -61,19 +62,21 @@ class Evaluation(Result):
 
 def evaluate(
     clf: Any, X: Any, y: Any, *, n_bootstrap: int = 1000, level: float = 0.95, random_state: int = 0
-) -> Evaluation | SpanEvaluation:
-    """Measure a fitted classifier on labelled rows, or a tagger on annotated texts, that it was not fitted on.
+) -> Evaluation | SpanEvaluation | WritingEvaluation:
+    """Measure a fitted classifier, tagger or writer on rows that it was not fitted on.
 
     Parameters
     ----------
     clf : estimator
         Any fitted classifier of texts, one class a text. A `Classifier` is asked about each text once; another one by
         ``predict``, and by ``predict_proba`` where it has that. Or a fitted `Tagger`, or whatever else has
-        ``predict_spans``, which returns a list of `Span` for each text.
+        ``predict_spans``, which returns a list of `Span` for each text. Or a fitted `Writer`, or whatever else has
+        ``predict_written``.
     X : list, array, Series or DataFrame
         Texts, or rows of fields; of a tagger also lists of tokens, Docs and Datasets.
     y : list, array or Series of shape (n_texts,)
-        The class of each row; of a tagger its spans, in any form that `Tagger.fit` takes.
+        The class of each row; of a tagger its spans, in any form that `Tagger.fit` takes; of a writer its text, or a
+        list of texts any of which is right.
     n_bootstrap : int
         How often the rows are drawn again for the intervals.
     level : float
@@ -83,11 +86,12 @@ def evaluate(
 
     Returns
     -------
-    Evaluation or SpanEvaluation
+    Evaluation, SpanEvaluation or WritingEvaluation
         Of a classifier accuracy, macro-F1, and where there are probabilities log loss, Brier score and expected
         calibration error. Where the classes are ordered, also quadratic-weighted kappa, the mean absolute error of the
         predicted level and, with probabilities, that of the expected level and the ranked probability score. Of a
-        tagger precision, recall and F1 of its spans, and of their boundaries alone; see `evaluate_spans`.
+        tagger precision, recall and F1 of its spans, and of their boundaries alone; see `evaluate_spans`. Of a writer
+        chrF, BLEU and the length ratio; see `evaluate_texts`.
 
     Raises
     ------
@@ -96,7 +100,7 @@ def evaluate(
     UnsupportedError
         When texts may have several labels.
     NotInstalledError
-        When pandas is not installed.
+        When pandas is not installed, or for a writer sacrebleu.
 
     See Also
     --------
@@ -143,8 +147,11 @@ def evaluate(
     need_pandas()
     check_classifier(clf)
     check_resampling(n_bootstrap, level)
-    if finds_spans(clf):
+    door = door_of(clf)
+    if door == "spans":
         return evaluate_tagger(clf, X, y, n_bootstrap=n_bootstrap, level=level, random_state=random_state)
+    if door == "texts":
+        return evaluate_writer(clf, X, y, n_bootstrap=n_bootstrap, level=level, random_state=random_state)
     X, labels = take_labelled(X, y)
     found = predict(clf, X, labels)
     values = compute_metrics(found)

@@ -203,10 +203,16 @@ class Window(Protocol):
 
 
 class Generator(Protocol):
-    """A model that can answer in its own words."""
+    """A model that can answer in its own words.
 
-    def generate(self, queries: Sequence[Query], max_new_tokens: int) -> list[str]:
-        """Return the greedy continuation of each query's prefix; candidates and suffix are ignored."""
+    One of your own may leave ``stop`` out: what it writes is cut afterwards.
+    """
+
+    def generate(self, queries: Sequence[Query], max_new_tokens: int, stop: Sequence[str] = ()) -> list[str]:
+        """Return the greedy continuation of each query's prefix, up to the first of the stop texts in it.
+
+        Candidates and suffix are ignored.
+        """
         ...
 
 

@@ -27,6 +27,7 @@ from fewshot.models.ranking import Ranked, check_k, rank_all
 from fewshot.models.reading import ReadingModel
 from fewshot.models.recipe import Recipe
 from fewshot.models.text.continued import Continued
+from fewshot.models.text.stops import cut_at_stop, make_is_done
 from fewshot.models.text.tokens import Joined
 
 __all__ = ["CausalLM"]
@@ -255,22 +256,26 @@ class CausalLM(ReadingModel):
 
     @alone
     @torch.inference_mode()
-    def generate(self, queries: Sequence[Query], max_new_tokens: int) -> list[str]:
-        """Continue each prefix greedily; the answer ends with the turn, the text, or ``max_new_tokens``."""
+    def generate(self, queries: Sequence[Query], max_new_tokens: int, stop: Sequence[str] = ()) -> list[str]:
+        """Continue each prefix greedily, up to the end of the turn or the text, a stop text or ``max_new_tokens``."""
         prompts = [self._continued.prompt(query) for query in queries]
-        answers = self._continued_packed(self._packed, prompts, max_new_tokens) if self._packed else None
+        answers = self._continued_packed(self._packed, prompts, max_new_tokens, stop) if self._packed else None
         if answers is None:
-            answers = self._continued_rows(prompts, max_new_tokens)
-        return [str(text) for text in self.tokenizer.batch_decode(answers, skip_special_tokens=True)]
+            answers = self._continued_rows(prompts, max_new_tokens, stop)
+        texts = self.tokenizer.batch_decode(answers, skip_special_tokens=True)
+        return [cut_at_stop(str(text), stop) for text in texts]
 
     def _continued_packed(
-        self, packed: PackedForward, prompts: list[tuple[int, ...]], max_new_tokens: int
+        self, packed: PackedForward, prompts: list[tuple[int, ...]], max_new_tokens: int, stop: Sequence[str]
     ) -> list[list[int]] | None:
         """Answers of the packed engine; None where it disagrees on the answers that strain it most so far."""
         answers: list[list[int]] = [[] for _ in prompts]
-        group = min(4 * self._pack_tokens, max(self.budget, 256))
+        pack, is_done = self._pack_tokens, make_is_done(self.tokenizer, stop)
+        group = min(4 * pack, max(self.budget, 256))
         with show_progress(len(prompts), "Generating") as bar:
-            for i, answer in decode(packed, prompts, max_new_tokens, self._ends, group=group, pack=self._pack_tokens):
+            for i, answer in decode(
+                packed, prompts, max_new_tokens, self._ends, group=group, pack=pack, is_done=is_done
+            ):
                 answers[i] = answer
                 bar.update()
         error = self._proof.answer_error(prompts, answers, packed.capacity)
@@ -279,9 +284,11 @@ class CausalLM(ReadingModel):
         self._fall_back(error)
         return None
 
-    def _continued_rows(self, prompts: list[tuple[int, ...]], max_new_tokens: int) -> list[list[int]]:
+    def _continued_rows(
+        self, prompts: list[tuple[int, ...]], max_new_tokens: int, stop: Sequence[str]
+    ) -> list[list[int]]:
         answers: list[list[int]] = [[] for _ in prompts]
-        padding = next(iter(self._ends), 0)
+        padding = min((end for end in self._ends if end < self._vocabulary), default=0)
 
         def compute(batch: list[int]) -> list[torch.Tensor]:
             width = max(len(prompts[i]) for i in batch)
@@ -292,6 +299,7 @@ class CausalLM(ReadingModel):
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
                 pad_token_id=padding,
+                stopping_criteria=self._stopping(stop, width),
             )[:, width:]
             return list(torch.nn.functional.pad(new, (0, max_new_tokens - new.shape[1]), value=padding))
 

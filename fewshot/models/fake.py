@@ -12,6 +12,7 @@ import numpy as np
 from fewshot.errors import ParameterError, UnsupportedError
 from fewshot.models.base import Float32Array, FloatArray, IntArray, Query, Reading, Scores
 from fewshot.models.identity import identity
+from fewshot.models.text.stops import cut_at_stop
 
 __all__ = ["FakeLM"]
 
@@ -93,13 +94,13 @@ class FakeLM:
         n_tokens = [max(len(_WORD.findall(word)), 1) for word in query.candidates]
         return Scores(logprobs, np.asarray(n_tokens, dtype=np.int64))
 
-    def generate(self, queries: Sequence[Query], max_new_tokens: int) -> list[str]:
-        """Return ``answer(query)``, or the best candidate, cut after ``max_new_tokens`` words."""
+    def generate(self, queries: Sequence[Query], max_new_tokens: int, stop: Sequence[str] = ()) -> list[str]:
+        """Return ``answer(query)``, or the best candidate, cut after ``max_new_tokens`` words and at a stop text."""
         answers = []
         for query in queries:
             best = query.candidates[int(np.argmax(self._score(query).logprobs))]
             text = self.answer(query) if self.answer else best
-            answers.append("".join(_WORD.findall(text)[:max_new_tokens]))
+            answers.append(cut_at_stop("".join(_WORD.findall(text)[:max_new_tokens]), stop))
         return answers
 
     def read(self, queries: Sequence[Query], what: Reading) -> Float32Array:

@@ -19,6 +19,7 @@ from fewshot.models.engine.trial import draw_samples
 from fewshot.models.local import LocalModel, cut_into_chunks
 from fewshot.models.locks import alone
 from fewshot.models.naming import name_in_errors
+from fewshot.models.text.stops import make_is_done
 from fewshot.models.text.tokens import Special
 
 __all__ = ["ReadingModel"]
@@ -179,6 +180,13 @@ class ReadingModel(LocalModel):
     def _generated(self) -> Padding:
         """Which prompts may be answered together; `padding` is for scoring."""
         return Padding(self.model)
+
+    def _stopping(self, stop: Sequence[str], first: int) -> list[Callable[..., torch.Tensor]]:
+        """What says to ``generate`` of transformers which answers, from their first token on, hold a stop text."""
+        is_done = make_is_done(self.tokenizer, stop)
+        if is_done is None:
+            return []
+        return [lambda ids, *_, **__: torch.tensor([is_done(row[first:].tolist()) for row in ids], device=ids.device)]
 
     @property
     def _vocabulary(self) -> int:

@@ -19,6 +19,7 @@ from fewshot.models.locks import alone
 from fewshot.models.progress import show_progress
 from fewshot.models.reading import ReadingModel
 from fewshot.models.recipe import Recipe
+from fewshot.models.text.stops import cut_at_stop
 from fewshot.models.text.tokens import check_tokens, is_open_ended
 
 __all__ = ["Seq2SeqLM"]
@@ -244,22 +245,26 @@ class Seq2SeqLM(ReadingModel):
 
     @alone
     @torch.inference_mode()
-    def generate(self, queries: Sequence[Query], max_new_tokens: int) -> list[str]:
-        """Answer each prompt greedily, in at most ``max_new_tokens`` tokens."""
+    def generate(self, queries: Sequence[Query], max_new_tokens: int, stop: Sequence[str] = ()) -> list[str]:
+        """Answer each prompt greedily, up to the end of the text, a stop text or ``max_new_tokens``."""
         inputs = self._inputs(queries)
         answers = [""] * len(inputs)
 
         def compute(batch: list[int]) -> list[torch.Tensor]:
             ids, mask = self._pad([inputs[i] for i in batch])
             new = self.model.generate(
-                input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens, do_sample=False
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                stopping_criteria=self._stopping(stop, 1),
             )
             return list(torch.nn.functional.pad(new, (0, 1 + max_new_tokens - new.shape[1]), value=self.padding_token))
 
         def receive(batch: list[int], found: list[torch.Tensor]) -> None:
             texts = self.tokenizer.batch_decode(torch.stack(found), skip_special_tokens=True)
             for i, text in zip(batch, texts, strict=True):
-                answers[i] = text
+                answers[i] = cut_at_stop(text, stop)
             bar.update(len(batch))
 
         lengths = [len(row) + max_new_tokens for row in inputs]

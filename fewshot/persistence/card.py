@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -34,7 +34,7 @@ def write_card(
 
     Parameters
     ----------
-    clf : Classifier, ConformalClassifier, Questionnaire or Tagger
+    clf : Classifier, ConformalClassifier, Questionnaire, Tagger or Writer
     where : str
         The folder's name, or the hub's.
     entries : sequence of mapping
@@ -46,11 +46,11 @@ def write_card(
     metrics : Evaluation, SpanEvaluation, mapping or None
     versions : mapping
     """
-    tells = _questions if hasattr(clf, "classifiers_") else _tagger if hasattr(clf, "span_counts_") else _one
+    tells, does = _kinds(clf)
     head, own = tells(clf)
     shown = f"The folder holds {n_shown} of the labelled texts, which prompts may show as demonstrations."
     parts = [
-        _front_matter(entries, "token-classification" if tells is _tagger else "text-classification"),
+        _front_matter(entries, does),
         *head,
         *_use(type(clf).__name__, where, entries, trusted),
         *own,
@@ -61,6 +61,15 @@ def write_card(
         ", ".join(f"{name} {number}" for name, number in versions.items()),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _kinds(clf: Any) -> tuple[Callable[[Any], tuple[list[str], list[str]]], str]:
+    """What tells of a door, and what the hub calls what it does."""
+    if hasattr(clf, "span_counts_"):
+        return _tagger, "token-classification"
+    if hasattr(clf, "asking_"):
+        return _writer, "text-generation"
+    return _questions if hasattr(clf, "classifiers_") else _one, "text-classification"
 
 
 def _one(clf: Any) -> tuple[list[str], list[str]]:
@@ -96,6 +105,15 @@ def _tagger(clf: Any) -> tuple[list[str], list[str]]:
     head = [f"# Tagger: {_names(clf.classes_.tolist())}", f"{_MADE}: a `{type(clf).__name__}` with the strategy"]
     table = _table(["type", "names", "annotated spans"], rows)
     return [*head, _fenced(repr(clf.strategy_))], ["## Data", f"Fitted on {clf.n_texts_} texts.", table]
+
+
+def _writer(clf: Any) -> tuple[list[str], list[str]]:
+    """The same of a writer."""
+    head = ["# Writer", f"{_MADE}: a `{type(clf).__name__}` with the strategy", _fenced(repr(clf.strategy_))]
+    stops = ", ".join(f"`{json.dumps(one)}`" for one in clf.stop_)
+    said = [f"A text has at most {clf.max_new_tokens} tokens{f', and ends before {stops}' if stops else ''}."]
+    data = f"Fitted on {clf.n_texts_} texts." if clf.n_texts_ else "Fitted without any text: zero-shot."
+    return head, ["## Task", _fenced(clf.template_.source), *said, "## Data", data]
 
 
 def check_metrics(metrics: Any) -> None:
@@ -137,7 +155,7 @@ def _use(kind: str, where: str, entries: Sequence[Mapping[str, Any]], trusted: S
     if trusted:
         options.append(f"trusted={json.dumps(list(trusted))}")
         notes.append("It holds a scikit-learn head with the types named above: load it only if you trust its maker.")
-    name = "tagger" if kind == "Tagger" else "clf"
+    name = {"Tagger": "tagger", "Writer": "writer"}.get(kind, "clf")
     code = f"from fewshot import {kind}\n\n{name} = {kind}.load({', '.join(options)})\n{name}.predict([...])"
     return ["## Use", _fenced(code, "python"), *notes]
 

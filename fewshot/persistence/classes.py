@@ -23,6 +23,7 @@ TABLE = {
     "ConformalClassifier": "fewshot.conformal",
     "Questionnaire": "fewshot.questionnaire",
     "Tagger": "fewshot.tagger",
+    "Writer": "fewshot.writer",
     "FrozenEstimator": "sklearn.frozen._frozen",
     "AutomaticVerbalizer": "fewshot.task.automatic",
     "Choice": "fewshot.task.question",
@@ -40,6 +41,7 @@ TABLE = {
     # what strategies are made of
     "Asking": "fewshot.prompts.asking",
     "Candidate": "fewshot.strategies.comparison",
+    "FreeAsking": "fewshot.prompts.free",
     "LoRA": "fewshot.training.lora",
     "SpanCandidate": "fewshot.strategies.choosing_tags",
     "SpanReport": "fewshot.strategies.choosing_tags",

@@ -35,7 +35,7 @@ def push_to_hub(
 
     Parameters
     ----------
-    clf : Classifier, ConformalClassifier, Questionnaire or Tagger
+    clf : Classifier, ConformalClassifier, Questionnaire, Tagger or Writer
     repo_id : str
         ``"user/name"``. Made if it is not there; what an earlier push left is replaced, other files stay.
     metrics : Evaluation, SpanEvaluation or mapping, optional

@@ -59,14 +59,25 @@ def _selector(name: str, found: Mapping[str, Any]) -> None:
 
 
 def _asking(name: str, found: Mapping[str, Any]) -> None:
-    rows, labels, selector = found["_rows"], found["_labels"], found["selector"]
     orders = found.get("orders", 1)
     _check(orders == "all" or (_is_count(orders) and orders > 0), name, f"asks in {orders!r:.40} orders")
+    _shown(name, found)
+    known = set(found["task"].classes.tolist())
+    _check(all(label in known for label in found["_labels"].values()), name, "has a label that is no class")
+
+
+def _free_asking(name: str, found: Mapping[str, Any]) -> None:
+    _check(_is_count(found["room"]) and found["room"] > 0, name, f"leaves {found['room']!r:.40} tokens to an answer")
+    _shown(name, found)
+    _check(all(isinstance(text, str) for text in found["_labels"].values()), name, "shows an answer that is no text")
+
+
+def _shown(name: str, found: Mapping[str, Any]) -> None:
+    """The labelled rows of an asking are all that its selector may choose."""
+    rows, labels, selector = found["_rows"], found["_labels"], found["selector"]
     _check(isinstance(rows, dict) and isinstance(labels, dict), name, "has no labelled rows")
     _check(set(rows) == set(labels), name, "has other labels than rows")
     _check(all(_is_row(row) for row in rows.values()), name, "has a labelled row that is neither text nor fields")
-    known = set(found["task"].classes.tolist())
-    _check(all(label in known for label in labels.values()), name, "has a label that is no class")
     if selector is not None:
         shared = getattr(selector, "rows_", None)
         vectors = getattr(selector, "_vectors", ())  # what may be shown, where not all texts are shown the same
@@ -124,6 +135,7 @@ def _are_places(value: Any, below: int, length: int | None = None) -> bool:
 
 _CHECKS: dict[str, Callable[[str, Mapping[str, Any]], None]] = {
     "Asking": _asking,
+    "FreeAsking": _free_asking,
     "Questionnaire": _questionnaire,
     "ReadAnswers": _read_answers,
     "TokenCRF": _token_crf,

@@ -96,7 +96,7 @@ class KeptMixin:
 
         Returns
         -------
-        Classifier, ConformalClassifier, Questionnaire or Tagger
+        Classifier, ConformalClassifier, Questionnaire, Tagger or Writer
             Fitted as it was.
 
         Raises

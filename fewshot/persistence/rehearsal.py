@@ -7,6 +7,7 @@ since a prompt may be long; encoders and heads are the real ones.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -52,7 +53,7 @@ class _Indifferent:
         n = [len(query.candidates) for query in queries]
         return [Scores(np.full(k, -1.0), np.ones(k, dtype=np.int64)) for k in n]
 
-    def generate(self, queries: Sequence[Query], max_new_tokens: int) -> list[str]:
+    def generate(self, queries: Sequence[Query], max_new_tokens: int, stop: Sequence[str] = ()) -> list[str]:
         return [query.candidates[0] for query in queries]
 
     def read(self, queries: Sequence[Query], what: Reading) -> Float32Array:
@@ -88,6 +89,9 @@ def rehearse(clf: Any) -> None:
         return
     if hasattr(clf, "span_counts_"):
         _rehearse_tagger(clf)
+        return
+    if hasattr(clf, "asking_"):
+        _rehearse_writer(clf)
         return
     row, own = _row(clf)
     try:
@@ -126,6 +130,27 @@ def _rehearse_tagger(tagger: Any) -> None:
         raise InputError(f"The parts of the tagger do not fit together: {n} types, and numbers of {found.n_types}.")
     if any(np.isnan(span[3]) for span in found.find(threshold=1e-9)):
         raise InputError("The tagger can predict nothing: its numbers lead to NaN.")
+
+
+def _rehearse_writer(writer: Any) -> None:
+    """Ask about one row, and refuse a writer whose parts do not fit together."""
+    rows, fields = list(writer.asking_.shown.values()), writer.template_.fields
+    row = rows[0] if rows else dict.fromkeys(fields, _ROW)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a text that is empty, since the stand-in writes what ends it
+            found = writer.predict([row])
+    except FewshotError as error:
+        if rows or not isinstance(error, InputError | TemplateError):
+            raise
+        return  # a row was made up, and is not what the template asks for
+    except Exception as error:
+        raise InputError(
+            f"The parts of the writer do not fit together: nothing can be written ({type(error).__name__}: {error})."
+        ) from error
+    fine = isinstance(writer.stop_, tuple) and all(isinstance(one, str) and one for one in writer.stop_)
+    if not fine or not isinstance(found[0], str):
+        raise InputError(f"The writer has the stop texts {writer.stop_!r:.80}, which are none.")
 
 
 def find_inner(clf: Any) -> Any:

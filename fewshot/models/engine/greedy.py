@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ def decode(
     *,
     group: int,
     pack: int,
+    is_done: Callable[[list[int]], bool] | None = None,
 ) -> Iterator[tuple[int, list[int]]]:
     """Continue every prompt greedily; equal prompts are continued once.
 
@@ -39,6 +40,8 @@ def decode(
         The most tokens of different prompts that lie in the cache together.
     pack : int
         The most tokens that go through the model at once.
+    is_done : callable, optional
+        Whether an answer so far needs no further token; what made it so is part of it.
 
     Yields
     ------
@@ -56,14 +59,21 @@ def decode(
         own = len(distinct[start]) - shared + max_new_tokens
         members = distinct[start : start + max(1, group // own)]
         start += len(members)
-        answers = _answers(packed, members, shared, new=max_new_tokens, ends=ends, pack=pack)
+        answers = _answers(packed, members, shared, new=max_new_tokens, ends=ends, pack=pack, is_done=is_done)
         for prompt, answer in zip(members, answers, strict=True):
             for i in numbers[prompt]:
                 yield i, list(answer)
 
 
 def _answers(
-    packed: PackedForward, prompts: list[Prompt], shared: int, *, new: int, ends: Collection[int], pack: int
+    packed: PackedForward,
+    prompts: list[Prompt],
+    shared: int,
+    *,
+    new: int,
+    ends: Collection[int],
+    pack: int,
+    is_done: Callable[[list[int]], bool] | None,
 ) -> list[list[int]]:
     """Continue a group of prompts, whose first ``shared`` tokens are the same, by at most ``new`` tokens each."""
     total = shared + sum(len(prompt) - shared + new for prompt in prompts)
@@ -105,13 +115,15 @@ def _answers(
     hidden = torch.cat(states)[torch.from_numpy(last).to(states[0].device)]
     answers: list[list[int]] = [[] for _ in prompts]
     active = np.arange(len(prompts))
-    for _ in range(new):
+    for step in range(1, new + 1):
         chosen = packed.split.logits(hidden).argmax(-1).cpu().numpy()
         goes_on = ~np.isin(chosen, list(ends))
-        active, chosen = active[goes_on], chosen[goes_on]
-        for i, token in zip(active.tolist(), chosen.tolist(), strict=True):
+        for i, token in zip(active[goes_on].tolist(), chosen[goes_on].tolist(), strict=True):
             answers[i].append(token)
-        if not len(active) or len(answers[int(active[0])]) == new:
+        if is_done is not None:
+            goes_on &= np.array([not is_done(answers[i]) for i in active.tolist()])
+        active, chosen = active[goes_on], chosen[goes_on]
+        if not len(active) or step == new:
             break
         written = np.array([len(answers[i]) for i in active.tolist()])
         hidden = compute(active, chosen.astype(np.int64), lengths[active] + written - 1)

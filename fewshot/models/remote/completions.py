@@ -23,6 +23,7 @@ from fewshot.models.remote.probe import Probed, probe
 from fewshot.models.remote.rehearsal import rehearsal_at_work
 from fewshot.models.remote.server import Answers, Estimate, ServerLM, short_hash
 from fewshot.models.text.continued import Continued
+from fewshot.models.text.stops import cut_at_stop
 from fewshot.models.text.tokens import Joined, PlainTokenizer, as_text
 from fewshot.models.tokenizer import load_tokenizer
 
@@ -299,8 +300,10 @@ class CompletionsLM(ServerLM):
         word = next(word for word, rest in pairs if error.token in rest)
         return ServerError(f"{self!r} gives no log-probability of the label word {word!r}: {error} {_CURE}")
 
-    def generate(self, queries: Sequence[Query], max_new_tokens: int) -> list[str]:
-        """Continue each prefix greedily; the answer ends with the turn, the text, or ``max_new_tokens``.
+    def generate(self, queries: Sequence[Query], max_new_tokens: int, stop: Sequence[str] = ()) -> list[str]:
+        """Continue each prefix greedily, up to the end of the turn or the text, a stop text or ``max_new_tokens``.
+
+        The server is not told the stop texts: what follows them is written, counted and cut here.
 
         Raises
         ------
@@ -328,7 +331,7 @@ class CompletionsLM(ServerLM):
             raise
         finally:
             self._warn()
-        written = [texts[query, max_new_tokens] for query in queries]
+        written = [cut_at_stop(texts[query, max_new_tokens], stop) for query in queries]
         self._texts = {}
         return written
 

@@ -1,0 +1,135 @@
+"""The command that writes a text for each row of a file: write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fewshot.cli import options as opt
+from fewshot.cli.app import AsJson, WrongUsage, command, note
+from fewshot.cli.data import check_standard_input, fields_of, read_beside, take_inputs
+from fewshot.cli.formats import Format
+from fewshot.cli.options import FollowPaths, FormatOptions, Seed
+from fewshot.cli.reading import read
+
+if TYPE_CHECKING:
+    from fewshot.task.template import Template
+    from fewshot.writer import Writer
+
+_SHOTS = 8
+_STEP = 64  # rows that are answered together, before their lines are written
+
+
+@command(
+    "fewshot write mail.csv --model NAME --template title/headline",
+    "fewshot write en.csv --model NAME --template translation/en_de --examples pairs.csv --shots 8",
+    "fewshot write en.csv --model NAME --template translation/en_de --examples pairs.csv --save de",
+    "fewshot write en.csv --writer de --json",
+)
+def write(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Rows to write a text for.")],
+    *,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A causal or encoder-decoder language model, or embedded:causal.")
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(metavar="TEMPLATE", help="Gallery name, a .jinja file, or source that ends with {{ answer }}."),
+    ] = None,
+    examples: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Rows with their texts, to be shown as demonstrations.")
+    ] = None,
+    shots: Annotated[int | None, typer.Option(metavar="N", min=1, help="How many a prompt shows: 8, or all.")] = None,
+    selection: Annotated[
+        str, typer.Option(metavar="NAME", help="Which: nearest, mmr, random or first; the last two share prompts.")
+    ] = "nearest",
+    writer: Annotated[Path | None, typer.Option(metavar="DIR", help="A writer that --save or .save() kept.")] = None,
+    follow_paths: FollowPaths = False,
+    text_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Column of the text. Default: the template's own fields.")
+    ] = None,
+    answer_column: Annotated[
+        str, typer.Option(metavar="NAME", help="Column of the text to write, in --examples.")
+    ] = "answer",
+    max_new_tokens: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Most tokens of a text: 64, or the kept writer's.")
+    ] = None,
+    stop: Annotated[
+        str | None, typer.Option(metavar="TEXT", help=r"What a text ends before; \n is a line break.")
+    ] = None,
+    seed: Seed = 0,
+    save: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the writer in a new folder.")] = None,
+    as_json: AsJson = False,
+    said: FormatOptions,
+) -> None:
+    """Write a text for each row, by a template.
+
+    A translation, a summary, a title: prints a line a row. With --json each is an object: the fields of the row, the
+    text as 'answer', and the mean log-probability of its tokens as 'logprob'. None of the models inside this package
+    can translate or summarise.
+    """
+    kept = writer is not None
+    if kept == (template is not None) or (kept and any((model, examples, shots, max_new_tokens, stop, save))):
+        raise WrongUsage("Give --model and --template, and what goes with them, or --writer DIR that is kept.")
+    if shots is not None and examples is None:
+        raise WrongUsage(f"--shots {shots} shows rows with their texts: give them, --examples FILE.")
+    check_standard_input(file, examples)
+    table, own = read(file, Format.said(*said)), opt.as_template(template)
+    if kept:
+        fitted = _kept(writer, follow_paths)
+        fields = fields_of([fitted.template_], text_column)
+    else:
+        fields = fields_of([own], text_column)
+        pairs = _pairs(examples, said, fields, answer_column)
+        n = min(_SHOTS, len(pairs[0] or ())) if shots is None else shots
+        more = {"max_new_tokens": max_new_tokens or 64, "stop": stop and stop.replace("\\n", "\n")}
+        fitted = _unfitted(model, own, n, selection, random_state=seed, **more).fit(*pairs)
+    rows = take_inputs(table, fields)
+    if save is not None:
+        note(f"the writer is kept in {str(fitted.save(save))!r}")
+    for first in range(0, len(rows), _STEP):
+        part = rows[first : first + _STEP]
+        for line in _objects(fitted, part) if as_json else _lines(fitted, part):
+            typer.echo(line)
+
+
+def _kept(folder: Path | None, follow_paths: bool) -> Writer:
+    from fewshot.writer import Writer
+
+    assert folder is not None
+    return Writer.load(folder, follow_paths=follow_paths)
+
+
+def _unfitted(model: str | None, template: Template | None, shots: int, selection: str, **more: Any) -> Writer:
+    from fewshot.strategies.prompting import Prompting
+    from fewshot.writer import Writer
+
+    return Writer(model, template, None, Prompting(shots=shots, selection=selection), **more)
+
+
+def _pairs(
+    path: Path | None, said: FormatOptions, fields: dict[str, str], answer_column: str
+) -> tuple[list[Any] | None, list[Any] | None]:
+    """The rows of a file, and their texts; without one, None of both."""
+    if path is None:
+        return None, None
+    table = read_beside(path, Format.said(*said))
+    return take_inputs(table, fields), table.column(answer_column, "--answer-column")
+
+
+def _lines(writer: Writer, rows: Sequence[Any]) -> Iterator[str]:
+    """The texts, each in one line."""
+    for text in writer.predict(rows):
+        yield " ".join(text.splitlines())
+
+
+def _objects(writer: Writer, rows: Sequence[Any]) -> Iterator[str]:
+    (field, *_) = writer.template_.fields
+    for row, one in zip(rows, writer.predict_written(rows), strict=True):
+        own = {field: row} if isinstance(row, str) else row
+        logprob = None if one.logprob is None else round(one.logprob, 4)
+        yield json.dumps({**own, "answer": one.text, "logprob": logprob}, ensure_ascii=False)
