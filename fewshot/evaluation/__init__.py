@@ -1,5 +1,6 @@
-"""How good a classifier, tagger or writer is, which is better, what more labels bring, and how sure that is."""
+"""How good a classifier, tagger, extractor or writer is, which is better, what more labels bring, how sure that is."""
 
+from fewshot.evaluation.answers import AnswerEvaluation, answer_f1, evaluate_answers, exact_match
 from fewshot.evaluation.coherence import Coherence, coherence
 from fewshot.evaluation.comparison import Comparison, compare
 from fewshot.evaluation.curve import LearningCurve, learning_curve
@@ -10,18 +11,22 @@ from fewshot.evaluation.supports import draw_support
 from fewshot.evaluation.writing import WritingEvaluation, evaluate_texts
 
 __all__ = [
+    "AnswerEvaluation",
     "Coherence",
     "Comparison",
     "Evaluation",
     "LearningCurve",
     "SpanEvaluation",
     "WritingEvaluation",
+    "answer_f1",
     "calibration_error",
     "coherence",
     "compare",
     "draw_support",
     "evaluate",
+    "evaluate_answers",
     "evaluate_spans",
     "evaluate_texts",
+    "exact_match",
     "learning_curve",
 ]

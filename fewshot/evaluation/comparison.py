@@ -1,4 +1,4 @@
-"""compare: whether one classifier, tagger or writer is better than another, on the same rows drawn again."""
+"""compare: whether one classifier, tagger, extractor or writer is better, on the same rows drawn again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from fewshot.checks import one_of
 from fewshot.errors import UnsupportedError
+from fewshot.evaluation.answers import ANSWER_METRICS, resample_extractors
 from fewshot.evaluation.doors import door_of_all
 from fewshot.evaluation.metrics import (
     HIGHER_IS_BETTER,
@@ -36,13 +37,13 @@ __all__ = ["Comparison", "compare"]
 
 _MEASURES = {**METRICS, **ORDERED_METRICS}
 _COMPARED = [name for name in _MEASURES if name != "ECE"]  # which is no mean over rows, and biased upwards
-_SHARES = ("accuracy", "macro-F1", *SPAN_METRICS)  # whose differences are said in points
+_SHARES = ("accuracy", "macro-F1", *SPAN_METRICS, *ANSWER_METRICS)  # whose differences are said in points
 _ROUNDING = 1e-9  # equal probabilities, computed in two ways, differ by less
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison(Result):
-    """Which classifier, tagger or writer is better than which; prints as statements.
+    """Which classifier, tagger, extractor or writer is better than which; prints as statements.
 
     Attributes
     ----------
@@ -96,7 +97,7 @@ def compare(
     level: float = 0.95,
     random_state: int = 0,
 ) -> Comparison:
-    """Compare fitted classifiers, taggers or writers on the same rows, none of which they were fitted on.
+    """Compare fitted classifiers, taggers, extractors or writers on the same rows, none of which they were fitted on.
 
     All of them are measured on the same resamples of the rows. What makes a row hard for all of them so drops out
     of the differences, and a small difference shows that separate intervals would hide.
@@ -104,15 +105,15 @@ def compare(
     Parameters
     ----------
     clfs : mapping of str to estimator
-        At least two fitted classifiers of texts, one class a text, at least two fitted taggers, or at least two fitted
-        writers, under the names that the result uses.
+        At least two fitted classifiers of texts, one class a text, at least two fitted taggers, extractors or writers,
+        under the names that the result uses.
     X, y
         As for `evaluate`.
     metric : str, optional
         What they are compared by. Classifiers: "accuracy", "macro-F1", "log loss", "Brier", or of ordered classes
         "quadratic kappa", "level MAE", "expected level MAE" or "RPS"; one that does not know the order, such as a
         baseline of scikit-learn, takes it from one that does. Taggers: "entity F1", "boundary F1", "precision" or
-        "recall". Writers: "chrF" or "BLEU". None: "accuracy", of taggers "entity F1", of writers "chrF".
+        "recall". Extractors: "answer F1" or "exact match". Writers: "chrF" or "BLEU". None: the first of these.
     n_bootstrap, level, random_state
         As for `evaluate`.
 
@@ -126,7 +127,7 @@ def compare(
         When there are fewer than two, or a classifier does not know a label.
     UnsupportedError
         When texts may have several labels, a classifier has no probabilities for the metric, it is one of ordered
-        classes and these are not, or they are not all classifiers, all taggers or all writers.
+        classes and these are not, or they are not all of one kind.
     NotInstalledError
         When pandas is not installed, or for writers sacrebleu.
 
@@ -196,5 +197,6 @@ def _resample(
 _DOORS = {
     "classes": ("accuracy", _resample),
     "spans": ("entity F1", resample_taggers),
+    "answers": ("answer F1", resample_extractors),
     "texts": ("chrF", resample_writers),
 }

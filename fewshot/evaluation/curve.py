@@ -82,7 +82,7 @@ def learning_curve(
     InputError
         When the rows can't be split, or not a single fit was possible.
     UnsupportedError
-        When texts may have several labels, there are classifiers as well as taggers, or writers.
+        When texts may have several labels, there are classifiers as well as taggers, or extractors or writers.
     NotInstalledError
         When pandas is not installed.
 
@@ -103,8 +103,8 @@ def learning_curve(
     named = dict(clf) if isinstance(clf, Mapping) else {type(clf).__name__: clf}
     check_named(named, 1)
     door = door_of_all(named)
-    if door == "texts":
-        raise UnsupportedError("A learning curve is of classifiers or of taggers: compare writers with compare.")
+    if door in ("texts", "answers"):
+        raise UnsupportedError("A learning curve is of classifiers or of taggers: compare others with compare.")
     spans = door == "spans"
     sizes = _checked((_SPAN_SHOTS if spans else _SHOTS) if shots is None else shots)
     at_least("draws", draws, 1, whole=True)

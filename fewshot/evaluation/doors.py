@@ -1,4 +1,4 @@
-"""Which door an estimator is: spans are measured as spans, written texts as texts, and everything else by classes."""
+"""Which door an estimator is: each is measured by what it predicts, spans, answers or texts; else by classes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from fewshot.errors import UnsupportedError
 
 __all__ = ["Door", "door_of", "door_of_all"]
 
-Door = Literal["classes", "spans", "texts"]
+Door = Literal["classes", "spans", "answers", "texts"]
 #: By what an estimator of a door is known, whoever made it.
-_METHODS: dict[str, Door] = {"predict_spans": "spans", "predict_written": "texts"}
+_METHODS: dict[str, Door] = {"predict_spans": "spans", "predict_top": "answers", "predict_written": "texts"}
 
 
 def door_of(estimator: Any) -> Door:
-    """What an estimator predicts: a tagger has ``predict_spans``, and a writer ``predict_written``."""
+    """What an estimator predicts: a tagger has ``predict_spans``, an extractor ``predict_top``, a writer ``predict_written``."""
     if isinstance(estimator, type):
         return "classes"
     return next((door for name, door in _METHODS.items() if callable(getattr(estimator, name, None))), "classes")
@@ -29,7 +29,7 @@ def door_of_all(named: Mapping[str, Any]) -> Door:
     if len(found) > 1:
         said = "; ".join(f"{', '.join(map(repr, own))} predict {door}" for door, own in found.items())
         raise UnsupportedError(
-            f"{said}: these have no metric in common. Compare taggers with taggers, writers with writers, and "
-            "classifiers with classifiers."
+            f"{said}: these have no metric in common. Compare taggers with taggers, extractors with extractors, "
+            "writers with writers, and classifiers with classifiers."
         )
     return next(iter(found))

@@ -115,6 +115,7 @@ ORDERED_METRICS: dict[str, Metric] = {
 HIGHER_IS_BETTER = {
     *("accuracy", "macro-F1", "quadratic kappa"),
     *("entity F1", "boundary F1", "precision", "recall"),
+    *("answer F1", "exact match"),
     *("chrF", "BLEU"),
 }
 #: What needs the predicted class only; the others need probabilities.

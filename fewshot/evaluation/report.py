@@ -1,4 +1,4 @@
-"""evaluate: the metrics of a classifier, tagger or writer with their intervals, and a table of classes or types."""
+"""evaluate: the metrics of a classifier, tagger, extractor or writer with intervals, and a table of classes or types."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fewshot.evaluation.answers import AnswerEvaluation, evaluate_extractor
 from fewshot.evaluation.doors import door_of
 from fewshot.evaluation.metrics import compute_intervals, compute_metrics
 from fewshot.evaluation.predictions import Predictions, check_classifier, check_resampling, predict
@@ -62,21 +63,23 @@ class Evaluation(Result):
 
 def evaluate(
     clf: Any, X: Any, y: Any, *, n_bootstrap: int = 1000, level: float = 0.95, random_state: int = 0
-) -> Evaluation | SpanEvaluation | WritingEvaluation:
-    """Measure a fitted classifier, tagger or writer on rows that it was not fitted on.
+) -> Evaluation | SpanEvaluation | AnswerEvaluation | WritingEvaluation:
+    """Measure a fitted classifier, tagger, extractor or writer on rows that it was not fitted on.
 
     Parameters
     ----------
     clf : estimator
         Any fitted classifier of texts, one class a text. A `Classifier` is asked about each text once; another one by
         ``predict``, and by ``predict_proba`` where it has that. Or a fitted `Tagger`, or whatever else has
-        ``predict_spans``, which returns a list of `Span` for each text. Or a fitted `Writer`, or whatever else has
-        ``predict_written``.
+        ``predict_spans``, which returns a list of `Span` for each text. Or a fitted `Extractor`, or whatever else
+        has ``predict_top``, and ``predict``, which returns an `Answer` for each question. Or a fitted `Writer`, or
+        whatever else has ``predict_written``.
     X : list, array, Series or DataFrame
-        Texts, or rows of fields; of a tagger also lists of tokens, Docs and Datasets.
+        Texts, or rows of fields; of a tagger also lists of tokens, Docs and Datasets; of an extractor what its ``fit``
+        takes.
     y : list, array or Series of shape (n_texts,)
-        The class of each row; of a tagger its spans, in any form that `Tagger.fit` takes; of a writer its text, or a
-        list of texts any of which is right.
+        The class of each row; of a tagger its spans, of an extractor its answer, in any form that its ``fit``
+        takes; of a writer its text, or a list of texts any of which is right.
     n_bootstrap : int
         How often the rows are drawn again for the intervals.
     level : float
@@ -86,12 +89,12 @@ def evaluate(
 
     Returns
     -------
-    Evaluation, SpanEvaluation or WritingEvaluation
+    Evaluation, SpanEvaluation, AnswerEvaluation or WritingEvaluation
         Of a classifier accuracy, macro-F1, and where there are probabilities log loss, Brier score and expected
         calibration error. Where the classes are ordered, also quadratic-weighted kappa, the mean absolute error of the
         predicted level and, with probabilities, that of the expected level and the ranked probability score. Of a
-        tagger precision, recall and F1 of its spans, and of their boundaries alone; see `evaluate_spans`. Of a writer
-        chrF, BLEU and the length ratio; see `evaluate_texts`.
+        tagger precision, recall and F1 of its spans, and of their boundaries alone; see `evaluate_spans`. Of an
+        extractor exact matches and the F1 of words; see `evaluate_answers`. Of a writer chrF, BLEU and the length ratio; see `evaluate_texts`.
 
     Raises
     ------
@@ -150,6 +153,8 @@ def evaluate(
     door = door_of(clf)
     if door == "spans":
         return evaluate_tagger(clf, X, y, n_bootstrap=n_bootstrap, level=level, random_state=random_state)
+    if door == "answers":
+        return evaluate_extractor(clf, X, y, n_bootstrap=n_bootstrap, level=level, random_state=random_state)
     if door == "texts":
         return evaluate_writer(clf, X, y, n_bootstrap=n_bootstrap, level=level, random_state=random_state)
     X, labels = take_labelled(X, y)
