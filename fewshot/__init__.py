@@ -35,6 +35,7 @@ _HOME = {
     "EntailmentLM": "fewshot.models.entailment",
     "Encoder": "fewshot.models.base",
     "ExtractiveModel": "fewshot.models.extractive",
+    "Extractor": "fewshot.extractor",
     "FakeLM": "fewshot.models.fake",
     "FewshotError": "fewshot.errors",
     "FewshotWarning": "fewshot.errors",

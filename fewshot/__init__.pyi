@@ -30,6 +30,7 @@ from fewshot.evaluation import evaluate as evaluate
 from fewshot.evaluation import learning_curve as learning_curve
 from fewshot.evaluation.templates import select_template as select_template
 from fewshot.exporting import export_decisions as export_decisions
+from fewshot.extractor import Extractor as Extractor
 from fewshot.heads.label_prior import LabelPriorLogisticRegression as LabelPriorLogisticRegression
 from fewshot.linting import lint as lint
 from fewshot.linting import lint_spans as lint_spans

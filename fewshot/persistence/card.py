@@ -34,7 +34,7 @@ def write_card(
 
     Parameters
     ----------
-    clf : Classifier, ConformalClassifier, Questionnaire, Tagger or Writer
+    clf : Classifier, ConformalClassifier, Extractor, Questionnaire, Tagger or Writer
     where : str
         The folder's name, or the hub's.
     entries : sequence of mapping
@@ -43,7 +43,7 @@ def write_card(
         Types that whoever loads it has to trust.
     n_shown : int
         How many texts of ``fit`` the folder holds.
-    metrics : Evaluation, SpanEvaluation, mapping or None
+    metrics : Evaluation, AnswerEvaluation, SpanEvaluation, mapping or None
     versions : mapping
     """
     tells, does = _kinds(clf)
@@ -69,6 +69,8 @@ def _kinds(clf: Any) -> tuple[Callable[[Any], tuple[list[str], list[str]]], str]
         return _tagger, "token-classification"
     if hasattr(clf, "asking_"):
         return _writer, "text-generation"
+    if hasattr(clf, "n_answered_"):
+        return _extractor, "question-answering"
     return _questions if hasattr(clf, "classifiers_") else _one, "text-classification"
 
 
@@ -116,6 +118,17 @@ def _writer(clf: Any) -> tuple[list[str], list[str]]:
     return head, ["## Task", _fenced(clf.template_.source), *said, "## Data", data]
 
 
+def _extractor(clf: Any) -> tuple[list[str], list[str]]:
+    """The same of an extractor."""
+    head = ["# Extractor of answers", f"{_MADE}: an `{type(clf).__name__}` with the strategy"]
+    asked = ["Asked of every text:", _fenced(clf.question)] if clf.question is not None else []
+    asking = getattr(clf.strategy_, "asking_", None)
+    template = [] if asking is None else ["## Task", _fenced(asking.task.template.source)]
+    said = f"Fitted on {clf.n_questions_} questions, {clf.n_answered_} of them with an answer."
+    data = said if clf.n_questions_ else "Fitted without any question: zero-shot."
+    return [*head, _fenced(repr(clf.strategy_)), *asked], [*template, "## Data", data]
+
+
 def check_metrics(metrics: Any) -> None:
     """Refuse metrics that are neither an evaluation nor names with numbers, before anything is written."""
     fine = isinstance(metrics, Mapping) and all(isinstance(value, int | float) for value in metrics.values())
@@ -155,7 +168,7 @@ def _use(kind: str, where: str, entries: Sequence[Mapping[str, Any]], trusted: S
     if trusted:
         options.append(f"trusted={json.dumps(list(trusted))}")
         notes.append("It holds a scikit-learn head with the types named above: load it only if you trust its maker.")
-    name = {"Tagger": "tagger", "Writer": "writer"}.get(kind, "clf")
+    name = kind.lower() if kind in ("Extractor", "Tagger", "Writer") else "clf"
     code = f"from fewshot import {kind}\n\n{name} = {kind}.load({', '.join(options)})\n{name}.predict([...])"
     return ["## Use", _fenced(code, "python"), *notes]
 

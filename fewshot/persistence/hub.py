@@ -35,10 +35,10 @@ def push_to_hub(
 
     Parameters
     ----------
-    clf : Classifier, ConformalClassifier, Questionnaire, Tagger or Writer
+    clf : Classifier, ConformalClassifier, Extractor, Questionnaire, Tagger or Writer
     repo_id : str
         ``"user/name"``. Made if it is not there; what an earlier push left is replaced, other files stay.
-    metrics : Evaluation, SpanEvaluation or mapping, optional
+    metrics : Evaluation, AnswerEvaluation, SpanEvaluation or mapping, optional
         For the card, as in `Classifier.save`.
     private : bool, optional
         Whether a new repository is private. None: as your account has it.

@@ -72,6 +72,18 @@ def _free_asking(name: str, found: Mapping[str, Any]) -> None:
     _check(all(isinstance(text, str) for text in found["_labels"].values()), name, "shows an answer that is no text")
 
 
+def _asking_spans(name: str, found: Mapping[str, Any]) -> None:
+    _shown(name, found)
+    spans, rows = found["task"].verbalizer, found["_rows"].values()
+    _check(type(spans).__name__ == "OwnSpans", name, "asks for no spans")
+    _check(_is_count(spans.max_words) and spans.max_words > 0, name, f"asks for {spans.max_words!r:.40} words")
+    _check(spans.no_answer is None or _is_said(spans.no_answer), name, f"calls no answer {spans.no_answer!r:.40}")
+    _check(found["orders"] == 1, name, f"asks in {found['orders']!r:.40} orders")
+    _check(all(map(_is_said, found["_labels"].values())), name, "shows an answer that is not text")
+    fields = all(isinstance(row, dict) and {"question", "context"} <= row.keys() for row in rows)
+    _check(fields, name, "shows a row without a question or a context")
+
+
 def _shown(name: str, found: Mapping[str, Any]) -> None:
     """The labelled rows of an asking are all that its selector may choose."""
     rows, labels, selector = found["_rows"], found["_labels"], found["selector"]
@@ -121,6 +133,10 @@ def _is_row(row: Any) -> bool:
     return isinstance(row, str) or (isinstance(row, dict) and all(isinstance(key, str) for key in row))
 
 
+def _is_said(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
 def _is_count(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 0)
 
@@ -135,6 +151,7 @@ def _are_places(value: Any, below: int, length: int | None = None) -> bool:
 
 _CHECKS: dict[str, Callable[[str, Mapping[str, Any]], None]] = {
     "Asking": _asking,
+    "AskingSpans": _asking_spans,
     "FreeAsking": _free_asking,
     "Questionnaire": _questionnaire,
     "ReadAnswers": _read_answers,

@@ -29,7 +29,7 @@ class KeptMixin:
             Written whole or not at all.
         overwrite : bool
             Replace a kept classifier. Anything else that lies there is left alone.
-        metrics : Evaluation, SpanEvaluation or mapping, optional
+        metrics : Evaluation, AnswerEvaluation, SpanEvaluation or mapping, optional
             What `evaluate` returned, or names with numbers, for the card.
 
         Returns
@@ -96,7 +96,7 @@ class KeptMixin:
 
         Returns
         -------
-        Classifier, ConformalClassifier, Questionnaire, Tagger or Writer
+        Classifier, ConformalClassifier, Extractor, Questionnaire, Tagger or Writer
             Fitted as it was.
 
         Raises

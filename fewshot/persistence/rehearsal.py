@@ -16,6 +16,7 @@ import numpy as np
 from fewshot.errors import FewshotError, InputError, TemplateError, UnsupportedError, at_question
 from fewshot.models.base import Float32Array, IntArray, Query, Reading, Scores, is_encoder, is_extractive, kind_of
 from fewshot.models.tokens import TokenVectors
+from fewshot.task.extracts import Asked
 
 __all__ = ["find_inner", "make_stand_in", "rehearse", "remember"]
 
@@ -93,6 +94,9 @@ def rehearse(clf: Any) -> None:
     if hasattr(clf, "asking_"):
         _rehearse_writer(clf)
         return
+    if hasattr(clf, "n_answered_"):
+        _rehearse_extractor(clf)
+        return
     row, own = _row(clf)
     try:
         found = clf.predict_proba([row])
@@ -151,6 +155,31 @@ def _rehearse_writer(writer: Any) -> None:
     fine = isinstance(writer.stop_, tuple) and all(isinstance(one, str) and one for one in writer.stop_)
     if not fine or not isinstance(found[0], str):
         raise InputError(f"The writer has the stop texts {writer.stop_!r:.80}, which are none.")
+
+
+def _rehearse_extractor(extractor: Any) -> None:
+    """Answer one question, and refuse an extractor whose parts do not fit together."""
+    asking = getattr(extractor.strategy_, "asking_", None)
+    fields = dict.fromkeys(() if asking is None else asking.task.template.fields, _ROW)
+    try:
+        (found,) = extractor.strategy_.answer_readings([Asked("Is it?", _ROW, {**fields, "question": "Is it?"})])
+        places, numbers = list(found.places), np.asarray(found.log_probabilities)
+        sure = [probability for _, probability in (*found.top(2), found.find(extractor.threshold))]
+    except FewshotError as error:
+        if fields.keys() <= {"question", "context"} or not isinstance(error, InputError | TemplateError):
+            raise
+        return  # a row was made up, and is not what the template asks for
+    except Exception as error:
+        raise InputError(
+            "The parts of the extractor do not fit together: one question can't be answered "
+            f"({type(error).__name__}: {error})."
+        ) from error
+    if len(places) != len(numbers):
+        raise InputError(
+            f"The parts of the extractor do not fit together: {len(places)} answers, and {len(numbers)} numbers."
+        )
+    if np.isnan(sure).any():
+        raise InputError("The extractor can answer nothing: its numbers lead to NaN.")
 
 
 def find_inner(clf: Any) -> Any:

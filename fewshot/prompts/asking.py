@@ -96,6 +96,10 @@ class Asking:
         # turns are made again when they are asked for
         return {**vars(self), "_rows": rows, "_labels": {i: self._labels[i] for i in rows}, "_turns": {}}
 
+    def compared(self, row: Row) -> str:
+        """The text of a row by which demonstrations are chosen."""
+        return self.task.template.text(row)
+
     def relisted(self, turn: Callable[[tuple[str, ...]], tuple[str, ...]]) -> Self:
         """The same asking, whose prompts list the label words as ``turn`` reorders them."""
         other = copy(self)
@@ -111,7 +115,7 @@ class Asking:
         """What may stand before each text, in each order: no demonstration, the nearest one, and so on to all."""
         shown: list[tuple[int, ...]] = [()] * len(X)
         if self.selector is not None:
-            chosen = self.selector.select([self.task.template.text(row) for row in X])
+            chosen = self.selector.select([self.compared(row) for row in X])
             shown = [tuple(rows.tolist()) for rows in chosen]
         made: dict[tuple[tuple[str, ...], tuple[int, ...]], list[list[Context]]] = {}
         found = []

@@ -75,9 +75,12 @@ class ExtractTask:
         How a language model is asked, as it was given.
     max_words : int or None
         The most words of an answer.
+    no_answer : str or None
+        What a language model calls no answer, where the verbalizer says that.
     """
 
     asked: Sequence[Asked]
     golds: Sequence[Sequence[Place]]
     template: Any = None
     max_words: int | None = None
+    no_answer: str | None = None

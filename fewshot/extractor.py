@@ -1,0 +1,316 @@
+"""Extractor: the door to answers. A question is answered by a part of the row's own text, or by none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils.validation import check_is_fitted
+
+from fewshot.calibration.threshold import find_threshold
+from fewshot.checks import at_least, between
+from fewshot.display.answered import Answered, AnsweredText
+from fewshot.display.preview import Preview
+from fewshot.errors import FewshotWarning, InputError, ParameterError, UnsupportedError, warn
+from fewshot.heads.answers import AnswerReading
+from fewshot.models.base import is_language_model
+from fewshot.models.loading import load
+from fewshot.persistence.mixin import KeptMixin
+from fewshot.strategies.extracting import AskedSpans
+from fewshot.strategies.prompting import Prompting
+from fewshot.task.answer_candidates import candidate_spans
+from fewshot.task.answer_rows import read_answers, read_questions
+from fewshot.task.answer_scores import answer_f1, exact_match
+from fewshot.task.extracts import Answer, Asked, ExtractTask, Place
+
+__all__ = ["Extractor"]
+
+_SHOWN = 3  # answers that `explain` lists
+
+
+class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
+    r"""Answer questions by a part of the row's own text, with its place and probability, or say that there is none.
+
+    Rows have the fields "question" and "context", as in SQuAD. A language model is asked about every span of up to
+    ``max_words`` words, and needs no answered question. An encoder learns from answered ones (`SpanHead`). A checkpoint
+    for question answering answers as it was trained.
+
+    Parameters
+    ----------
+    model : str, Path, tuple or model, optional
+        A sentence encoder, a language model or one of question answering, as `load` takes it. None: the default
+        encoder.
+    template : str, Path or Template, optional
+        How a language model is asked, with fields of the row, such as ``"{{ context | shorten }}\n{{ question }}
+        {{ answer }}"``. None: "squad/answer".
+    verbalizer : mapping, optional
+        What a language model calls no answer, ``{None: "unanswerable"}``. None: the template's own, the word that its
+        ``words`` have for ``none``; else "unanswerable" where a row of ``fit`` has no answer, and otherwise every
+        question has one.
+    strategy : SpanHead, FineTuning, Prompting or Strategy, optional
+        How answered questions are used. None: ``Prompting()`` with a template, with a language model without vectors of
+        tokens, and with one that is given no answered questions; what a model of question answering says of itself;
+        ``SpanHead()`` otherwise.
+    question : str, optional
+        What all texts are asked: then rows are plain texts, or have no field "question".
+    max_words : int
+        The most words of an answer, signs not counted.
+    threshold : float or None
+        The least probability of an answer, above 0 and at most 1; below it the text has none. None: the most probable
+        of all answers and none. See `fit_threshold`.
+    random_state : int, RandomState or None
+        Seed of everything random in the strategy.
+
+    Attributes
+    ----------
+    model_, strategy_ : objects
+        What the parameters became.
+    n_questions_, n_answered_ : int
+        Number of questions that it was fitted on, and of those with an answer.
+
+    Raises
+    ------
+    InputError
+        When X or y is not what it should be; the message names the row.
+    UnsupportedError
+        When the strategy needs another model, or answered questions.
+
+    Examples
+    --------
+    >>> from fewshot import Extractor, FakeLM
+    >>> lm = FakeLM(lambda query: [3.0 * (span == "Paris") for span in query.candidates])
+    >>> extractor = Extractor(lm, question="Where does she live?").fit()
+    >>> extractor.predict(["Ada lives in Paris."])[0].text
+    'Paris'
+    """
+
+    def __init__(
+        self,
+        model: Any = None,
+        template: Any = None,
+        verbalizer: Any = None,
+        strategy: Any = None,
+        *,
+        question: str | None = None,
+        max_words: int = 8,
+        threshold: float | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.model = model
+        self.template = template
+        self.verbalizer = verbalizer
+        self.strategy = strategy
+        self.question = question
+        self.max_words = max_words
+        self.threshold = threshold
+        self.random_state = random_state
+
+    def fit(self, X: Any = None, y: Any = None) -> Self:
+        """Learn from answered questions, or get ready to ask.
+
+        Parameters
+        ----------
+        X : DataFrame, dataset or list of mappings; with ``question`` also list of texts; or None
+            None is zero-shot.
+        y : list, Series or name of a dataset's column
+            The answer to each question, in any of the forms that `read_answers` takes: ``{"text": [...],
+            "answer_start": [...]}``, ``(start, end)`` in characters, the text of the answer, which is right wherever it
+            stands, `Answer`; None or "" where the text holds none.
+
+        Returns
+        -------
+        self
+            A failed fit leaves the previous state.
+
+        Raises
+        ------
+        UnsupportedError
+            When the strategy needs another model, or answered questions.
+        InputError
+            When X or y is not what it should be; the message names the row.
+        ParameterError
+            When a template or a verbalizer is given with a strategy that asks nothing.
+        """
+        self._check()
+        if X is None and y is not None:
+            raise InputError("y has answers, and X has no questions: give both, or neither to ask without examples.")
+        model = load(self.model)
+        strategy = self._settled(model, zero_shot=X is None)
+        asked = [] if X is None else read_questions(X, self.question)
+        golds = [] if X is None else read_answers(asked, y, X)
+        task = ExtractTask(asked, golds, self.template, self.max_words, self._no_answer())
+        strategy.fit_answers(task, model, random_state=self.random_state)
+        _warn_of_lost(asked, golds, self.max_words)
+        self.model_, self.strategy_ = model, strategy
+        self.n_questions_, self.n_answered_ = len(asked), sum(map(bool, golds))
+        return self
+
+    def predict(self, X: Any) -> list[Answer]:
+        """Return the answer to each question; where there is none, one that is False, ``Answer("", None, None)``."""
+        asked = self._ask(X)
+        return [
+            _answer(one, *reading.find(self.threshold)) for one, reading in zip(asked, self._read(asked), strict=True)
+        ]
+
+    def predict_top(self, X: Any, k: int = 3) -> list[list[Answer]]:
+        """Return up to k answers to each question, the most probable first; no answer is one, where it is possible.
+
+        Answers of equal text are one. A strategy may know fewer than k, as `Prompting` knows ten.
+        """
+        at_least("k", k, 1, whole=True)
+        asked = self._ask(X)
+        return [_top(one, reading, k) for one, reading in zip(asked, self._read(asked), strict=True)]
+
+    def score(self, X: Any, y: Any) -> float:
+        """Return the mean F1 of the words of answers, as SQuAD's script has it; see `answer_f1`."""
+        asked = self._ask(X)
+        return answer_f1(_right(asked, read_answers(asked, y, X)), self.predict(X))
+
+    def fit_threshold(self, X: Any, y: Any, precision: float = 0.9) -> float:
+        """Return the lowest threshold from which on the answers that are given reach a precision.
+
+        An answer is right where it matches exactly, as `exact_match` has it. What the threshold leaves unanswered does
+        not count. The precision is that of these questions, and no guarantee for others: give some hundreds that the
+        extractor was not fitted on, also such without an answer if there will be any. It becomes ``threshold`` by
+        ``extractor.set_params(threshold=...)``.
+
+        Raises
+        ------
+        InputError
+            When no threshold reaches the precision; the message says what the best one reaches.
+        """
+        between("precision", precision, 0, 1, with_high=True, more=", such as 0.95")
+        asked = self._ask(X)
+        right = _right(asked, read_answers(asked, y, X))
+        said = [_answer(one, *reading.find(0.0)) for one, reading in zip(asked, self._read(asked), strict=True)]
+        given = [i for i, answer in enumerate(said) if answer]
+        if not given:
+            raise InputError(f"No answer is found in these {len(said)} texts: there is no threshold for a precision.")
+        chances = [said[i].probability or 0.0 for i in given]
+        fine = [exact_match([right[i]], [said[i]]) == 1 for i in given]
+        return find_threshold(np.array(chances), np.array(fine), precision, of=f"{len(said)} questions")
+
+    def explain(self, X: Any) -> Answered:
+        """Show texts with their answer marked, and the most probable answers; shows as HTML in notebooks."""
+        asked = self._ask(_as_rows(X))
+        shown = [
+            AnsweredText(
+                one.question,
+                one.context,
+                _answer(one, *reading.find(self.threshold)),
+                tuple(_top(one, reading, _SHOWN)),
+            )
+            for one, reading in zip(asked, self._read(asked), strict=True)
+        ]
+        return Answered(tuple(shown))
+
+    def preview(self, X: Any) -> Preview:
+        """Show the prompts as they would be asked, before any compute is spent.
+
+        Raises
+        ------
+        UnsupportedError
+            When the strategy has no prompts.
+        """
+        asked = self._ask(_as_rows(X))
+        if not isinstance(self.strategy_, AskedSpans):
+            raise UnsupportedError(
+                f"{type(self.strategy_).__name__} asks nothing: there are no prompts to show. Give a language model "
+                "with a template, or strategy=Prompting()."
+            )
+        return self.strategy_.preview(asked)
+
+    def _check(self) -> None:
+        at_least("max_words", self.max_words, 1, whole=True)
+        if self.threshold is not None:
+            between("threshold", self.threshold, 0, 1, with_high=True)
+        if self.question is not None and not isinstance(self.question, str):
+            raise ParameterError(f"question must be text, which all texts are asked, or None. Got {self.question!r}.")
+        given = self.strategy
+        known = isinstance(given, Prompting) or callable(getattr(given, "fit_answers", None))
+        if given is not None and (isinstance(given, type) or not known):
+            raise ParameterError(
+                "strategy must be one that finds answers, such as SpanHead() or Prompting(...), or None. "
+                f"Got {given!r:.200}."
+            )
+
+    def _settled(self, model: Any, *, zero_shot: bool) -> Any:
+        """The strategy, unfitted: one that finds answers, or one that asks about every span."""
+        asks_something = self.template is not None or self.verbalizer is not None
+        strategy = self.strategy
+        if strategy is None:
+            strategy = _choose(model, asks=asks_something or zero_shot)
+        if isinstance(strategy, Prompting):
+            return AskedSpans(clone(strategy))
+        if asks_something:
+            raise ParameterError(
+                f"{strategy!r} asks nothing, and template and verbalizer say how to ask: leave them out, or use "
+                f"strategy=Prompting(). Got template={self.template!r:.200}, verbalizer={self.verbalizer!r:.80}."
+            )
+        return clone(strategy)
+
+    def _no_answer(self) -> str | None:
+        """What a language model calls no answer, where that is said."""
+        said = self.verbalizer
+        if said is None:
+            return None
+        text = said.get(None) if isinstance(said, Mapping) and set(said) == {None} else None
+        if not isinstance(text, str) or not text.strip():
+            raise ParameterError(
+                f"verbalizer says what no answer is called, {{None: 'unanswerable'}}; answers themselves are spans of "
+                f"the text. Got {said!r:.80}."
+            )
+        return text
+
+    def _ask(self, X: Any) -> list[Asked]:
+        check_is_fitted(self, "strategy_")
+        self._check()
+        return read_questions(X, self.question)
+
+    def _read(self, asked: Sequence[Asked]) -> list[AnswerReading]:
+        readings: list[AnswerReading] = self.strategy_.answer_readings(asked)
+        return readings
+
+
+def _choose(model: Any, *, asks: bool) -> Any:
+    """The strategy of a model where none is given."""
+    if not is_language_model(model) or (callable(getattr(model, "token_vectors", None)) and not asks):
+        from fewshot.strategies.span_head import SpanHead
+
+        return SpanHead()
+    return Prompting()
+
+
+def _as_rows(X: Any) -> Any:
+    return [X] if isinstance(X, str | Mapping) else X
+
+
+def _answer(asked: Asked, place: Place | None, probability: float) -> Answer:
+    if place is None:
+        return Answer("", None, None, probability)
+    start, end = place
+    return Answer(asked.context[start:end], start, end, probability)
+
+
+def _top(asked: Asked, reading: AnswerReading, k: int) -> list[Answer]:
+    return [_answer(asked, place, probability) for place, probability in reading.top(k)]
+
+
+def _right(asked: Sequence[Asked], golds: Sequence[Sequence[Place]]) -> list[list[str]]:
+    """The texts of the right answers."""
+    return [[one.context[start:end] for start, end in own] for one, own in zip(asked, golds, strict=True)]
+
+
+def _warn_of_lost(asked: Sequence[Asked], golds: Sequence[Sequence[Place]], max_words: int) -> None:
+    """Say how many right answers no prediction can be."""
+    lost = 0
+    for one, own in zip(asked, golds, strict=True):
+        lost += bool(own) and set(own).isdisjoint(candidate_spans(one.context, max_words))
+    if lost:
+        warn(
+            f"{lost} of {len(asked)} questions have a right answer of more than max_words={max_words} words, or one "
+            "that begins or ends inside a word or with a sign: such are not predicted.",
+            FewshotWarning,
+        )
