@@ -15,11 +15,12 @@ from fewshot.display.answered import Answered, AnsweredText
 from fewshot.display.preview import Preview
 from fewshot.errors import FewshotWarning, InputError, ParameterError, UnsupportedError, warn
 from fewshot.heads.answers import AnswerReading
-from fewshot.models.base import is_language_model
+from fewshot.models.base import is_extractive, is_language_model
 from fewshot.models.loading import load
 from fewshot.persistence.mixin import KeptMixin
 from fewshot.strategies.extracting import AskedSpans
 from fewshot.strategies.prompting import Prompting
+from fewshot.strategies.reading_answers import ReadAnswers
 from fewshot.task.answer_candidates import candidate_spans
 from fewshot.task.answer_rows import read_answers, read_questions
 from fewshot.task.answer_scores import answer_f1, exact_match
@@ -34,14 +35,12 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
     r"""Answer questions by a part of the row's own text, with its place and probability, or say that there is none.
 
     Rows have the fields "question" and "context", as in SQuAD. A language model is asked about every span of up to
-    ``max_words`` words, and needs no answered question. An encoder learns from answered ones (`SpanHead`). A checkpoint
-    for question answering answers as it was trained.
+    ``max_words`` words, and needs no answered question. A checkpoint for question answering answers as it was trained.
 
     Parameters
     ----------
     model : str, Path, tuple or model, optional
-        A sentence encoder, a language model or one of question answering, as `load` takes it. None: the default
-        encoder.
+        A language model or one of question answering, as `load` takes it.
     template : str, Path or Template, optional
         How a language model is asked, with fields of the row, such as ``"{{ context | shorten }}\n{{ question }}
         {{ answer }}"``. None: "squad/answer".
@@ -49,10 +48,9 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
         What a language model calls no answer, ``{None: "unanswerable"}``. None: the template's own, the word that its
         ``words`` have for ``none``; else "unanswerable" where a row of ``fit`` has no answer, and otherwise every
         question has one.
-    strategy : SpanHead, FineTuning, Prompting or Strategy, optional
-        How answered questions are used. None: ``Prompting()`` with a template, with a language model without vectors of
-        tokens, and with one that is given no answered questions; what a model of question answering says of itself;
-        ``SpanHead()`` otherwise.
+    strategy : ReadAnswers, Prompting or Strategy, optional
+        How answered questions are used. None: ``ReadAnswers()`` with a model of question answering, and otherwise
+        ``Prompting()``.
     question : str, optional
         What all texts are asked: then rows are plain texts, or have no field "question".
     max_words : int
@@ -232,8 +230,7 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
         known = isinstance(given, Prompting) or callable(getattr(given, "fit_answers", None))
         if given is not None and (isinstance(given, type) or not known):
             raise ParameterError(
-                "strategy must be one that finds answers, such as SpanHead() or Prompting(...), or None. "
-                f"Got {given!r:.200}."
+                f"strategy must be one that finds answers, such as Prompting(...), or None. Got {given!r:.200}."
             )
 
     def _settled(self, model: Any, *, zero_shot: bool) -> Any:
@@ -276,10 +273,12 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
 
 def _choose(model: Any, *, asks: bool) -> Any:
     """The strategy of a model where none is given."""
+    if is_extractive(model):
+        return ReadAnswers()
     if not is_language_model(model) or (callable(getattr(model, "token_vectors", None)) and not asks):
-        from fewshot.strategies.span_head import SpanHead
-
-        return SpanHead()
+        raise UnsupportedError(
+            f"{model!r} can't be asked: give a language model, such as 'embedded:causal', or one of question answering."
+        )
     return Prompting()
 
 

@@ -31,6 +31,7 @@ from fewshot.task.extracts import Asked
 from tests.conftest import language_model
 from tests.contract import HashEncoder
 from tests.kept import edited
+from tests.test_extractive import model as trained
 
 ROWS = [
     {"question": "Where does Ada live?", "context": "Ada lives in Paris. Paris is old.", "title": "Ada"},
@@ -290,6 +291,23 @@ class TestAsking:
         extractor.fit(["a good film", "so bad"], ["good", None])
         found = extractor.predict_top(["a fine day", "no"], k=20)
         assert [sum(one.probability or 0.0 for one in own) for own in found] == pytest.approx([1.0, 1.0])
+
+
+class TestReading:
+    def test_a_model_of_question_answering_reads(self, tmp_path):
+        lm = trained("bert")
+        extractor = Extractor(lm, max_words=2).fit()
+        found = extractor.predict_top(ROWS[:2], k=50)
+        assert [sum(one.probability or 0.0 for one in own) for own in found] == pytest.approx([1.0, 1.0])
+        for row, own in zip(ROWS[:2], found, strict=True):
+            assert all(one.text == row["context"][one.start : one.end] for one in own if one)
+            assert [one.probability for one in own] == sorted((one.probability or 0.0 for one in own), reverse=True)
+        again = Extractor.load(extractor.save(tmp_path / "kept"))
+        assert again.predict_top(ROWS) == extractor.predict_top(ROWS)
+        with pytest.raises(ParameterError, match="asks nothing"):
+            Extractor(lm, "squad/answer").fit()
+        with pytest.raises(UnsupportedError, match="ReadAnswers asks nothing"):
+            extractor.preview(ROWS)
 
 
 def _asked(question, context):

@@ -33,6 +33,8 @@ ROW = {
     "choice2": 'Élan "left", at last.',
     "question": "cause",
     "choices": ["The man Rests...", 'Élan "left", at last.', "{{ 5 }}"],
+    "context": 'Rosa said "no": {{ 5 }} & <b>more</b>!',
+    "title": 'Rosa & "no"',
 }
 
 WORDINGS = yaml.safe_load((DATA / "published.yaml").read_text(encoding="utf-8"))
@@ -171,12 +173,13 @@ def test_the_snapshot_holds_no_template_that_is_gone():
 def test_a_template_renders(name):
     template = gallery.get(name)
     fields = ("text", "text_a text_b", "text span", "span", "text candidate", "question choices")
+    fields += ("context question", "title context question")
     copa = {"premise", "choice1", "choice2", "question"}
     assert set(template.fields) in (*({*names.split()} for names in fields), copa)
     row = {field: f"Nice {field} here." for field in template.fields if field not in ("choices", "question")}
     if template.choices == "choices":
         row |= {"question": "Nice question here.", "choices": ["A choice", "Another one"]}
-    elif template.choices:
+    elif "question" in template.fields:
         row["question"] = "effect"
     own = dict(enumerate(template.choices_of(row))) if template.choices else None
     verbalizer = Verbalizer(own or template.words or {"a": "joy", "b": "fear"})

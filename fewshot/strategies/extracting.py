@@ -136,7 +136,7 @@ class AskedSpans(BaseEstimator):  # type: ignore[misc]
         if not is_language_model(model) or kind_of(model).reads != "prompt":
             raise UnsupportedError(
                 f"Prompting asks a causal, masked or encoder-decoder model which span answers a question. {model!r} "
-                f"({kind_of(model)}) can't be asked: use SpanHead() with an encoder, or another model."
+                f"({kind_of(model)}) can't be asked: use another model."
             )
         for name, plain in _OF_CLASSES.items():
             value = getattr(strategy, name)
