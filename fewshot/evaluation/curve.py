@@ -104,7 +104,9 @@ def learning_curve(
     check_named(named, 1)
     door = door_of_all(named)
     if door in ("texts", "answers"):
-        raise UnsupportedError("A learning curve is of classifiers or of taggers: compare others with compare.")
+        raise UnsupportedError(
+            "A learning curve is of classifiers or of taggers: compare writers with compare, and extractors."
+        )
     spans = door == "spans"
     sizes = _checked((_SPAN_SHOTS if spans else _SHOTS) if shots is None else shots)
     at_least("draws", draws, 1, whole=True)

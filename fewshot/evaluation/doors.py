@@ -15,7 +15,7 @@ _METHODS: dict[str, Door] = {"predict_spans": "spans", "predict_top": "answers",
 
 
 def door_of(estimator: Any) -> Door:
-    """What an estimator predicts: a tagger has ``predict_spans``, an extractor ``predict_top``, a writer ``predict_written``."""
+    """What an estimator predicts, by the methods that it has; what has none of the three is a classifier."""
     if isinstance(estimator, type):
         return "classes"
     return next((door for name, door in _METHODS.items() if callable(getattr(estimator, name, None))), "classes")

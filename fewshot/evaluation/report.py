@@ -1,4 +1,4 @@
-"""evaluate: the metrics of a classifier, tagger, extractor or writer with intervals, and a table of classes or types."""
+"""evaluate: the metrics of a classifier, tagger, extractor or writer, with intervals and a table of classes or types."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ def evaluate(
         calibration error. Where the classes are ordered, also quadratic-weighted kappa, the mean absolute error of the
         predicted level and, with probabilities, that of the expected level and the ranked probability score. Of a
         tagger precision, recall and F1 of its spans, and of their boundaries alone; see `evaluate_spans`. Of an
-        extractor exact matches and the F1 of words; see `evaluate_answers`. Of a writer chrF, BLEU and the length ratio;
-        see `evaluate_texts`.
+        extractor exact matches and the F1 of words; see `evaluate_answers`. Of a writer chrF, BLEU and the length
+        ratio; see `evaluate_texts`.
 
     Raises
     ------
