@@ -187,5 +187,5 @@ def test_different_doors_have_no_metric_in_common():
         compare({"clf": clf, "says": Says()}, ROWS, Y)
     with pytest.raises(UnsupportedError, match="'tagger' predict spans; 'says' predict answers"):
         compare({"tagger": Tagger(), "says": Says()}, ROWS, Y)
-    with pytest.raises(UnsupportedError, match="A learning curve is of classifiers or of taggers"):
+    with pytest.raises(UnsupportedError, match="A learning curve is of classifiers or taggers"):
         learning_curve(Says(), ROWS, Y)

@@ -105,7 +105,7 @@ def learning_curve(
     door = door_of_all(named)
     if door in ("texts", "answers"):
         raise UnsupportedError(
-            "A learning curve is of classifiers or of taggers: compare writers with compare, and extractors."
+            "A learning curve is of classifiers or taggers: compare writers with compare, extractors as well."
         )
     spans = door == "spans"
     sizes = _checked((_SPAN_SHOTS if spans else _SHOTS) if shots is None else shots)

@@ -1,4 +1,4 @@
-"""evaluate: the metrics of a classifier, tagger, extractor or writer, with intervals and a table of classes or types."""
+"""evaluate: the metrics of a classifier, tagger, extractor or writer with intervals, and a table of its classes."""
 
 from __future__ import annotations
 
