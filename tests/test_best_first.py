@@ -314,3 +314,15 @@ def test_wrappers_hand_it_on(tmp_path, monkeypatch):
     wrapped = RememberedLM(lm)
     most_probable(wrapped, queries, 1)
     assert len(most_probable(wrapped, queries, 2)[0].indices) == 2
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt2-chat", "llama"])
+def test_one_pair_shows_that_candidates_need_their_terminator(name, monkeypatch):
+    lm, queries = language_model(name), drawn(60, n=12)
+    queries.append(Query("It is ", ("b", "a", "c")))
+    found = []
+    for many in (0, 10**6):
+        monkeypatch.setattr("fewshot.models.text.tokens._MANY", many)
+        lm._continued._known = {}
+        found.append(lm._joined(queries))
+    assert found[0] == found[1]

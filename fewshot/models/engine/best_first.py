@@ -22,12 +22,11 @@ __all__ = ["Searches"]
 
 #: Tokens that go through the model in one pass, as far as there are so many worth a look: with fewer a pass costs as
 #: much, and with more the searches look at what they would never have come to.
-WORTH_A_PASS = 16
+WORTH_A_PASS = 32
 #: Of one query in one pass at least.
 LEAST = 2
-#: The most beginnings of candidates that are looked at. A search that goes on for longer would go through most of them,
-#: which scoring all does in less time and room.
-MOST = 256
+#: The most beginnings of candidates that are looked at, which bounds the cache: a search that would go on scores all.
+MOST = 1024
 
 Row = tuple[int, ...]
 Look = tuple[int, Node]  # the number of a query in its group, and where it is looked at

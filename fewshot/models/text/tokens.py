@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -39,6 +39,7 @@ __all__ = [
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _PROBE = "It's 12.5 %  naïve\n漢字 😀."
+_MANY = 32  # candidates, of which a pair is looked at before all are tokenised
 _BLANKS = re.compile(r"\A[^\S\x1c-\x1f]+")
 _BETWEEN_WORDS = re.compile(r"(?<=[A-Za-z]) (?=[A-Za-z])")
 
@@ -280,17 +281,36 @@ def join(plain: PlainTokenizer, asked: Sequence[tuple[Head, Query]]) -> list[Joi
     ValueError
         When a candidate adds no token, or two candidates are the same tokens.
     """
-    joined = _joined(plain, asked, [""] * len(asked))
-    unclosed = [i for i, one in enumerate(joined) if is_open_ended(one.rests)]
-    if unclosed:
-        again = [asked[i] for i in unclosed]
-        closed = _joined(plain, again, [h.terminator if isinstance(h.terminator, str) else "" for h, _ in again])
-        for i, one in zip(unclosed, closed, strict=True):
-            end = asked[i][0].terminator
-            joined[i] = Joined(one.common, tuple((*rest, end) for rest in one.rests)) if isinstance(end, int) else one
+    opened = _find_open_ended(plain, asked)
+    left = [i for i in range(len(asked)) if i not in opened]
+    found = dict(zip(left, _joined(plain, [asked[i] for i in left], [""] * len(left)), strict=True))
+    opened |= {i for i in left if is_open_ended(found[i].rests)}
+    ends = {i: asked[i][0].terminator for i in sorted(opened)}
+    texts = {i: end for i, end in ends.items() if not isinstance(end, int)}
+    found |= zip(texts, _joined(plain, [asked[i] for i in texts], [end or "" for end in texts.values()]), strict=True)
+    for i, end in ends.items():
+        if isinstance(end, int):
+            found[i] = Joined(found[i].common, tuple((*rest, end) for rest in found[i].rests))
+    joined = [found[i] for i in range(len(asked))]
     for (_, query), one in zip(asked, joined, strict=True):
         check_tokens(query.candidates, one.rests)
     return joined
+
+
+def _find_open_ended(plain: PlainTokenizer, asked: Sequence[tuple[Head, Query]]) -> set[int]:
+    """Which of the queries with many candidates, such as the spans of a text, one pair shows to be open-ended.
+
+    A terminator that is text joins their last tokens, so without this they would be tokenised twice.
+    """
+    pairs: dict[int, tuple[Head, Query]] = {}
+    for i, (head, query) in enumerate(asked):
+        if len(query.candidates) > _MANY and isinstance(head.terminator, str):
+            nested = (pair for pair in itertools.pairwise(sorted(query.candidates)) if pair[1].startswith(pair[0]))
+            pair = next(nested, None)
+            if pair is not None:
+                pairs[i] = head, replace(query, candidates=pair)
+    joined = _joined(plain, list(pairs.values()), [""] * len(pairs))
+    return {i for i, one in zip(pairs, joined, strict=True) if is_open_ended(one.rests)}
 
 
 def _joined(plain: PlainTokenizer, asked: Sequence[tuple[Head, Query]], ends: Sequence[str]) -> list[Joined]:
