@@ -57,6 +57,7 @@ _HOME = {
     "Rating": "fewshot.task.question",
     "Readout": "fewshot.strategies.readout",
     "Scores": "fewshot.models.base",
+    "SpanHead": "fewshot.strategies.span_head",
     "SentenceEncoder": "fewshot.models.encoder",
     "Seq2SeqLM": "fewshot.models.seq2seq",
     "ServerError": "fewshot.errors",

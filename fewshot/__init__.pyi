@@ -63,6 +63,7 @@ from fewshot.strategies.embedding import Embedding as Embedding
 from fewshot.strategies.finetuning import FineTuning as FineTuning
 from fewshot.strategies.prompting import Prompting as Prompting
 from fewshot.strategies.readout import Readout as Readout
+from fewshot.strategies.span_head import SpanHead as SpanHead
 from fewshot.strategies.token_head import TokenHead as TokenHead
 from fewshot.tagger import Tagger as Tagger
 from fewshot.task import gallery as gallery

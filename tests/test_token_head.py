@@ -17,6 +17,7 @@ from fewshot.heads import tokens
 from fewshot.heads.readings import read_chains
 from fewshot.heads.tokens import TokenCRF
 from fewshot.models.base import kind_of
+from fewshot.models.tokens import word_vectors
 from fewshot.persistence.classes import rebuild
 from fewshot.strategies import STRATEGIES, token_head
 from fewshot.task.spelling import spell
@@ -282,9 +283,8 @@ def test_texts_are_read_in_parts(monkeypatch):
 
 def test_a_word_takes_the_tokens_that_overlap_it_alone():
     tokens = SimpleNamespace(starts=[0, 2, 4, 4], ends=[2, 4, 4, 7], vectors=np.eye(4))
-    assert token_head._mean_vector(tokens, 1, 4).tolist() == [0.5, 0.5, 0, 0]
-    assert token_head._mean_vector(tokens, 4, 5).tolist() == [0, 0, 0, 1]
-    assert token_head._mean_vector(tokens, 7, 9).tolist() == [0, 0, 0, 0]
+    assert word_vectors(tokens, [(1, 4)]).tolist() == [[0.5, 0.5, 0, 0]]
+    assert word_vectors(tokens, [(4, 5), (7, 9)]).tolist() == [[0, 0, 0, 1], [0, 0, 0, 0]]
 
 
 def test_texts_without_words_have_empty_arrays():

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import logsumexp
 
 from fewshot.models.base import FloatArray
 
-__all__ = ["AnswerReading"]
+__all__ = ["AnswerReading", "read_scores"]
 
 Place = tuple[int, int]
 
@@ -69,3 +70,40 @@ class AnswerReading:
             if probability >= threshold:
                 return self.places[best], probability
         return None, float(np.exp(self.none))
+
+
+def read_scores(context: str, places: Sequence[Place], scores: FloatArray, none: float) -> AnswerReading:
+    """Normalise the scores of all spans of a text, and of no answer.
+
+    Spans of equal text are one answer: their probabilities add, and it stands at the most probable place.
+
+    Parameters
+    ----------
+    context : str
+    places : sequence of (start, end)
+        In ascending order.
+    scores : array of shape (n_spans,)
+        Log-probabilities up to one number that they all share.
+    none : float
+        The score of no answer; -inf where that is not asked.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fewshot.heads.answers import read_scores
+    >>> reading = read_scores("ab ab", [(0, 2), (3, 5)], np.log([1.0, 2.0]), none=0.0)
+    >>> [(place, round(probability, 2)) for place, probability in reading.top(2)]
+    [((3, 5), 0.75), (None, 0.25)]
+    """
+    total = float(logsumexp([none, *scores]))
+    if not np.isfinite(total):  # no span has a score, and no answer is not asked for
+        return AnswerReading([], np.empty(0))
+    mass: dict[str, float] = {}
+    best: dict[str, int] = {}
+    for i in np.argsort(-scores, kind="stable"):
+        if scores[i] > -np.inf:
+            text = context[slice(*places[i])]
+            mass[text] = float(np.logaddexp(mass.get(text, -np.inf), scores[i] - total))
+            best.setdefault(text, int(i))
+    in_order = sorted(best, key=best.__getitem__)
+    return AnswerReading([places[best[text]] for text in in_order], np.array([mass[t] for t in in_order]), none - total)

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeGuard
 
-from fewshot.models.base import Float32Array, IntArray
+import numpy as np
 
-__all__ = ["TokenVectors", "Tokens", "is_tokens"]
+from fewshot.models.base import Float32Array, FloatArray, IntArray
+
+__all__ = ["TokenVectors", "Tokens", "is_tokens", "word_vectors"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,3 +49,30 @@ class Tokens(Protocol):
 def is_tokens(model: object) -> TypeGuard[Tokens]:
     """Whether the object shows a vector of every token."""
     return callable(getattr(model, "token_vectors", None))
+
+
+def word_vectors(tokens: TokenVectors, words: Sequence[tuple[int, int]]) -> FloatArray:
+    """The mean of the vectors of the tokens that overlap each part of their text; zeros where none does.
+
+    Tokens stand in the order of the text, so that those of one part are neighbours.
+
+    Parameters
+    ----------
+    tokens : TokenVectors
+    words : sequence of (start, end)
+        The bounds of each part, in characters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fewshot.models.tokens import TokenVectors, word_vectors
+    >>> tokens = TokenVectors(np.array([0, 2]), np.array([2, 4]), np.eye(2, dtype=np.float32))
+    >>> word_vectors(tokens, [(0, 4), (2, 4), (5, 6)]).tolist()
+    [[0.5, 0.5], [0.0, 1.0], [0.0, 0.0]]
+    """
+    starts, ends = np.array(words, dtype=np.int64).reshape(-1, 2).T
+    first = np.searchsorted(tokens.ends, starts, side="right")
+    after = np.maximum(np.searchsorted(tokens.starts, ends, side="left"), first)
+    vectors = np.asarray(tokens.vectors, dtype=np.float64)
+    sums = np.concatenate([np.zeros((1, vectors.shape[1])), np.cumsum(vectors, axis=0)])
+    return (sums[after] - sums[first]) / np.maximum(after - first, 1)[:, None]

@@ -33,12 +33,14 @@ TABLE = {
     "Unnamed": "fewshot.task.unnamed",
     "Verbalizer": "fewshot.task.verbalizer",
     "Windows": "fewshot.models.windows",
+    "WordCounts": "fewshot.task.answer_features",
     "YesNo": "fewshot.task.question",
     "Turn": "fewshot.models.base",
     "Form": "fewshot.task.spans",
     "AskedSpans": "fewshot.strategies.extracting",
     "CandidateSpans": "fewshot.strategies.candidates",
     "ReadAnswers": "fewshot.strategies.reading_answers",
+    "SpanHead": "fewshot.strategies.span_head",
     "TokenHead": "fewshot.strategies.token_head",
     # what strategies are made of
     "Asking": "fewshot.prompts.asking",
@@ -59,6 +61,7 @@ TABLE = {
     "KLNeighbors": "fewshot.heads.neighbors",
     "LabelPriorLogisticRegression": "fewshot.heads.label_prior",
     "Prototypes": "fewshot.heads.neighbors",
+    "SpanChoice": "fewshot.heads.span_choice",
     "TokenCRF": "fewshot.heads.tokens",
 }
 

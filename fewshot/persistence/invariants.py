@@ -129,6 +129,33 @@ def _read_answers(name: str, found: Mapping[str, Any]) -> None:
     _check(most is None or (_is_count(most) and most > 0), name, f"finds answers of {most!r:.40} words")
 
 
+def _span_choice(name: str, found: Mapping[str, Any]) -> None:
+    if "coef_" in found:
+        _check(_are_finite(found["coef_"], 1), name, "has no weights that are finite numbers")
+
+
+def _span_head(name: str, found: Mapping[str, Any]) -> None:
+    if "model_" not in found:
+        return
+    basis, center, most = found.get("basis_"), found.get("center_"), found.get("max_words_")
+    fine = _are_finite(basis, 2) and _are_finite(center, 1) and np.shape(basis)[1:] == np.shape(center)
+    _check(fine, name, "has no directions of vectors")
+    _check(isinstance(found.get("none_"), bool), name, "does not say whether a text may hold no answer")
+    _check(_is_count(most) and most > 0, name, f"finds answers of {most!r:.40} words")
+    for key, kind in {"counts_": "WordCounts", "head_": "SpanChoice"}.items():
+        _check(type(found.get(key)).__name__ == kind, name, f"has no {kind}")
+    counts, markers = found["counts_"].sentences, found["counts_"].markers
+    fine = all(isinstance(word, str) and _is_count(n) for word, n in counts.items())
+    _check(fine and _is_count(found["counts_"].n_sentences), name, "has no counts of words")
+    _check(all(isinstance(word, str) for word in markers), name, "has words that ask which are not text")
+
+
+def _are_finite(value: Any, ndim: int) -> bool:
+    """Whether a value is an array of finite numbers."""
+    fine = isinstance(value, np.ndarray) and value.ndim == ndim and value.dtype.kind == "f"
+    return fine and bool(np.isfinite(value).all())
+
+
 def _is_row(row: Any) -> bool:
     return isinstance(row, str) or (isinstance(row, dict) and all(isinstance(key, str) for key in row))
 
@@ -155,6 +182,8 @@ _CHECKS: dict[str, Callable[[str, Mapping[str, Any]], None]] = {
     "FreeAsking": _free_asking,
     "Questionnaire": _questionnaire,
     "ReadAnswers": _read_answers,
+    "SpanChoice": _span_choice,
+    "SpanHead": _span_head,
     "TokenCRF": _token_crf,
     "Verbalizer": _verbalizer,
     "_LabelFirst": _asking,

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 
 from fewshot.checks import one_of
 from fewshot.errors import UnsupportedError
-from fewshot.heads.answers import AnswerReading, Place
+from fewshot.heads.answers import AnswerReading, read_scores
 from fewshot.models.answering import AnswerScores
 from fewshot.models.base import FloatArray, is_extractive, kind_of
 from fewshot.task.answer_candidates import candidate_spans
@@ -96,7 +96,7 @@ class ReadAnswers(BaseEstimator):  # type: ignore[misc]
         offset = self.offset_ if self.none_ else -np.inf
         places, scores = self._score(asked)
         return [
-            _reading(one.context, own, found.scores, found.none + offset)
+            read_scores(one.context, own, found.scores, found.none + offset)
             for one, own, found in zip(asked, places, scores, strict=True)
         ]
 
@@ -113,19 +113,3 @@ def _fit_offset(log_odds: FloatArray, empty: NDArray[np.bool_]) -> float:
     margins, wanted = np.append(log_odds[known], [0.0, 0.0]), float(empty[known].sum()) + 1.0
     most = float(np.abs(margins).max() + np.log(len(margins)))
     return float(brentq(lambda offset: expit(margins + offset).sum() - wanted, -most, most))
-
-
-def _reading(context: str, places: Sequence[Place], scores: FloatArray, none: float) -> AnswerReading:
-    """The answers of distinct text, each at its most probable place, with their log-probabilities."""
-    total = float(logsumexp([none, *scores]))
-    if not np.isfinite(total):  # no span has a score, and no answer is not asked for
-        return AnswerReading([], np.empty(0))
-    mass: dict[str, float] = {}
-    best: dict[str, int] = {}
-    for i in np.argsort(-scores, kind="stable"):
-        if scores[i] > -np.inf:
-            text = context[slice(*places[i])]
-            mass[text] = float(np.logaddexp(mass.get(text, -np.inf), scores[i] - total))
-            best.setdefault(text, int(i))
-    in_order = sorted(best, key=best.__getitem__)
-    return AnswerReading([places[best[text]] for text in in_order], np.array([mass[t] for t in in_order]), none - total)

@@ -14,6 +14,7 @@ from fewshot.errors import InputError, UnsupportedError
 from fewshot.heads.readings import ChainReading, read_chains
 from fewshot.heads.tokens import DETECTOR, NAMES, NONE_WEIGHT, OWN, TRANSITION, TokenCRF
 from fewshot.models.base import FloatArray, kind_of
+from fewshot.models.tokens import word_vectors
 from fewshot.task.span_task import SpanTask
 from fewshot.task.spelling import FEATURES, spell
 
@@ -175,10 +176,7 @@ class TokenHead(BaseEstimator):  # type: ignore[misc]
         """For each text the unit vectors of its words, and beside them those of the neighbours and the spelling."""
         features = []
         for text, bounds, tokens in zip(texts, words, self._vectors(texts), strict=True):
-            rows = np.zeros((len(bounds), np.shape(tokens.vectors)[1]))
-            for row, (start, end) in zip(rows, bounds, strict=True):
-                row[:] = _mean_vector(tokens, start, end)
-            parts = [_unit(rows)]
+            parts = [_unit(word_vectors(tokens, bounds))]
             if self.neighbors:
                 padded = self.neighbors * np.pad(parts[0], ((1, 1), (0, 0)))
                 parts += [padded[:-2], padded[2:]]
@@ -193,21 +191,12 @@ class TokenHead(BaseEstimator):  # type: ignore[misc]
 
     def _name_vector(self, names: Sequence[str]) -> FloatArray:
         """The mean of the unit vectors of a type's label words, at unit length. Each is a text of its own."""
-        means = [_mean_vector(tokens, 0, len(name)) for name, tokens in zip(names, self._vectors(names), strict=True)]
-        return _unit(_unit(np.array(means)).mean(axis=0))
+        found = zip(names, self._vectors(names), strict=True)
+        means = np.concatenate([word_vectors(tokens, [(0, len(name))]) for name, tokens in found])
+        return _unit(_unit(means).mean(axis=0))
 
 
 def _unit(vectors: FloatArray) -> FloatArray:
     """The same at unit length; zeros stay."""
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return vectors / np.where(norms > 0, norms, 1.0)
-
-
-def _mean_vector(tokens: Any, start: int, end: int) -> FloatArray:
-    """The mean of the vectors of the tokens that overlap a part of their text; zeros where none does.
-
-    Tokens stand in the order of the text, so that those are neighbours.
-    """
-    first, after = np.searchsorted(tokens.ends, start, side="right"), np.searchsorted(tokens.starts, end, side="left")
-    vectors = np.asarray(tokens.vectors[first:after], dtype=np.float64)
-    return vectors.sum(axis=0) / max(len(vectors), 1)

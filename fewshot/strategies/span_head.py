@@ -1,0 +1,249 @@
+"""The answer to a question among the spans of a text, from frozen token vectors and spelling: the head of an extractor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+
+from fewshot.checks import at_least
+from fewshot.errors import InputError, UnsupportedError
+from fewshot.heads.answers import AnswerReading, read_scores
+from fewshot.heads.span_choice import PENALTY, SpanChoice
+from fewshot.models.base import Float32Array, FloatArray, kind_of
+from fewshot.models.tokens import is_tokens, word_vectors
+from fewshot.task.answer_features import (
+    NONE_FEATURES,
+    Passage,
+    count_words,
+    describe_forms,
+    describe_none,
+    describe_overlap,
+)
+from fewshot.task.extracts import Asked, ExtractTask, Place
+from fewshot.task.words import split_words
+
+__all__ = ["SpanHead"]
+
+#: Settled by benchmarks/settle/answers.py on training questions.
+_COMPONENTS, _MARKERS = 40, 12
+#: What the largest values of each group of features are multiplied by: the larger, the less they are penalised.
+_OVERLAP, _FORM, _VECTOR, _NONE = 3.0, 0.5, 0.5, 5.0
+#: How many wrong candidates of a question are learnt from; the others add memory and time, and nothing to be learnt.
+_WRONG = 200
+#: The most words of an answer where it is not said, and how many texts are read at once.
+_MAX_WORDS, _TEXTS = 8, 256
+
+
+class SpanHead(BaseEstimator):  # type: ignore[misc]
+    """Find answers by the spelling of their spans and the vectors that a model has for tokens; the model stays as it is.
+
+    Every span of a text is a candidate. Known of it are: how the words of the question stand in it, near it and in its
+    sentence; how it and the words beside it are spelt; the token vectors of its words and of those beside it, on the
+    main directions that they have in the examples; and a few of its forms once more for each word that asks, as
+    "who" and "when" do. Those words are found in the examples: they are frequent in questions and rarer in texts. One
+    softmax over the candidates of a question weighs all that, and no answer, where there are examples of it.
+
+    Parameters
+    ----------
+    layer : int, optional
+        Whose hidden states are the vectors; 0 are the embeddings. None: the middle one.
+    penalty : float
+        Penalty on the weights.
+    components : int
+        The most directions of vectors; 0 leaves the vectors out, and the model is not asked.
+    markers : int
+        The most words that ask; 0 leaves them out.
+
+    Attributes
+    ----------
+    model_ : object
+        The model that was given.
+    head_ : SpanChoice
+        What weighs candidates.
+    counts_ : WordCounts
+        How common words are in the examples, and which of them ask.
+    center_ : ndarray of shape (dim,)
+        The mean vector of the words of the examples.
+    basis_ : ndarray of shape (n_components, dim)
+        The main directions of vectors.
+    max_words_ : int
+        The most words of an answer: 8 where nothing is said.
+    none_ : bool
+        Whether a text may hold no answer: where an example has none.
+
+    Notes
+    -----
+    All right candidates of a question are learnt from, and a part of the wrong ones that is always the same; each
+    stands for as many more. With that, weights are consistent: McFadden (1978), "Modelling the Choice of Residential
+    Location".
+
+    Examples
+    --------
+    >>> from fewshot import SpanHead
+    >>> SpanHead(penalty=3.0)
+    SpanHead(penalty=3.0)
+    """
+
+    def __init__(
+        self,
+        layer: int | None = None,
+        *,
+        penalty: float = PENALTY,
+        components: int = _COMPONENTS,
+        markers: int = _MARKERS,
+    ) -> None:
+        self.layer = layer
+        self.penalty = penalty
+        self.components = components
+        self.markers = markers
+
+    def fit_answers(self, task: ExtractTask, model: Any, *, random_state: Any = None) -> Self:
+        """Learn from answered questions.
+
+        Parameters
+        ----------
+        task : ExtractTask
+        model : object
+            A sentence encoder or a masked language model: what has ``token_vectors``.
+        random_state : object
+            Nothing is drawn.
+
+        Raises
+        ------
+        UnsupportedError
+            When there are no examples, or the model has no vectors of tokens.
+        ParameterError
+            When a parameter is out of its range.
+        InputError
+            When no example has an answer that is a candidate.
+        """
+        if not task.asked:
+            raise UnsupportedError(
+                "SpanHead needs answered questions: 16 will do to begin with. Give examples, or a model that finds "
+                "answers without any: a language model, or one that was trained for questions about texts."
+            )
+        if not is_tokens(model):
+            raise UnsupportedError(
+                f"SpanHead needs a model with vectors of tokens. {model!r} ({kind_of(model).name}) has none. "
+                "Use a sentence encoder or a masked language model, such as load() or load('embedded:masked')."
+            )
+        at_least("components", self.components, 0, whole=True)
+        at_least("markers", self.markers, 0, whole=True)
+        self.model_ = model
+        self.max_words_ = _MAX_WORDS if task.max_words is None else task.max_words
+        passages = {one.context: Passage(one.context, self.max_words_) for one in task.asked}
+        right = [
+            _find_right(passages[one.context], golds) for one, golds in zip(task.asked, task.golds, strict=True)
+        ]
+        self.none_ = any(not golds for golds in task.golds)
+        learnt = self._check_learnt(task.golds, right)
+        words = [_words_of(one.question) for one in task.asked]
+        self.counts_ = count_words(list(passages.values()), words, self.markers)
+        vectors = self._word_vectors(list(passages.values()))
+        self._fit_basis([rows for rows in vectors.values() if len(rows)])
+        described = {text: self._describe(passage, vectors.get(text)) for text, passage in passages.items()}
+        rng = np.random.RandomState(0)
+        X, chosen, offsets = [], [], []
+        for i in learnt:
+            passage, share = passages[task.asked[i].context], min(_WRONG / max(len(right[i]), 1), 1.0)
+            rows = np.flatnonzero(right[i] | (rng.rand(len(right[i])) < share))
+            X.append(self._features(passage, described[passage.text], words[i], rows))
+            chosen.append(np.append(right[i][rows], [not task.golds[i]] * self.none_))
+            offsets.append(np.append(np.full(len(rows), -np.log(share)), [0.0] * self.none_))
+        lengths = [len(rows) for rows in X]
+        head = SpanChoice(self.penalty)
+        self.head_ = head.fit(np.concatenate(X), lengths, np.concatenate(chosen), np.concatenate(offsets))
+        return self
+
+    def answer_readings(self, asked: Sequence[Asked]) -> list[AnswerReading]:
+        """Return what it says of the answers to each question."""
+        readings = []
+        for start in range(0, len(asked), _TEXTS):
+            part = asked[start : start + _TEXTS]
+            passages = {one.context: Passage(one.context, self.max_words_) for one in part}
+            vectors = self._word_vectors(list(passages.values()))
+            described: dict[str, tuple[FloatArray, FloatArray]] = {}
+            for one in part:
+                passage = passages[one.context]
+                if one.context not in described:
+                    described = {one.context: self._describe(passage, vectors.get(one.context))}  # only the last one
+                X = self._features(passage, described[one.context], _words_of(one.question))
+                weights = self.head_.log_weights(X)
+                scores, none = (weights[:-1], float(weights[-1])) if self.none_ else (weights, -np.inf)
+                readings.append(read_scores(one.context, passage.places, scores, none))
+        return readings
+
+    def _check_learnt(self, golds: Sequence[Sequence[Place]], right: Sequence[NDArray[np.bool_]]) -> list[int]:
+        """The examples that there is something to learn from; `Extractor` warns of the others."""
+        outside = [i for i, (places, own) in enumerate(zip(golds, right, strict=True)) if places and not own.any()]
+        n_answered = sum(map(bool, golds))
+        if len(outside) == n_answered:
+            raise InputError(
+                "No example has an answer that is a candidate: one of "
+                f"at most {self.max_words_} words that begins and ends with a letter or a digit."
+                if n_answered
+                else "No example has an answer: there is nothing to learn. Add questions that their texts answer."
+            )
+        return sorted(set(range(len(golds))) - set(outside))
+
+    def _word_vectors(self, passages: Sequence[Passage]) -> dict[str, Float32Array]:
+        """The vectors of the words of each text."""
+        if not self.components:
+            return {}
+        found = self.model_.token_vectors([one.text for one in passages], layer=self.layer)
+        return {
+            one.text: word_vectors(tokens, one.bounds) for one, tokens in zip(passages, found, strict=True)
+        }
+
+    def _fit_basis(self, vectors: Sequence[Float32Array]) -> None:
+        """Find the main directions of the vectors of words, by their covariance, in units of the first."""
+        self.center_, self.basis_ = np.zeros(0), np.zeros((0, 0))
+        if not vectors:
+            return
+        rows = np.concatenate(vectors).astype(np.float64)
+        self.center_ = rows.mean(axis=0)
+        variances, directions = np.linalg.eigh((rows - self.center_).T @ (rows - self.center_) / len(rows))
+        main = directions[:, ::-1][:, : self.components].T
+        self.basis_ = main / np.sqrt(max(variances[-1], np.finfo(float).tiny))
+
+    def _describe(self, passage: Passage, vectors: Float32Array | None) -> tuple[FloatArray, FloatArray]:
+        """What is known of the candidates whatever is asked, and their shapes."""
+        forms, shapes = describe_forms(passage)
+        parts = [_FORM * forms]
+        if vectors is not None:
+            rows = (vectors - self.center_) @ self.basis_.T
+            first, after = passage.spans.T
+            sums = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0)])
+            beside = np.pad(rows, ((1, 1), (0, 0)))
+            means = (sums[after] - sums[first]) / (after - first)[:, None]
+            parts += [_VECTOR * one for one in (means, rows[first], rows[after - 1], beside[first], beside[after + 1])]
+        return np.hstack(parts).astype(np.float32), shapes.astype(np.float32)
+
+    def _features(
+        self, passage: Passage, described: tuple[FloatArray, FloatArray], question: Sequence[str], rows: Any = slice(None)
+    ) -> Float32Array:
+        """The features of some candidates; below them a row of no answer, where that is asked for."""
+        forms, shapes = (part[rows] for part in described)
+        weights = self.counts_.weigh(question)
+        overlap = _OVERLAP * describe_overlap(passage, question, weights, rows)
+        marked = self.counts_.mark(question)[:, None] * shapes[:, None, :]
+        X = np.hstack([forms, overlap, marked.reshape(len(shapes), -1)])
+        if self.none_:
+            X = np.pad(X, ((0, 1), (0, NONE_FEATURES)))
+            X[-1, -NONE_FEATURES:] = _NONE * describe_none(passage, question, weights)
+        return X.astype(np.float32)
+
+
+def _words_of(question: str) -> list[str]:
+    """The words of a question in small letters."""
+    return [question[start:end].lower() for start, end in split_words(question)]
+
+
+def _find_right(passage: Passage, golds: Sequence[Place]) -> NDArray[np.bool_]:
+    """Which candidates have the text of a right answer, wherever they stand."""
+    texts = {passage.text[start:end] for start, end in golds}
+    return np.array([passage.text[start:end] in texts for start, end in passage.places], dtype=bool)
