@@ -68,9 +68,7 @@ def main() -> None:
     for way in options.ways:
         strategy, model = WAYS[way]()
         for size in options.sizes:
-            rows = [
-                measure(strategy, model, draw_examples(pool, size, seed), judges) for seed in range(options.draws)
-            ]
+            rows = [measure(strategy, model, draw_examples(pool, size, seed), judges) for seed in range(options.draws)]
             f1, matches, fit, ask = np.array(rows).T
             print(
                 f"| {way} | {size} | {f1.mean():.3f} ({f1.std():.3f}) | {matches.mean():.3f} | {np.median(fit):.1f} | "

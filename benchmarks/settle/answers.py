@@ -61,13 +61,19 @@ def folds(pool: list[Example], size: int | None, draws: int) -> Iterator[tuple[l
         for part in parts:
             held = {contexts[i] for i in part}
             inside, outside = ([one for one in pool if (one.asked.context in held) == side] for side in (True, False))
-            yield (draw_examples(outside, size, draw), inside[:: max(len(inside) // JUDGES, 1)]) if size else (
-                outside,
-                inside,
+            yield (
+                (draw_examples(outside, size, draw), inside[:: max(len(inside) // JUDGES, 1)])
+                if size
+                else (
+                    outside,
+                    inside,
+                )
             )
 
 
-def measure(model: Any, given: dict[str, Any], examples: list[Example], judges: list[Example]) -> tuple[list[float], float]:
+def measure(
+    model: Any, given: dict[str, Any], examples: list[Example], judges: list[Example]
+) -> tuple[list[float], float]:
     """The F1 of each question, and the seconds of the fit."""
     head = SpanHead(**given)
     start = time.process_time()

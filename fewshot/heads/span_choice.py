@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -90,16 +91,12 @@ class SpanChoice(BaseEstimator):  # type: ignore[misc]
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         without = np.flatnonzero(~np.logical_or.reduceat(right, starts))
         if len(without):
-            raise InputError(f"Question {without[0]} has no right candidate, and {len(without)} of {len(starts)} have none.")
+            raise InputError(
+                f"Question {without[0]} has no right candidate, and {len(without)} of {len(starts)} have none."
+            )
         options = {"maxiter": _MAX_ITER, "gtol": _TOL, "ftol": _GAIN}
-        found = minimize(
-            _penalized_loss,
-            np.zeros(X.shape[1]),
-            args=(X, starts, np.asarray(lengths), right, offsets, self.penalty),
-            jac=True,
-            method="L-BFGS-B",
-            options=options,
-        )
+        objective = _Objective(X, starts, np.asarray(lengths), right, offsets, self.penalty)
+        found = minimize(objective, np.zeros(X.shape[1]), jac=True, method="L-BFGS-B", options=options)
         self.coef_ = found.x
         self.n_iter_ = int(found.nit)
         return self
@@ -111,15 +108,25 @@ class SpanChoice(BaseEstimator):  # type: ignore[misc]
         return np.asarray(X @ self.coef_, dtype=np.float64)
 
 
-def _penalized_loss(
-    coef: FloatArray, X: FloatArray, starts: Any, lengths: Any, right: Any, offsets: Any, penalty: float
-) -> tuple[float, FloatArray]:
-    """The loss with its gradient. The two large products are of the precision of X, all else is double."""
-    weights = (X @ coef.astype(X.dtype)).astype(np.float64) + offsets
-    every, log_all = _softmax(weights, starts, lengths)
-    chosen, log_right = _softmax(np.where(right, weights, -np.inf), starts, lengths)
-    gradient = (X.T @ (every - chosen).astype(X.dtype)).astype(np.float64)
-    return float((log_all - log_right).sum() + penalty * coef @ coef / 2), gradient + penalty * coef
+@dataclass(frozen=True)
+class _Objective:
+    """The penalised loss, with its gradient. The two large products are of the precision of X, all else is double."""
+
+    X: Any
+    starts: Any  # of the candidates of each question
+    lengths: Any
+    right: Any
+    offsets: Any
+    penalty: float
+
+    def __call__(self, coef: FloatArray) -> tuple[float, FloatArray]:
+        """The loss and its gradient."""
+        weights = (self.X @ coef.astype(self.X.dtype)).astype(np.float64) + self.offsets
+        every, log_all = _softmax(weights, self.starts, self.lengths)
+        chosen, log_right = _softmax(np.where(self.right, weights, -np.inf), self.starts, self.lengths)
+        gradient = (self.X.T @ (every - chosen).astype(self.X.dtype)).astype(np.float64)
+        loss = (log_all - log_right).sum() + self.penalty * coef @ coef / 2
+        return float(loss), gradient + self.penalty * coef
 
 
 def _softmax(weights: FloatArray, starts: Any, lengths: Any) -> tuple[FloatArray, FloatArray]:

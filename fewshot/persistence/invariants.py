@@ -137,11 +137,11 @@ def _span_choice(name: str, found: Mapping[str, Any]) -> None:
 def _span_head(name: str, found: Mapping[str, Any]) -> None:
     if "model_" not in found:
         return
-    basis, center, most = found.get("basis_"), found.get("center_"), found.get("max_words_")
-    fine = _are_finite(basis, 2) and _are_finite(center, 1) and np.shape(basis)[1:] == np.shape(center)
-    _check(fine, name, "has no directions of vectors")
+    basis, center, most = (found.get(key) for key in ("basis_", "center_", "max_words_"))
+    fine = _are_finite(basis, 2) and _are_finite(center, 1)
+    _check(fine and np.asarray(basis).shape[1:] == np.asarray(center).shape, name, "has no directions of vectors")
     _check(isinstance(found.get("none_"), bool), name, "does not say whether a text may hold no answer")
-    _check(_is_count(most) and most > 0, name, f"finds answers of {most!r:.40} words")
+    _check(_is_count(most) and most != 0, name, f"finds answers of {most!r:.40} words")
     for key, kind in {"counts_": "WordCounts", "head_": "SpanChoice"}.items():
         _check(type(found.get(key)).__name__ == kind, name, f"has no {kind}")
     counts, markers = found["counts_"].sentences, found["counts_"].markers

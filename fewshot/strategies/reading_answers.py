@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 
 from fewshot.checks import one_of
 from fewshot.errors import UnsupportedError
-from fewshot.heads.answers import AnswerReading, read_scores
+from fewshot.heads.answers import AnswerReading, Place, read_scores
 from fewshot.models.answering import AnswerScores
 from fewshot.models.base import FloatArray, is_extractive, kind_of
 from fewshot.task.answer_candidates import candidate_spans

@@ -1,4 +1,4 @@
-"""The answer to a question among the spans of a text, from frozen token vectors and spelling: the head of an extractor."""
+"""The answer among the spans of a text, from frozen token vectors and spelling: the head of an extractor."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MAX_WORDS, _TEXTS = 8, 256
 
 
 class SpanHead(BaseEstimator):  # type: ignore[misc]
-    """Find answers by the spelling of their spans and the vectors that a model has for tokens; the model stays as it is.
+    """Find answers by how spans are spelt and by the vectors that a model has for tokens, without changing the model.
 
     Every span of a text is a candidate. Known of it are: how the words of the question stand in it, near it and in its
     sentence; how it and the words beside it are spelt; the token vectors of its words and of those beside it, on the
@@ -136,9 +136,7 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         self.model_ = model
         self.max_words_ = _MAX_WORDS if task.max_words is None else task.max_words
         passages = {one.context: Passage(one.context, self.max_words_) for one in task.asked}
-        right = [
-            _find_right(passages[one.context], golds) for one, golds in zip(task.asked, task.golds, strict=True)
-        ]
+        right = [_find_right(passages[one.context], golds) for one, golds in zip(task.asked, task.golds, strict=True)]
         self.none_ = any(not golds for golds in task.golds)
         learnt = self._check_learnt(task.golds, right)
         words = [_words_of(one.question) for one in task.asked]
@@ -190,27 +188,25 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
             )
         return sorted(set(range(len(golds))) - set(outside))
 
-    def _word_vectors(self, passages: Sequence[Passage]) -> dict[str, Float32Array]:
+    def _word_vectors(self, passages: Sequence[Passage]) -> dict[str, FloatArray]:
         """The vectors of the words of each text."""
         if not self.components:
             return {}
         found = self.model_.token_vectors([one.text for one in passages], layer=self.layer)
-        return {
-            one.text: word_vectors(tokens, one.bounds) for one, tokens in zip(passages, found, strict=True)
-        }
+        return {one.text: word_vectors(tokens, one.bounds) for one, tokens in zip(passages, found, strict=True)}
 
-    def _fit_basis(self, vectors: Sequence[Float32Array]) -> None:
+    def _fit_basis(self, vectors: Sequence[FloatArray]) -> None:
         """Find the main directions of the vectors of words, by their covariance, in units of the first."""
         self.center_, self.basis_ = np.zeros(0), np.zeros((0, 0))
         if not vectors:
             return
-        rows = np.concatenate(vectors).astype(np.float64)
+        rows = np.concatenate(vectors)
         self.center_ = rows.mean(axis=0)
         variances, directions = np.linalg.eigh((rows - self.center_).T @ (rows - self.center_) / len(rows))
         main = directions[:, ::-1][:, : self.components].T
         self.basis_ = main / np.sqrt(max(variances[-1], np.finfo(float).tiny))
 
-    def _describe(self, passage: Passage, vectors: Float32Array | None) -> tuple[FloatArray, FloatArray]:
+    def _describe(self, passage: Passage, vectors: FloatArray | None) -> tuple[FloatArray, FloatArray]:
         """What is known of the candidates whatever is asked, and their shapes."""
         forms, shapes = describe_forms(passage)
         parts = [_FORM * forms]
@@ -224,14 +220,18 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         return np.hstack(parts).astype(np.float32), shapes.astype(np.float32)
 
     def _features(
-        self, passage: Passage, described: tuple[FloatArray, FloatArray], question: Sequence[str], rows: Any = slice(None)
+        self,
+        passage: Passage,
+        described: tuple[FloatArray, FloatArray],
+        question: Sequence[str],
+        rows: Any = slice(None),
     ) -> Float32Array:
         """The features of some candidates; below them a row of no answer, where that is asked for."""
         forms, shapes = (part[rows] for part in described)
-        weights = self.counts_.weigh(question)
+        weights = self.counts_.weigh(question, passage)
         overlap = _OVERLAP * describe_overlap(passage, question, weights, rows)
-        marked = self.counts_.mark(question)[:, None] * shapes[:, None, :]
-        X = np.hstack([forms, overlap, marked.reshape(len(shapes), -1)])
+        marked = np.hstack([shapes[:, :0], *(mark * shapes for mark in self.counts_.mark(question))])
+        X = np.hstack([forms, overlap, marked])
         if self.none_:
             X = np.pad(X, ((0, 1), (0, NONE_FEATURES)))
             X[-1, -NONE_FEATURES:] = _NONE * describe_none(passage, question, weights)

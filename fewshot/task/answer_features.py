@@ -19,7 +19,15 @@ from fewshot.task.answer_candidates import candidate_words
 from fewshot.task.spelling import FEATURES, spell
 from fewshot.task.words import split_words
 
-__all__ = ["NONE_FEATURES", "Passage", "WordCounts", "count_words", "describe_forms", "describe_overlap", "describe_none"]
+__all__ = [
+    "NONE_FEATURES",
+    "Passage",
+    "WordCounts",
+    "count_words",
+    "describe_forms",
+    "describe_none",
+    "describe_overlap",
+]
 
 Array = NDArray[np.float64]
 
@@ -27,7 +35,16 @@ _SENTENCE_ENDS = frozenset(".!?…。！？।")
 #: A word as short as that with a full stop is rather an abbreviation than the end of a sentence.
 _ABBREVIATION = 2
 #: The features of `spell` that are asked of the words in and beside a span.
-_SPELT = ("capital", "all capitals", "mixed case", "small", "no letters", "share of digits", "sign", "letters and digits")
+_SPELT = (
+    "capital",
+    "all capitals",
+    "mixed case",
+    "small",
+    "no letters",
+    "share of digits",
+    "sign",
+    "letters and digits",
+)
 #: Words match in part when so many of their first letters are equal; that counts so much of a whole match.
 _PREFIX, _PART = 5, 0.7
 _SHORT = 4  # words of fewer letters match as a whole only
@@ -89,10 +106,15 @@ class Passage:
             words[i] in _SENTENCE_ENDS
             and bounds[i][1] < bounds[i + 1][0]
             and not words[i + 1][0].islower()
-            and (i == 0 or len(words[i - 1]) > _ABBREVIATION)
+            and not (words[i] == "." and i > 0 and words[i - 1].isalpha() and len(words[i - 1]) <= _ABBREVIATION)
             for i in range(len(words) - 1)
         ]
         return np.concatenate([[0], np.cumsum(ends)])[: len(words)].astype(np.int64)
+
+    @cached_property
+    def sentence_counts(self) -> Counter[str]:
+        """In how many sentences each word stands, in small letters."""
+        return Counter(word for word, _ in set(zip(self.lowered, self.sentences.tolist(), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -112,15 +134,18 @@ class WordCounts:
     n_sentences: int
     markers: Sequence[str]
 
-    def weigh(self, words: Sequence[str]) -> Array:
-        """What a match of each word of a question counts for: more for a rare one, and all add to 1, or to 0."""
-        weights = [self._rarity(word) * (any(map(str.isalnum, word)) and word not in self.markers) for word in words]
-        return np.array(weights, dtype=np.float64) / (sum(weights) or 1.0)
+    def weigh(self, question: Sequence[str], passage: Passage) -> Array:
+        """What a match of each word of a question counts for: more for a rare one, and all add to 1, or to 0.
 
-    def _rarity(self, word: str) -> float:
-        """The inverse document frequency, from 0 to 1; sentences are the documents."""
-        n = self.n_sentences + 1
-        return min(max(math.log(n / (self.sentences.get(word, 1) + 0.5)) / math.log(n), 0.0), 1.0)
+        It is the inverse document frequency, where sentences are the documents: those of the examples, or those of the
+        text alone where more of them have the word, as a new text's subject.
+        """
+        n, weights = self.n_sentences + 1, []
+        for word in question:
+            count = max(self.sentences.get(word, 1), passage.sentence_counts[word])
+            counts = any(map(str.isalnum, word)) and word not in self.markers
+            weights.append(counts * min(max(math.log(n / (count + 0.5)) / math.log(n), 0.0), 1.0))
+        return np.array(weights, dtype=np.float64) / (sum(weights) or 1.0)
 
     def mark(self, question: Sequence[str]) -> Array:
         """1 for each marker that is one of the words of a question."""
@@ -142,7 +167,7 @@ def count_words(passages: Sequence[Passage], questions: Sequence[Sequence[str]],
     in_sentences: Counter[str] = Counter()
     n_sentences = 0
     for passage in passages:
-        in_sentences.update({word for word, _ in set(zip(passage.lowered, passage.sentences.tolist(), strict=True))})
+        in_sentences.update(passage.sentence_counts)
         n_sentences += int(passage.sentences.max(initial=-1)) + 1
     in_questions = Counter(word for words in questions for word in set(words) if any(map(str.isalnum, word)))
     gains = {
