@@ -87,6 +87,7 @@ _HOME = {
     "fit_threshold": "fewshot.conformal",
     "learning_curve": "fewshot.evaluation",
     "lint": "fewshot.linting",
+    "lint_answers": "fewshot.linting",
     "lint_spans": "fewshot.linting",
     "load": "fewshot.models.loading",
     "predict_or_none": "fewshot.conformal",

@@ -33,6 +33,7 @@ from fewshot.exporting import export_decisions as export_decisions
 from fewshot.extractor import Extractor as Extractor
 from fewshot.heads.label_prior import LabelPriorLogisticRegression as LabelPriorLogisticRegression
 from fewshot.linting import lint as lint
+from fewshot.linting import lint_answers as lint_answers
 from fewshot.linting import lint_spans as lint_spans
 from fewshot.models.base import Encoder as Encoder
 from fewshot.models.base import LanguageModel as LanguageModel

@@ -15,13 +15,13 @@ from fewshot.display.answered import Answered, AnsweredText
 from fewshot.display.preview import Preview
 from fewshot.errors import FewshotWarning, InputError, ParameterError, UnsupportedError, warn
 from fewshot.heads.answers import AnswerReading
+from fewshot.linting.answers import find_lost
 from fewshot.models.base import is_extractive, is_language_model
 from fewshot.models.loading import load
 from fewshot.persistence.mixin import KeptMixin
 from fewshot.strategies.extracting import AskedSpans
 from fewshot.strategies.prompting import Prompting
 from fewshot.strategies.reading_answers import ReadAnswers
-from fewshot.task.answer_candidates import candidate_spans
 from fewshot.task.answer_rows import read_answers, read_questions
 from fewshot.task.answer_scores import answer_f1, exact_match
 from fewshot.task.extracts import Answer, Asked, ExtractTask, Place
@@ -304,12 +304,10 @@ def _right(asked: Sequence[Asked], golds: Sequence[Sequence[Place]]) -> list[lis
 
 def _warn_of_lost(asked: Sequence[Asked], golds: Sequence[Sequence[Place]], max_words: int) -> None:
     """Say how many right answers no prediction can be."""
-    lost = 0
-    for one, own in zip(asked, golds, strict=True):
-        lost += bool(own) and set(own).isdisjoint(candidate_spans(one.context, max_words))
+    lost = find_lost(asked, golds, max_words)
     if lost:
         warn(
-            f"{lost} of {len(asked)} questions have a right answer of more than max_words={max_words} words, or one "
-            "that begins or ends inside a word or with a sign: such are not predicted.",
+            f"{len(lost)} of {len(asked)} questions have a right answer of more than max_words={max_words} words, or "
+            "one that begins or ends inside a word or with a sign: such are not predicted.",
             FewshotWarning,
         )

@@ -151,7 +151,7 @@ def test_every_help_ends_with_examples_whose_options_exist(monkeypatch, capsys, 
 
 def test_every_command_has_json():
     root, names = commands()
-    assert len(names) == 12
+    assert len(names) == 13
     for name in names:
         assert "--json" in {option for parameter in root.commands[name].params for option in parameter.opts}
 
@@ -166,6 +166,7 @@ def test_the_first_help_lists_the_commands_whole(monkeypatch, capsys):
         "evaluate",
         "compare",
         "learning-curve",
+        "extract",
         "fit",
         "serve",
         "show",

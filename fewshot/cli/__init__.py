@@ -14,6 +14,7 @@ import typer
 from fewshot.cli import (  # noqa: F401 - each registers its commands
     classify,
     evaluate,
+    extract,
     fit,
     serve,
     show,

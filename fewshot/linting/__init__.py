@@ -1,4 +1,4 @@
-"""Lint: what is odd about a template, or about annotated texts, before compute is spent."""
+"""Lint: what is odd about a template, annotated texts or answered questions, before compute is spent."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.inputs import as_rows
+from fewshot.linting.answers import AnswerFinding, AnswerLintReport, lint_answers
 from fewshot.linting.checks import run_checks
 from fewshot.linting.look import Look
 from fewshot.linting.report import Finding, LintReport, TokenCounts, WordLine, unparsed
@@ -15,6 +16,8 @@ from fewshot.models.loading import load
 from fewshot.task.template import Template
 
 __all__ = [
+    "AnswerFinding",
+    "AnswerLintReport",
     "Finding",
     "LintReport",
     "SpanFinding",
@@ -22,6 +25,7 @@ __all__ = [
     "TokenCounts",
     "WordLine",
     "lint",
+    "lint_answers",
     "lint_spans",
     "unparsed",
 ]

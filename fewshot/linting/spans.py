@@ -14,7 +14,7 @@ from fewshot.task.span_task import Chunk
 from fewshot.task.spans import Annotated, find_faults, find_words, take_spans
 from fewshot.task.tags import find_broken
 
-__all__ = ["SpanFinding", "SpanLintReport", "find_joined", "find_long", "lint_spans"]
+__all__ = ["SpanFinding", "SpanLintReport", "find_joined", "find_long", "lint_spans", "say_rows"]
 
 _FEW = 5  # mentions of a type, with fewer of which it can hardly be learnt
 _SHOWN = 5  # rows or names in a message
@@ -131,12 +131,15 @@ def find_joined(chunks: Sequence[Sequence[Chunk]]) -> list[int]:
     return [i for i, own in enumerate(chunks) for one, other in pairwise(own) if one[1:] == (other[0], other[2])]
 
 
+def say_rows(message: str, rows: Sequence[int]) -> str:
+    """A message with the first rows that it is about."""
+    return f"{message}: row{'s' * (len(rows) > 1)} {_list(map(str, rows))}."
+
+
 def _finding(level: Level, kind: str, rows: Iterable[int], message: str, cure: str) -> list[SpanFinding]:
     """The finding, with its rows; none where there are no rows."""
     own = tuple(dict.fromkeys(rows))
-    if not own:
-        return []
-    return [SpanFinding(level, f"{message}: row{'s' * (len(own) > 1)} {_list(map(str, own))}.", cure, kind, own)]
+    return [SpanFinding(level, say_rows(message, own), cure, kind, own)] if own else []
 
 
 def _list(names: Iterable[str]) -> str:
