@@ -18,10 +18,12 @@ from fewshot.heads.answers import AnswerReading
 from fewshot.linting.answers import find_lost
 from fewshot.models.base import is_extractive, is_language_model
 from fewshot.models.loading import load
+from fewshot.models.tokens import is_tokens
 from fewshot.persistence.mixin import KeptMixin
 from fewshot.strategies.extracting import AskedSpans
 from fewshot.strategies.prompting import Prompting
 from fewshot.strategies.reading_answers import ReadAnswers
+from fewshot.strategies.span_head import SpanHead
 from fewshot.task.answer_rows import read_answers, read_questions
 from fewshot.task.answer_scores import answer_f1, exact_match
 from fewshot.task.extracts import Answer, Asked, ExtractTask, Place
@@ -36,11 +38,12 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
 
     Rows have the fields "question" and "context", as in SQuAD. A language model is asked about every span of up to
     ``max_words`` words, and needs no answered question. A checkpoint for question answering answers as it was trained.
+    A sentence encoder, as is the default, learns from some answered questions, 16 or more.
 
     Parameters
     ----------
     model : str, Path, tuple or model, optional
-        A language model or one of question answering, as `load` takes it.
+        A sentence encoder, a language model, or one of question answering, as `load` takes it.
     template : str, Path or Template, optional
         How a language model is asked, with fields of the row, such as ``"{{ context | shorten }}\n{{ question }}
         {{ answer }}"``. None: "squad/answer".
@@ -48,9 +51,10 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
         What a language model calls no answer, ``{None: "unanswerable"}``. None: the template's own, the word that its
         ``words`` have for ``none``; else "unanswerable" where a row of ``fit`` has no answer, and otherwise every
         question has one.
-    strategy : ReadAnswers, Prompting or Strategy, optional
-        How answered questions are used. None: ``ReadAnswers()`` with a model of question answering, and otherwise
-        ``Prompting()``.
+    strategy : SpanHead, ReadAnswers, Prompting or Strategy, optional
+        How answered questions are used. None: ``ReadAnswers()`` with a model of question answering; ``SpanHead()`` with
+        a sentence encoder, and with a masked language model that has answered questions and nothing that says how to
+        ask; otherwise ``Prompting()``.
     question : str, optional
         What all texts are asked: then rows are plain texts, or have no field "question".
     max_words : int
@@ -275,9 +279,12 @@ def _choose(model: Any, *, asks: bool) -> Any:
     """The strategy of a model where none is given."""
     if is_extractive(model):
         return ReadAnswers()
-    if not is_language_model(model) or (callable(getattr(model, "token_vectors", None)) and not asks):
+    if is_tokens(model) and not (asks and is_language_model(model)):
+        return SpanHead()
+    if not is_language_model(model):
         raise UnsupportedError(
-            f"{model!r} can't be asked: give a language model, such as 'embedded:causal', or one of question answering."
+            f"{model!r} can't be asked, and shows no vectors of tokens: give a language model, such as "
+            "'embedded:causal', a sentence encoder, or a model of question answering."
         )
     return Prompting()
 

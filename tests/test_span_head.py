@@ -10,7 +10,7 @@ from scipy.optimize import check_grad
 from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 
-from fewshot import FakeLM, InputError, ParameterError, SpanHead, UnsupportedError
+from fewshot import Extractor, FakeLM, InputError, ParameterError, SpanHead, UnsupportedError, load
 from fewshot.heads import span_choice
 from fewshot.heads.span_choice import SpanChoice
 from fewshot.persistence.classes import is_known, rebuild, take_state
@@ -352,3 +352,24 @@ def test_it_is_kept_and_what_no_fit_leaves_is_refused():
             rebuild("SpanHead", {**state, "counts_": WordCounts(**{**counts, name: value})})
     with pytest.raises(InputError, match="WordCounts"):
         rebuild("WordCounts", {**counts, "n_sentences": 1.5})
+
+
+def test_an_extractor_has_it_by_default_and_is_kept_with_it(tmp_path):
+    asked, golds = lessons(8, none=2)
+    rows = [{"question": one.question, "context": one.context} for one in asked]
+    answers = [list(own) or None for own in golds]
+    extractor = Extractor("embedded:masked").fit(rows, answers)
+    assert isinstance(extractor.strategy_, SpanHead)
+    found = extractor.predict(rows)
+    assert sum((one.start, one.end) == own[0] for one, own in zip(found[:8], golds, strict=False)) >= 6
+    again = Extractor.load(extractor.save(tmp_path / "kept")).predict(rows)
+    assert again == found
+    np.testing.assert_allclose([one.probability for one in again], [one.probability for one in found], atol=1e-6)
+
+
+def test_an_encoder_without_examples_or_with_a_wording_is_refused():
+    encoder = load()
+    with pytest.raises(UnsupportedError, match="SpanHead needs answered questions"):
+        Extractor(encoder).fit()
+    with pytest.raises(ParameterError, match=r"SpanHead\(\) asks nothing"):
+        Extractor(encoder, "squad/answer").fit([{"question": "Who?", "context": "Ann won."}], ["Ann"])
