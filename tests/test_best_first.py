@@ -166,10 +166,11 @@ def test_ties_and_candidates_that_begin_one_another(width):
         frontier = Frontier(table.rests, k)
         looked = []
         while not frontier.is_done:
-            for node in frontier.take(width):
-                begun = frontier.tokens(node)
-                looked.append(begun)
-                frontier.receive(node, 0, table.logprobs(begun)[frontier.following(node)])
+            for taken in frontier.take(width):
+                for node in (taken, *frontier.ahead(taken, width - 1)):
+                    begun = frontier.tokens(node)
+                    looked.append(begun)
+                    frontier.receive(node, 0, table.logprobs(begun)[frontier.following(node)])
         found, expected = frontier.ranked(), rank(scores, k)
         assert found.indices.tolist() == expected.indices.tolist()
         assert found.logprobs.tolist() == expected.logprobs.tolist()

@@ -20,10 +20,12 @@ from fewshot.models.text.tokens import Joined
 
 __all__ = ["Searches"]
 
-#: Tokens that go through the model in one pass, as far as there are so many worth a look: with fewer a pass costs as
-#: much, and with more the searches look at what they would never have come to.
+#: Tokens that go through the model in one pass: with fewer it costs nearly as much, and more are looked at in vain.
+#: Settled, as is `SHARE`, by benchmarks/settle/best_first.py.
 WORTH_A_PASS = 32
-#: Of one query in one pass at least.
+#: One of so many tokens of a pass is the most probable that is known to be worth it; the others follow these.
+SHARE = 2
+#: Tokens of one query in one pass at least.
 LEAST = 2
 #: The most beginnings of candidates that are looked at, which bounds the cache: a search that would go on scores all.
 MOST = 1024
@@ -88,10 +90,10 @@ class Searches:
             self._watch([(*prompts[i], *frontiers[i].tokens(node)) for i, node in looks], places, hidden)
             self._receive(frontiers, looks, places, hidden)
             active = [i for i, one in enumerate(frontiers) if not one.is_broken and one.n_taken <= MOST]
-            looks = _next(frontiers, [i for i in active if not frontiers[i].is_done])
+            taken = _next(frontiers, [i for i in active if not frontiers[i].is_done])
+            looks, above = _look_ahead(frontiers, taken, len(tree.depth))
             if looks:
-                last = [frontiers[i].tokens(node)[-1] for i, node in looks]
-                hidden, places = tree.add(last, [node.above for _, node in looks])
+                hidden, places = tree.add([frontiers[i].tokens(node)[-1] for i, node in looks], above)
 
     def _receive(self, frontiers: list[Frontier], looks: list[Look], places: IntArray, hidden: torch.Tensor) -> None:
         """Read what may follow each node from its hidden state; the normaliser is exact, in float32."""
@@ -143,7 +145,7 @@ class _Tree:
         return torch.stack([found[int(node)] for node in last]), start + last
 
     def add(self, tokens: list[int], above: list[int]) -> tuple[torch.Tensor, IntArray]:
-        """Compute tokens, each behind a place; return their hidden states and places."""
+        """Compute tokens, each behind a place, even one of these; return their hidden states and places."""
         n, stop = len(self.depth), len(self.depth) + len(tokens)
         self._make_room(len(tokens))
         seen = np.zeros((len(tokens), stop), dtype=bool)
@@ -153,7 +155,7 @@ class _Tree:
             seen[i, self._paths[n + i]] = True
         ids = np.array(tokens, dtype=np.int64)
         parts = [slice(i, min(i + self.pack, len(ids))) for i in range(0, len(ids), self.pack)]
-        depth = self.depth[above] + 1
+        depth = np.array([len(self.shared) + len(self._paths[n + i]) - 1 for i in range(len(tokens))])
         states = [self._compute(ids[part], depth[part], seen[part, : n + part.stop]) for part in parts]
         return torch.cat(states), np.arange(n, stop)
 
@@ -175,5 +177,18 @@ class _Tree:
 
 def _next(frontiers: list[Frontier], active: list[int]) -> list[Look]:
     """Where the active searches are looked at in the next pass."""
-    width = max(LEAST, WORTH_A_PASS // max(1, len(active)))
+    width = max(LEAST, WORTH_A_PASS // SHARE // max(1, len(active)))
     return [(i, node) for i in active for node in frontiers[i].take(width)]
+
+
+def _look_ahead(frontiers: list[Frontier], taken: list[Look], start: int) -> tuple[list[Look], list[int]]:
+    """What a pass looks at, which may have room for what follows the most probable nodes, and the place above each."""
+    looks: list[Look] = []
+    above: list[int] = []
+    room = WORTH_A_PASS - len(taken)
+    for i, node in sorted(taken, key=lambda look: look[1].cost):
+        ahead = frontiers[i].ahead(node, room)
+        room -= len(ahead)
+        above += [node.above, *range(start + len(looks), start + len(looks) + len(ahead))]
+        looks += [(i, one) for one in (node, *ahead)]
+    return looks, above

@@ -25,7 +25,7 @@ __all__ = ["Frontier", "Node"]
 class Node(NamedTuple):
     """What some candidates begin with. Of two nodes the more probable one is the smaller."""
 
-    cost: float  # minus its log-probability
+    cost: float  # minus its log-probability; NaN where it is looked at ahead
     first: int  # in sorted order these candidates stand side by side
     after: int
     depth: int  # how many tokens it is
@@ -66,6 +66,8 @@ class Frontier:
         self._open = [Node(0.0, 0, len(rests), 0, -1)]
         self._best: list[tuple[float, int]] = []  # log-probability and minus the number; the worst comes first
         self._beaten: list[float] = []  # log-probabilities of those that were looked at and are not among the best
+        #: What is known of nodes that were looked at ahead, by their first candidate and depth.
+        self._ahead: dict[tuple[int, int], tuple[int, FloatArray]] = {}
         self.n_taken = 0
         self.is_broken = False  # whether a log-probability was no number
 
@@ -77,12 +79,36 @@ class Frontier:
         return not self._open or -self._open[0].cost < self._best[0][0]
 
     def take(self, n: int) -> list[Node]:
-        """The most probable beginnings, at most ``n``, which can still lead to one of the best."""
+        """The most probable beginnings, at most ``n``, which can still lead to one of the best.
+
+        Those that were looked at ahead are gone through on the way.
+        """
         taken: list[Node] = []
-        while self._open and len(taken) < n and not self.is_done:
-            taken.append(heapq.heappop(self._open))
+        while self._open and len(taken) < n and not (self.is_done or self.is_broken):
+            node = heapq.heappop(self._open)
+            known = self._ahead.pop((node.first, node.depth), None)
+            if known is None:
+                taken.append(node)
+            else:
+                self.receive(node, *known)
         self.n_taken += len(taken)
         return taken
+
+    def ahead(self, node: Node, n: int) -> list[Node]:
+        """The nodes that follow one, at most ``n``, as far as its candidates have one way to go on beside their end.
+
+        They may be looked at before it is known whether they are worth it: what several passes would take, one does.
+        """
+        found: list[Node] = []
+        while len(found) < n:
+            runs = [(first + self._ends(first, node.depth + 1), after) for first, after in self._runs(node)]
+            longer = [(first, after) for first, after in runs if first < after]
+            if len(longer) != 1:
+                break
+            node = Node(np.nan, *longer[0], node.depth + 1, -1)
+            found.append(node)
+        self.n_taken += len(found)
+        return found
 
     def tokens(self, node: Node) -> tuple[int, ...]:
         """What its candidates begin with."""
@@ -94,10 +120,13 @@ class Frontier:
 
     def receive(self, node: Node, place: int, logprobs: FloatArray) -> None:
         """Take the log-probabilities of the tokens that follow a node, which lies at this place in the cache."""
+        if np.isnan(node.cost):
+            self._ahead[node.first, node.depth] = place, logprobs
+            return
         self.is_broken |= bool(np.isnan(logprobs).any())
         for (first, after), logprob in zip(self._runs(node), logprobs.tolist(), strict=True):
             total, depth = logprob - node.cost, node.depth + 1
-            ended = len(self._rests[first]) == depth  # in sorted order it is the first of those that it begins
+            ended = self._ends(first, depth)
             if ended:
                 self._finish(total, self._order[first])
             if first + ended < after:
@@ -118,6 +147,10 @@ class Frontier:
         groups = itertools.groupby(range(node.first, node.after), key=lambda i: self._rests[i][node.depth])
         starts = [next(members) for _, members in groups]
         return list(itertools.pairwise([*starts, node.after]))
+
+    def _ends(self, first: int, depth: int) -> bool:
+        """Whether a candidate has no more tokens: in sorted order it is the first of those that it begins."""
+        return len(self._rests[first]) == depth
 
     def _finish(self, logprob: float, number: int) -> None:
         heapq.heappush(self._best, (logprob, -number))
