@@ -25,6 +25,7 @@ from fewshot import (
     UnsupportedError,
     Writer,
     Written,
+    estimate,
     load,
 )
 from fewshot.models.base import Turn
@@ -33,6 +34,7 @@ from fewshot.models.text.stops import cut_at_stop
 from fewshot.task.written import read_references
 from tests.conftest import pair, sentence_model
 from tests.kept import edited
+from tests.lm_peers import DIALECTS, LMPeer, asking, serving_lm
 
 TEMPLATE = "English: {{ text }}\nGerman: {{ answer }}"
 ENGLISH = ["a dog runs", "a cat sleeps", "two dogs run", "the sun shines", "a dog sleeps"]
@@ -318,6 +320,23 @@ def test_an_encoder_decoder_writes():
         assert lm.generate(queries, 8, [stop]) == [cut_at_stop(text, [stop]) for text in whole]
     with pytest.raises(UnsupportedError, match=r"'\)' stands after the hole"):
         Writer(lm, "{{ text }} ({{ answer }})").fit()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_server_writes_the_same_and_says_its_price(dialect):
+    with serving_lm(LMPeer(dialect)) as peer:
+        there = asking(peer)
+        strategy = Prompting(shots=2, selection="first")
+        whole = Writer(peer.lm, TEMPLATE, strategy=strategy, max_new_tokens=8, stop=()).fit(ENGLISH, GERMAN)
+        stop = whole.predict(["a bird"])[0][3:5]
+        texts = ["a bird", "the sun"]
+        here, far = (clone(whole).set_params(model=lm, stop=stop).fit(ENGLISH, GERMAN) for lm in (peer.lm, there))
+        said, before = estimate(far, texts), there.usage
+        assert far.predict(texts) == here.predict(texts)
+        assert said.requests == there.usage.requests - before.requests == 2
+        assert said.output_tokens >= there.usage.output_tokens - before.output_tokens
+        expected = [one.logprob for one in here.predict_written(texts)]
+        assert [one.logprob for one in far.predict_written(texts)] == pytest.approx(expected, abs=1e-3)
 
 
 # what is refused

@@ -113,7 +113,7 @@ def _writer(clf: Any) -> tuple[list[str], list[str]]:
     """The same of a writer."""
     head = ["# Writer", f"{_MADE}: a `{type(clf).__name__}` with the strategy", _fenced(repr(clf.strategy_))]
     stops = ", ".join(f"`{json.dumps(one)}`" for one in clf.stop_)
-    said = [f"A text has at most {clf.max_new_tokens} tokens{f', and ends before {stops}' if stops else ''}."]
+    said = [f"A text has at most {clf.asking_.room} tokens{f', and ends before {stops}' if stops else ''}."]
     data = f"Fitted on {clf.n_texts_} texts." if clf.n_texts_ else "Fitted without any text: zero-shot."
     return head, ["## Task", _fenced(clf.template_.source), *said, "## Data", data]
 
