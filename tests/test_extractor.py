@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import doctest
+import re
 import zlib
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +34,7 @@ from fewshot.task.extracts import Asked
 from tests.conftest import language_model
 from tests.contract import HashEncoder
 from tests.kept import edited
+from tests.printed import Tolerant
 from tests.test_extractive import model as trained
 
 ROWS = [
@@ -389,3 +393,14 @@ class TestKept:
 
     def test_it_clones(self, fixed):
         assert clone(fixed).get_params()["max_words"] == 8
+
+
+def test_the_page_prints_what_it_says(mini):
+    page = (Path(__file__).resolve().parent.parent / "docs/answers.md").read_text(encoding="utf-8")
+    source = "\n".join(re.findall(r"```python\n(>>>.*?)```", page, re.DOTALL))
+    test = doctest.DocTestParser().get_doctest(source, {}, "answers.md", "answers.md", 0)
+    report: list[str] = []
+    runner = doctest.DocTestRunner(checker=Tolerant())
+    runner.run(test, out=report.append)
+    assert runner.tries == len(test.examples) >= 10
+    assert not runner.failures, "".join(report)
