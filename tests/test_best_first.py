@@ -85,7 +85,7 @@ def test_it_finds_what_scoring_all_finds(name, k):
 @pytest.mark.parametrize("name", ["gpt2", "gpt2-chat", "llama", "llama-first"])
 def test_it_joins_and_ends_candidates_as_scoring_does(name):
     lm = language_model(name)
-    queries = [query for seed in range(10, 13) for query in drawn(seed)]
+    queries = [query for seed in (10, 11) for query in drawn(seed)]
     queries.append(Query("It is ", ("1", "12", "123", "true")))
     queries.append(Query("", ("true", "false")))
     scores = lm.loglikelihoods(queries)
@@ -110,7 +110,7 @@ def test_small_packs_and_caches_change_nothing(pack, monkeypatch):
     for name in ("Llama", "Mistral, sliding"):
         lm = CausalLM(model(name), TOKENS)
         lm.budget = 256
-        queries = [query for seed in range(30, 33) for query in drawn(seed)]
+        queries = drawn(30)
         for found, scores in zip(lm.most_probable(queries, 3), lm.loglikelihoods(queries), strict=True):
             assert_ranked(found, scores, 3)
 
