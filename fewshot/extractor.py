@@ -159,11 +159,12 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
     def predict_top(self, X: Any, k: int = 3) -> list[list[Answer]]:
         """Return up to k answers to each question, the most probable first; no answer is one, where it is possible.
 
-        Answers of equal text are one. A strategy may know fewer than k, as `Prompting` knows ten.
+        Answers of equal text are one. Of a language model, more take longer to find, and make the probabilities, which
+        are lower bounds, a little higher.
         """
         at_least("k", k, 1, whole=True)
         asked = self._ask(X)
-        return [_top(one, reading, k) for one, reading in zip(asked, self._read(asked), strict=True)]
+        return [_top(one, reading, k) for one, reading in zip(asked, self._read(asked, k), strict=True)]
 
     def score(self, X: Any, y: Any) -> float:
         """Return the mean F1 of the words of answers, as SQuAD's script has it; see `answer_f1`."""
@@ -270,8 +271,9 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
         self._check()
         return read_questions(X, self.question)
 
-    def _read(self, asked: Sequence[Asked]) -> list[AnswerReading]:
-        readings: list[AnswerReading] = self.strategy_.answer_readings(asked)
+    def _read(self, asked: Sequence[Asked], k: int = _SHOWN) -> list[AnswerReading]:
+        more = {"k": max(k, _SHOWN)} if isinstance(self.strategy_, AskedSpans) else {}  # others know all answers
+        readings: list[AnswerReading] = self.strategy_.answer_readings(asked, **more)
         return readings
 
 

@@ -231,12 +231,14 @@ class TestAsking:
         assert said.predict(row)[0]
         assert said.strategy_.asking_.task.verbalizer.no_answer == "nothing"
 
-    def test_what_is_below_the_ten_most_probable_counts_as_rest(self, lm):
+    def test_what_is_below_the_most_probable_counts_as_rest(self, lm):
         text = " ".join(f"w{i}" for i in range(30))
         extractor = Extractor(lm, question="?", max_words=1).fit()
         (reading,) = extractor.strategy_.answer_readings([_asked("?", text)])
-        assert len(reading.places) == 10
+        assert len(reading.places) == 3
         assert np.logaddexp.reduce([*reading.log_probabilities, reading.rest]) == pytest.approx(0)
+        assert len(extractor.predict_top([text], k=7)[0]) == 7
+        assert len(extractor.predict_top([text], k=1)[0]) == 1
 
     def test_demonstrations_are_answered_questions(self, lm):
         extractor = Extractor(lm, "squad/title", strategy=Prompting(shots=3, selection="first")).fit(ROWS, ANSWERS)

@@ -32,8 +32,8 @@ __all__ = ["AskedSpans"]
 _TEMPLATE = "squad/answer"
 #: What no answer is called, where rows of fit have none and nothing else is said: the word of lm-evaluation-harness.
 _NO_ANSWER = "unanswerable"
-#: Answers that are known of a question.
-_TOP = 10
+#: Answers that are looked for unless more are asked for; ten of SmolLM2 take more than twice as long as three.
+_TOP = 3
 #: What `Prompting` can do with classes only, and the value that leaves it out.
 _OF_CLASSES = {"read": "score", "calibration": None, "ensemble": "mean", "orders": 1}
 
@@ -43,8 +43,8 @@ class AskedSpans(BaseEstimator):  # type: ignore[misc]
 
     Every distinct span of up to ``max_words`` words is a candidate, and so is no answer, where the verbalizer, the
     template or a row of ``fit`` says that there may be none. The probability of an answer is its share of the
-    probabilities of all candidates: of the ten most probable ones, and of the most that all others can have together.
-    Where a model finds the ten without scoring the others, it is a lower bound.
+    probabilities of all candidates: of the three most probable ones, and of the most that all others can have together.
+    Where a model finds the three without scoring the others, it is a lower bound, the nearer the more are looked for.
 
     Demonstrations are answered questions, chosen as `Prompting` says; "stratified" shows answerable and unanswerable
     ones alike. "nearest" and "mmr" compare questions; where two rows of ``fit`` have the same question, questions
@@ -110,11 +110,11 @@ class AskedSpans(BaseEstimator):  # type: ignore[misc]
                 template.prompt(rows[i])
         return self
 
-    def answer_readings(self, asked: Sequence[Asked]) -> list[AnswerReading]:
-        """Return what it says of the answers to each question."""
+    def answer_readings(self, asked: Sequence[Asked], k: int = _TOP) -> list[AnswerReading]:
+        """Return what it says of the answers to each question, of the k most probable ones."""
         said = self._ask(asked)
         said.warn_of_cuts()
-        ranked = _rank(said.model, said.queries)
+        ranked = _rank(said.model, said.queries, k)
         spans = self.asking_.spans
         readings = []
         for one, query in zip(asked, said.queries, strict=True):
@@ -164,10 +164,10 @@ class AskedSpans(BaseEstimator):  # type: ignore[misc]
         return selector.fit([compare_by(row, by_context) for row in rows], answered, shots, rng, encoder)
 
 
-def _rank(model: Any, queries: Sequence[Query]) -> dict[Query, Ranked]:
+def _rank(model: Any, queries: Sequence[Query], k: int) -> dict[Query, Ranked]:
     """The most probable candidates of each distinct query; those that begin alike are asked next to each other."""
     distinct = sorted(dict.fromkeys(queries), key=lambda query: query.context)
-    found = most_probable(model, distinct, _TOP)
+    found = most_probable(model, distinct, k)
     for one in found:
         if not np.isfinite(np.max(one.logprobs)) or np.isnan(one.rest):
             raise broken(model, "scores")
