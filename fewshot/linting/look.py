@@ -61,7 +61,7 @@ class Look:
         except VerbalizerError as error:
             self.found("error", str(error), "Give every class a word of its own: verbalizer={class: word}.")
             return None
-        if len(made.words) < 2:
+        if len(made.words) < 2 and list(made.classes or ()) != ["none"]:  # an extractor's answers are no classes
             cure = "Name at least two classes."
             self.found("error", f"There is one class, {made.labels[0]!r}, and nothing to choose between.", cure)
         return made
