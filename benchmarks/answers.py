@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from extracts import Example, draw_examples, is_match, read_examples, split_paragraphs, squad_f1
+from extracts import Example, draw_examples, read_examples, split_paragraphs
 
 from fewshot import FewshotWarning, SpanHead, load
+from fewshot.evaluation import answer_f1, exact_match
 from fewshot.task.extracts import ExtractTask
 
 #: What answers, and with which model.
@@ -49,9 +50,8 @@ def measure(strategy: Any, model: Any, examples: list[Example], judges: list[Exa
     for one, reading in zip(judges, readings, strict=True):
         place, _ = reading.find()
         given.append(one.asked.context[slice(*place)] if place else "")
-    f1 = np.mean([squad_f1(text, one.answer) for text, one in zip(given, judges, strict=True)])
-    matches = np.mean([is_match(text, one.answer) for text, one in zip(given, judges, strict=True)])
-    return float(f1), float(matches), fitted - start, seconds / len(judges)
+    right = [one.answer for one in judges]
+    return answer_f1(right, given), exact_match(right, given), fitted - start, seconds / len(judges)
 
 
 def main() -> None:

@@ -1,10 +1,7 @@
-"""Questions about texts with their answers: how they are read, split and drawn, and how answers are judged."""
+"""Questions about texts with their answers: how they are read, split and drawn."""
 
 from __future__ import annotations
 
-import re
-import string
-from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +10,7 @@ import pandas as pd
 
 from fewshot.task.extracts import Asked
 
-__all__ = ["Example", "draw_examples", "read_examples", "split_paragraphs", "squad_f1"]
+__all__ = ["Example", "draw_examples", "read_examples", "split_paragraphs"]
 
 #: How many paragraphs examples are drawn from: 60 of xquad_en have 288 questions, 40 would have too few for 256.
 PARAGRAPHS = 60
@@ -51,21 +48,3 @@ def split_paragraphs(examples: list[Example]) -> tuple[list[Example], list[Examp
 def draw_examples(pool: list[Example], size: int, seed: int) -> list[Example]:
     """So many of them, whatever their paragraphs."""
     return [pool[i] for i in np.random.RandomState(seed).choice(len(pool), size, replace=False)]
-
-
-def squad_f1(given: str, right: str) -> float:
-    """The F1 of the words of two answers as SQuAD counts them: small letters, no signs, no articles."""
-    found, wanted = (_words(text) for text in (given, right))
-    if not found or not wanted:
-        return float(found == wanted)
-    return 2 * sum((Counter(found) & Counter(wanted)).values()) / (len(found) + len(wanted))
-
-
-def is_match(given: str, right: str) -> bool:
-    """Whether two answers are equal but for capitals, signs and articles."""
-    return _words(given) == _words(right)
-
-
-def _words(text: str) -> list[str]:
-    plain = "".join(letter for letter in text.lower() if letter not in string.punctuation)
-    return re.sub(r"\b(a|an|the)\b", " ", plain).split()

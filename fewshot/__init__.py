@@ -55,6 +55,7 @@ _HOME = {
     "Questionnaire": "fewshot.questionnaire",
     "Query": "fewshot.models.base",
     "Rating": "fewshot.task.question",
+    "ReadAnswers": "fewshot.strategies.reading_answers",
     "Readout": "fewshot.strategies.readout",
     "Scores": "fewshot.models.base",
     "SpanHead": "fewshot.strategies.span_head",

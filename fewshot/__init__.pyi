@@ -63,6 +63,7 @@ from fewshot.strategies.distillation import Distillation as Distillation
 from fewshot.strategies.embedding import Embedding as Embedding
 from fewshot.strategies.finetuning import FineTuning as FineTuning
 from fewshot.strategies.prompting import Prompting as Prompting
+from fewshot.strategies.reading_answers import ReadAnswers as ReadAnswers
 from fewshot.strategies.readout import Readout as Readout
 from fewshot.strategies.span_head import SpanHead as SpanHead
 from fewshot.strategies.token_head import TokenHead as TokenHead

@@ -383,7 +383,8 @@ def test_a_kept_classifier_is_given_its_server_again(peer, tmp_path):
 
 
 INTERRUPTED = """
-import sys, threading, time
+import signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in the background
 sys.path.insert(0, {root!r})
 from fewshot import Query, load
 from tests.lm_peers import LMPeer, serving_lm
@@ -408,13 +409,15 @@ with serving_lm(LMPeer()) as peer:
 def test_ctrl_c_stops_at_once_and_keeps_what_was_answered():
     from tests.test_house import ROOT
 
-    process = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED.format(root=str(ROOT))], stdout=subprocess.PIPE, text=True, cwd=ROOT
-    )
-    assert process.stdout is not None
-    while process.stdout.readline() != "begin\n":
-        assert process.poll() is None
-    time.sleep(2.0)
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    command = [sys.executable, "-c", INTERRUPTED.format(root=str(ROOT))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        while process.stdout.readline() != "begin\n":
+            assert process.poll() is None
+        time.sleep(2.0)
+        process.send_signal(signal.SIGINT)
+        try:
+            out, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert "kept True" in out

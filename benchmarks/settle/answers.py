@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from extracts import Example, draw_examples, read_examples, split_paragraphs, squad_f1
+from extracts import Example, draw_examples, read_examples, split_paragraphs
 
 from fewshot import FewshotWarning, SpanHead, load
+from fewshot.evaluation import answer_f1
 from fewshot.strategies import span_head
 from fewshot.task.extracts import ExtractTask
 
@@ -82,7 +83,7 @@ def measure(
     found = []
     for one, reading in zip(judges, head.answer_readings([one.asked for one in judges]), strict=True):
         place, _ = reading.find()
-        found.append(squad_f1(one.asked.context[slice(*place)] if place else "", one.answer))
+        found.append(answer_f1([one.answer], [one.asked.context[slice(*place)] if place else ""]))
     return found, seconds
 
 

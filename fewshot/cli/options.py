@@ -50,7 +50,7 @@ Kept = Annotated[
     Path | None, typer.Option("--classifier", metavar="DIR", help="A classifier that fewshot fit or .save() kept.")
 ]
 FollowPaths = Annotated[
-    bool, typer.Option("--follow-paths", help="Let --classifier take its model from a folder of this machine.")
+    bool, typer.Option("--follow-paths", help="Let what is kept take its model from a folder of this machine.")
 ]
 With = Annotated[
     list[str] | None,

@@ -125,7 +125,7 @@ def evaluate_answers(
     if has.any() and not has.all():
         columns |= {f"answerable {name}": column[has] for name, column in columns.items()}
         columns["unanswerable right"] = scores[~has, 0]
-    ends = [_interval(values, n_bootstrap, level, random_state) for values in columns.values()]
+    ends = [compute_percentiles(_resample(own, n_bootstrap, random_state), level) for own in columns.values()]
     table = make_intervals("metric", list(columns), [float(values.mean()) for values in columns.values()], ends)
     return AnswerEvaluation(table, len(scores), int(has.sum()), int(n_bootstrap), float(level))
 
@@ -159,9 +159,7 @@ def resample_extractors(
         true = _right(extractor, X, y)
         each.append(score_answers(true, _predict(extractor, X, len(true), repr(name)))[:, _COLUMNS[metric]])
     scores = np.stack(each)
-    n = scores.shape[1]
-    blocks = draw_resamples(n, n_bootstrap, random_state)
-    return scores.mean(axis=1), np.concatenate([scores @ drawn.T / n for drawn in blocks], axis=1), n
+    return scores.mean(axis=1), _resample(scores, n_bootstrap, random_state), scores.shape[1]
 
 
 def _right(extractor: Any, X: Any, y: Any) -> list[list[str]]:
@@ -182,6 +180,7 @@ def _predict(extractor: Any, X: Any, n_questions: int, name: str) -> list[Answer
     return found
 
 
-def _interval(values: FloatArray, n_bootstrap: int, level: float, random_state: int) -> tuple[float, float]:
-    blocks = draw_resamples(len(values), n_bootstrap, random_state)
-    return compute_percentiles(np.concatenate([drawn @ values for drawn in blocks]) / len(values), level)
+def _resample(scores: FloatArray, n_bootstrap: int, random_state: int) -> FloatArray:
+    """The means of the last axis under resamples of it, which take its place."""
+    n = scores.shape[-1]
+    return np.concatenate([scores @ drawn.T for drawn in draw_resamples(n, n_bootstrap, random_state)], axis=-1) / n

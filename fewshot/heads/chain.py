@@ -1,4 +1,4 @@
-"""Tags of words as linear chains: exact exact probabilities, of many texts at once.
+"""Tags of words as linear chains: exact probabilities, of many texts at once.
 
 A tagging of a text has the product of the weights of its tags and of the weights of each tag after the one before.
 The first tag, 0, stands before and after every text. Sums over all taggings take one pass over the words in each

@@ -32,7 +32,7 @@ __all__ = ["AskedSpans"]
 _TEMPLATE = "squad/answer"
 #: What no answer is called, where rows of fit have none and nothing else is said: the word of lm-evaluation-harness.
 _NO_ANSWER = "unanswerable"
-#: Answers that are looked for unless more are asked for; ten of SmolLM2 take more than twice as long as three.
+#: Answers that are looked for unless more are asked for: each further one goes on with the search.
 _TOP = 3
 #: What `Prompting` can do with classes only, and the value that leaves it out.
 _OF_CLASSES = {"read": "score", "calibration": None, "ensemble": "mean", "orders": 1}

@@ -51,6 +51,14 @@ class ReadAnswers(BaseEstimator):  # type: ignore[misc]
     -----
     The offset is a logistic regression of one intercept on the examples: it makes as many probable to have no answer
     as have none, with one example more of either kind, which are as probable as not.
+
+    Examples
+    --------
+    >>> from fewshot import Extractor, ReadAnswers
+    >>> extractor = Extractor("deepset/roberta-base-squad2", strategy=ReadAnswers(none=False))
+    >>> rows = [{"question": "Where does Ada live?", "context": "Ada lives in Paris."}]
+    >>> extractor.fit().predict(rows)[0].text  # doctest: +SKIP
+    'Paris'
     """
 
     def __init__(self, *, none: Literal["auto"] | bool = "auto") -> None:

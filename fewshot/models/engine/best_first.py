@@ -21,7 +21,7 @@ from fewshot.models.text.tokens import Joined
 __all__ = ["Searches"]
 
 #: Tokens that go through the model in one pass: with fewer it costs nearly as much, and more are looked at in vain.
-#: Settled, as is `SHARE`, by benchmarks/settle/best_first.py.
+#: benchmarks/settle/best_first.py compares them, and `SHARE`, on SmolLM2-135M.
 WORTH_A_PASS = 32
 #: One of so many tokens of a pass is the most probable that is known to be worth it; the others follow these.
 SHARE = 2
