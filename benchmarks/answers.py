@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from extracts import Example, draw_examples, read_examples, split_paragraphs
 
-from fewshot import FewshotWarning, SpanHead, load
+from fewshot import FewshotWarning, FineTuning, SpanHead, load
 from fewshot.evaluation import answer_f1, exact_match
 from fewshot.task.extracts import ExtractTask
 
@@ -33,6 +33,7 @@ WAYS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "head": lambda: (SpanHead(), load()),
     "head, no vectors": lambda: (SpanHead(components=0), load()),
     "head, masked": lambda: (SpanHead(), load("embedded:masked")),
+    "tuned": lambda: (FineTuning("span"), load()),
 }
 
 

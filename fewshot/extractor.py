@@ -51,10 +51,10 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
         What a language model calls no answer, ``{None: "unanswerable"}``. None: the template's own, the word that its
         ``words`` have for ``none``; else "unanswerable" where a row of ``fit`` has no answer, and otherwise every
         question has one.
-    strategy : SpanHead, ReadAnswers, Prompting or Strategy, optional
-        How answered questions are used. None: ``ReadAnswers()`` with a model of question answering; ``SpanHead()`` with
-        a sentence encoder, and with a masked language model that has answered questions and nothing that says how to
-        ask; otherwise ``Prompting()``.
+    strategy : SpanHead, FineTuning, ReadAnswers, Prompting or Strategy, optional
+        How answered questions are used; ``FineTuning("span")`` tunes an own copy of an encoder or a masked model. None:
+        ``ReadAnswers()`` with a model of question answering; ``SpanHead()`` with a sentence encoder, and with a masked
+        language model that has answered questions and nothing that says how to ask; otherwise ``Prompting()``.
     question : str, optional
         What all texts are asked: then rows are plain texts, or have no field "question".
     max_words : int

@@ -19,6 +19,7 @@ from fewshot.task.words import split_words
 from fewshot.training import finetune_tags as module
 from fewshot.training.copies import as_for_training
 from fewshot.training.descent import Descent
+from fewshot.training.under_head import around, body_of, copy_below
 from tests.conftest import language_model, pair, sentence_model
 from tests.contract import HashEncoder
 
@@ -45,7 +46,7 @@ def tuned(model=None, random_state=0, **params):
 
 
 def body(model):
-    return module._body_of(model)
+    return body_of(model)
 
 
 def weights(model):
@@ -100,9 +101,8 @@ def test_a_long_text_is_read_in_windows():
 
 def in_training(model, layer=1, part_tokens=None):
     """What `tune_tags` trains, before its first step, and a `Descent` of it."""
-    own, _ = module._own_copy(model, "all", layer)
-    dtype = own_dtype(body(model))
-    training = module._Training(module._around(model, own), own, a_task(), TokenHead(), layer=layer, dtype=dtype)
+    own, _ = copy_below(model, "all", layer)
+    training = module._Training(around(model, own), model, a_task(), TokenHead(), layer)
     training.part_tokens = part_tokens or training.part_tokens
     descent = Descent([p for p in own.parameters() if p.requires_grad], 1, 1e-2, title="Testing")
     with as_for_training(own, training.dtype):
@@ -136,7 +136,7 @@ def test_parts_by_tokens_and_a_lack_of_memory_change_no_gradient(monkeypatch):
         training, own, descent = in_training(MODELS["encoder"](), part_tokens=tokens)
         loss = training.gradients(descent, [0, 1, 2, 3])
         found.append((loss, [p.grad.clone() for p in own.parameters() if p.grad is not None]))
-    own_gradients = module._Training._part_gradients
+    own_gradients = module._Training.part_gradients
     sizes = []
 
     def tight(self, texts, n_words):
@@ -145,7 +145,7 @@ def test_parts_by_tokens_and_a_lack_of_memory_change_no_gradient(monkeypatch):
             raise RuntimeError("out of memory")
         return own_gradients(self, texts, n_words)
 
-    monkeypatch.setattr(module._Training, "_part_gradients", tight)
+    monkeypatch.setattr(module._Training, "part_gradients", tight)
     training, own, descent = in_training(MODELS["encoder"](), part_tokens=64)
     loss = training.gradients(descent, [0, 1, 2, 3])
     assert sizes[:3] == [64, 32, 16]

@@ -171,6 +171,35 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         with lock_of(self.model):
             return self.token_reader.read(texts, layer, self.limit, self._within_memory)
 
+    def pair_vectors(
+        self, questions: Sequence[str], texts: Sequence[str], layer: int | None = None
+    ) -> list[TokenVectors]:
+        """For each text its tokens as `token_vectors` has them, read after a question, as the second of a pair.
+
+        The question stands before every window of its text.
+
+        Parameters
+        ----------
+        questions, texts : sequence of str
+        layer : int, optional
+            The hidden states after this many layers; 0 are the embeddings. None is half of the layers.
+
+        Returns
+        -------
+        list of TokenVectors
+
+        Raises
+        ------
+        ParameterError
+            When the model has no such layer.
+        InputError
+            When a question fills more than half of what the model reads at once; the message has the question.
+        UnsupportedError
+            When the model shows no hidden states of tokens.
+        """
+        with lock_of(self.model):
+            return self.token_reader.read(texts, layer, self.limit, self._within_memory, questions)
+
     @cached_property
     def token_reader(self) -> TokenReader:
         """What reads the tokens of texts, with their hidden states."""

@@ -10,7 +10,15 @@ from typing import Any
 from fewshot.models.local import TorchModel
 from fewshot.models.text.tokens import PairFrame, Typed
 
-__all__ = ["PairModel"]
+__all__ = ["PairModel", "knows_types"]
+
+
+def knows_types(model: Any, tokenizer: Any, frame: PairFrame) -> bool:
+    """Whether tokenizer and model both know of token types, and of as many as a pair has."""
+    known = "token_type_ids" in inspect.signature(model.forward).parameters
+    size = getattr(model.config, "type_vocab_size", None)
+    enough = not isinstance(size, int) or size > max(frame.join([0], [0])[1])
+    return known and enough and "token_type_ids" in tokenizer.model_input_names
 
 
 class PairModel(TorchModel):
@@ -24,10 +32,7 @@ class PairModel(TorchModel):
     @cached_property
     def has_types(self) -> bool:
         """Whether tokenizer and model both know of token types, and of as many as a pair has."""
-        known = "token_type_ids" in inspect.signature(self.model.forward).parameters
-        size = getattr(self.model.config, "type_vocab_size", None)
-        enough = not isinstance(size, int) or size > max(self.frame.join([0], [0])[1])
-        return known and enough and "token_type_ids" in self.tokenizer.model_input_names
+        return knows_types(self.model, self.tokenizer, self.frame)
 
     def run_pairs(self, pairs: Sequence[Typed]) -> Any:
         """What the model gives for some pairs, padded together."""

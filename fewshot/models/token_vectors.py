@@ -10,29 +10,32 @@ from typing import Any
 import numpy as np
 import torch
 
-from fewshot.errors import ParameterError, UnsupportedError
+from fewshot.errors import InputError, ParameterError, UnsupportedError
 from fewshot.models.base import Float32Array, IntArray
 from fewshot.models.engine.layers import find_layers, states_before, with_hidden_states
 from fewshot.models.engine.padding import Padding, padded, scale_vectors
 from fewshot.models.engine.rounding import same_logprobs
 from fewshot.models.engine.trial import draw_samples
 from fewshot.models.local import in_eval_mode, padding_token_of
+from fewshot.models.pairs import knows_types
 from fewshot.models.progress import show_progress
 from fewshot.models.text.bounds import find_bounds
-from fewshot.models.text.tokens import PlainTokenizer, Special
+from fewshot.models.text.tokens import PairFrame, PlainTokenizer, Typed
 from fewshot.models.tokens import TokenVectors
 from fewshot.models.windows import cover_tokens
 
 __all__ = ["TokenReader", "TokenRows"]
 
 _CURE = "Choose another encoder, or a masked language model."
+#: What stands before a text, the type of its tokens, and what stands after it.
+_Frame = tuple[Typed, int, Typed]
 
 
 @dataclass(frozen=True)
 class TokenRows:
     """What a transformer reads of some texts."""
 
-    rows: list[list[int]]  # tokens, special ones included: a text each, or a window of one
+    rows: list[Typed]  # tokens, special ones included, and their types: a text each, or a window of one
     owns: list[slice]  # the tokens of each row that it hands out
     of_texts: list[slice]  # the rows of each text
     bounds: list[tuple[IntArray, IntArray]]  # where the tokens of each text begin and end
@@ -77,6 +80,7 @@ class TokenReader:
         layer: int | None,
         limit: int,
         within_memory: Callable[[Callable[[int], None]], object],
+        questions: Sequence[str] | None = None,
     ) -> list[TokenVectors]:
         """The tokens of each text with their hidden states; one thread at a time.
 
@@ -89,6 +93,8 @@ class TokenReader:
             The most tokens that the model reads at once, special tokens included.
         within_memory : callable
             Calls what it is given with a number of tokens, and again with a smaller one when memory runs out.
+        questions : sequence of str, optional
+            What stands before each text, as the first of a pair.
 
         Raises
         ------
@@ -96,37 +102,67 @@ class TokenReader:
             When the model has no such layer.
         """
         layer = self.check_layer(layer)
-        distinct = list(dict.fromkeys(texts))
-        planned = self.plan(distinct, limit)
+        asked = list(zip(texts, [None] * len(texts) if questions is None else questions, strict=True))
+        distinct = list(dict.fromkeys(asked))
+        planned = self.plan([text for text, _ in distinct], limit, questions and [str(own) for _, own in distinct])
         vectors = self._vectors(planned, layer, within_memory)
         none = np.empty((0, self.dims[layer]), dtype=np.float32)
         found = {
-            text: TokenVectors(*bounds, np.concatenate([none, *vectors[own]]))
-            for text, bounds, own in zip(distinct, planned.bounds, planned.of_texts, strict=True)
+            one: TokenVectors(*bounds, np.concatenate([none, *vectors[own]]))
+            for one, bounds, own in zip(distinct, planned.bounds, planned.of_texts, strict=True)
         }
-        return [found[text] for text in texts]
+        return [found[one] for one in asked]
 
-    def plan(self, texts: Sequence[str], limit: int) -> TokenRows:
-        """The rows in which texts are read, of at most so many tokens, special ones included."""
-        special = self._special
-        size = limit - len(special.before) - len(special.after)
-        if size < 1:
-            raise UnsupportedError(f"{self._name} reads {limit} tokens at once, which its special tokens fill.")
+    def plan(self, texts: Sequence[str], limit: int, questions: Sequence[str] | None = None) -> TokenRows:
+        """The rows in which texts are read, of at most so many tokens, special ones included.
+
+        Raises
+        ------
+        UnsupportedError
+            When special tokens fill a row.
+        InputError
+            When a question leaves less than half of a row for the text; the message has the question.
+        """
+        frames = [self._special] * len(texts) if questions is None else self._frames(questions, limit)
         planned = TokenRows([], [], [], [])
-        for text, encoding in zip(texts, self._plain.encodings(texts), strict=True):
+        for text, encoding, (before, kind, after) in zip(texts, self._plain.encodings(texts), frames, strict=True):
+            size = limit - len(before[0]) - len(after[0])
+            if size < 1:
+                raise UnsupportedError(f"{self._name} reads {limit} tokens at once, which its special tokens fill.")
             windows = cover_tokens(len(encoding.ids), size) if encoding.ids else []
             planned.of_texts.append(slice(len(planned.rows), len(planned.rows) + len(windows)))
             planned.bounds.append(find_bounds(text, encoding))
             for window, own in windows:
-                planned.rows.append([*special.before, *encoding.ids[window], *special.after])
-                planned.owns.append(slice(len(special.before) + own.start, len(special.before) + own.stop))
+                ids = encoding.ids[window]
+                types = (*before[1], *(kind,) * len(ids), *after[1])
+                planned.rows.append(((*before[0], *ids, *after[0]), types))
+                planned.owns.append(slice(len(before[0]) + own.start, len(before[0]) + own.stop))
         return planned
+
+    def _frames(self, questions: Sequence[str], limit: int) -> list[_Frame]:
+        """What stands around the text of each question: the question comes first."""
+        found = []
+        frame = self._pair_frame
+        for question, ids in zip(questions, self._plain.ids(questions), strict=True):
+            types = (*frame.before[1], *(frame.types[0],) * len(ids), *frame.between[1])
+            before = ((*frame.before[0], *ids, *frame.between[0]), types)
+            if 2 * (len(types) + len(frame.after[0])) > limit:
+                raise InputError(
+                    f"A question has {len(ids)} tokens, and {self._name} reads {limit} at once: less than half of them "
+                    f"are left for the text. Shorten the question. Got {question!r:.80}."
+                )
+            found.append((before, frame.types[1], frame.after))
+        return found
 
     def states(self, body: Any, planned: TokenRows, batch: Sequence[int], layer: int) -> list[torch.Tensor]:
         """The hidden states of the own tokens of some rows, padded together; with gradient where one is asked for."""
         device = next(body.parameters()).device
-        ids, mask = padded([planned.rows[i] for i in batch], padding_token_of(body, self._plain.tokenizer), device)
-        states = (_early if self._ends_early(layer) else _whole)(body, layer, input_ids=ids, attention_mask=mask)
+        rows = [planned.rows[i] for i in batch]
+        ids, mask = padded([ids for ids, _ in rows], padding_token_of(body, self._plain.tokenizer), device)
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        if any(map(any, (types for _, types in rows))) and self._has_types:  # of texts alone they are 0, as is left out
+            inputs["token_type_ids"], _ = padded([types for _, types in rows], 0, device)
+        states = (_early if self._ends_early(layer) else _whole)(body, layer, **inputs)
         return [states[place, planned.owns[i]] for place, i in enumerate(batch)]
 
     def check_layer(self, layer: int | None) -> int:
@@ -166,7 +202,7 @@ class TokenReader:
                 vectors.update({left[i]: states.float().cpu().numpy() for i, states in zip(batch, found, strict=True)})
                 bar.update(len(batch))
 
-            lengths, budget = [len(planned.rows[i]) for i in left], min(budget, self._room)
+            lengths, budget = [len(planned.rows[i][0]) for i in left], min(budget, self._room)
             padding.run(lengths, budget, compute, receive, scale_vectors)
 
         with show_progress(len(planned.rows), "Reading tokens") as bar:
@@ -206,8 +242,18 @@ class TokenReader:
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
     @cached_property
-    def _special(self) -> Special:
-        return self._plain.special()
+    def _special(self) -> _Frame:
+        """What stands around a text alone. Its types are left out, as they are where a model has none."""
+        special = self._plain.special()
+        return (special.before, (0,) * len(special.before)), 0, (special.after, (0,) * len(special.after))
+
+    @cached_property
+    def _pair_frame(self) -> PairFrame:
+        return self._plain.pair_frame()
+
+    @cached_property
+    def _has_types(self) -> bool:
+        return knows_types(self.body, self._plain.tokenizer, self._pair_frame)
 
 
 def _early(body: Any, layer: int, **inputs: torch.Tensor) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fewshot.models.base import Float32Array, FloatArray, IntArray
 
-__all__ = ["TokenVectors", "Tokens", "is_tokens", "word_vectors"]
+__all__ = ["Pairs", "TokenVectors", "Tokens", "is_pairs", "is_tokens", "word_vectors"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +44,21 @@ class Tokens(Protocol):
     def token_vectors(self, texts: Sequence[str], layer: int | None = None) -> list[TokenVectors]:
         """For each text its tokens with their hidden states after this many layers; None is half of them."""
         ...
+
+
+class Pairs(Protocol):
+    """A model that shows a vector of every token of a text as it reads it after a question."""
+
+    def pair_vectors(
+        self, questions: Sequence[str], texts: Sequence[str], layer: int | None = None
+    ) -> list[TokenVectors]:
+        """For each text its tokens with their hidden states, as the second of a pair."""
+        ...
+
+
+def is_pairs(model: object) -> TypeGuard[Pairs]:
+    """Whether the object reads a text after a question."""
+    return callable(getattr(model, "pair_vectors", None))
 
 
 def is_tokens(model: object) -> TypeGuard[Tokens]:

@@ -67,6 +67,13 @@ class _Indifferent:
         found: list[TokenVectors] = self._model.token_vectors(texts, layer)
         return found
 
+    def pair_vectors(
+        self, questions: Sequence[str], texts: Sequence[str], layer: int | None = None
+    ) -> list[TokenVectors]:
+        """The model's own, as of a text alone."""
+        found: list[TokenVectors] = self._model.pair_vectors(questions, texts, layer)
+        return found
+
     @property
     def vocabulary(self) -> Any:
         return self._model.vocabulary

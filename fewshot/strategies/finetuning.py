@@ -1,44 +1,48 @@
-"""FineTuning: train the model itself, by way of the prompt, of a classification layer or of the tags of words."""
+"""FineTuning: train the model itself, by way of the prompt, a new layer, the tags of words or answered questions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+from typing import Any, Literal, Self
 
 import numpy as np
-from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from fewshot.calibration import as_prior
 from fewshot.checks import above, at_least, between, one_of
 from fewshot.demonstrations import as_selector
 from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
-from fewshot.errors import InputError, ParameterError, ShortenedWarning, UnsupportedError, warn
+from fewshot.errors import InputError, ParameterError, UnsupportedError
+from fewshot.heads.answers import AnswerReading
 from fewshot.heads.readings import Reading
 from fewshot.inputs import Row
-from fewshot.models.base import FloatArray, is_encoder, is_language_model, kind_of
+from fewshot.models.base import FloatArray, kind_of
 from fewshot.models.kinds import trains
-from fewshot.prompts.asking import Asking, fitted_selector, shown_rows
+from fewshot.prompts.asking import fitted_selector, shown_rows
 from fewshot.prompts.explaining import ask_question, class_lines
-from fewshot.strategies.base import Rows, Strategy, fitted_texts
+from fewshot.strategies.base import Rows, Strategy
+from fewshot.strategies.span_head import SpanHead
 from fewshot.strategies.token_head import TokenHead, Words
+from fewshot.strategies.tuning_ways import NewLayerWay, PromptWay
+from fewshot.task.extracts import Asked, ExtractTask
 from fewshot.task.span_task import SpanTask
 from fewshot.task.task import Task
 from fewshot.training.examples import BATCH_SIZE, class_weights
 from fewshot.training.lora import LoRA, Parameters
 
-if TYPE_CHECKING:
-    from fewshot.training.finetune import Plan, Tuned
-    from fewshot.training.new_layer import SequenceClassifier
-
 __all__ = ["FineTuning"]
+
+#: The objectives under a head: whose they are, what they learn, and the head where none is given.
+_UNDER_HEAD: dict[str, tuple[str, str, TokenHead | SpanHead]] = {
+    "tags": ("Tagger", "spans", TokenHead()),
+    "span": ("Extractor", "answers", SpanHead(pairs=True)),
+}
 
 
 class FineTuning(Strategy):
-    """Train an own copy of the model on the labelled rows, or for a `Tagger` on annotated texts.
+    """Train an own copy of the model on labelled rows, a `Tagger`'s annotated texts or an `Extractor`'s questions.
 
     A float32 model is trained in float32 on every machine. One that was loaded in 16 bits (``load(dtype="bfloat16")``,
     or "fast" where that is bfloat16) computes its steps in bfloat16 over weights kept in float32, and the tuned model
@@ -46,14 +50,15 @@ class FineTuning(Strategy):
 
     Parameters
     ----------
-    objective : {"prompt", "head", "tags"}
+    objective : {"prompt", "head", "tags", "span"}
         "prompt" keeps the template and the label words: the loss is the cross-entropy of the class scores that
         prediction uses (Gao et al. 2021, "Making Pre-trained Language Models Better Few-shot Learners", LM-BFF). "head"
         puts a new classification layer on the body, trains with dropout, and ignores template and words but for the
         fields; of a `Classifier`, an encoder knows only this one. "tags" is that of a `Tagger`, and of no other: the
         token vectors of a sentence encoder or a masked model are trained under a `TokenHead`, which is fitted anew
-        every few steps and at the end. Layers above the one that it reads, and word embeddings, stay as they are. Of
-        the parameters from ``early_stopping`` to ``selection`` none is for tags.
+        every few steps and at the end. Layers above the one that it reads, and word embeddings, stay as they are.
+        "span" is the same for an `Extractor`: a text is read after its question, and the head is a `SpanHead`. Of the
+        parameters from ``early_stopping`` to ``selection`` none is for tags or spans.
     parameters : {"all", "bias"} or LoRA
         What is trained. "bias" are the bias terms alone (Ben Zaken et al. 2022, "BitFit").
     steps : int, optional
@@ -78,15 +83,16 @@ class FineTuning(Strategy):
         Number of demonstrations in every prompt, over all classes; their rows are not trained on.
     selection : {"stratified", "random", "first"} or Selector
         Which labelled rows become demonstrations.
-    head : TokenHead, optional
-        What tags words by the vectors that are trained. None: ``TokenHead()``.
+    head : TokenHead or SpanHead, optional
+        What tags words by the vectors that are trained, or finds answers. None: ``TokenHead()``, or
+        ``SpanHead(pairs=True)``.
 
     Attributes
     ----------
     model_ : LanguageModel, SentenceEncoder or SequenceClassifier
         The tuned model.
-    head_ : TokenHead
-        What tags words by its vectors; of "tags" alone.
+    head_ : TokenHead or SpanHead
+        What tags words or finds answers by its vectors; of "tags" and "span" alone.
     history_ : list of TrainingStep
         The losses measured on the way.
     n_trained_ : int
@@ -105,7 +111,7 @@ class FineTuning(Strategy):
 
     def __init__(
         self,
-        objective: Literal["prompt", "head", "tags"] = "prompt",
+        objective: Literal["prompt", "head", "tags", "span"] = "prompt",
         parameters: Parameters = "all",
         *,
         steps: int | None = None,
@@ -117,7 +123,7 @@ class FineTuning(Strategy):
         class_weight: Any = None,
         shots: int = 0,
         selection: Any = "stratified",
-        head: TokenHead | None = None,
+        head: TokenHead | SpanHead | None = None,
     ) -> None:
         self.objective = objective
         self.parameters = parameters
@@ -139,12 +145,13 @@ class FineTuning(Strategy):
         from fewshot.training.finetune import Plan
 
         self._check()
-        if self.objective == "tags":
+        if self.objective in _UNDER_HEAD:
+            door, what, _ = _UNDER_HEAD[self.objective]
             raise UnsupportedError(
-                "FineTuning('tags') learns spans, as in Tagger(strategy=FineTuning('tags')). To classify texts use "
-                "FineTuning('head'), or FineTuning('prompt') with a language model."
+                f"FineTuning({self.objective!r}) learns {what}, as in {door}(strategy=FineTuning({self.objective!r})). "
+                "To classify texts use FineTuning('head'), or FineTuning('prompt') with a language model."
             )
-        way_of: type[_Prompt | _NewLayer] = _NewLayer if self.objective == "head" else _Prompt
+        way_of: type[PromptWay | NewLayerWay] = NewLayerWay if self.objective == "head" else PromptWay
         way_of.refuse(model, self.shots)
         if X is None or y is None:
             raise InputError("FineTuning learns from labelled rows: call fit(X, y), or use Prompting().")
@@ -177,31 +184,65 @@ class FineTuning(Strategy):
         from fewshot.training.finetune_tags import tune_tags
 
         self._check()
-        self._refuse_spans(task, model)
-        head = TokenHead() if self.head is None else clone(self.head)
+        head = self._own_head("tags", model)
+        task.need_texts(self)
         self.model_, self.history_, self.n_trained_ = tune_tags(
             model, task, head, self, check_random_state(random_state)
         )
         self.head_ = head.fit_spans(task, self.model_, random_state=random_state)
         return self
 
-    def _refuse_spans(self, task: SpanTask, model: Any) -> None:
-        if self.objective != "tags":
+    def _own_head(self, objective: str, model: Any) -> Any:
+        """A head that is not fitted, of the door that asks, if model and parameters are for it."""
+        door, _, head = _UNDER_HEAD[objective]
+        if self.objective != objective:
+            known = self.objective in _UNDER_HEAD
+            does = f"is that of {_UNDER_HEAD[self.objective][0]}" if known else "classifies texts"
             raise UnsupportedError(
-                f"FineTuning({self.objective!r}) classifies texts. A Tagger is tuned by "
-                "Tagger(strategy=FineTuning('tags'))."
+                f"FineTuning({self.objective!r}) {does}. {door} is tuned by {door}(strategy=FineTuning({objective!r}))."
             )
+        name = type(head).__name__
         if not trains(model, "tokens"):
             raise UnsupportedError(
-                f"FineTuning('tags') trains SentenceEncoders and local masked language models. Got {model!r} "
-                f"({kind_of(model)}): use load() or load('embedded:masked'), or TokenHead(), which trains no model."
+                f"FineTuning({objective!r}) trains SentenceEncoders and local masked language models. Got {model!r} "
+                f"({kind_of(model)}): use load() or load('embedded:masked'), or {name}(), which trains no model."
             )
         if self.shots or self.class_weight is not None or self.early_stopping is True:
+            more = "; see TokenHead(none_weight=...)" if objective == "tags" else ""
             raise UnsupportedError(
-                "FineTuning('tags') shows no demonstrations, weighs words by its head and takes all its steps: leave "
-                "shots at 0, class_weight at None and early_stopping at 'auto'; see TokenHead(none_weight=...)."
+                f"FineTuning({objective!r}) shows no demonstrations, has no weights of classes and takes all its "
+                f"steps: leave shots at 0, class_weight at None and early_stopping at 'auto'{more}."
             )
-        task.need_texts(self)
+        own = clone(head if self.head is None else self.head)
+        if getattr(own, "components", None) == 0:
+            raise UnsupportedError("SpanHead(components=0) reads no vectors: there is nothing to train. Raise it.")
+        return own
+
+    def fit_answers(self, task: ExtractTask, model: Any, *, random_state: Any = None) -> Self:
+        """Learn the answers of an extractor: train a copy of the model; the given one stays as it is.
+
+        Raises
+        ------
+        UnsupportedError
+            When the objective is not "span", the model has no token vectors that can be trained, there are no answered
+            questions, or a parameter has no meaning for spans.
+        InputError
+            When no example has an answer that is a candidate.
+        """
+        from fewshot.training.finetune_span import tune_span
+
+        self._check()
+        head = self._own_head("span", model)
+        self.model_, self.history_, self.n_trained_ = tune_span(
+            model, task, head, self, check_random_state(random_state)
+        )
+        self.head_ = head.fit_answers(task, self.model_, random_state=random_state)
+        return self
+
+    def answer_readings(self, asked: Sequence[Asked]) -> list[AnswerReading]:
+        """Return what it says of the answers to each question."""
+        check_is_fitted(self, "head_")
+        return self.head_.answer_readings(asked)
 
     def span_readings(self, texts: Sequence[str], words: Sequence[Words]) -> Sequence[Reading]:
         """Return what it says of the spans of each text."""
@@ -209,7 +250,7 @@ class FineTuning(Strategy):
         return self.head_.span_readings(texts, words)
 
     def _check(self) -> None:
-        one_of("objective", self.objective, ("prompt", "head", "tags"))
+        one_of("objective", self.objective, ("prompt", "head", *_UNDER_HEAD))
         if not isinstance(self.parameters, LoRA):
             one_of("parameters", self.parameters, ("all", "bias"), more=", or LoRA(...)")
         at_least("steps", self.steps, 1, optional=True)
@@ -217,12 +258,13 @@ class FineTuning(Strategy):
         above("batch_size", self.batch_size, 0, optional=True)
         one_of("early_stopping", self.early_stopping, (True, False, "auto"))
         between("validation_fraction", self.validation_fraction, 0, 1)
-        if not isinstance(self.head, TokenHead | None):
-            raise ParameterError(f"head must be TokenHead(...) or None. Got {self.head!r}.")
+        of = _UNDER_HEAD.get(self.objective, ("", "", TokenHead()))[2]
+        if not isinstance(self.head, type(of) | None):
+            raise ParameterError(f"head must be {type(of).__name__}(...) or None. Got {self.head!r}.")
 
     @property
-    def _way(self) -> _Prompt | _NewLayer:
-        return _NewLayer(self.task_, self.model_) if self.asking_ is None else _Prompt(self.task_, self.asking_)
+    def _way(self) -> PromptWay | NewLayerWay:
+        return NewLayerWay(self.task_, self.model_) if self.asking_ is None else PromptWay(self.task_, self.asking_)
 
     def log_scores(self, X: Rows) -> FloatArray:
         """Log-probabilities of the classes, of shape (n_texts, n_classes)."""
@@ -244,116 +286,3 @@ class FineTuning(Strategy):
         before = None if asking.calibration is None else asked.raw_scores()
         lines = class_lines(self.task_, asking.class_scores(asked), before)
         return Explanation(lines, (ask_question(asked, asking.calibration),))
-
-
-class _Prompt:
-    """The way through the template and the label words."""
-
-    def __init__(self, task: Task, asking: Asking) -> None:
-        self.task, self.asking = task, asking
-
-    @staticmethod
-    def refuse(model: Any, shots: int) -> None:
-        """Refuse models that can't be trained through a prompt."""
-        if not trains(model, "prompt"):
-            kind = "an encoder" if is_encoder(model) and not is_language_model(model) else kind_of(model)
-            raise UnsupportedError(
-                f"FineTuning('prompt') trains local masked, causal and sequence-to-sequence models. Got {model!r} "
-                f"({kind}): use FineTuning('head') or Embedding() with an encoder, Prompting() with any other model."
-            )
-
-    @classmethod
-    def begin(cls, task: Task, model: Any, selector: Any, X: Rows, y: Any) -> Self:
-        """Get ready to train; see `Asking` for the parameters."""
-        return cls(task, Asking(task, model, selector, rows=X, labels=y))
-
-    @property
-    def prompted(self) -> Asking:
-        """What asks the tuned model."""
-        return self.asking
-
-    def tune(self, model: Any, texts: list[Row], plan: Plan) -> Tuned:
-        """Train a copy of the model, and ask it from now on."""
-        from fewshot.training.finetune import tune_prompt
-
-        asked = self.asking.ask(texts)
-        asked.warn_of_cuts()
-        if plan.settings.calibration is not None:
-            labels = [self.task.classes[i] for i in plan.targets]
-            self.asking.calibrate(as_prior(plan.settings.calibration), texts, labels, plan.rng)
-        tuned = tune_prompt(model, asked.queries, plan, self.asking.verbalizer.aggregate, self._offset())
-        self.asking.model = tuned[0]
-        return tuned
-
-    def _offset(self) -> FloatArray:
-        """What the calibration adds to the log-score of each label word."""
-        none = np.zeros((1, len(self.task.verbalizer.candidates)))
-        calibration = self.asking.calibration
-        if calibration is None:
-            return none
-        classes = np.arange(float(len(self.task.classes)))[None]
-        if not np.array_equal(calibration.transform_classes(classes), classes):
-            raise UnsupportedError(
-                f"{calibration!r} is learnt on class scores, which training changes: use 'batch', 'contextual', "
-                "'domain-context', 'pmi' or None."
-            )
-        return calibration.transform(none)
-
-    def log_scores(self, X: Rows) -> FloatArray:
-        """Class scores of the tuned model."""
-        # the loss compares the label words with one another, so that their own mass says nothing any more
-        asked = self.asking.ask(X)
-        asked.warn_of_cuts()
-        return self.asking.class_scores(asked)
-
-
-class _NewLayer:
-    """The way with a classification layer, which reads the text alone; it has no classifier before the training."""
-
-    asking: Asking | None = None
-
-    def __init__(self, task: Task, classifier: Any = None) -> None:
-        self.task, self.classifier = task, classifier
-
-    @staticmethod
-    def refuse(model: Any, shots: int) -> None:
-        """Refuse models without weights of their own, and demonstrations."""
-        if not trains(model, "head"):
-            raise UnsupportedError(
-                f"FineTuning('head') trains local transformers models and SentenceEncoders. Got {model!r}."
-            )
-        if shots:
-            raise UnsupportedError("A classification layer reads the text alone: leave shots at 0.")
-
-    @classmethod
-    def begin(cls, task: Task, *_: Any) -> Self:
-        """Get ready to train."""
-        return cls(task)
-
-    @property
-    def prompted(self) -> NoReturn:
-        """Refuse what needs a prompt."""
-        raise UnsupportedError("FineTuning('head') asks no prompt: it reads the text alone.")
-
-    def tune(self, model: Any, texts: list[Row], plan: Plan) -> Tuned:
-        """Train a copy of the model under a new layer, which has nothing to calibrate."""
-        from fewshot.training.finetune import tune_new_layer
-
-        return tune_new_layer(model, lambda classifier: self._read(classifier, texts), plan)
-
-    def log_scores(self, X: Rows) -> FloatArray:
-        """Class scores of the new layer."""
-        return log_softmax(self.classifier.scores(self._read(self.classifier, X)), axis=1)
-
-    def _read(self, classifier: SequenceClassifier, X: Rows) -> list[tuple[int, ...]]:
-        """The tokens of each row, as a classifier with a new layer reads it."""
-        fitted = fitted_texts(self.task, X, classifier)
-        rows, cut = classifier.rows([text for text, _ in fitted])
-        cut += np.array([0 if fit is None else fit.n_cut for _, fit in fitted], dtype=np.int64)
-        if cut.any():
-            warn(
-                f"{(cut > 0).sum()} of {len(rows)} texts exceed the model's window of {classifier.limit} tokens and "
-                f"were cut, by {int(np.median(cut[cut > 0]))} tokens in the median.",
-                ShortenedWarning,
-            )
-        return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from fewshot.errors import InputError, UnsupportedError
 from fewshot.heads.answers import AnswerReading, read_scores
 from fewshot.heads.span_choice import PENALTY, SpanChoice
 from fewshot.models.base import Float32Array, FloatArray, kind_of
-from fewshot.models.tokens import is_tokens, word_vectors
+from fewshot.models.tokens import is_pairs, is_tokens, word_vectors
 from fewshot.task.answer_features import (
     NONE_FEATURES,
     Passage,
@@ -26,7 +27,7 @@ from fewshot.task.answer_features import (
 from fewshot.task.extracts import Asked, ExtractTask, Place
 from fewshot.task.words import split_words
 
-__all__ = ["SpanHead"]
+__all__ = ["Learnt", "SpanHead"]
 
 #: Of 0, 20, 40 and 80, and of 0 and 12, by benchmarks/settle/answers.py, on training questions.
 _COMPONENTS, _MARKERS = 40, 12
@@ -37,6 +38,19 @@ _OVERLAP, _FORM, _VECTOR, _NONE = 3.0, 0.5, 0.5, 5.0
 _WRONG = 200
 #: The most words of an answer where it is not said, and how many texts are read at once.
 _MAX_WORDS, _TEXTS = 8, 256
+#: Whose vectors are known of a candidate: those in it on average, its first and last word, and those beside it.
+_PLACES = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """What is learnt from one question: some candidates, and below them no answer, where that is asked for."""
+
+    asked: Asked
+    passage: Passage
+    rows: NDArray[np.int64]  # which candidates of the text they are
+    right: NDArray[np.bool_]
+    offsets: FloatArray  # the logarithm of how many candidates each stands for
 
 
 class SpanHead(BaseEstimator):  # type: ignore[misc]
@@ -58,6 +72,9 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         The most directions of vectors; 0 leaves the vectors out, and the model is not asked.
     markers : int
         The most words that ask; 0 leaves them out.
+    pairs : bool
+        Whether the vectors are of the text read after its question, so that they may say what is asked. It is read
+        anew for each question.
 
     Attributes
     ----------
@@ -96,11 +113,13 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         penalty: float = PENALTY,
         components: int = _COMPONENTS,
         markers: int = _MARKERS,
+        pairs: bool = False,
     ) -> None:
         self.layer = layer
         self.penalty = penalty
         self.components = components
         self.markers = markers
+        self.pairs = pairs
 
     def fit_answers(self, task: ExtractTask, model: Any, *, random_state: Any = None) -> Self:
         """Learn from answered questions.
@@ -122,15 +141,22 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         InputError
             When no example has an answer that is a candidate.
         """
+        examples = self.prepare(task, model)
+        self.learn(examples, self._word_vectors([one.asked for one in examples], [one.passage for one in examples]))
+        return self
+
+    def prepare(self, task: ExtractTask, model: Any) -> list[Learnt]:
+        """What is learnt from, before a vector is read; see `fit_answers` for the errors."""
         if not task.asked:
             raise UnsupportedError(
                 "SpanHead needs answered questions: 16 will do to begin with. Give examples, or a model that finds "
                 "answers without any: a language model, or one that was trained for questions about texts."
             )
-        if not is_tokens(model):
+        if not (is_pairs if self.pairs else is_tokens)(model):
             raise UnsupportedError(
-                f"SpanHead needs a model with vectors of tokens. {model!r} ({kind_of(model).name}) has none. "
-                "Use a sentence encoder or a masked language model, such as load() or load('embedded:masked')."
+                f"SpanHead needs a model with vectors of tokens{' of pairs' * bool(self.pairs)}. {model!r} "
+                f"({kind_of(model).name}) has none. Use a sentence encoder or a masked language model, such as load() "
+                "or load('embedded:masked')."
             )
         at_least("components", self.components, 0, whole=True)
         at_least("markers", self.markers, 0, whole=True)
@@ -142,21 +168,44 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         learnt = self._check_learnt(task.golds, right)
         words = [_words_of(one.question) for one in task.asked]
         self.counts_ = count_words(list(passages.values()), words, self.markers)
-        vectors = self._word_vectors(list(passages.values()))
-        self._fit_basis([rows for rows in vectors.values() if len(rows)])
-        described = {text: self._describe(passage, vectors.get(text)) for text, passage in passages.items()}
         rng = np.random.RandomState(0)
-        X, chosen, offsets = [], [], []
+        examples = []
         for i in learnt:
-            passage, share = passages[task.asked[i].context], min(_WRONG / max(len(right[i]), 1), 1.0)
+            share = min(_WRONG / max(len(right[i]), 1), 1.0)
             rows = np.flatnonzero(right[i] | (rng.rand(len(right[i])) < share))
-            X.append(self._features(passage, described[passage.text], words[i], rows))
-            chosen.append(np.append(right[i][rows], [not task.golds[i]] * self.none_))
-            offsets.append(np.append(np.full(len(rows), -np.log(share)), [0.0] * self.none_))
-        lengths = [len(rows) for rows in X]
-        head = SpanChoice(self.penalty)
-        self.head_ = head.fit(np.concatenate(X), lengths, np.concatenate(chosen), np.concatenate(offsets))
-        return self
+            chosen = np.append(right[i][rows], [not task.golds[i]] * self.none_).astype(bool)
+            offsets = np.append(np.full(len(rows), -np.log(share)), [0.0] * self.none_)
+            examples.append(Learnt(task.asked[i], passages[task.asked[i].context], rows, chosen, offsets))
+        return examples
+
+    def learn(self, examples: Sequence[Learnt], vectors: Sequence[FloatArray]) -> list[Float32Array]:
+        """Fit the weights on the vectors of the words of each example, none without components; return the features."""
+        once = {
+            (one.asked.question if self.pairs else "", one.passage.text): own
+            for one, own in zip(examples, vectors, strict=True)
+        }
+        self._fit_basis([rows for rows in once.values() if len(rows)])
+        described = {one.passage.text: _describe(one.passage) for one in examples}
+        X = [
+            self._features(one.passage, described[one.passage.text], own, _words_of(one.asked.question), one.rows)
+            for one, own in zip(examples, vectors, strict=True)
+        ]
+        right, offsets = (np.concatenate([getattr(one, name) for one in examples]) for name in ("right", "offsets"))
+        self.head_ = SpanChoice(self.penalty).fit(np.concatenate(X), [len(rows) for rows in X], right, offsets)
+        return X
+
+    def word_weights(self) -> tuple[slice, FloatArray]:
+        """The features that come from vectors, and what multiplies the vector of a word there.
+
+        Returns
+        -------
+        features : slice
+        weights : array of shape (5, dim)
+            Of the mean of the words of a candidate, of its first one and its last, and of the words before and after.
+        """
+        start = _describe(Passage("a", 1))[0].shape[1]
+        features = slice(start, start + _PLACES * len(self.basis_))
+        return features, _VECTOR * self.head_.coef_[features].reshape(_PLACES, -1) @ self.basis_
 
     def answer_readings(self, asked: Sequence[Asked]) -> list[AnswerReading]:
         """Return what it says of the answers to each question."""
@@ -164,13 +213,13 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         for start in range(0, len(asked), _TEXTS):
             part = asked[start : start + _TEXTS]
             passages = {one.context: Passage(one.context, self.max_words_) for one in part}
-            vectors = self._word_vectors(list(passages.values()))
+            vectors = self._word_vectors(part, [passages[one.context] for one in part])
             described: dict[str, tuple[FloatArray, FloatArray]] = {}
-            for one in part:
+            for one, own in zip(part, vectors, strict=True):
                 passage = passages[one.context]
                 if one.context not in described:
-                    described = {one.context: self._describe(passage, vectors.get(one.context))}  # only the last one
-                X = self._features(passage, described[one.context], _words_of(one.question))
+                    described = {one.context: _describe(passage)}  # only the last one
+                X = self._features(passage, described[one.context], own, _words_of(one.question))
                 weights = self.head_.log_weights(X)
                 scores, none = (weights[:-1], float(weights[-1])) if self.none_ else (weights, -np.inf)
                 readings.append(read_scores(one.context, passage.places, scores, none))
@@ -189,12 +238,18 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
             )
         return sorted(set(range(len(golds))) - set(outside))
 
-    def _word_vectors(self, passages: Sequence[Passage]) -> dict[str, FloatArray]:
-        """The vectors of the words of each text."""
+    def _word_vectors(self, asked: Sequence[Asked], passages: Sequence[Passage]) -> list[FloatArray]:
+        """The vectors of the words of each text, as they are read for its question; none without components."""
         if not self.components:
-            return {}
-        found = self.model_.token_vectors([one.text for one in passages], layer=self.layer)
-        return {one.text: word_vectors(tokens, one.bounds) for one, tokens in zip(passages, found, strict=True)}
+            return [np.zeros((0, 0))] * len(asked)
+        contexts = [one.context for one in asked]
+        if self.pairs:
+            found = self.model_.pair_vectors([one.question for one in asked], contexts, layer=self.layer)
+            return [word_vectors(tokens, one.bounds) for tokens, one in zip(found, passages, strict=True)]
+        once = {one.text: one for one in passages}
+        found = self.model_.token_vectors(list(once), layer=self.layer)
+        made = {text: word_vectors(own, once[text].bounds) for text, own in zip(once, found, strict=True)}
+        return [made[text] for text in contexts]
 
     def _fit_basis(self, vectors: Sequence[FloatArray]) -> None:
         """Find the main directions of the vectors of words, by their covariance, in units of the first."""
@@ -207,23 +262,11 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         main = directions[:, ::-1][:, : self.components].T
         self.basis_ = main / np.sqrt(max(variances[-1], np.finfo(float).tiny))
 
-    def _describe(self, passage: Passage, vectors: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-        """What is known of the candidates whatever is asked, and their shapes."""
-        forms, shapes = describe_forms(passage)
-        parts = [_FORM * forms]
-        if vectors is not None:
-            rows = (vectors - self.center_) @ self.basis_.T
-            first, after = passage.spans.T
-            sums = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0)])
-            beside = np.pad(rows, ((1, 1), (0, 0)))
-            means = (sums[after] - sums[first]) / (after - first)[:, None]
-            parts += [_VECTOR * one for one in (means, rows[first], rows[after - 1], beside[first], beside[after + 1])]
-        return np.hstack(parts).astype(np.float32), shapes.astype(np.float32)
-
     def _features(
         self,
         passage: Passage,
         described: tuple[FloatArray, FloatArray],
+        vectors: FloatArray,
         question: Sequence[str],
         rows: Any = slice(None),
     ) -> Float32Array:
@@ -232,11 +275,28 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         weights = self.counts_.weigh(question, passage)
         overlap = _OVERLAP * describe_overlap(passage, question, weights, rows)
         marked = np.hstack([shapes[:, :0], *(mark * shapes for mark in self.counts_.mark(question))])
-        X = np.hstack([forms, overlap, marked])
+        X = np.hstack([forms, *self._directions(passage, vectors, rows), overlap, marked], dtype=np.float32)
         if self.none_:
             X = np.pad(X, ((0, 1), (0, NONE_FEATURES)))
             X[-1, -NONE_FEATURES:] = _NONE * describe_none(passage, question, weights)
-        return X.astype(np.float32)
+        return X
+
+    def _directions(self, passage: Passage, vectors: FloatArray, rows: Any) -> list[FloatArray]:
+        """The vectors in some candidates and beside them, on the main directions; see `word_weights`."""
+        if not len(self.basis_):
+            return []
+        on = (vectors - self.center_) @ self.basis_.T
+        first, after = passage.spans[rows].T
+        sums = np.concatenate([np.zeros((1, on.shape[1])), np.cumsum(on, axis=0)])
+        beside = np.pad(on, ((1, 1), (0, 0)))
+        means = (sums[after] - sums[first]) / (after - first)[:, None]
+        return [_VECTOR * one for one in (means, on[first], on[after - 1], beside[first], beside[after + 1])]
+
+
+def _describe(passage: Passage) -> tuple[FloatArray, FloatArray]:
+    """What is known of the candidates whatever is asked and without vectors, and their shapes."""
+    forms, shapes = describe_forms(passage)
+    return (_FORM * forms).astype(np.float32), shapes.astype(np.float32)
 
 
 def _words_of(question: str) -> list[str]:

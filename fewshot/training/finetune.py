@@ -24,8 +24,8 @@ from fewshot.training.new_layer import SequenceClassifier
 __all__ = ["Plan", "Tuned", "learning_rate", "tune_new_layer", "tune_prompt"]
 
 #: Learning rates, settled with the embedded model on training rows of sst2, cr and trec6 (16 a class, seeds 10 and 11),
-#: and for tags by benchmarks/settle/tuned_tagging.py.
-_LEARNING_RATES = {"prompt": 5e-5, "head": 3e-4, "tags": 3e-4, "bias": 4e-3, "lora": 1e-3}
+#: for tags by benchmarks/settle/tuned_tagging.py, and for spans by benchmarks/settle/tuned_answers.py.
+_LEARNING_RATES = {"prompt": 5e-5, "head": 3e-4, "tags": 3e-4, "span": 3e-4, "bias": 4e-3, "lora": 1e-3}
 #: Hidden units of that model.
 _WIDTH = 384
 
@@ -133,7 +133,7 @@ def _train(
     return history, n_trained
 
 
-def learning_rate(objective: Literal["prompt", "head", "tags"], parameters: Parameters, model: Any) -> float:
+def learning_rate(objective: Literal["prompt", "head", "tags", "span"], parameters: Parameters, model: Any) -> float:
     """The learning rate that suits what is trained; wide models need a smaller one."""
     what = "lora" if isinstance(parameters, LoRA) else parameters
     return _LEARNING_RATES[objective if what == "all" else what] * min(1.0, _WIDTH / _width(model))
