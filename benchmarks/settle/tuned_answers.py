@@ -1,6 +1,6 @@
 """The constants of FineTuning("span"), one changed at a time, beside the frozen head of an extractor.
 
-    PYTHONPATH=benchmarks:benchmarks/settle python benchmarks/settle/tuned_answers.py DATA [--sizes 16 64] [--draws 1]
+    PYTHONPATH=benchmarks python benchmarks/settle/tuned_answers.py DATA [--sizes 16 64] [--draws 1]
         [--only NAME ...]
 
 DATA holds xquad_en/test.csv.gz. Examples and the questions that judge are drawn as in benchmarks/settle/answers.py,

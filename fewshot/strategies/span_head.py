@@ -146,7 +146,17 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         return self
 
     def prepare(self, task: ExtractTask, model: Any) -> list[Learnt]:
-        """What is learnt from, before a vector is read; see `fit_answers` for the errors."""
+        """What is learnt from, before a vector is read.
+
+        Raises
+        ------
+        UnsupportedError
+            When there are no examples, or the model has no vectors of tokens.
+        ParameterError
+            When a parameter is out of its range.
+        InputError
+            When no example has an answer that is a candidate.
+        """
         if not task.asked:
             raise UnsupportedError(
                 "SpanHead needs answered questions: 16 will do to begin with. Give examples, or a model that finds "
