@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ def timed(f: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - start, found
 
 
-def plain(lm: Any, queries: list[Query], batch: int) -> list[str]:
-    """What transformers writes after the same tokens, cut at the stop."""
+def plain(lm: Any, queries: list[Query], batch: int, new: int = NEW, stop: Sequence[str] = (STOP,)) -> list[str]:
+    """What transformers writes after the same tokens, cut at a stop text."""
     prompts = [lm._continued.prompt(query) for query in queries]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     pad, answers = lm.tokenizer.pad_token_id or lm.tokenizer.eos_token_id, [""] * len(prompts)
@@ -47,13 +47,13 @@ def plain(lm: Any, queries: list[Query], batch: int) -> list[str]:
         width = max(len(prompts[i]) for i in part)
         ids = torch.tensor([[pad] * (width - len(prompts[i])) + list(prompts[i]) for i in part])
         mask = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in part])
-        more = {"stop_strings": [STOP], "tokenizer": lm.tokenizer}
+        more = {"stop_strings": list(stop), "tokenizer": lm.tokenizer} if stop else {}
         with torch.inference_mode():
             out = lm.model.generate(
-                input_ids=ids, attention_mask=mask, max_new_tokens=NEW, do_sample=False, pad_token_id=pad, **more
+                input_ids=ids, attention_mask=mask, max_new_tokens=new, do_sample=False, pad_token_id=pad, **more
             )
         for i, text in zip(part, lm.tokenizer.batch_decode(out[:, width:], skip_special_tokens=True), strict=True):
-            answers[i] = cut_at_stop(text, [STOP])
+            answers[i] = cut_at_stop(text, stop)
     return answers
 
 
