@@ -34,8 +34,8 @@ from fewshot.models.base import FloatArray, Query
 from fewshot.strategies.extracting import AskedSpans
 from fewshot.task.extracts import Asked, ExtractTask
 
-#: What prompts show of the examples; settled on training questions.
-NEAREST, RANDOM = Prompting(shots=2, selection="nearest"), Prompting(shots=4, selection="random")
+#: What prompts show of the examples, as tried by hand on training questions; the README says how.
+NEAREST, RANDOM = (Prompting(shots=2, selection=selection) for selection in ("nearest", "random"))
 #: What answers, and with which model.
 WAYS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "head": lambda: (SpanHead(), load()),
@@ -45,14 +45,16 @@ WAYS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "zero-shot, exact": lambda: (AskedSpans(Prompting()), load_lm()),
     "zero-shot, greedy": lambda: (WrittenAnswers(Prompting()), load_lm()),
     "zero-shot, generate": lambda: (WrittenAnswers(Prompting(), peer=True), load_lm()),
-    "nearest, exact": lambda: (AskedSpans(NEAREST), load_lm()),
-    "nearest, greedy": lambda: (WrittenAnswers(NEAREST), load_lm()),
+    "zero-shot, exact, plain": lambda: (AskedSpans(Prompting()), load_lm(chat=False)),
+    "zero-shot, greedy, plain": lambda: (WrittenAnswers(Prompting()), load_lm(chat=False)),
     "random, exact": lambda: (AskedSpans(RANDOM), load_lm()),
+    "random, greedy": lambda: (WrittenAnswers(RANDOM), load_lm()),
+    "nearest, exact": lambda: (AskedSpans(NEAREST), load_lm()),
 }
 
 
-def load_lm() -> Any:
-    lm = load("embedded:causal", dtype="float32", chat=False)
+def load_lm(*, chat: bool = True) -> Any:
+    lm = load("embedded:causal", dtype="float32", chat=chat)
     lm.most_probable([Query("The capital of France is", (" Rome", " Paris"))], 1)  # what is compared once a model
     return lm
 

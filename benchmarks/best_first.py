@@ -1,7 +1,7 @@
 """What the most probable span of a text costs: best-first search, all spans, and free answers (embedded:causal).
 
     pip install -e ".[bench]"
-    PYTHONPATH=benchmarks python benchmarks/best_first.py DATA [--dtype float32 bfloat16] [--questions 16] [--all 4]
+    PYTHONPATH=benchmarks python benchmarks/best_first.py DATA [--dtype float32] [--questions 16] [--all 4] [--chat]
 
 DATA holds xquad_en/test.csv.gz, columns context and question. Questions are drawn from 40 paragraphs, those that
 benchmarks leave out of their tests; candidates are all spans of at most 8 words. The ways take turns, eight questions
@@ -113,13 +113,14 @@ def main() -> None:
     parser.add_argument("--dtype", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--questions", type=int, default=16)
     parser.add_argument("--all", type=int, default=4)
+    parser.add_argument("--chat", action="store_true", help="in the model's chat format, as an Extractor asks")
     args = parser.parse_args()
     torch.set_num_threads(1)
     queries = draw_queries(args.data, args.questions)
     print(f"{np.mean([len(query.candidates) for query in queries]):.0f} spans a question\n")
     print("| type | way | seconds a question | by the clock | of greedy | looked at |\n" + "| --- " * 6 + "|")
     for dtype in args.dtype:
-        lm = load("embedded:causal", dtype=dtype, chat=False)
+        lm = load("embedded:causal", dtype=dtype, chat=args.chat)
         lm.most_probable(queries[:1], 1)  # what is compared once a model is no part of the price
         joined = lm._joined(queries)
         nodes = sum(len({rest[:i] for rest in one.rests for i in range(len(rest))}) for one in joined)
