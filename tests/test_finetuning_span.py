@@ -131,13 +131,14 @@ def test_the_gradients_are_those_of_finite_differences(name, layer):
 
 
 def test_training_lowers_the_loss(model):
-    # and the readings are those of a head on the tuned model
+    # and the readings are those of the head as it was fitted before, on the tuned model
     extractor = tuned(model, steps=5, learning_rate=3e-3).fit(ROWS, ANSWERS)
     losses = [one.loss for one in extractor.strategy_.history_]
     assert losses == sorted(losses, reverse=True)
-    head = clone(HEAD).fit_answers(a_task(), extractor.strategy_.model_)
+    head = clone(HEAD).fit_answers(a_task(), model)
+    head.model_ = extractor.strategy_.model_
     said = [np.append(one.log_probabilities, one.none) for one in head.answer_readings(a_task().asked)]
-    np.testing.assert_allclose(probabilities(extractor, ROWS), np.concatenate(said), atol=1e-4)
+    np.testing.assert_allclose(probabilities(extractor, ROWS), np.concatenate(said), atol=1e-3)
     frozen = Extractor(model, strategy=HEAD, max_words=3).fit(ROWS, ANSWERS)
     assert not np.allclose(probabilities(extractor), probabilities(frozen), atol=0.01)
 

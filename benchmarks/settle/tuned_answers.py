@@ -39,10 +39,10 @@ VARIANTS: dict[str, tuple[Any, int | None]] = {
     **{f"frozen pairs, layer {n}": (SpanHead(n, pairs=True), None) for n in (3, 4, 6)},
     "default": (span(), None),
     "texts alone": (span(pairs=False), None),
-    **{f"rate {rate:g}": (span(learning_rate=rate), None) for rate in (5e-5, 1e-4, 3e-4)},
+    **{f"rate {rate:g}": (span(learning_rate=rate), None) for rate in (3e-5, 1e-4, 3e-4)},
     **{f"layer {n}": (span(n), None) for n in (3, 4, 6)},
     **{f"steps {n}": (span(steps=n), None) for n in (6, 12, 24, 48, 96)},
-    **{f"refit {n}": (span(), n) for n in (5, 10, 1000)},
+    **{f"refit {n}, rate 3e-4": (span(learning_rate=3e-4), n) for n in (5, 10)},
     "bias": (span(None, "bias"), None),
     "LoRA": (span(None, LoRA()), None),
 }

@@ -57,8 +57,8 @@ class FineTuning(Strategy):
         fields; of a `Classifier`, an encoder knows only this one. "tags" is that of a `Tagger`, and of no other: the
         token vectors of a sentence encoder or a masked model are trained under a `TokenHead`, which is fitted anew
         every few steps and at the end. Layers above the one that it reads, and word embeddings, stay as they are.
-        "span" is the same for an `Extractor`: a text is read after its question, and the head is a `SpanHead`. Of the
-        parameters from ``early_stopping`` to ``selection`` none is for tags or spans.
+        "span" is the same for an `Extractor`: a text is read after its question, and the head is a `SpanHead`, fitted
+        once, before the training. Of the parameters from ``early_stopping`` to ``selection`` none is for tags or spans.
     parameters : {"all", "bias"} or LoRA
         What is trained. "bias" are the bias terms alone (Ben Zaken et al. 2022, "BitFit").
     steps : int, optional
@@ -233,10 +233,9 @@ class FineTuning(Strategy):
 
         self._check()
         head = self._own_head("span", model)
-        self.model_, self.history_, self.n_trained_ = tune_span(
-            model, task, head, self, check_random_state(random_state)
-        )
-        self.head_ = head.fit_answers(task, self.model_, random_state=random_state)
+        tuned = tune_span(model, task, head, self, check_random_state(random_state))
+        self.model_, self.history_, self.n_trained_ = tuned
+        self.head_ = head
         return self
 
     def answer_readings(self, asked: Sequence[Asked]) -> list[AnswerReading]:

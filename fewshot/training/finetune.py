@@ -25,7 +25,7 @@ __all__ = ["Plan", "Tuned", "learning_rate", "tune_new_layer", "tune_prompt"]
 
 #: Learning rates, settled with the embedded model on training rows of sst2, cr and trec6 (16 a class, seeds 10 and 11),
 #: for tags by benchmarks/settle/tuned_tagging.py, and for spans by benchmarks/settle/tuned_answers.py.
-_LEARNING_RATES = {"prompt": 5e-5, "head": 3e-4, "tags": 3e-4, "span": 3e-4, "bias": 4e-3, "lora": 1e-3}
+_LEARNING_RATES = {"prompt": 5e-5, "head": 3e-4, "tags": 3e-4, "span": 3e-5, "bias": 4e-3, "lora": 1e-3}
 #: Hidden units of that model.
 _WIDTH = 384
 

@@ -16,14 +16,15 @@ from fewshot.training.under_head import HeadTraining, WordVectors, tune_under_he
 
 __all__ = ["tune_span"]
 
-#: After how many steps the head is fitted again; see benchmarks/settle/tuned_answers.py.
-REFIT = 10
+#: After how many steps the head is fitted again, and then at the end as well. None: never, since a head that is fitted
+#: on vectors which know its examples leans on them too much; see benchmarks/settle/tuned_answers.py.
+REFIT: int | None = None
 
 
 def tune_span(model: Any, task: ExtractTask, head: Any, settings: Any, rng: np.random.RandomState) -> Tuned:
     """Train a copy of an encoder or a masked model, so that an answer among the spans is told by the vectors of words.
 
-    In turn a head is fitted on the vectors as they are, and these are trained for some steps under that head.
+    The head is fitted on the vectors as they are, and these are trained under that head.
 
     Parameters
     ----------
@@ -32,7 +33,7 @@ def tune_span(model: Any, task: ExtractTask, head: Any, settings: Any, rng: np.r
     task : ExtractTask
         With answered questions.
     head : SpanHead
-        It is fitted on the copy while that is trained.
+        It is fitted, and reads the copy from then on.
     settings : FineTuning
         What is trained, for how long and how fast.
     rng : RandomState
@@ -45,7 +46,7 @@ def tune_span(model: Any, task: ExtractTask, head: Any, settings: Any, rng: np.r
     UnsupportedError
         When the weights are no numbers any more.
     """
-    return tune_under_head(
+    tuned = tune_under_head(
         model,
         lambda tuned, layer: _Training(tuned, model, task, head, layer),
         settings,
@@ -54,6 +55,10 @@ def tune_span(model: Any, task: ExtractTask, head: Any, settings: Any, rng: np.r
         layer=head.layer,
         refit=REFIT,
     )
+    head.model_ = tuned[0]
+    if REFIT is not None:
+        head.fit_answers(task, tuned[0])
+    return tuned
 
 
 class _Training(HeadTraining):

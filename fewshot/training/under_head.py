@@ -1,4 +1,4 @@
-"""Fine-tuning of a copy of a model under a head: what is learnt of the vectors of words, in turn with the vectors."""
+"""Fine-tuning of a copy of a model under a head, which is fitted on its vectors of words."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def tune_under_head(
     *,
     objective: Literal["tags", "span"],
     layer: int | None,
-    refit: int,
+    refit: int | None,
 ) -> Tuned:
     """Train a copy of an encoder or a masked model, so that a head can tell more by the vectors of words.
 
-    In turn a head is fitted on the vectors as they are, and these are trained for some steps under that head.
+    The head is fitted on the vectors as they are, and these are trained under that head, in turn where it is refitted.
 
     Parameters
     ----------
@@ -58,8 +58,8 @@ def tune_under_head(
     objective : {"tags", "span"}
     layer : int, optional
         What the head reads; None is the middle one.
-    refit : int
-        After how many steps the head is fitted again.
+    refit : int, optional
+        After how many steps the head is fitted again. None: never.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def tune_under_head(
 
     with as_for_training(body, training.dtype), descent.shown():
         for step in range(steps):
-            if step % refit == 0:
+            if step == 0 or (refit is not None and step % refit == 0):
                 training.fit_head(first=step == 0)
             losses.append(descent.take(step, gradients))
             if not (math.isfinite(losses[-1]) and all(p.isfinite().all() for p in trained)):
