@@ -192,7 +192,8 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
         if not given:
             raise InputError(f"No answer is found in these {len(said)} texts: there is no threshold for a precision.")
         chances = [said[i].probability or 0.0 for i in given]
-        fine = [exact_match([right[i]], [said[i]]) == 1 for i in given]
+        # "The" matches no answer, as SQuAD has it; as an answer that was given it is wrong
+        fine = [bool(right[i]) and exact_match([right[i]], [said[i]]) == 1 for i in given]
         return find_threshold(np.array(chances), np.array(fine), precision, of=f"{len(said)} questions")
 
     def explain(self, X: Any) -> Answered:

@@ -123,6 +123,13 @@ class TestDoor:
         with pytest.raises(InputError, match="No answer is found in these 1 texts"):
             blank.fit_threshold(["..."], [None])
 
+    def test_an_article_is_no_right_answer_where_there_is_none(self):
+        lm = FakeLM(lambda query: [3.0 * (span == "The") for span in query.candidates])
+        extractor = Extractor(lm, question="Who?", max_words=1).fit()
+        assert extractor.predict(["The rain"])[0].text == "The"
+        with pytest.raises(InputError, match="No threshold reaches precision"):
+            extractor.fit_threshold(["The rain"], [None], precision=0.5)
+
     def test_an_explanation_marks_the_answer_and_lists_the_others(self, fixed):
         shown = fixed.explain(ROWS[:2])
         assert str(shown) == (
