@@ -20,13 +20,15 @@ from fewshot.models.base import is_extractive, is_language_model
 from fewshot.models.loading import load
 from fewshot.models.tokens import is_tokens
 from fewshot.persistence.mixin import KeptMixin
+from fewshot.strategies.auto import Auto, chosen_of
+from fewshot.strategies.choosing_answers import AnswerReport
 from fewshot.strategies.extracting import AskedSpans
 from fewshot.strategies.prompting import Prompting
 from fewshot.strategies.reading_answers import ReadAnswers
 from fewshot.strategies.span_head import SpanHead
 from fewshot.task.answer_rows import read_answers, read_questions
 from fewshot.task.answer_scores import answer_f1, exact_match
-from fewshot.task.extracts import Answer, Asked, ExtractTask, Place
+from fewshot.task.extracts import Answer, Asked, ExtractTask, Place, take_right
 
 __all__ = ["Extractor"]
 
@@ -51,10 +53,11 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
         What a language model calls no answer, ``{None: "unanswerable"}``. None: the template's own, the word that its
         ``words`` have for ``none``; else "unanswerable" where a row of ``fit`` has no answer, and otherwise every
         question has one.
-    strategy : SpanHead, FineTuning, ReadAnswers, Prompting or Strategy, optional
-        How answered questions are used; ``FineTuning("span")`` tunes an own copy of an encoder or a masked model. None:
-        ``ReadAnswers()`` with a model of question answering; ``SpanHead()`` with a sentence encoder, and with a masked
-        language model that has answered questions and nothing that says how to ask; otherwise ``Prompting()``.
+    strategy : SpanHead, FineTuning, ReadAnswers, Prompting, Auto or Strategy, optional
+        How answered questions are used; ``FineTuning("span")`` tunes an own copy of an encoder or a masked model, and
+        `Auto` compares what the model allows. None: ``ReadAnswers()`` with a model of question answering;
+        ``SpanHead()`` with a sentence encoder, and with a masked language model that has answered questions and nothing
+        that says how to ask; otherwise ``Prompting()``.
     question : str, optional
         What all texts are asked: then rows are plain texts, or have no field "question".
     max_words : int
@@ -169,7 +172,7 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
     def score(self, X: Any, y: Any) -> float:
         """Return the mean F1 of the words of answers, as SQuAD's script has it; see `answer_f1`."""
         asked = self._ask(X)
-        return answer_f1(_right(asked, read_answers(asked, y, X)), self.predict(X))
+        return answer_f1(take_right(asked, read_answers(asked, y, X)), self.predict(X))
 
     def fit_threshold(self, X: Any, y: Any, precision: float = 0.9) -> float:
         """Return the lowest threshold from which on the answers that are given reach a precision.
@@ -186,7 +189,7 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
         """
         between("precision", precision, 0, 1, with_high=True, more=", such as 0.95")
         asked = self._ask(X)
-        right = _right(asked, read_answers(asked, y, X))
+        right = take_right(asked, read_answers(asked, y, X))
         said = [_answer(one, *reading.find(0.0)) for one, reading in zip(asked, self._read(asked), strict=True)]
         given = [i for i, answer in enumerate(said) if answer]
         if not given:
@@ -219,12 +222,19 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
             When the strategy has no prompts.
         """
         asked = self._ask(_as_rows(X))
-        if not isinstance(self.strategy_, AskedSpans):
+        chosen = chosen_of(self.strategy_)
+        if not isinstance(chosen, AskedSpans):
             raise UnsupportedError(
-                f"{type(self.strategy_).__name__} asks nothing: there are no prompts to show. Give a language model "
+                f"{type(chosen).__name__} asks nothing: there are no prompts to show. Give a language model "
                 "with a template, or strategy=Prompting()."
             )
-        return self.strategy_.preview(asked)
+        return chosen.preview(asked)
+
+    @property
+    def report_(self) -> AnswerReport | None:
+        """What `Auto` chose and why, with the held-out scores; None where the strategy had nothing to choose."""
+        check_is_fitted(self, "strategy_")
+        return getattr(self.strategy_, "report_", None)
 
     def _check(self) -> None:
         at_least("max_words", self.max_words, 1, whole=True)
@@ -247,7 +257,7 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
             strategy = _choose(model, asks=asks_something or zero_shot)
         if isinstance(strategy, Prompting):
             return AskedSpans(clone(strategy))
-        if asks_something:
+        if asks_something and not isinstance(strategy, Auto):
             raise ParameterError(
                 f"{strategy!r} asks nothing, and template and verbalizer say how to ask: leave them out, or use "
                 f"strategy=Prompting(). Got template={self.template!r:.200}, verbalizer={self.verbalizer!r:.80}."
@@ -273,7 +283,9 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
         return read_questions(X, self.question)
 
     def _read(self, asked: Sequence[Asked], k: int = _SHOWN) -> list[AnswerReading]:
-        more = {"k": max(k, _SHOWN)} if isinstance(self.strategy_, AskedSpans) else {}  # others know all answers
+        more = (
+            {"k": max(k, _SHOWN)} if isinstance(chosen_of(self.strategy_), AskedSpans) else {}
+        )  # others know all answers
         readings: list[AnswerReading] = self.strategy_.answer_readings(asked, **more)
         return readings
 
@@ -305,11 +317,6 @@ def _answer(asked: Asked, place: Place | None, probability: float) -> Answer:
 
 def _top(asked: Asked, reading: AnswerReading, k: int) -> list[Answer]:
     return [_answer(asked, place, probability) for place, probability in reading.top(k)]
-
-
-def _right(asked: Sequence[Asked], golds: Sequence[Sequence[Place]]) -> list[list[str]]:
-    """The texts of the right answers."""
-    return [[one.context[start:end] for start, end in own] for one, own in zip(asked, golds, strict=True)]
 
 
 def _warn_of_lost(asked: Sequence[Asked], golds: Sequence[Sequence[Place]], max_words: int) -> None:

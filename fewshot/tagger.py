@@ -21,7 +21,7 @@ from fewshot.models.answering import refuse_extractive
 from fewshot.models.base import is_language_model
 from fewshot.models.loading import load
 from fewshot.persistence.mixin import KeptMixin
-from fewshot.strategies.auto import Auto
+from fewshot.strategies.auto import Auto, chosen_of
 from fewshot.strategies.candidates import CandidateSpans
 from fewshot.strategies.choosing_tags import SpanReport
 from fewshot.strategies.prompting import Prompting
@@ -162,7 +162,7 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         ]
         task = SpanTask(annotated.texts, annotated.words, chunks, verbalizer, self.template, self.max_words, nothing)
         strategy.fit_spans(task, model, random_state=self.random_state)
-        self._warn_of_lost(chunks, merged=not isinstance(_chosen(strategy), CandidateSpans))
+        self._warn_of_lost(chunks, merged=not isinstance(chosen_of(strategy), CandidateSpans))
         self.model_, self.verbalizer_, self.strategy_ = model, verbalizer, strategy
         self.classes_ = np.array(types, dtype=object)
         self.form_, self.n_texts_ = annotated.form, len(annotated.texts)
@@ -228,7 +228,7 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
             When the strategy has no prompts.
         """
         check_is_fitted(self, "strategy_")
-        asked = _chosen(self.strategy_)
+        asked = chosen_of(self.strategy_)
         if not isinstance(asked, CandidateSpans):
             raise UnsupportedError(
                 f"{type(asked).__name__} asks nothing: there are no prompts to show. Give a language model "
@@ -293,11 +293,6 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
             Span(words[first][0], words[after - 1][1], self.classes_[kind], float(probability))
             for first, after, kind, probability in reading.find(threshold, self.max_words)
         ]
-
-
-def _chosen(strategy: Any) -> Any:
-    """What a fitted strategy that chooses among others has chosen, or the strategy itself."""
-    return getattr(strategy, "chosen_", strategy)
 
 
 def _tags(strategy: Any) -> bool:

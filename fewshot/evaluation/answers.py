@@ -16,7 +16,7 @@ from fewshot.evaluation.tables import Result, make_intervals, need_pandas, print
 from fewshot.models.base import FloatArray
 from fewshot.task.answer_rows import read_answers, read_questions
 from fewshot.task.answer_scores import answer_f1, exact_match, score_answers, take_texts
-from fewshot.task.extracts import Answer
+from fewshot.task.extracts import Answer, take_right
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,8 +165,7 @@ def resample_extractors(
 def _right(extractor: Any, X: Any, y: Any) -> list[list[str]]:
     """The texts of the right answers to the questions that an extractor is asked."""
     asked = read_questions(X, getattr(extractor, "question", None))
-    golds = read_answers(asked, y, X)
-    return [[one.context[start:end] for start, end in own] for one, own in zip(asked, golds, strict=True)]
+    return take_right(asked, read_answers(asked, y, X))
 
 
 def _predict(extractor: Any, X: Any, n_questions: int, name: str) -> list[Answer]:

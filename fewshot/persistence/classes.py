@@ -43,6 +43,8 @@ TABLE = {
     "SpanHead": "fewshot.strategies.span_head",
     "TokenHead": "fewshot.strategies.token_head",
     # what strategies are made of
+    "AnswerCandidate": "fewshot.strategies.choosing_answers",
+    "AnswerReport": "fewshot.strategies.choosing_answers",
     "Asking": "fewshot.prompts.asking",
     "AskingSpans": "fewshot.prompts.asking_spans",
     "Candidate": "fewshot.strategies.comparison",

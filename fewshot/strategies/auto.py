@@ -13,6 +13,7 @@ from sklearn.base import clone
 from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
 from fewshot.errors import ParameterError, UnsupportedError
+from fewshot.heads.answers import AnswerReading
 from fewshot.heads.counting import merge_equal
 from fewshot.heads.readings import Reading
 from fewshot.inputs import Row
@@ -22,14 +23,16 @@ from fewshot.prompts.pending import Pending
 from fewshot.strategies.base import Rows, Strategy, no_weights
 from fewshot.strategies.budget import Budget
 from fewshot.strategies.choosing import choose_for_language_model, finetuned, without_comparison
+from fewshot.strategies.choosing_answers import AnswerReport, choose_answers
 from fewshot.strategies.choosing_tags import SpanReport, choose_tags
 from fewshot.strategies.comparison import Candidate, Report, Way, draw_comparison
 from fewshot.strategies.embedding import Embedding
 from fewshot.strategies.phrasings import Phrasing
+from fewshot.task.extracts import Asked, ExtractTask
 from fewshot.task.span_task import SpanTask
 from fewshot.task.task import Task
 
-__all__ = ["Auto"]
+__all__ = ["Auto", "chosen_of"]
 
 #: The folds tune less than the final fit does, at a fraction of its time. They gain less, and their confidence is not
 #: that of the final fit: hence accuracy decides, a win is a safe one, and a small loss says nothing.
@@ -74,6 +77,12 @@ class Auto(Strategy):
     language model that has a template, no vectors of tokens or no annotated texts is asked about candidate spans by
     `Prompting`, or by `Readout` where a budget has room and it wins in the same way.
 
+    An `Extractor` gets what has the highest F1 of answers to held-out questions, whose texts are held out with them:
+    `SpanHead` on a model with vectors of tokens, or what beats it by more than a standard error, the same without
+    vectors, or `Prompting` of a language model, which a causal one also tries with demonstrations. Without answered
+    questions, and where a template says how, a language model is asked; `ReadAnswers` is for a model that was trained
+    to answer questions.
+
     Parameters
     ----------
     budget : float, optional
@@ -87,7 +96,7 @@ class Auto(Strategy):
         Those whose log-scores are averaged with its own, fitted.
     asked_ : tuple of Task and model
         In which wording, and of which model in which format, the chosen strategy asks.
-    report_ : Report or SpanReport
+    report_ : Report, SpanReport or AnswerReport
         The choice, its reasons, and the held-out scores of what was compared; also ``clf.report_``.
 
     Examples
@@ -130,7 +139,7 @@ class Auto(Strategy):
             self.chosen_ = chosen.fit(task, model, X, y, sample_weight=sample_weight, random_state=random_state)
         self.beside_: list[Any] = [own.fitted(one, X, y, random_state) for one, own in beside]
         self.asked_ = asked
-        self.report_: Report | SpanReport = report
+        self.report_: Report | SpanReport | AnswerReport = report
 
     def fit_spans(self, task: SpanTask, model: Any, *, random_state: Any = None) -> Self:
         """Choose for a tagger, and fit the chosen strategy."""
@@ -142,6 +151,17 @@ class Auto(Strategy):
     def span_readings(self, texts: Sequence[str], words: Sequence[Any]) -> list[Reading]:
         """What the chosen strategy of a tagger says of the spans of each text."""
         return self.chosen_.span_readings(texts, words)
+
+    def fit_answers(self, task: ExtractTask, model: Any, *, random_state: Any = None) -> Self:
+        """Choose for an extractor, and fit the chosen strategy."""
+        chosen, report = choose_answers(task, model, budget=self._begin(), random_state=random_state)
+        self.chosen_ = clone(chosen).fit_answers(task, model, random_state=random_state)
+        self.report_ = report
+        return self
+
+    def answer_readings(self, asked: Sequence[Asked], **more: Any) -> list[AnswerReading]:
+        """What the chosen strategy of an extractor says of the answers to each question."""
+        return self.chosen_.answer_readings(asked, **more)
 
     def _begin(self) -> Budget:
         if self.budget is not None and not self.budget > 0:
@@ -184,6 +204,11 @@ class Auto(Strategy):
         if not hasattr(self.chosen_, "label_mass"):
             raise UnsupportedError("An encoder has no label mass: it compares vectors, not words.")
         return self.chosen_.label_mass(X)
+
+
+def chosen_of(strategy: Any) -> Any:
+    """What a fitted strategy that chooses among others has chosen, or the strategy itself."""
+    return getattr(strategy, "chosen_", strategy)
 
 
 def _for_encoder(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from sklearn.base import clone
@@ -18,10 +18,10 @@ from fewshot.models.wrappers import RememberedLM
 from fewshot.strategies.budget import Budget
 from fewshot.strategies.candidates import CandidateSpans
 from fewshot.strategies.finetuning import FineTuning
+from fewshot.strategies.held_out import FOLDS, Folds, choose_best, deal, group, print_choice
 from fewshot.strategies.prompting import Prompting
 from fewshot.strategies.readout import Readout
 from fewshot.strategies.token_head import TokenHead
-from fewshot.tables import as_text
 from fewshot.task.span_counts import compute_ratios
 from fewshot.task.span_task import SpanTask
 from fewshot.training.examples import n_steps
@@ -30,8 +30,6 @@ __all__ = ["SpanCandidate", "SpanReport", "choose_tags"]
 
 #: Of more texts, so many are compared on.
 _COMPARED = 128
-_FOLDS = 5
-_RESAMPLES = 200  # for a standard error
 _NO_BUDGET = (
     "a readout is compared with it where there is a budget, since all candidates of all texts are asked about",
 )
@@ -87,11 +85,7 @@ class SpanReport:
     folds: int = 0
 
     def __str__(self) -> str:
-        lines = [f"Chosen: {self.chosen}", *(f"- {reason}" for reason in self.reasons)]
-        if self.candidates:
-            rows = [[one.name, f"{one.f1:.3f}", f"{one.seconds:.1f}"] for one in self.candidates]
-            lines.append(as_text([f"{'on held-out texts':39}", "entity F1", "seconds"], rows, right=True))
-        return "\n".join(lines)
+        return print_choice(self.chosen, self.reasons, self.candidates, "texts", "entity F1")
 
 
 def choose_tags(task: SpanTask, model: Any, *, budget: Budget, random_state: Any = None) -> tuple[Any, SpanReport]:
@@ -117,14 +111,7 @@ def choose_tags(task: SpanTask, model: Any, *, budget: Budget, random_state: Any
         return _without_comparison(default, f"the folds teach nothing: {error}")
     if not candidates:
         return _without_comparison(default, *(budget.reasons or _NO_BUDGET))
-    best, reasons = candidates[0], []
-    for other in candidates[1:]:
-        least = _standard_error(other, best, folds.seed)
-        reasons.append(
-            f"entity F1 {other.f1:.3f} of {other.name}, {best.f1:.3f} of {best.name}: the former wins where it is "
-            f"ahead by more than a standard error ({least:.3f})"
-        )
-        best = other if other.f1 - best.f1 > least else best
+    best, reasons = choose_best(candidates, _parts_of, "entity F1", folds.seed)
     reasons.append(f"so it is {best.name} ({len(folds.rows)} held-out texts, {folds.n} folds)")
     chosen = best.strategy
     return chosen, SpanReport(repr(chosen), (*reasons, *budget.reasons), tuple(candidates), folds.rows, folds.n)
@@ -135,7 +122,7 @@ def _tags(task: SpanTask, model: Any) -> bool:
     return bool(task.texts) and callable(getattr(model, "token_vectors", None))
 
 
-def _compare_asking(task: SpanTask, model: Any, folds: _Folds, budget: Budget) -> list[SpanCandidate]:
+def _compare_asking(task: SpanTask, model: Any, folds: Folds, budget: Budget) -> list[SpanCandidate]:
     """Prompting and a readout, which ask about every candidate of every text: where a budget has room for that."""
     shows = is_reader(model) and getattr(model, "hidden", True) is not None  # a FakeLM may have no hidden states
     ways = {"prompting": Prompting(), "readout": Readout("hidden" if shows else "labels")}
@@ -153,7 +140,7 @@ def _compare_asking(task: SpanTask, model: Any, folds: _Folds, budget: Budget) -
     return [_measure(name, CandidateSpans(one), task, remembered, folds) for name, one in ways.items()]
 
 
-def _compare_heads(task: SpanTask, model: Any, folds: _Folds, budget: Budget) -> list[SpanCandidate]:
+def _compare_heads(task: SpanTask, model: Any, folds: Folds, budget: Budget) -> list[SpanCandidate]:
     """The head with the names of the types and without them, and a tuning where the budget has room for it."""
     ways = {"head, type names": TokenHead(), "head, no type names": TokenHead(names=0.0)}
     candidates = [_measure(name, one, task, model, folds) for name, one in ways.items()]
@@ -162,7 +149,7 @@ def _compare_heads(task: SpanTask, model: Any, folds: _Folds, budget: Budget) ->
     return candidates
 
 
-def _allows_tuning(task: SpanTask, model: Any, folds: _Folds, budget: Budget) -> bool:
+def _allows_tuning(task: SpanTask, model: Any, folds: Folds, budget: Budget) -> bool:
     """Whether the budget, without which there is no tuning, has room for the folds and for the final fit."""
     if budget.seconds is None:
         return False
@@ -181,35 +168,21 @@ def _without_comparison(chosen: Any, *reasons: str) -> tuple[Any, SpanReport]:
     return chosen, SpanReport(repr(chosen), reasons)
 
 
-class _Folds(NamedTuple):
-    """The texts that are compared on, the fold of each, how many folds there are, and the seed of their fits."""
-
-    rows: IntArray
-    fold_of: IntArray
-    n: int
-    seed: int
-
-
-def _deal(task: SpanTask, rng: np.random.RandomState) -> _Folds:
+def _deal(task: SpanTask, rng: np.random.RandomState) -> Folds:
     """Deal texts to folds in a drawn order: those with spans evenly, and equal ones together.
 
     Of more than are compared on, half are texts with spans, where there are as many.
     """
     seed = int(rng.randint(2**31 - 1))
-    groups: dict[str, list[int]] = {}
-    for i in rng.permutation(len(task.texts)).tolist():
-        groups.setdefault(task.texts[i], []).append(i)
-    annotated = [own for own in groups.values() if any(task.chunks[i] for i in own)]
-    others = [own for own in groups.values() if not any(task.chunks[i] for i in own)]
+    groups = group(task.texts, rng)
+    annotated = [own for own in groups if any(task.chunks[i] for i in own)]
+    others = [own for own in groups if not any(task.chunks[i] for i in own)]
     annotated = annotated[: max(_COMPARED // 2, _COMPARED - len(others))]
     others = others[: _COMPARED - len(annotated)]
-    n = min(_FOLDS, len(annotated))
-    pairs = sorted((i, place % max(n, 1)) for place, own in enumerate(annotated + others) for i in own)
-    rows, fold_of = np.array(pairs, dtype=np.int64).T
-    return _Folds(rows, fold_of, n, seed)
+    return deal(annotated + others, min(FOLDS, len(annotated)), seed)
 
 
-def _measure(name: str, strategy: Any, task: SpanTask, model: Any, folds: _Folds) -> SpanCandidate:
+def _measure(name: str, strategy: Any, task: SpanTask, model: Any, folds: Folds) -> SpanCandidate:
     """A strategy by cross-validation; see `SpanCandidate`."""
     started = time.perf_counter()
     counts = np.zeros((len(folds.rows), 3), dtype=np.int64)
@@ -234,12 +207,7 @@ def _take(task: SpanTask, rows: Sequence[int] | IntArray) -> SpanTask:
     )
 
 
-def _standard_error(one: SpanCandidate, other: SpanCandidate, seed: int) -> float:
-    """Of the difference of two F1, over texts drawn again."""
-    n = len(one.counts)
-    drawn = np.random.RandomState(seed).multinomial(n, np.full(n, 1 / n), size=_RESAMPLES)
-    return float(np.std(_f1_of_each(drawn @ one.counts) - _f1_of_each(drawn @ other.counts)))
-
-
-def _f1_of_each(totals: IntArray) -> FloatArray:
-    return 2 * totals[:, 0] / np.maximum(totals[:, 1:].sum(axis=1), 1)
+def _parts_of(one: SpanCandidate) -> FloatArray:
+    """Of each text twice the right spans, and those that were found and that there are: the F1 is their ratio."""
+    right, found, there = one.counts.T
+    return np.column_stack([2 * right, found + there]).astype(np.float64)

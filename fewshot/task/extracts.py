@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Answer", "Asked", "ExtractTask", "Place"]
+__all__ = ["Answer", "Asked", "ExtractTask", "Place", "take_right"]
 
 #: The start and the end of an answer in its context, in characters.
 Place = tuple[int, int]
@@ -84,3 +84,8 @@ class ExtractTask:
     template: Any = None
     max_words: int | None = None
     no_answer: str | None = None
+
+
+def take_right(asked: Sequence[Asked], golds: Sequence[Sequence[Place]]) -> list[list[str]]:
+    """The texts of the right answers to each question."""
+    return [[one.context[start:end] for start, end in own] for one, own in zip(asked, golds, strict=True)]
