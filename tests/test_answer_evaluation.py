@@ -10,7 +10,19 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
 
-from fewshot import Answer, Classifier, FakeLM, InputError, ParameterError, Tagger, UnsupportedError, compare, evaluate
+from fewshot import (
+    Answer,
+    Classifier,
+    Extractor,
+    FakeLM,
+    InputError,
+    ParameterError,
+    Tagger,
+    UnsupportedError,
+    Writer,
+    compare,
+    evaluate,
+)
 from fewshot.evaluation import (
     AnswerEvaluation,
     answer_f1,
@@ -18,6 +30,8 @@ from fewshot.evaluation import (
     exact_match,
     learning_curve,
 )
+from fewshot.plotting import LearningCurveDisplay
+from tests.contract import HashEncoder
 
 
 def normalize(text):
@@ -187,5 +201,62 @@ def test_different_doors_have_no_metric_in_common():
         compare({"clf": clf, "says": Says()}, ROWS, Y)
     with pytest.raises(UnsupportedError, match="'tagger' predict spans; 'says' predict answers"):
         compare({"tagger": Tagger(), "says": Says()}, ROWS, Y)
-    with pytest.raises(UnsupportedError, match="A learning curve is of classifiers or taggers"):
-        learning_curve(Says(), ROWS, Y)
+
+
+class Recalls(Says):
+    """Finds the first word of a text, where it has been shown that there is one; remembers what it was shown."""
+
+    seen: list = []  # noqa: RUF012
+
+    def fit(self, X=None, y=None):
+        Recalls.seen.append((X, y))
+        self.known_ = {row["context"][slice(*places[0])] for row, places in zip(X or [], y or [], strict=True)}
+        return self
+
+    def predict(self, X):
+        Recalls.seen.append(X)
+        return [
+            Answer(word, 0, 1) if (word := row["context"][0]) in self.known_ else Answer("", None, None) for row in X
+        ]
+
+
+def test_the_learning_curve_is_on_questions_about_held_out_texts():
+    rows = [{"question": f"{q}?", "context": f"{'abcd'[i % 4]} {i}"} for i in range(20) for q in range(3)]
+    answers = [row["context"][0] for row in rows]
+    Recalls.seen = []
+    curve = learning_curve(Recalls(), rows, answers, shots=[0, 4, 12, 500], draws=3, random_state=0)
+    assert curve.draws[["shots", "draw"]].to_numpy().tolist() == [[0, 0]] + [[s, d] for s in (4, 12) for d in range(3)]
+    assert list(curve.draws.columns) == ["name", "shots", "draw", "answer F1", "exact match", "seconds"]
+    given, tested = Recalls.seen[::2], Recalls.seen[1::2]
+    assert all(own == tested[0] for own in tested)
+    assert curve.n_test == len(tested[0]) == 30
+    assert not {row["context"] for X, _ in given[1:] for row in X} & {row["context"] for row in tested[0]}
+    for few, many in zip(given[1:4], given[4:], strict=True):  # the same draw, with more
+        assert many[0][:4] == few[0]
+        assert (len(few[0]), len(many[0])) == (4, 12)
+        assert all(row["context"][slice(*own)] == row["context"][0] for row, (own,) in zip(*many, strict=True))
+    # "a" is an article, so that nothing is left of it, and no answer is right
+    known = [{row["context"][0] for row in X or []} | {"a"} for X, _ in given]
+    said = [np.mean([row["context"][0] in own for row in tested[0]]) for own in known]
+    assert curve.draws["answer F1"].tolist() == curve.draws["exact match"].tolist() == pytest.approx(said)
+    assert curve.skipped[["shots", "draws"]].to_numpy().tolist() == [[500, 3]]
+    assert curve.skipped["reason"][0] == "there are 30 questions about texts that are not held out"
+
+
+def test_the_learning_curve_of_extractors_that_all_ask_the_same_and_its_picture():
+    lm = FakeLM(lambda query: [float(text == "Paris") for text in query.candidates])
+    texts = [f"Ada lives in {place}, {i}." for i in range(6) for place in ("Paris", "Rome")]
+    extractors = {"asks": Extractor(lm, question="Where?"), "learns": Extractor(HashEncoder(), question="Where?")}
+    curve = learning_curve(extractors, texts, ["Paris", "Rome"] * 6, shots=[0, 2], draws=2, random_state=0)
+    assert set(curve.draws["name"]) == {"asks"}
+    assert "shows no vectors of tokens" in curve.skipped["reason"][0]
+    pytest.importorskip("matplotlib").use("agg")
+    display = LearningCurveDisplay.from_results(curve)
+    assert (display.metric, display.ax_.get_xlabel()) == ("answer F1", "answered questions")
+    with pytest.raises(InputError, match="can't be split"):
+        learning_curve(extractors, texts[:1], ["Paris"])
+
+
+def test_writers_have_no_learning_curve():
+    with pytest.raises(UnsupportedError, match="use compare for writers"):
+        learning_curve(Writer(FakeLM(lambda query: [0.0]), "{{ text }} {{ answer }}"), ["a"], ["b"])

@@ -28,6 +28,8 @@ __all__ = [
     "evaluate_answers",
     "evaluate_extractor",
     "exact_match",
+    "measure_answers",
+    "predict_answers",
     "resample_extractors",
 ]
 
@@ -133,7 +135,13 @@ def evaluate_answers(
 def evaluate_extractor(extractor: Any, X: Any, y: Any, **resampling: Any) -> AnswerEvaluation:
     """Measure a fitted extractor on answered questions; see `evaluate`."""
     true = _right(extractor, X, y)
-    return evaluate_answers(true, _predict(extractor, X, len(true), type(extractor).__name__), **resampling)
+    return evaluate_answers(true, predict_answers(extractor, X, len(true), type(extractor).__name__), **resampling)
+
+
+def measure_answers(true: Sequence[Any], predicted: Sequence[Any]) -> dict[str, float]:
+    """The value of every metric of `ANSWER_METRICS`."""
+    means = score_answers(true, predicted).mean(axis=0)
+    return {name: float(means[column]) for name, column in _COLUMNS.items()}
 
 
 def resample_extractors(
@@ -157,7 +165,7 @@ def resample_extractors(
     each = []
     for name, extractor in extractors.items():
         true = _right(extractor, X, y)
-        each.append(score_answers(true, _predict(extractor, X, len(true), repr(name)))[:, _COLUMNS[metric]])
+        each.append(score_answers(true, predict_answers(extractor, X, len(true), repr(name)))[:, _COLUMNS[metric]])
     scores = np.stack(each)
     return scores.mean(axis=1), _resample(scores, n_bootstrap, random_state), scores.shape[1]
 
@@ -168,7 +176,7 @@ def _right(extractor: Any, X: Any, y: Any) -> list[list[str]]:
     return take_right(asked, read_answers(asked, y, X))
 
 
-def _predict(extractor: Any, X: Any, n_questions: int, name: str) -> list[Answer]:
+def predict_answers(extractor: Any, X: Any, n_questions: int, name: str) -> list[Answer]:
     """What an extractor predicts, checked: it may be of another maker."""
     found = list(extractor.predict(X))
     if len(found) != n_questions:

@@ -1,9 +1,8 @@
-"""learning_curve: what a classifier or tagger makes of no labels, of a few, and of more."""
+"""learning_curve: what a classifier, tagger or extractor makes of no labels, of a few, and of more."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,11 @@ from sklearn.utils import check_random_state
 from fewshot.checks import at_least
 from fewshot.classifier import Classifier
 from fewshot.errors import InputError, ParameterError, UnsupportedError
+from fewshot.evaluation.answer_curve import draw_answer_curve
 from fewshot.evaluation.doors import door_of_all
 from fewshot.evaluation.metrics import METRICS, ORDERED_METRICS, compute_metrics
 from fewshot.evaluation.predictions import Predictions, check_named, predict
-from fewshot.evaluation.records import LearningCurve, Records
+from fewshot.evaluation.records import LearningCurve, Records, fit_each
 from fewshot.evaluation.span_curve import draw_span_curve
 from fewshot.evaluation.tables import need_pandas
 from fewshot.inputs import take_labelled
@@ -29,7 +29,8 @@ from fewshot.models.wrappers import RememberedLM
 
 __all__ = ["LearningCurve", "learning_curve"]
 
-_SHOTS, _SPAN_SHOTS = (0, 2, 4, 8, 16, 32), (1, 2, 5, 10)  # of classifiers, and of taggers
+_SHOTS = {"classes": (0, 2, 4, 8, 16, 32), "spans": (1, 2, 5, 10), "answers": (0, 4, 16, 64)}
+_CURVES = {"spans": draw_span_curve, "answers": draw_answer_curve}  # of what is no classifier
 
 
 def learning_curve(
@@ -42,7 +43,7 @@ def learning_curve(
     test_size: float = 0.5,
     random_state: Any = 0,
 ) -> LearningCurve:
-    """Fit classifiers or taggers on more and more labelled rows, and measure each fit on the same held-out rows.
+    """Fit estimators on more and more labelled rows, and measure each fit on the same held-out rows.
 
     A part of the rows is held out once, with the shares of the classes kept. From the others, each draw puts the rows
     of every class into an order of its own and takes the first ones, so the rows of a short draw are among those of a
@@ -52,22 +53,26 @@ def learning_curve(
     `draw_support` takes texts until each type has as many mentions as there are shots, or all there are. So no text
     without a span is shown.
 
+    Of extractors, a part of the texts is held out at random with all questions about them. From the other questions,
+    each draw has an order of its own, and takes the first ones.
+
     Parameters
     ----------
     clf : estimator or mapping of str to estimator
-        A classifier of texts, one class a text, or a tagger, or several of one kind under the names that the result
-        uses. Clones of them are fitted.
+        A classifier of texts, one class a text, a tagger or an extractor, or several of one kind under the names that
+        the result uses. Clones of them are fitted.
     X : list, array, Series or DataFrame
-        Texts, or rows of fields; of a tagger also lists of tokens, Docs and Datasets.
+        Texts, or rows of fields; of a tagger also lists of tokens, Docs and Datasets; of an extractor what it takes.
     y : list, array or Series of shape (n_texts,)
-        The class of each row; of a tagger its spans, in any form that `Tagger.fit` takes.
+        The class of each row; of a tagger its spans, of an extractor the answers, in any form that their ``fit`` takes.
     shots : sequence of int, optional
-        Numbers of labelled rows per class, or of mentions per type. 0 is zero-shot, ``fit(None, classes)``, a single
-        fit. None: 0, 2, 4, 8, 16 and 32; of taggers 1, 2, 5 and 10.
+        Numbers of labelled rows per class, of mentions per type, or of answered questions. 0 is zero-shot,
+        ``fit(None, classes)``, a single fit. None: 0, 2, 4, 8, 16 and 32; of taggers 1, 2, 5 and 10; of extractors 0,
+        4, 16 and 64.
     draws : int
         How often the labelled rows are drawn.
     test_size : float or int
-        Share or number of the rows that are held out.
+        Share or number of the rows that are held out; of extractors of the texts.
     random_state : int, RandomState or None
         Seed of the held-out part and of the draws. What is random in a classifier has its own seed.
 
@@ -75,14 +80,15 @@ def learning_curve(
     -------
     LearningCurve
         Its ``skipped`` says what could not be fitted and why: numbers of shots that a class has no rows for, zero-shot
-        where labels are needed, labels that are too few for a strategy, or more shots than any type has mentions.
+        where labels are needed, labels that are too few for a strategy, more shots than any type has mentions, or
+        than there are answered questions.
 
     Raises
     ------
     InputError
         When the rows can't be split, or not a single fit was possible.
     UnsupportedError
-        When texts may have several labels, there are classifiers as well as taggers, or extractors or writers.
+        When texts may have several labels, there are estimators of several kinds, or writers.
     NotInstalledError
         When pandas is not installed.
 
@@ -103,15 +109,13 @@ def learning_curve(
     named = dict(clf) if isinstance(clf, Mapping) else {type(clf).__name__: clf}
     check_named(named, 1)
     door = door_of_all(named)
-    if door in ("texts", "answers"):
-        raise UnsupportedError(
-            "A learning curve is of classifiers or taggers: compare writers with compare, extractors as well."
-        )
-    spans = door == "spans"
-    sizes = _checked((_SPAN_SHOTS if spans else _SHOTS) if shots is None else shots)
+    if door == "texts":
+        raise UnsupportedError("A learning curve is of classifiers, taggers or extractors: use compare for writers.")
+    sizes = _checked(_SHOTS[door] if shots is None else shots)
     at_least("draws", draws, 1, whole=True)
-    if spans:
-        return draw_span_curve(named, X, y, shots=sizes, draws=draws, test_size=test_size, random_state=random_state)
+    if door in _CURVES:
+        draw = _CURVES[door]
+        return draw(named, X, y, shots=sizes, draws=draws, test_size=test_size, random_state=random_state)
     X, labels = take_labelled(X, y)
     rng = check_random_state(random_state)
     pool, test = _split(labels, test_size, rng)
@@ -119,26 +123,26 @@ def learning_curve(
     counts = {name: len(rows) for name, rows in orders[0].items()}
     rarest = min(counts, key=lambda name: counts[name])
     held_out = (_taken(X, test), [labels[i] for i in test])
-    curve = Records(tuple(METRICS), tuple(ORDERED_METRICS))
-    for name, one in _sharing_models(named).items():
-        for size in sizes:
-            if size > counts[rarest]:
-                reason = f"the class {rarest!r} has {counts[rarest]} rows that are not held out"
-                curve.skip(name, size, reason, draws)
-                continue
-            if not size and not isinstance(one, Classifier):
-                curve.skip(name, size, f"{type(one).__name__} learns from labelled texts only")
-                continue
-            for draw, order in enumerate(orders if size else orders[:1]):
-                train = in_turn(order, size)
-                given = (_taken(X, train), [labels[i] for i in train]) if size else (None, list(counts))
-                find = partial(_fit_and_predict, one, given, held_out)
-                curve.take(name, size, draw, predict=find, measure=compute_metrics)
+
+    def give(size: int, draw: int) -> tuple[Any, Any]:
+        if not size:
+            return None, list(counts)
+        train = in_turn(orders[draw], size)
+        return _taken(X, train), [labels[i] for i in train]
+
+    def refuse(clf: Any, size: int) -> str | None:
+        if size > counts[rarest]:
+            return f"the class {rarest!r} has {counts[rarest]} rows that are not held out"
+        if not size and not isinstance(clf, Classifier):
+            return f"{type(clf).__name__} learns from labelled texts only"
+        return None
+
+    def find(clf: Any, given: tuple[Any, Any]) -> Predictions:
+        return predict(clone(clf).fit(*given), *held_out)
+
+    curve, shared = Records(tuple(METRICS), tuple(ORDERED_METRICS)), _sharing_models(named)
+    fit_each(curve, shared, sizes, draws, refuse=refuse, give=give, predict=find, measure=compute_metrics)
     return curve.done(len(test))
-
-
-def _fit_and_predict(clf: Any, given: tuple[Any, Any], test: tuple[Any, list[Any]]) -> Predictions:
-    return predict(clone(clf).fit(*given), *test)
 
 
 def _checked(shots: Any) -> list[int]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fewshot.errors import InputError, UnsupportedError
@@ -14,7 +15,7 @@ from fewshot.tables import as_text
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["LearningCurve", "Records"]
+__all__ = ["LearningCurve", "Records", "fit_each"]
 
 T = TypeVar("T")
 _BESIDE = ("name", "shots", "draw", "seconds")  # the columns that are no metrics
@@ -27,9 +28,9 @@ class LearningCurve(Result):
     Attributes
     ----------
     draws : DataFrame
-        A row for each fit: name, shots (labelled rows per class, or mentions per type), draw, the metrics of `evaluate`
-        (NaN where a classifier has no probabilities, or does not know the order of the classes), of taggers those of
-        `compare`, and the seconds that fit and prediction took.
+        A row for each fit: name, shots (labelled rows per class, mentions per type, or answered questions), draw, the
+        metrics of `evaluate` (NaN where a classifier has no probabilities, or does not know the order of the classes),
+        of taggers and extractors those of `compare`, and the seconds that fit and prediction took.
     skipped : DataFrame
         What is not there, and why: name, shots, draws (how many of them) and reason.
     n_test : int
@@ -127,6 +128,46 @@ class Records:
             make_frame({c: [row[i] for row in left_out] for i, c in enumerate(("name", "shots", "draws", "reason"))}),
             n_test,
         )
+
+
+def fit_each(
+    curve: Records,
+    named: Mapping[str, Any],
+    shots: Sequence[int],
+    draws: int,
+    *,
+    refuse: Callable[[Any, int], str | None],
+    give: Callable[[int, int], Any],
+    predict: Callable[[Any, Any], T],
+    measure: Callable[[T], dict[str, float]],
+) -> None:
+    """Fit every estimator on every draw of every size, and zero-shot once, and note what comes of it.
+
+    Parameters
+    ----------
+    curve : Records
+        Where it is noted.
+    named : mapping of str to estimator
+    shots : sequence of int
+    draws : int
+    refuse : callable
+        Says why an estimator can't have so many shots; None where it can.
+    give : callable
+        What is learnt from, of a size and a draw.
+    predict : callable
+        Fits an estimator on that, and predicts.
+    measure : callable
+        Returns the metrics of what ``predict`` returned.
+    """
+    for name, one in named.items():
+        for size in shots:
+            times, reason = draws if size else 1, refuse(one, size)
+            if reason is not None:
+                curve.skip(name, size, reason, times)
+                continue
+            for draw in range(times):
+                find = partial(predict, one, give(size, draw))
+                curve.take(name, size, draw, predict=find, measure=measure)
 
 
 def _spread(mean: float, std: float) -> str:

@@ -12,7 +12,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 
 from fewshot.errors import InputError
-from fewshot.evaluation.records import LearningCurve, Records
+from fewshot.evaluation.records import LearningCurve, Records, fit_each
 from fewshot.evaluation.supports import draw_support
 from fewshot.evaluation.taggers import SPAN_METRICS, measure_spans
 from fewshot.task.spans import Annotated, Span, read_spans
@@ -59,19 +59,22 @@ def draw_span_curve(
     most = max(counts.values())
     seeds = rng.randint(2**31 - 1, size=draws).tolist()  # one order a draw, whatever the shots
     held_out = _take(annotated, test)
-    curve = Records(SPAN_METRICS)
-    for name, tagger in taggers.items():
-        for size in shots:
-            if size > most:
-                reason = f"no type has more than {most} mentions in the texts that are not held out"
-                curve.skip(name, size, reason, draws)
-                continue
-            for draw, seed in enumerate(seeds if size else seeds[:1]):
-                given: tuple[Any, Any] = (None, sorted(counts))
-                if size:
-                    given = _take(annotated, [pool[i] for i in draw_support(mentions, size, seed)])
-                find = partial(_fit_and_find, tagger, given, held_out[0])
-                curve.take(name, size, draw, predict=find, measure=partial(measure_spans, held_out[1]))
+
+    def give(size: int, draw: int) -> tuple[Any, Any]:
+        if not size:
+            return None, sorted(counts)
+        return _take(annotated, [pool[i] for i in draw_support(mentions, size, seeds[draw])])
+
+    def refuse(tagger: Any, size: int) -> str | None:
+        few = f"no type has more than {most} mentions in the texts that are not held out"
+        return few if size > most else None
+
+    def find(tagger: Any, given: tuple[Any, Any]) -> list[list[Span]]:
+        found: list[list[Span]] = clone(tagger).fit(*given).predict_spans(held_out[0])
+        return found
+
+    curve, measure = Records(SPAN_METRICS), partial(measure_spans, held_out[1])
+    fit_each(curve, taggers, shots, draws, refuse=refuse, give=give, predict=find, measure=measure)
     return curve.done(len(test))
 
 
@@ -84,8 +87,3 @@ def _take(annotated: Annotated, rows: Sequence[int]) -> Given:
         for i in rows
     ]
     return X, [list(annotated.spans[i]) for i in rows]
-
-
-def _fit_and_find(tagger: Any, given: tuple[Any, Any], X: list[Any]) -> list[list[Span]]:
-    found: list[list[Span]] = clone(tagger).fit(*given).predict_spans(X)
-    return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from fewshot.checks import one_of
 from fewshot.errors import InputError, ParameterError
+from fewshot.evaluation.answers import ANSWER_METRICS
 from fewshot.evaluation.curve import LearningCurve
 from fewshot.evaluation.metrics import HIGHER_IS_BETTER, METRICS, ORDERED_METRICS
 from fewshot.evaluation.taggers import SPAN_METRICS
@@ -19,15 +21,17 @@ if TYPE_CHECKING:
 
 __all__ = ["LearningCurveDisplay"]
 
-_DRAWN = (*METRICS, *ORDERED_METRICS, *SPAN_METRICS, "seconds")
+_DRAWN = (*METRICS, *ORDERED_METRICS, *SPAN_METRICS, *ANSWER_METRICS, "seconds")
 _LEAST = {"quadratic kappa": -1.0}  # bands end where values do
-_ONE = ("accuracy", "macro-F1", "ECE", "quadratic kappa", "RPS", *SPAN_METRICS)
+_ONE = ("accuracy", "macro-F1", "ECE", "quadratic kappa", "RPS", *SPAN_METRICS, *ANSWER_METRICS)
 _MOST = {"Brier": 2.0, **dict.fromkeys(_ONE, 1.0)}
+#: What tells of which kind of estimator results are, and is drawn by default, and what their shots are.
+_SHOTS = {"entity F1": "mentions per type", "answer F1": "answered questions", "accuracy": "labelled texts per class"}
 _CLOSE = 0.045  # of the width: labels of ticks that are nearer would touch
 
 
 class LearningCurveDisplay:
-    """Learning curves: a metric by labelled texts per class, or mentions per type, for one estimator or several.
+    """Learning curves: a metric by labelled texts per class, mentions per type, or answered questions.
 
     The lines are means over the draws of the labelled texts, the bands one standard deviation up and down.
 
@@ -37,7 +41,7 @@ class LearningCurveDisplay:
         With a row for each fit, and the columns name, shots and the metric, as `LearningCurve.draws` has them.
     metric : str
         "accuracy", "macro-F1", "log loss", "Brier" or "ECE", or one of ordered classes; of taggers "entity F1",
-        "boundary F1", "precision" or "recall"; or "seconds".
+        "boundary F1", "precision" or "recall"; of extractors "answer F1" or "exact match"; or "seconds".
 
     Attributes
     ----------
@@ -83,7 +87,7 @@ class LearningCurveDisplay:
         results : LearningCurve or DataFrame
             The result, or its ``draws``: part of them, or several put together.
         metric : str, optional
-            One that the results have, or "seconds". None: "accuracy", of taggers "entity F1".
+            One that there is, or "seconds". None: "accuracy"; of taggers "entity F1", of extractors "answer F1".
         ax : matplotlib Axes, optional
             None: those of a new figure.
         **kwargs
@@ -104,7 +108,7 @@ class LearningCurveDisplay:
                 "results must be what learning_curve returns, or its draws, a DataFrame with the columns name, shots "
                 f"and the metrics. Got {f'the columns {columns}' if columns else type(results).__name__}."
             )
-        metric = metric or ("entity F1" if "entity F1" in columns else "accuracy")
+        metric = metric or _kind_of(columns)
         one_of("metric", metric, [name for name in _DRAWN if name in columns])
         if draws[metric].isna().all():
             raise InputError(f"There is no {metric} in the results: the classifiers have no probabilities.")
@@ -142,11 +146,16 @@ class LearningCurveDisplay:
         _mark_shots(ax, sorted({int(n) for n in draws["shots"]}))
         better = "higher" if self.metric in HIGHER_IS_BETTER else "lower"
         n_draws = int(draws.groupby(["name", "shots"]).size().max())
-        ax.set_xlabel("mentions per type" if "entity F1" in draws.columns else "labelled texts per class")
+        ax.set_xlabel(_SHOTS[_kind_of(list(draws.columns))])
         ax.set_ylabel(f"{self.metric} ({better} is better)")
         draw_legend(ax, loc="best", title=f"mean ± standard deviation of {n_draws} draws" if n_draws > 1 else None)
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+
+def _kind_of(columns: Sequence[str]) -> str:
+    """The metric that says of which kind of estimator results are."""
+    return next((name for name in _SHOTS if name in columns), "accuracy")
 
 
 def _mark_shots(ax: Axes, shots: list[int]) -> None:
