@@ -94,7 +94,17 @@ def choose_best(tried: Sequence[T], parts_of: Callable[[T], FloatArray], metric:
 
 
 def print_choice(chosen: str, reasons: Sequence[str], tried: Sequence[Tried], what: str, metric: str) -> str:
-    """A report as text; ``what`` is what was held out."""
+    """Write a report as text.
+
+    Parameters
+    ----------
+    chosen : str
+    reasons : sequence of str
+    tried : sequence of Tried
+    what : str
+        What was held out.
+    metric : str
+    """
     lines = [f"Chosen: {chosen}", *(f"- {reason}" for reason in reasons)]
     if tried:
         rows = [[one.name, f"{one.f1:.3f}", f"{one.seconds:.1f}"] for one in tried]
