@@ -175,6 +175,34 @@ def test_a_causal_model_is_asked_with_demonstrations_too():
     assert report.reasons[0].startswith("prompting with demonstrations was not tried: the budget of 1e-09 s")
 
 
+def test_tuning_is_tried_where_a_budget_has_room_for_it(knowing, monkeypatch):
+    class Tuned(Knowing):
+        fits: list = []  # noqa: RUF012
+
+        def __init__(self, objective="span", *, steps=None, components=40):
+            self.objective, self.steps, self.components = objective, steps, components
+
+        def fit_answers(self, task, model, *, random_state=None):
+            Tuned.fits.append(self.steps)
+            return super().fit_answers(task, model, random_state=random_state)
+
+        def answer_readings(self, asked):
+            return [AnswerReading([(2, 4)], np.zeros(1)) for _ in asked]
+
+    monkeypatch.setattr(choosing_answers, "FineTuning", Tuned)
+    monkeypatch.setattr(choosing_answers, "trains", lambda model, what: (model, what) == (ENCODER, "tokens"))
+    task = task_of("ijklmn")
+    choose_answers(task, ENCODER, budget=Budget(), random_state=0)
+    assert Tuned.fits == []  # without a budget there is no tuning
+    chosen, report = choose_answers(task, ENCODER, budget=Budget(600.0), random_state=0)
+    assert Tuned.fits == [1] + [None] * 5  # one is timed, then there are the folds
+    assert [one.f1 for one in report.candidates] == [0.0, 0.0, 1.0]
+    assert isinstance(chosen, Tuned)
+    _, report = choose_answers(task, ENCODER, budget=Budget(1e-9), random_state=0)
+    assert len(report.candidates) == 2
+    assert any(one.startswith("fine-tuned vectors was not tried: the budget") for one in report.reasons)
+
+
 def test_what_there_is_without_answered_questions():
     chosen, report = choose_answers(ExtractTask([], []), FakeLM(hash_scores), budget=Budget())
     assert (repr(chosen), report.reasons) == ("AskedSpans(strategy=Prompting())", ("there are no answered questions",))

@@ -1,12 +1,16 @@
 """The constants of the head of an extractor, on the questions that examples are drawn from; none that judges is read.
 
-    PYTHONPATH=benchmarks python benchmarks/settle/answers.py DATA [--draws 3] [--only NAME ...]
+    PYTHONPATH=benchmarks python benchmarks/settle/answers.py DATA [--draws 3] [--only NAME ...] [--temperatures]
 
 DATA holds xquad_en/test.csv.gz. Of its 240 paragraphs the 60 that benchmarks/answers.py draws examples from are used,
 with 288 questions. With 16 and 64 examples they are drawn from half of the paragraphs, and 60 questions of the other
 half judge; with four fifths of the paragraphs, the others do. One constant is changed at a time, all else stays as it
 is. F1 is that of SQuAD, averaged over questions; seconds are those of the processor for one fit, the vectors of tokens
 left out.
+
+With --temperatures nothing is changed but what the logarithms of probabilities are divided by, and printed are the mean
+probability of the answers, the share that match exactly, the expected calibration error of the former for the latter,
+and the log loss of the right answers that are candidates.
 """
 
 from __future__ import annotations
@@ -20,9 +24,10 @@ from typing import Any
 
 import numpy as np
 from extracts import Example, draw_examples, read_examples, split_paragraphs
+from scipy.special import log_softmax
 
 from fewshot import FewshotWarning, SpanHead, load
-from fewshot.evaluation import answer_f1
+from fewshot.evaluation import answer_f1, calibration_error, exact_match
 from fewshot.strategies import span_head
 from fewshot.task.extracts import ExtractTask
 
@@ -38,6 +43,7 @@ CHOICES: dict[str, Sequence[Any]] = {
     "_WRONG": [100, 200, 400],
 }
 JUDGES = 60
+TEMPERATURES = [0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4]
 
 
 class KeptVectors:
@@ -87,15 +93,43 @@ def measure(
     return found, seconds
 
 
+def try_temperatures(model: Any, pool: list[Example], draws: int) -> None:
+    """How sure the head may be."""
+    print("| examples | temperature | probability | exact | ECE | log loss |\n|---|---|---|---|---|---|")
+    for size in (16, 64, None):
+        logs, places, right = [], [], []
+        for examples, judges in folds(pool, size, draws):
+            task = ExtractTask([one.asked for one in examples], [[one.place] for one in examples], None, 8)
+            readings = SpanHead().fit_answers(task, model).answer_readings([one.asked for one in judges])
+            for one, reading in zip(judges, readings, strict=True):
+                texts = [one.asked.context[slice(*place)] for place in reading.places]
+                logs.append(reading.log_probabilities)
+                places.append(texts.index(one.answer) if one.answer in texts else None)
+                right.append(exact_match([one.answer], [texts[int(np.argmax(logs[-1]))]]) == 1)
+        for temperature in TEMPERATURES:
+            scaled = [log_softmax(own / temperature) for own in logs]
+            sure = [float(np.exp(own.max())) for own in scaled]
+            loss = np.mean([-own[i] for own, i in zip(scaled, places, strict=True) if i is not None])
+            print(
+                f"| {size or '4/5'} | {temperature} | {np.mean(sure):.3f} | {np.mean(right):.3f} | "
+                f"{calibration_error(sure, right):.3f} | {loss:.3f} |",
+                flush=True,
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=CHOICES, default=list(CHOICES))
+    parser.add_argument("--temperatures", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore", FewshotWarning)
     pool, _ = split_paragraphs(read_examples(options.data / "xquad_en" / "test.csv.gz"))
     model = KeptVectors(load())
+    if options.temperatures:
+        try_temperatures(model, pool, options.draws)
+        return
     print("| constant | value | F1 of 16 | of 64 | of 4/5 | mean | fit s of 4/5 |\n|---|---|---|---|---|---|---|")
     for name in options.only:
         for value in CHOICES[name]:

@@ -78,10 +78,10 @@ class Auto(Strategy):
     `Prompting`, or by `Readout` where a budget has room and it wins in the same way.
 
     An `Extractor` gets what has the highest F1 of answers to held-out questions, whose texts are held out with them:
-    `SpanHead` on a model with vectors of tokens, or what beats it by more than a standard error, the same without
-    vectors, or `Prompting` of a language model, which a causal one also tries with demonstrations. Without answered
-    questions, and where a template says how, a language model is asked; `ReadAnswers` is for a model that was trained
-    to answer questions.
+    `SpanHead` on a model with vectors of tokens, or what beats it by more than a standard error: the same without
+    vectors, with a budget `FineTuning`, or `Prompting` of a language model, which a causal one also tries with
+    demonstrations. Without answered questions, and where a template says how, a language model is asked. `ReadAnswers`
+    is for a model that was trained to answer questions.
 
     Parameters
     ----------

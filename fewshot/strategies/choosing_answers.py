@@ -14,15 +14,18 @@ from sklearn.utils import check_random_state
 
 from fewshot.errors import InputError
 from fewshot.models.base import FloatArray, IntArray, is_extractive, is_language_model, kind_of
+from fewshot.models.kinds import trains
 from fewshot.models.tokens import is_tokens
 from fewshot.strategies.budget import Budget
 from fewshot.strategies.extracting import AskedSpans
+from fewshot.strategies.finetuning import FineTuning
 from fewshot.strategies.held_out import FOLDS, Folds, choose_best, deal, group, print_choice
 from fewshot.strategies.prompting import Prompting
 from fewshot.strategies.reading_answers import ReadAnswers
 from fewshot.strategies.span_head import SpanHead
 from fewshot.task.answer_scores import score_answers
 from fewshot.task.extracts import ExtractTask, take_right
+from fewshot.training.examples import n_steps
 
 __all__ = ["AnswerCandidate", "AnswerReport", "choose_answers"]
 
@@ -93,14 +96,15 @@ def choose_answers(
 
     The folds are of texts, with all questions about each: as many as there are texts with an answer, at most five. The
     first way is what another must beat, by more than a standard error of the difference, over texts drawn again: the
-    head with vectors; then the head without them, a language model that is asked, and a causal one with demonstrations.
+    head with vectors; then the head without them, with a budget `FineTuning`, a language model that is asked, and a
+    causal one with demonstrations.
 
     Whatever has a template or a name for no answer is asked. A model of question answering answers as it was trained.
     """
     says_how = task.template is not None or task.no_answer is not None
     if is_extractive(model) and not says_how:
         return _without_comparison(ReadAnswers(), "the model was trained to find answers")
-    ways = _list_ways(task, model, says_how=says_how)
+    ways = _list_ways(task, model, says_how=says_how, budgeted=budget.seconds is not None)
     default = next(iter(ways.values()))
     if not task.asked:
         return _without_comparison(default, "there are no answered questions")
@@ -122,11 +126,13 @@ def choose_answers(
     return best.strategy, AnswerReport(repr(best.strategy), tuple(reasons), tuple(candidates), folds.rows, folds.n)
 
 
-def _list_ways(task: ExtractTask, model: Any, *, says_how: bool) -> dict[str, Any]:
+def _list_ways(task: ExtractTask, model: Any, *, says_how: bool, budgeted: bool) -> dict[str, Any]:
     """What the model allows; the first is what the others must beat."""
     ways: dict[str, Any] = {}
     if is_tokens(model) and not says_how and (task.asked or not is_language_model(model)):
         ways |= {"head": SpanHead(), "head, no vectors": SpanHead(components=0)}
+        if budgeted and trains(model, "tokens"):
+            ways["fine-tuned vectors"] = FineTuning("span")
     if is_language_model(model) or not ways:  # what can't be asked says so when it is fitted
         ways["prompting"] = AskedSpans(Prompting())
         shots = min(_SHOTS, len(task.asked))
@@ -138,18 +144,30 @@ def _list_ways(task: ExtractTask, model: Any, *, says_how: bool) -> dict[str, An
 def _try(way: tuple[str, Any], task: ExtractTask, model: Any, folds: Folds, budget: Budget) -> AnswerCandidate | None:
     """How a way does; None, with a reason kept, where the budget has no room to ask, or nothing comes of it."""
     name, strategy = way
-    shown = _take(task, folds.rows)
-
-    def run(n: int) -> None:
-        clone(strategy).fit_answers(shown, model, random_state=folds.seed).answer_readings(shown.asked[:n])
-
     try:
-        if isinstance(strategy, AskedSpans) and not budget.allows(name, run, fits=folds.n, steps=len(folds.rows)):
+        if not _allows(way, task, model, folds, budget):
             return None
         return _measure(name, strategy, task, model, folds)
     except InputError as error:
         budget.reasons.append(f"{name} was not compared: {error}")
         return None
+
+
+def _allows(way: tuple[str, Any], task: ExtractTask, model: Any, folds: Folds, budget: Budget) -> bool:
+    """Whether the budget has room to tune in the folds and at the end, or to ask; heads are fast."""
+    name, strategy = way
+    shown = _take(task, folds.rows)
+
+    def tune(steps: int) -> None:
+        FineTuning("span", steps=steps).fit_answers(shown, model, random_state=folds.seed)
+
+    def ask(n: int) -> None:
+        clone(strategy).fit_answers(shown, model, random_state=folds.seed).answer_readings(shown.asked[:n])
+
+    if isinstance(strategy, FineTuning):
+        in_folds = folds.n * n_steps(len(folds.rows) * (folds.n - 1) // folds.n)
+        return budget.allows(name, tune, fits=folds.n + 1, steps=in_folds + n_steps(len(task.asked)))
+    return not isinstance(strategy, AskedSpans) or budget.allows(name, ask, fits=folds.n, steps=len(folds.rows))
 
 
 def _without_comparison(chosen: Any, *reasons: str) -> tuple[Any, AnswerReport]:
