@@ -63,7 +63,7 @@ def plain(model, text, layer):
 class TestEveryModel:
     """What holds of whatever shows its tokens."""
 
-    @pytest.mark.parametrize("layer", [0, 1, 2, None, np.int64(1)])
+    @pytest.mark.parametrize("layer", [0, 1, 2, -1, None, np.int64(1)])
     def test_vectors_are_those_of_a_plain_pass_over_one_text(self, name, layer):
         model = make(name)
         texts = [text for text in TEXTS if "\ud800" not in text and "</s>" not in text]
@@ -130,9 +130,11 @@ class TestEveryModel:
         assert text[long.starts[-1] : long.ends[-1]] == text[-(long.ends[-1] - long.starts[-1]) :]
         assert len(short.starts) < size or limit == 3
 
-    @pytest.mark.parametrize("layer", [3, -1, True, 1.0, "1"])
+    @pytest.mark.parametrize("layer", [3, -2, True, 1.0, "1"])
     def test_a_layer_that_is_not_there_is_refused(self, name, layer):
-        with pytest.raises(ParameterError, match=r"layer must be .* to 2, the number of layers .* Got"):
+        with pytest.raises(
+            ParameterError, match=r"layer must be .* to 2, the number of layers .* -1 for the last, .* Got"
+        ):
             make(name).token_vectors(["a"], layer)
 
     def test_special_tokens_that_fill_the_window_are_an_error(self, name, monkeypatch):

@@ -40,6 +40,7 @@ CHOICES: dict[str, Sequence[Any]] = {
     "_OVERLAP": [1.5, 3.0, 6.0],
     "_FORM": [0.25, 0.5, 1.0],
     "_VECTOR": [0.25, 0.5, 1.0],
+    "_MEANING": [0.0, 1.5, 3.0, 6.0],
     "_WRONG": [100, 200, 400],
 }
 JUDGES = 60

@@ -155,7 +155,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ----------
         texts : sequence of str
         layer : int, optional
-            The hidden states after this many layers; 0 are the embeddings. None is half of the layers.
+            The hidden states after this many layers; 0 are the embeddings, -1 is the last. None is half of the layers.
 
         Returns
         -------
@@ -182,7 +182,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ----------
         questions, texts : sequence of str
         layer : int, optional
-            The hidden states after this many layers; 0 are the embeddings. None is half of the layers.
+            The hidden states after this many layers; 0 are the embeddings, -1 is the last. None is half of the layers.
 
         Returns
         -------

@@ -163,7 +163,7 @@ class MaskedLM(ReadingModel):
         ----------
         texts : sequence of str
         layer : int, optional
-            The hidden states after this many layers; 0 are the embeddings. None is half of the layers.
+            The hidden states after this many layers; 0 are the embeddings, -1 is the last. None is half of the layers.
 
         Returns
         -------
@@ -190,7 +190,7 @@ class MaskedLM(ReadingModel):
         ----------
         questions, texts : sequence of str
         layer : int, optional
-            The hidden states after this many layers; 0 are the embeddings. None is half of the layers.
+            The hidden states after this many layers; 0 are the embeddings, -1 is the last. None is half of the layers.
 
         Returns
         -------

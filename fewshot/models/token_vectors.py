@@ -166,7 +166,7 @@ class TokenReader:
         return [states[place, planned.owns[i]] for place, i in enumerate(batch)]
 
     def check_layer(self, layer: int | None) -> int:
-        """The layer that is meant, where the model has it; None is the middle one.
+        """The layer that is meant, where the model has it; -1 is the last, and None is the middle one.
 
         Raises
         ------
@@ -176,12 +176,12 @@ class TokenReader:
         n_layers = len(self.dims) - 1
         if layer is None:
             return n_layers // 2
-        if isinstance(layer, bool) or not isinstance(layer, int | np.integer) or not 0 <= layer <= n_layers:
+        if isinstance(layer, bool) or not isinstance(layer, int | np.integer) or not -1 <= layer <= n_layers:
             raise ParameterError(
                 f"layer must be an integer from 0, the embeddings, to {n_layers}, the number of layers of "
-                f"{self._name}, or None for {n_layers // 2}. Got {layer!r}."
+                f"{self._name}, -1 for the last, or None for {n_layers // 2}. Got {layer!r}."
             )
-        return int(layer)
+        return n_layers if layer == -1 else int(layer)
 
     @torch.no_grad()
     def _vectors(

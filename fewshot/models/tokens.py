@@ -42,7 +42,7 @@ class Tokens(Protocol):
     """A model that shows a vector of every token of a text."""
 
     def token_vectors(self, texts: Sequence[str], layer: int | None = None) -> list[TokenVectors]:
-        """For each text its tokens with their hidden states after this many layers; None is half of them."""
+        """For each text its tokens with their hidden states after this many layers; -1 is all of them, None half."""
         ...
 
 

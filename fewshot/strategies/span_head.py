@@ -24,22 +24,28 @@ from fewshot.task.answer_features import (
     describe_none,
     describe_overlap,
 )
+from fewshot.task.answer_meaning import describe_meaning
 from fewshot.task.extracts import Asked, ExtractTask, Place
 from fewshot.task.words import split_words
 
-__all__ = ["Learnt", "SpanHead"]
+__all__ = ["Learnt", "Meaning", "SpanHead"]
 
 #: Of 0, 20, 40 and 80, and of 0 and 12, by benchmarks/settle/answers.py, on training questions.
 _COMPONENTS, _MARKERS = 40, 12
 #: What the largest values of each group of features are multiplied by: the larger, the less they are penalised. Tried
 #: by hand on training questions.
-_OVERLAP, _FORM, _VECTOR, _NONE = 3.0, 0.5, 0.5, 5.0
+_OVERLAP, _FORM, _VECTOR, _MEANING, _NONE = 3.0, 0.5, 0.5, 3.0, 5.0
 #: How many wrong candidates of a question are learnt from; the others add memory and time, and nothing to be learnt.
 _WRONG = 200
 #: The most words of an answer where it is not said, and how many texts are read at once.
 _MAX_WORDS, _TEXTS = 8, 256
+#: The layer whose vectors say what words mean where they stand.
+_LAST = -1
 #: Whose vectors are known of a candidate: those in it on average, its first and last word, and those beside it.
 _PLACES = 5
+
+#: The vectors of the words of a text, and the mean vector of a question.
+Meaning = tuple[FloatArray, FloatArray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,24 +63,25 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
     """Find answers by how spans are spelt and by the vectors that a model has for tokens, without changing the model.
 
     Every span of a text is a candidate. Known of it are: how the words of the question stand in it, near it and in its
-    sentence; how it and the words beside it are spelt; the token vectors of its words and of those beside it, on the
-    main directions that they have in the examples; and a few of its forms once more for each word that asks, as
+    sentence; how near in meaning the question is to the words around it and to its sentence, by the token vectors of
+    the last layer; how it and the words beside it are spelt; the token vectors of its words and of those beside it, on
+    the main directions that they have in the examples; and a few of its forms once more for each word that asks, as
     "who" and "when" do. Those words are found in the examples: they are frequent in questions and rarer in texts. One
     softmax over the candidates of a question weighs all that, and no answer, where there are examples of it.
 
     Parameters
     ----------
     layer : int, optional
-        Whose hidden states are the vectors; 0 are the embeddings. None: the middle one.
+        Whose hidden states are the vectors of words; 0 are the embeddings. None: the middle one.
     penalty : float
         Penalty on the weights.
     components : int
-        The most directions of vectors; 0 leaves the vectors out, and the model is not asked.
+        The most directions of vectors; 0 leaves all vectors out, also those of meaning, and the model is not asked.
     markers : int
         The most words that ask; 0 leaves them out.
     pairs : bool
         Whether the vectors are of the text read after its question, so that they may say what is asked. It is read
-        anew for each question.
+        anew for each question. Nearness in meaning is left out then.
 
     Attributes
     ----------
@@ -142,7 +149,8 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
             When no example has an answer that is a candidate.
         """
         examples = self.prepare(task, model)
-        self.learn(examples, self._word_vectors([one.asked for one in examples], [one.passage for one in examples]))
+        asked, passages = [one.asked for one in examples], [one.passage for one in examples]
+        self.learn(examples, self._word_vectors(asked, passages), self.meanings(asked, passages))
         return self
 
     def prepare(self, task: ExtractTask, model: Any) -> list[Learnt]:
@@ -188,7 +196,9 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
             examples.append(Learnt(task.asked[i], passages[task.asked[i].context], rows, chosen, offsets))
         return examples
 
-    def learn(self, examples: Sequence[Learnt], vectors: Sequence[FloatArray]) -> list[Float32Array]:
+    def learn(
+        self, examples: Sequence[Learnt], vectors: Sequence[FloatArray], meanings: Sequence[Meaning | None] = ()
+    ) -> list[Float32Array]:
         """Fit the weights on the vectors of the words of each example, none without components; return the features."""
         once = {
             (one.asked.question if self.pairs else "", one.passage.text): own
@@ -197,12 +207,24 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         self._fit_basis([rows for rows in once.values() if len(rows)])
         described = {one.passage.text: _describe(one.passage) for one in examples}
         X = [
-            self._features(one.passage, described[one.passage.text], own, _words_of(one.asked.question), one.rows)
-            for one, own in zip(examples, vectors, strict=True)
+            self._features(
+                one.passage, described[one.passage.text], own, meant, _words_of(one.asked.question), one.rows
+            )
+            for one, own, meant in zip(examples, vectors, meanings or [None] * len(examples), strict=True)
         ]
         right, offsets = (np.concatenate([getattr(one, name) for one in examples]) for name in ("right", "offsets"))
         self.head_ = SpanChoice(self.penalty).fit(np.concatenate(X), [len(rows) for rows in X], right, offsets)
         return X
+
+    def meanings(self, asked: Sequence[Asked], passages: Sequence[Passage]) -> list[Meaning | None]:
+        """What the last layer makes of the words of each text and of its question; None where that is left out."""
+        if not self.components or self.pairs:
+            return [None] * len(asked)
+        made = self._vectors_of_texts(passages, _LAST)
+        questions = list(dict.fromkeys(one.question for one in asked))
+        found = self.model_.token_vectors(questions, layer=_LAST)
+        means = {text: _mean(own.vectors) for text, own in zip(questions, found, strict=True)}
+        return [(made[one.context], means[one.question]) for one in asked]
 
     def word_weights(self) -> tuple[slice, FloatArray]:
         """The features that come from vectors, and what multiplies the vector of a word there.
@@ -223,13 +245,14 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         for start in range(0, len(asked), _TEXTS):
             part = asked[start : start + _TEXTS]
             passages = {one.context: Passage(one.context, self.max_words_) for one in part}
-            vectors = self._word_vectors(part, [passages[one.context] for one in part])
+            own_passages = [passages[one.context] for one in part]
+            vectors, meanings = self._word_vectors(part, own_passages), self.meanings(part, own_passages)
             described: dict[str, tuple[FloatArray, FloatArray]] = {}
-            for one, own in zip(part, vectors, strict=True):
+            for one, own, meant in zip(part, vectors, meanings, strict=True):
                 passage = passages[one.context]
                 if one.context not in described:
                     described = {one.context: _describe(passage)}  # only the last one
-                X = self._features(passage, described[one.context], own, _words_of(one.question))
+                X = self._features(passage, described[one.context], own, meant, _words_of(one.question))
                 weights = self.head_.log_weights(X)
                 scores, none = (weights[:-1], float(weights[-1])) if self.none_ else (weights, -np.inf)
                 readings.append(read_scores(one.context, passage.places, scores, none))
@@ -256,10 +279,14 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         if self.pairs:
             found = self.model_.pair_vectors([one.question for one in asked], contexts, layer=self.layer)
             return [word_vectors(tokens, one.bounds) for tokens, one in zip(found, passages, strict=True)]
-        once = {one.text: one for one in passages}
-        found = self.model_.token_vectors(list(once), layer=self.layer)
-        made = {text: word_vectors(own, once[text].bounds) for text, own in zip(once, found, strict=True)}
+        made = self._vectors_of_texts(passages, self.layer)
         return [made[text] for text in contexts]
+
+    def _vectors_of_texts(self, passages: Sequence[Passage], layer: int | None) -> dict[str, FloatArray]:
+        """The vectors of the words of each text, which is read once."""
+        once = {one.text: one for one in passages}
+        found = self.model_.token_vectors(list(once), layer=layer)
+        return {text: word_vectors(own, once[text].bounds) for text, own in zip(once, found, strict=True)}
 
     def _fit_basis(self, vectors: Sequence[FloatArray]) -> None:
         """Find the main directions of the vectors of words, by their covariance, in units of the first."""
@@ -277,6 +304,7 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         passage: Passage,
         described: tuple[FloatArray, FloatArray],
         vectors: FloatArray,
+        meaning: Meaning | None,
         question: Sequence[str],
         rows: Any = slice(None),
     ) -> Float32Array:
@@ -285,7 +313,10 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         weights = self.counts_.weigh(question, passage)
         overlap = _OVERLAP * describe_overlap(passage, question, weights, rows)
         marked = np.hstack([shapes[:, :0], *(mark * shapes for mark in self.counts_.mark(question))])
-        X = np.hstack([forms, *self._directions(passage, vectors, rows), overlap, marked], dtype=np.float32)
+        parts = [forms, *self._directions(passage, vectors, rows), overlap, marked]
+        if meaning is not None:
+            parts.append(_MEANING * describe_meaning(passage, *meaning, rows))
+        X = np.hstack(parts, dtype=np.float32)
         if self.none_:
             X = np.pad(X, ((0, 1), (0, NONE_FEATURES)))
             X[-1, -NONE_FEATURES:] = _NONE * describe_none(passage, question, weights)
@@ -307,6 +338,11 @@ def _describe(passage: Passage) -> tuple[FloatArray, FloatArray]:
     """What is known of the candidates whatever is asked and without vectors, and their shapes."""
     forms, shapes = describe_forms(passage)
     return (_FORM * forms).astype(np.float32), shapes.astype(np.float32)
+
+
+def _mean(vectors: Any) -> FloatArray:
+    """The mean of vectors; of none it is 0."""
+    return np.asarray(vectors, dtype=np.float64).sum(axis=0) / max(len(vectors), 1)
 
 
 def _words_of(question: str) -> list[str]:

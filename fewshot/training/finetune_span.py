@@ -67,6 +67,8 @@ class _Training(HeadTraining):
     def __init__(self, tuned: Any, given: Any, task: ExtractTask, head: Any, layer: int) -> None:
         self.head, self.examples = head, head.prepare(task, tuned)
         questions = [one.asked.question for one in self.examples] if head.pairs else None
+        asked, passages = [one.asked for one in self.examples], [one.passage for one in self.examples]
+        self.meanings = head.meanings(asked, passages)  # of the copy before it is trained
         texts = [one.passage.text for one in self.examples]
         words = [one.passage.bounds for one in self.examples]
         super().__init__(tuned, given, WordVectors(tuned, texts, words, layer, questions))
@@ -83,7 +85,7 @@ class _Training(HeadTraining):
             for part in self.parts(range(self.n)):
                 found = self.words.means(part, check=first)
                 vectors.update({i: own.double().cpu().numpy() for i, own in zip(part, found, strict=True)})
-        X = self.head.learn(self.examples, [vectors[i] for i in range(self.n)])
+        X = self.head.learn(self.examples, [vectors[i] for i in range(self.n)], self.meanings)
         features, weights = self.head.word_weights()
         rest = self.head.head_.coef_.copy()
         rest[features] = 0.0
