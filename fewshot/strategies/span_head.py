@@ -197,7 +197,7 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         return examples
 
     def learn(
-        self, examples: Sequence[Learnt], vectors: Sequence[FloatArray], meanings: Sequence[Meaning | None] = ()
+        self, examples: Sequence[Learnt], vectors: Sequence[FloatArray], meanings: Sequence[Meaning | None]
     ) -> list[Float32Array]:
         """Fit the weights on the vectors of the words of each example, none without components; return the features."""
         once = {
@@ -210,7 +210,7 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
             self._features(
                 one.passage, described[one.passage.text], own, meant, _words_of(one.asked.question), one.rows
             )
-            for one, own, meant in zip(examples, vectors, meanings or [None] * len(examples), strict=True)
+            for one, own, meant in zip(examples, vectors, meanings, strict=True)
         ]
         right, offsets = (np.concatenate([getattr(one, name) for one in examples]) for name in ("right", "offsets"))
         self.head_ = SpanChoice(self.penalty).fit(np.concatenate(X), [len(rows) for rows in X], right, offsets)
