@@ -208,7 +208,7 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         described = {one.passage.text: _describe(one.passage) for one in examples}
         X = [
             self._features(
-                one.passage, described[one.passage.text], own, meant, _words_of(one.asked.question), one.rows
+                one.passage, described[one.passage.text], (own, meant), _words_of(one.asked.question), one.rows
             )
             for one, own, meant in zip(examples, vectors, meanings, strict=True)
         ]
@@ -252,7 +252,7 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
                 passage = passages[one.context]
                 if one.context not in described:
                     described = {one.context: _describe(passage)}  # only the last one
-                X = self._features(passage, described[one.context], own, meant, _words_of(one.question))
+                X = self._features(passage, described[one.context], (own, meant), _words_of(one.question))
                 weights = self.head_.log_weights(X)
                 scores, none = (weights[:-1], float(weights[-1])) if self.none_ else (weights, -np.inf)
                 readings.append(read_scores(one.context, passage.places, scores, none))
@@ -303,12 +303,12 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         self,
         passage: Passage,
         described: tuple[FloatArray, FloatArray],
-        vectors: FloatArray,
-        meaning: Meaning | None,
+        read: tuple[FloatArray, Meaning | None],
         question: Sequence[str],
         rows: Any = slice(None),
     ) -> Float32Array:
         """The features of some candidates; below them a row of no answer, where that is asked for."""
+        vectors, meaning = read
         forms, shapes = (part[rows] for part in described)
         weights = self.counts_.weigh(question, passage)
         overlap = _OVERLAP * describe_overlap(passage, question, weights, rows)
