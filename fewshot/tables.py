@@ -1,13 +1,19 @@
-"""Tables as text and as HTML: the one way in which results, reports and explanations print them."""
+"""Tables as text, as HTML and as lines of delimited files: the one way in which all print and write them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+import io
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from jinja2 import Environment
 
-__all__ = ["as_html", "as_text", "known"]
+__all__ = ["as_html", "as_text", "cells_to_line", "known", "long_cells"]
+
+_LARGEST = min(sys.maxsize, 2**31 - 1)  # of a cell, as the C type of the csv module takes it everywhere
 
 #: The colours are the page's own; a bare table has no lines either.
 _HTML = Environment(autoescape=True).from_string(
@@ -72,3 +78,21 @@ def as_html(header: Sequence[str], rows: Sequence[Sequence[Any]], *, bare: bool 
     True
     """
     return _HTML.render(header=header, rows=rows, bare=bare)
+
+
+def cells_to_line(cells: Iterable[Any], delimiter: str) -> str:
+    """One line of a delimited file, which reads as these cells again."""
+    stream = io.StringIO(newline="")
+    # a cell is quoted where it holds a character of the terminator: only thus is a lone carriage return quoted too
+    csv.writer(stream, delimiter=delimiter, lineterminator="\r\n").writerow(cells)
+    return stream.getvalue().removesuffix("\r\n") + "\n"
+
+
+@contextmanager
+def long_cells() -> Iterator[None]:
+    """Let the csv module read cells of any length, while the block runs."""
+    before = csv.field_size_limit(_LARGEST)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)

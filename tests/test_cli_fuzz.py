@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from fewshot.cli.delimited import Delimited, cells_to_line, text_lines
+from fewshot.cli.delimited import Delimited, text_lines
 from fewshot.cli.formats import READ, Format
 from fewshot.cli.json_rows import _Elements, as_json, parse_array, parse_lines
 from fewshot.cli.options import as_shots, as_words
@@ -25,6 +25,7 @@ from fewshot.cli.setups import as_strategy, make_setups
 from fewshot.cli.table import Table
 from fewshot.cli.writing import lines_of
 from fewshot.errors import FewshotError
+from fewshot.tables import cells_to_line
 
 CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8) | st.sampled_from(
     ["", " ", '"', '""', "\r", "\n", "\r\n", ",", ";", "\t", "a,b", "\ufeff", "\u2028", "\x85", "sep=;", "'", "\\"]

@@ -17,8 +17,8 @@ import pytest
 from fewshot import FakeLM
 from fewshot.cli import predicting
 from fewshot.cli.part import kept_part
-from fewshot.cli.writing import save_text
 from fewshot.errors import InputError
+from fewshot.files import save_text
 from tests.command import run
 
 FINGERPRINT = {"now": "slow"}

@@ -27,15 +27,14 @@ from fewshot.cli.writing import (
     check_picture,
     check_rows_output,
     check_screen,
-    is_plain,
     kind_of_output,
     lines_of,
-    replace_when_done,
     save_rows,
     sweep,
     with_columns,
 )
 from fewshot.errors import InputError
+from fewshot.files import is_plain, replace_when_done
 
 _SCREEN = {"txt": "csv", "parquet": "csv"}  # what rows are printed as, where not as what they came in
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -14,21 +13,12 @@ from typing import Any
 
 from fewshot.cli.app import shorten_message
 from fewshot.errors import InputError
+from fewshot.tables import long_cells
 
-__all__ = ["SNIFFED_SIZE", "Delimited", "cells_to_line", "sniff", "text_lines"]
+__all__ = ["SNIFFED_SIZE", "Delimited", "sniff", "text_lines"]
 
 _SNIFFED = ",;\t|"
 SNIFFED_SIZE = 1 << 16  # characters that are looked at to find the delimiter
-_LARGEST = min(sys.maxsize, 2**31 - 1)  # of a cell, as the C type of the module takes it everywhere
-
-
-@contextmanager
-def _long_cells() -> Iterator[None]:
-    before = csv.field_size_limit(_LARGEST)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
 
 
 def sniff(source: str, usual: str) -> str:
@@ -43,7 +33,7 @@ def sniff(source: str, usual: str) -> str:
 
 def _is_even(head: str, delimiter: str) -> bool:
     try:
-        with _long_cells():
+        with long_cells():
             records = [own for own in csv.reader(io.StringIO(head, newline=""), delimiter=delimiter) if own]
     except csv.Error:
         return False
@@ -100,7 +90,7 @@ class Delimited:
     def _records(self) -> Iterator[tuple[int, list[str]]]:
         """Every record with the line on which it begins."""
         line = 1
-        with self.lines() as lines, _long_cells():
+        with self.lines() as lines, long_cells():
             reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
             try:
                 for cells in reader:
@@ -138,11 +128,3 @@ def text_lines(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """A text a line; only line breaks break lines, and the one at the end begins no other."""
     for number, line in enumerate(lines, 1):
         yield number, {"text": line.rstrip("\r\n")}
-
-
-def cells_to_line(cells: Iterable[Any], delimiter: str) -> str:
-    """One line of a delimited file, which reads as these cells again."""
-    stream = io.StringIO(newline="")
-    # a cell is quoted where it holds a character of the terminator: only thus is a lone carriage return quoted too
-    csv.writer(stream, delimiter=delimiter, lineterminator="\r\n").writerow(cells)
-    return stream.getvalue().removesuffix("\r\n") + "\n"

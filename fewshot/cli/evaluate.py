@@ -23,7 +23,8 @@ from fewshot.cli.data import (
 from fewshot.cli.formats import Format
 from fewshot.cli.learning import Lesson, load_kept
 from fewshot.cli.setups import Setup, check_unlabelled, make_setups
-from fewshot.cli.writing import check_picture, check_result, replace_when_done, save_text
+from fewshot.cli.writing import check_picture, check_result
+from fewshot.files import replace_when_done, save_text
 
 if TYPE_CHECKING:
     from fewshot.classifier import Classifier

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,9 +17,7 @@ from typing import IO, Any
 
 from fewshot.cli.app import note
 from fewshot.errors import InputError
-
-if sys.platform != "win32":
-    import fcntl
+from fewshot.files import open_locked, unwritable
 
 __all__ = ["Part", "kept_part"]
 
@@ -104,7 +101,7 @@ class Part:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise InputError(f"The file {str(self.path)!r} can't be written: {error.strerror or error}.") from error
+            raise unwritable(self.path, error) from error
         self._count(results, len(data))
 
 
@@ -161,21 +158,10 @@ def _said(part: Part, n_rows: int) -> str:
 
 
 def _locked(path: Path) -> IO[bytes]:
-    while True:
-        try:
-            file = path.open("a+b")
-        except OSError as error:
-            raise InputError(f"The file {str(path)!r} can't be written: {error.strerror or error}.") from error
-        if sys.platform == "win32":
-            return file
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.close()
-            raise InputError(f"Another run is at {str(path)!r}: wait for it, or give another --output.") from error
-        except OSError:  # a file system without locks
-            return file
-        with suppress(OSError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        file.close()  # another run finished and removed it between the two steps
+    try:
+        file = open_locked(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    if file is None:
+        raise InputError(f"Another run is at {str(path)!r}: wait for it, or give another --output.")
+    return file

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the rows that go into them."""
+"""Checks of the files that are to be written, and the rows that go into them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ import os
 import re
 import stat
 import sys
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fewshot.cli.app import WrongUsage
-from fewshot.cli.delimited import cells_to_line
 from fewshot.cli.formats import DELIMITERS, WRITTEN, kind_of
 from fewshot.cli.json_rows import as_json
 from fewshot.cli.parquet import Schema, need_pyarrow, write_parquet
@@ -23,6 +21,8 @@ from fewshot.cli.reading import Rows
 from fewshot.cli.table import Table
 from fewshot.errors import InputError
 from fewshot.extras import need
+from fewshot.files import is_plain, name_beside, replace_when_done, unwritable
+from fewshot.tables import cells_to_line
 
 __all__ = [
     "Added",
@@ -31,12 +31,9 @@ __all__ = [
     "check_rows_output",
     "check_screen",
     "check_target",
-    "is_plain",
     "kind_of_output",
     "lines_of",
-    "replace_when_done",
     "save_rows",
-    "save_text",
     "sweep",
     "try_writing",
     "with_columns",
@@ -96,7 +93,7 @@ def check_target(output: Path, inputs: Iterable[Path] = (), option: str = "--out
         if is_plain(output):
             try_writing(output)
     except OSError as error:
-        raise _unwritable(output, error) from error
+        raise unwritable(output, error) from error
 
 
 def check_screen(inputs: Iterable[Path]) -> None:
@@ -119,63 +116,17 @@ def _is_file_of(stream: Any, path: Path) -> bool:
 
 def try_writing(output: Path) -> None:
     """Make and remove a file beside it: permissions alone do not say whether one can be made."""
-    new = _beside(output)
+    new = name_beside(output)
     new.touch(exist_ok=False)
     new.unlink(missing_ok=True)
-
-
-def is_plain(output: Path) -> bool:
-    """Whether it is a file, or will be one: not a device or a pipe, which can't be replaced."""
-    return not output.exists() or output.is_file()
-
-
-def _beside(output: Path, token: str = "") -> Path:
-    """A new name in the same folder, so that a rename is one step."""
-    return output.with_name(f".{output.name[:40]}.{token or uuid.uuid4().hex[:12]}.tmp{output.suffix[:10]}")
 
 
 def sweep(output: Path) -> None:
     """Remove what kills have left of this output; nobody else may be writing it."""
     for found in output.parent.iterdir():
         token = found.name.removesuffix(output.suffix[:10]).removesuffix(".tmp")[-12:]
-        if re.fullmatch("[0-9a-f]{12}", token) and found == _beside(output, token):
+        if re.fullmatch("[0-9a-f]{12}", token) and found == name_beside(output, token):
             found.unlink(missing_ok=True)
-
-
-def _unwritable(output: Path, error: OSError) -> InputError:
-    return InputError(f"The file {str(output)!r} can't be written: {error.strerror or error}.")
-
-
-@contextmanager
-def replace_when_done(output: Path) -> Iterator[Path]:
-    """A new file to write, which becomes the output when all is well and on the disk, and is gone when it is not.
-
-    A link stays a link: what it leads to is replaced. A device or a pipe is written as it is. Where it can't be
-    written, as on a full disk, what was there before stays.
-    """
-    if not is_plain(output):  # before its name is followed: that of a pipe leads nowhere
-        yield output
-        return
-    output = Path(os.path.realpath(output))
-    new = _beside(output)
-    try:
-        try:
-            yield new
-            if not new.exists():  # nothing was to be written after all
-                return
-            with new.open("rb+") as file:
-                os.fsync(file.fileno())
-            new.replace(output)
-        finally:
-            new.unlink(missing_ok=True)
-    except OSError as error:
-        raise _unwritable(output, error) from error
-
-
-def save_text(output: Path, text: str) -> None:
-    """Write a file of text, whole or not at all."""
-    with replace_when_done(output) as new:
-        new.write_text(text, encoding="utf-8")
 
 
 #: Rows, and more columns for them.
