@@ -49,11 +49,12 @@ class LMPeer(Peer):
             logits = self.lm.model(input_ids=torch.tensor([ids])).logits[0, -1].double()
         return logits.log_softmax(-1) - self.shift
 
-    def greedy(self, ids: list[int], n: int) -> list[int]:
+    def greedy(self, ids: list[int], n: int, stop: list[str]) -> list[int]:
         new: list[int] = []
         while len(new) < n:
             new.append(int(self.logprobs([*ids, *new]).argmax()))
-            if new[-1] == self.lm.tokenizer.eos_token_id:
+            text = self.lm.tokenizer.decode(new)
+            if new[-1] == self.lm.tokenizer.eos_token_id or any(one in text for one in stop):
                 break
         return new
 
@@ -67,7 +68,7 @@ class LMPeer(Peer):
 
     def llama_cpp(self, ids: list[int], asked: Any) -> dict[str, Any]:
         if "n_predict" in asked:
-            written = self.greedy(ids, asked["n_predict"])
+            written = self.greedy(ids, asked["n_predict"], asked["stop"])
             text = self.lm.tokenizer.decode(written)
             said = {"tokens_evaluated": len(ids), "tokens_predicted": len(written)}
             return {"index": 0, "content": text, "tokens": written, "model": self.model, "stop": True, **said}
@@ -90,7 +91,7 @@ class LMPeer(Peer):
             named = {"text_offset": [0], "tokens": [f"token_id:{best}"], "token_logprobs": [float(logprobs[best])]}
             choice = {"logprobs": {**named, "top_logprobs": [top]}, "token_ids": [best]}
         else:
-            choice = {"logprobs": None, "token_ids": self.greedy(ids, asked["max_tokens"])}
+            choice = {"logprobs": None, "token_ids": self.greedy(ids, asked["max_tokens"], asked["stop"])}
         choice |= {"index": 0, "text": "?", "finish_reason": "length", "prompt_token_ids": ids}
         usage = self.usage(ids, len(choice["token_ids"]))
         return {"id": "cmpl-1", "object": "text_completion", "model": self.model, "choices": [choice], "usage": usage}
@@ -102,7 +103,8 @@ class LMPeer(Peer):
             new = [int(logprobs.argmax())]
             meta["output_token_ids_logprobs"] = [[[float(logprobs[t]), t, None] for t in asked["token_ids_logprob"]]]
         else:
-            new = self.greedy(ids, asked["sampling_params"]["max_new_tokens"])
+            until = asked["sampling_params"]
+            new = self.greedy(ids, until["max_new_tokens"], until["stop"])
         return {"text": "?", "output_ids": new, "meta_info": {**meta, **self.usage(ids, len(new))}}
 
     def says(self, path: str, asked: Any) -> Any:

@@ -74,6 +74,19 @@ def test_texts_are_written_alike(both):
     assert there.generate(QUERIES, 8) == here.generate(QUERIES, 8)
 
 
+def test_the_server_writes_no_further_than_a_stop_text(both):
+    lm, here = both
+    whole = here.generate(QUERIES, 12)
+    stop = next(
+        text[i] for text in whole for i in range(1, 9) if text[i : i + 1].isascii() and text[i : i + 1].isalpha()
+    )
+    written = lm.usage.output_tokens
+    assert lm.generate(QUERIES, 12) == whole
+    of_whole = lm.usage.output_tokens - written
+    assert lm.generate(QUERIES, 12, stop=[stop]) == here.generate(QUERIES, 12, stop=[stop]) != whole
+    assert lm.usage.output_tokens - written - of_whole < of_whole
+
+
 @pytest.mark.parametrize(
     "strategy",
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 import signal
 import subprocess
@@ -63,6 +64,18 @@ def test_scores_are_those_of_the_same_weights_here(dialect, name):
         plain = lm.with_chat(False)
         agree(scores(plain), scores(ours.with_chat(False)))
         assert plain.usage == lm.usage
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_each_server_is_told_the_stop_texts(dialect):
+    with serving_lm(LMPeer(dialect)) as peer:
+        lm, ours = asking(peer), language_model("gpt2-chat")
+        whole = ours.generate(QUERIES, 6)
+        stop = next(
+            text[i] for text in whole for i in range(1, 9) if text[i : i + 1].isascii() and text[i : i + 1].isalpha()
+        )
+        assert lm.generate(QUERIES, 6, stop=[stop]) == ours.generate(QUERIES, 6, stop=[stop]) != whole
+        assert any(json.dumps([stop])[1:-1] in raw for raw in peer.raw)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

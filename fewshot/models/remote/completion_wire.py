@@ -84,8 +84,8 @@ class Dialect(ABC):
         """
 
     @abstractmethod
-    def ask_on(self, model: str, prompt: Ids, n: int, ends: Sequence[int]) -> dict[str, Any]:
-        """The body that asks for the most probable continuation, of n tokens at most."""
+    def ask_on(self, model: str, prompt: Ids, n: int, ends: Sequence[int], *, stop: Sequence[str]) -> dict[str, Any]:
+        """The body that asks for the most probable continuation, of n tokens at most, up to a stop text."""
 
     @abstractmethod
     def read_on(self, body: Any, prompt: Ids) -> Written:
@@ -140,10 +140,10 @@ class LlamaCpp(_OpenAI):
         content = as_array(required(self._logprobs(choice), "content", where[:3]), where)
         return [dict(as_mapping(one, where)) for one in content]
 
-    def ask_on(self, model: str, prompt: Ids, n: int, ends: Sequence[int]) -> dict[str, Any]:
+    def ask_on(self, model: str, prompt: Ids, n: int, ends: Sequence[int], *, stop: Sequence[str]) -> dict[str, Any]:
         """The server itself knows which tokens end an answer."""
         said = {"model": model, "prompt": list(prompt), "n_predict": n, "return_tokens": True, "cache_prompt": True}
-        return {**said, **_PLAIN, "temperature": 0.0, "repeat_penalty": 1.0}
+        return {**said, **_PLAIN, "temperature": 0.0, "repeat_penalty": 1.0, "stop": list(stop)}
 
     def read_on(self, body: Any, prompt: Ids) -> Written:
         """llama-server's own route tells all ids; its completions leave out those that are no whole character."""
@@ -184,9 +184,9 @@ class VLLM(_OpenAI):
         if read is not None and read != list(prompt):
             raise WireError(("choices", 0, "prompt_token_ids"), "The server read other ids than it was sent.")
 
-    def ask_on(self, model: str, prompt: Ids, n: int, ends: Sequence[int]) -> dict[str, Any]:
+    def ask_on(self, model: str, prompt: Ids, n: int, ends: Sequence[int], *, stop: Sequence[str]) -> dict[str, Any]:
         """Go on greedily."""
-        return {**self._body(model, prompt, n), "temperature": 0.0, "stop_token_ids": list(ends)}
+        return {**self._body(model, prompt, n), "temperature": 0.0, "stop_token_ids": list(ends), "stop": list(stop)}
 
     def read_on(self, body: Any, prompt: Ids) -> Written:
         """The ids stand beside the text."""
@@ -223,12 +223,10 @@ class SGLang(Dialect):
         said = dict(as_mapping(required(as_mapping(body, ()), "meta_info"), ("meta_info",)))
         return said, str(said.get("weight_version") or "unnamed"), _usage(said, prompt, "meta_info")
 
-    def ask_on(self, model: str, prompt: Ids, n: int, ends: Sequence[int]) -> dict[str, Any]:
+    def ask_on(self, model: str, prompt: Ids, n: int, ends: Sequence[int], *, stop: Sequence[str]) -> dict[str, Any]:
         """Go on greedily."""
-        return {
-            "input_ids": list(prompt),
-            "sampling_params": {"temperature": 0.0, "max_new_tokens": n, "stop_token_ids": list(ends)},
-        }
+        until = {"max_new_tokens": n, "stop_token_ids": list(ends), "stop": list(stop)}
+        return {"input_ids": list(prompt), "sampling_params": {"temperature": 0.0, **until}}
 
     def read_on(self, body: Any, prompt: Ids) -> Written:
         """The ids stand beside the text."""

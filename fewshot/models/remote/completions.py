@@ -30,6 +30,7 @@ from fewshot.models.tokenizer import load_tokenizer
 __all__ = ["APIS", "CompletionsLM"]
 
 APIS = ("completions", *DIALECTS)
+_Stop = tuple[str, ...]
 _RESTARTS = 2  # of a call while another model comes to answer
 _CURE = "Choose another label word, or template='generic/letters', where the answer to any class is one letter."
 
@@ -139,7 +140,7 @@ class CompletionsLM(ServerLM):
         self.plain = PlainTokenizer(self.tokenizer)
         self._continued = Continued(self.tokenizer, self.plain, chat, chat_template_kwargs, repr(self))
         self._found: Found = {}  # what was answered in calls that failed
-        self._texts: dict[tuple[Query, int], str] = {}
+        self._texts: dict[tuple[Query, int, _Stop], str] = {}
 
     @property
     def chat(self) -> bool:
@@ -303,7 +304,7 @@ class CompletionsLM(ServerLM):
     def generate(self, queries: Sequence[Query], max_new_tokens: int, stop: Sequence[str] = ()) -> list[str]:
         """Continue each prefix greedily, up to the end of the turn or the text, a stop text or ``max_new_tokens``.
 
-        The server is not told the stop texts: what follows them is written, counted and cut here.
+        The server is told the stop texts, so that it writes no further; what it wrote of them is cut here.
 
         Raises
         ------
@@ -315,13 +316,13 @@ class CompletionsLM(ServerLM):
         if rehearsal is not None:
             return rehearsal.texts(self, queries, max_new_tokens)
         prompts = {query: self._continued.prompt(query) for query in dict.fromkeys(queries)}
-        texts = self._texts
+        texts, asked = self._texts, (max_new_tokens, tuple(stop))
 
         def run(probed: Probed) -> None:
             def work(query: Query, stopped: threading.Event) -> None:
-                texts[query, max_new_tokens] = self._continuation(prompts[query], max_new_tokens, probed, stopped)
+                texts[query, *asked] = self._continuation(prompts[query], asked, probed, stopped)
 
-            self._work(work, [query for query in prompts if (query, max_new_tokens) not in texts], "Generating")
+            self._work(work, [query for query in prompts if (query, *asked) not in texts], "Generating")
 
         try:
             self._restarting(run, texts.clear)
@@ -331,13 +332,13 @@ class CompletionsLM(ServerLM):
             raise
         finally:
             self._warn()
-        written = [cut_at_stop(texts[query, max_new_tokens], stop) for query in queries]
+        written = [cut_at_stop(texts[query, *asked], stop) for query in queries]
         self._texts = {}
         return written
 
-    def _continuation(self, prompt: Ids, n: int, probed: Probed, stopped: threading.Event) -> str:
-        dialect, ends = probed.dialect, self._continued.ends
-        body = dialect.ask_on(self.model_name, prompt, n, sorted(ends))
+    def _continuation(self, prompt: Ids, asked: tuple[int, _Stop], probed: Probed, stopped: threading.Event) -> str:
+        dialect, ends, (n, stop) = probed.dialect, self._continued.ends, asked
+        body = dialect.ask_on(self.model_name, prompt, n, sorted(ends), stop=stop)
         written = self.connection.ask(dialect.path_on, body, lambda answer: dialect.read_on(answer, prompt), stopped)
         self._noted(written, probed)
         own = written.ids[: next((i for i, token in enumerate(written.ids) if token in ends), len(written.ids))]
