@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from fewshot.models.remote.contents import (
     Location,
@@ -19,7 +19,7 @@ from fewshot.models.remote.contents import (
 )
 from fewshot.models.remote.wire import Usage
 
-__all__ = ["DIALECTS", "Dialect", "Said", "TokenError", "Written"]
+__all__ = ["DIALECTS", "Dialect", "Said", "TokenError", "Until", "Written"]
 
 Ids = tuple[int, ...]
 
@@ -59,6 +59,14 @@ class Written:
     usage: Usage
 
 
+class Until(NamedTuple):
+    """Where an answer ends at the latest: after so many tokens, at one of some tokens, with one of some texts."""
+
+    n: int
+    ends: Sequence[int]
+    stop: Sequence[str]
+
+
 class Dialect(ABC):
     """How one kind of server is spoken to."""
 
@@ -84,8 +92,8 @@ class Dialect(ABC):
         """
 
     @abstractmethod
-    def ask_on(self, model: str, prompt: Ids, n: int, ends: Sequence[int], *, stop: Sequence[str]) -> dict[str, Any]:
-        """The body that asks for the most probable continuation, of n tokens at most, up to a stop text."""
+    def ask_on(self, model: str, prompt: Ids, until: Until) -> dict[str, Any]:
+        """The body that asks for the most probable continuation."""
 
     @abstractmethod
     def read_on(self, body: Any, prompt: Ids) -> Written:
@@ -140,10 +148,11 @@ class LlamaCpp(_OpenAI):
         content = as_array(required(self._logprobs(choice), "content", where[:3]), where)
         return [dict(as_mapping(one, where)) for one in content]
 
-    def ask_on(self, model: str, prompt: Ids, n: int, ends: Sequence[int], *, stop: Sequence[str]) -> dict[str, Any]:
+    def ask_on(self, model: str, prompt: Ids, until: Until) -> dict[str, Any]:
         """The server itself knows which tokens end an answer."""
-        said = {"model": model, "prompt": list(prompt), "n_predict": n, "return_tokens": True, "cache_prompt": True}
-        return {**said, **_PLAIN, "temperature": 0.0, "repeat_penalty": 1.0, "stop": list(stop)}
+        said = {"model": model, "prompt": list(prompt), "n_predict": until.n, "stop": list(until.stop)}
+        plain = {**_PLAIN, "temperature": 0.0, "repeat_penalty": 1.0}
+        return {**said, **plain, "return_tokens": True, "cache_prompt": True}
 
     def read_on(self, body: Any, prompt: Ids) -> Written:
         """llama-server's own route tells all ids; its completions leave out those that are no whole character."""
@@ -184,9 +193,10 @@ class VLLM(_OpenAI):
         if read is not None and read != list(prompt):
             raise WireError(("choices", 0, "prompt_token_ids"), "The server read other ids than it was sent.")
 
-    def ask_on(self, model: str, prompt: Ids, n: int, ends: Sequence[int], *, stop: Sequence[str]) -> dict[str, Any]:
+    def ask_on(self, model: str, prompt: Ids, until: Until) -> dict[str, Any]:
         """Go on greedily."""
-        return {**self._body(model, prompt, n), "temperature": 0.0, "stop_token_ids": list(ends), "stop": list(stop)}
+        ends = {"stop_token_ids": list(until.ends), "stop": list(until.stop)}
+        return {**self._body(model, prompt, until.n), "temperature": 0.0, **ends}
 
     def read_on(self, body: Any, prompt: Ids) -> Written:
         """The ids stand beside the text."""
@@ -223,10 +233,10 @@ class SGLang(Dialect):
         said = dict(as_mapping(required(as_mapping(body, ()), "meta_info"), ("meta_info",)))
         return said, str(said.get("weight_version") or "unnamed"), _usage(said, prompt, "meta_info")
 
-    def ask_on(self, model: str, prompt: Ids, n: int, ends: Sequence[int], *, stop: Sequence[str]) -> dict[str, Any]:
+    def ask_on(self, model: str, prompt: Ids, until: Until) -> dict[str, Any]:
         """Go on greedily."""
-        until = {"max_new_tokens": n, "stop_token_ids": list(ends), "stop": list(stop)}
-        return {"input_ids": list(prompt), "sampling_params": {"temperature": 0.0, **until}}
+        ends = {"stop_token_ids": list(until.ends), "stop": list(until.stop)}
+        return {"input_ids": list(prompt), "sampling_params": {"temperature": 0.0, "max_new_tokens": until.n, **ends}}
 
     def read_on(self, body: Any, prompt: Ids) -> Written:
         """The ids stand beside the text."""

@@ -16,7 +16,7 @@ from fewshot.models.base import SCORING_VERSION, IntArray, Query
 from fewshot.models.locks import lock_of
 from fewshot.models.naming import name_in_errors
 from fewshot.models.remote.canaries import CANARIES
-from fewshot.models.remote.completion_wire import DIALECTS, Dialect, Said, TokenError, Written
+from fewshot.models.remote.completion_wire import DIALECTS, Dialect, Said, TokenError, Until, Written
 from fewshot.models.remote.connection import Connection
 from fewshot.models.remote.continuations import Ask, Awaited, Found, Ids, group, plan
 from fewshot.models.remote.probe import Probed, probe
@@ -338,7 +338,7 @@ class CompletionsLM(ServerLM):
 
     def _continuation(self, prompt: Ids, asked: tuple[int, _Stop], probed: Probed, stopped: threading.Event) -> str:
         dialect, ends, (n, stop) = probed.dialect, self._continued.ends, asked
-        body = dialect.ask_on(self.model_name, prompt, n, sorted(ends), stop=stop)
+        body = dialect.ask_on(self.model_name, prompt, Until(n, sorted(ends), stop))
         written = self.connection.ask(dialect.path_on, body, lambda answer: dialect.read_on(answer, prompt), stopped)
         self._noted(written, probed)
         own = written.ids[: next((i for i, token in enumerate(written.ids) if token in ends), len(written.ids))]
