@@ -86,6 +86,8 @@ def tfidf():
 
 def frames_equal(one, other):
     for name, value in vars(one).items():
+        if name == "mistakes":  # the rows themselves, which are not in JSON
+            continue
         if isinstance(value, pd.DataFrame):
             pd.testing.assert_frame_equal(value, getattr(other, name), check_exact=True)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import re
 import sys
@@ -35,7 +36,7 @@ def test_evaluate_prints_tables_with_intervals(monkeypatch, capsys, reviews):
     assert lines[0] == "learned from no rows"
     assert lines[1] == "60 rows, 95 % intervals of 1000 resamples"
     assert re.fullmatch(r"accuracy  0\.800  0\.[67]\d\d  0\.[89]\d\d", lines[4])
-    assert re.match(r"good +0\.800 +0\.800 +0\.800 +30 ", lines[-1])
+    assert re.match(r"good +0\.800 +0\.800 +0\.800 +30 ", lines[-5])
 
 
 def test_evaluate_as_json_is_what_python_gives(monkeypatch, capsys, reviews):
@@ -221,3 +222,49 @@ def test_a_wrong_parameter_is_one_line_and_a_mistake_of_ours_is_none(monkeypatch
     monkeypatch.setattr(sys, "argv", ["fewshot"])
     with pytest.raises(json.JSONDecodeError):
         cli.main()
+
+
+def test_the_wrong_rows_are_written_with_their_numbers_in_the_file(monkeypatch, capsys, reviews, tmp_path):
+    rows = list(csv.DictReader(reviews.read_text().splitlines()))
+    wrong = tmp_path / "wrong.csv"
+    arguments = ("evaluate", reviews, "--strategy", "prompting", "--errors")
+    code, out, err = run(monkeypatch, capsys, *arguments, wrong, "--shots", 0)
+    assert (code, err) == (0, "")
+    found = list(csv.DictReader(wrong.read_text().splitlines()))
+    assert {int(one["row"]) for one in found} == set(range(0, 60, 5))
+    assert all(one["text"] == rows[int(one["row"])]["text"] for one in found)
+    assert all(one["true"] == rows[int(one["row"])]["label"] != one["predicted"] for one in found)
+    assert [float(one["probability"]) for one in found] == sorted(
+        (float(one["probability"]) for one in found), reverse=True
+    )
+    assert re.search(r"^true \\ predicted +bad +good\nbad +24 +6\n", out, re.MULTILINE)
+    part = tmp_path / "wrong.jsonl.gz"
+    assert run(monkeypatch, capsys, *arguments, part, "--held-out", "0.5")[0] == 0
+    with gzip.open(part, "rt") as stream:
+        found = [json.loads(line) for line in stream]
+    assert found
+    assert all(one["text"] == rows[one["row"]]["text"] for one in found)
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_no_wrong_row_is_a_file_without_rows(monkeypatch, capsys, tmp_path, kind):
+    (tmp_path / "few.csv").write_text("text,label\nso good,good\nso bad,bad\n")
+    wrong = tmp_path / f"wrong.{kind}"
+    arguments = ("evaluate", tmp_path / "few.csv", "--shots", 0, "--strategy", "prompting", "--errors", wrong)
+    assert run(monkeypatch, capsys, *arguments)[0] == 0
+    assert wrong.exists()
+    if kind == "csv":
+        assert wrong.read_text() == "row,text,true,predicted,probability,true probability\n"
+
+
+def test_the_wrong_rows_replace_no_other_file(monkeypatch, capsys, reviews, tmp_path):
+    before = reviews.read_text()
+    for name, more in (("reviews.csv", ()), ("a.json", ("--output", tmp_path / "a.json"))):
+        arguments = ("evaluate", reviews, "--shots", 0, "--errors", tmp_path / name, *more)
+        code, _, err = run(monkeypatch, capsys, *arguments)
+        assert code == 2
+        assert "is the name of another file of this command" in err
+    assert reviews.read_text() == before
+    code, _, err = run(monkeypatch, capsys, "evaluate", reviews, "--shots", 0, "--errors", tmp_path / "a.xls")
+    assert code == 2
+    assert "--errors" in err

@@ -228,13 +228,15 @@ class TestBadInput:
     def test_several_labels_a_text(self):
         matrix = np.eye(6, dtype=int)[[sorted(set(LABELS)).index(label) for label in LABELS]]
         with pytest.raises(UnsupportedError, match="y must be one class a text here"):
-            evaluate(tfidf(), TEXTS, matrix)
+            compare({"a": tfidf(), "b": tfidf()}, TEXTS, matrix)
         named = pd.DataFrame(matrix, columns=sorted(set(LABELS)))
         ours = Classifier(HashEncoder(), strategy=Embedding()).fit(TEXTS, named)
         theirs = make_pipeline(TfidfVectorizer(), OneVsRestClassifier(LogisticRegression())).fit(TEXTS, matrix)
         svm = make_pipeline(TfidfVectorizer(), OneVsRestClassifier(LinearSVC())).fit(TEXTS, matrix)
         for clf in (ours, theirs, svm):
-            with pytest.raises(UnsupportedError, match="a text has one class: evaluate each label alone"):
+            with pytest.raises(
+                UnsupportedError, match="one class: give evaluate an indicator matrix as y, or take each"
+            ):
                 evaluate(clf, TEXTS, LABELS)
 
     @pytest.mark.parametrize("bad", [Classifier, "MiniLM", None])

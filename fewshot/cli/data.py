@@ -45,10 +45,15 @@ class Data:
 
     X: list[Any]
     y: list[Any]
+    numbers: Sequence[int] = ()  # of the rows in their file; empty where they are all of it
 
     def take(self, rows: Sequence[int]) -> Data:
         """Some of the rows, in that order."""
-        return Data([self.X[i] for i in rows], [self.y[i] for i in rows])
+        return Data([self.X[i] for i in rows], [self.y[i] for i in rows], [self.number(i) for i in rows])
+
+    def number(self, row: int) -> int:
+        """The number of a row in its file."""
+        return self.numbers[row] if self.numbers else row
 
     def drawn(self, shots: int | None, seed: int) -> Data:
         """So many rows of each class, those of a smaller number among those of a larger one; all rows for None."""

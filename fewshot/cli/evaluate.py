@@ -21,6 +21,7 @@ from fewshot.cli.data import (
     take_inputs,
 )
 from fewshot.cli.formats import Format
+from fewshot.cli.judged import check_errors, save_errors
 from fewshot.cli.learning import Lesson, load_kept
 from fewshot.cli.setups import Setup, check_unlabelled, make_setups
 from fewshot.cli.writing import check_picture, check_result
@@ -45,6 +46,14 @@ HeldOut = Annotated[
 _METRICS = ("accuracy", "macro-F1", "log loss", "Brier")  # by which classifiers are compared
 _ORDERED = ("quadratic kappa", "level MAE", "expected level MAE", "RPS")  # and those of ordered classes
 _METRIC = f"{', '.join(_METRICS)}, or of ordered classes {', '.join(_ORDERED)}."
+Errors = Annotated[
+    Path | None,
+    typer.Option(
+        "--errors",
+        metavar="FILE",
+        help="Where the wrong rows go, the surest first: .csv, .tsv, .json or .jsonl, also packed, or .parquet.",
+    ),
+]
 _SHOTS = "Labelled rows of each class to learn from, drawn by --seed; 0: the class names alone. Default: all."
 
 
@@ -53,6 +62,7 @@ _SHOTS = "Labelled rows of each class to learn from, drawn by --seed; 0: the cla
     "fewshot evaluate labelled.csv --shots 0",
     "fewshot evaluate labelled.csv --classifier tickets --output result.json",
     "fewshot evaluate train.csv --test test.csv --shots 8 --json",
+    "fewshot evaluate labelled.csv --held-out 0.5 --errors wrong.csv",
     "fewshot evaluate reviews.tsv --held-out 0.5 --model embedded:masked --template sst2/it_was --strategy readout",
     "fewshot evaluate mail.csv --held-out 0.5 --model HuggingFaceTB/SmolLM2-360M --strategy 'prompting(shots=4)'",
 )
@@ -69,20 +79,25 @@ def evaluate(
     columns: opt.ColumnOptions,
     said: opt.FormatOptions,
     output: opt.Result = None,
+    errors: Errors = None,
     seed: opt.Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Measure a classifier on rows it did not learn from.
 
     Prints accuracy, macro-F1, log loss, Brier score and calibration error, each with a 95 % bootstrap interval, and
-    precision, recall and F1 of each class; where the template says that its classes are ordered, quadratic-weighted
-    kappa, errors of the level and the ranked probability score as well. With --shots 0 all rows are tested on, unless
-    --test or --held-out says otherwise. --json prints what Evaluation.from_json reads, and --output keeps it. A
-    --classifier that fewshot fit kept is tested on all rows.
+    precision, recall and F1 of each class, and which classes are taken for one another; where the template says that
+    its classes are ordered, quadratic-weighted kappa, errors of the level and the ranked probability score as well.
+    With --shots 0 all rows are tested on, unless --test or --held-out says otherwise. --json prints what
+    Evaluation.from_json reads, and --output keeps it. A --classifier that fewshot fit kept is tested on all rows.
+    --errors writes each wrong row with its number in the file (from 0), text, true and predicted class, their
+    probabilities, and the labelled examples that are most like it.
     """
     setup = Setup(**options._asdict(), shots=shots)
     source = Source(file, test, held_out, *columns, seed, Format.said(*said))
     check_result(output, [file, test, unlabelled])
+    if errors is not None:
+        check_errors(errors, [one for one in (file, test, unlabelled, output) if one is not None])
     if classifier is not None:
         _check_kept(setup, source, unlabelled)
         clf = load_kept(classifier, follow_paths).clf
@@ -94,6 +109,8 @@ def evaluate(
     from fewshot.evaluation import evaluate as measure
 
     result = measure(clf, tested.X, tested.y, random_state=seed)
+    if errors is not None:
+        save_errors(errors, result, tested)
     _show(result, output, as_json, f"{learned}\n{result}")
 
 

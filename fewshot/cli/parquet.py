@@ -129,7 +129,7 @@ def write_parquet(
             if n_rows >= _GROUP:
                 writer.write_table(pa.concat_tables(group), row_group_size=n_rows)
                 group, n_rows = [], 0
-        if writer and group:
+        if writer and n_rows:
             writer.write_table(pa.concat_tables(group), row_group_size=n_rows)
     finally:
         if writer:

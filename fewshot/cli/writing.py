@@ -50,13 +50,13 @@ def kind_of_output(output: Path, option: str = "--output") -> str:
     return {"": "csv", "txt": "csv"}.get(kind, kind)
 
 
-def check_rows_output(output: Path, inputs: Iterable[Path]) -> None:
+def check_rows_output(output: Path, inputs: Iterable[Path], option: str = "--output") -> None:
     """Refuse a file of rows that could not be written or would replace an input, before anything is computed."""
-    if kind_of_output(output) == "parquet":
+    if kind_of_output(output, option) == "parquet":
         need_pyarrow()
     if kind_of(output)[1] == "zstd":
         need("pyarrow", _ZSTD)
-    check_target(output, inputs)
+    check_target(output, inputs, option)
 
 
 def check_result(output: Path | None, inputs: Iterable[Path | None]) -> None:
@@ -135,7 +135,7 @@ Added = tuple[Table, Mapping[str, Sequence[Any]]]
 
 def save_rows(
     output: Path,
-    source: Rows,
+    source: Rows | Table,
     columns: Sequence[str],
     added: Iterable[Added],
     *,
@@ -147,7 +147,7 @@ def save_rows(
     Parameters
     ----------
     output : Path
-    source : Rows
+    source : Rows or Table
         What the rows were read from.
     columns : sequence of str
         All that are written.

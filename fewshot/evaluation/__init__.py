@@ -5,6 +5,7 @@ from fewshot.evaluation.coherence import Coherence, coherence
 from fewshot.evaluation.comparison import Comparison, compare
 from fewshot.evaluation.curve import LearningCurve, learning_curve
 from fewshot.evaluation.metrics import calibration_error
+from fewshot.evaluation.multi_label import MultiLabelEvaluation
 from fewshot.evaluation.report import Evaluation, evaluate
 from fewshot.evaluation.spans import SpanEvaluation, evaluate_spans
 from fewshot.evaluation.supports import draw_support
@@ -16,6 +17,7 @@ __all__ = [
     "Comparison",
     "Evaluation",
     "LearningCurve",
+    "MultiLabelEvaluation",
     "SpanEvaluation",
     "WritingEvaluation",
     "answer_f1",

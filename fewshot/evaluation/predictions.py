@@ -19,6 +19,8 @@ from fewshot.task.scale import levels_of, scale_of
 
 __all__ = ["Predictions", "check_classifier", "check_named", "check_resampling", "predict", "take_probabilities"]
 
+_CURE = "give evaluate an indicator matrix as y, or take each label alone"
+
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
@@ -79,16 +81,14 @@ def predict(clf: Any, X: Any, labels: list[Any]) -> Predictions:
     """Ask a fitted classifier about the rows; one that does not know a label, or gives a text several, is refused."""
     if getattr(clf, "multi_label_", False):
         raise UnsupportedError(
-            f"{type(clf).__name__} was fitted for several labels a text. Here a text has one class: evaluate each "
-            "label alone."
+            f"{type(clf).__name__} was fitted for several labels a text. Here a text has one class: {_CURE}."
         )
-    proba = probabilities(clf, X, "evaluate each label alone") if hasattr(clf, "predict_proba") else None
+    proba = probabilities(clf, X, _CURE) if hasattr(clf, "predict_proba") else None
     # our own prediction is the most probable class; others may have a threshold, and are asked
     said = None if isinstance(clf, Classifier) else np.asarray(clf.predict(X))
     if said is not None and said.ndim != 1:
         raise UnsupportedError(
-            f"{type(clf).__name__} predicts an array of shape {said.shape}. Here a text has one class: evaluate each "
-            "label alone."
+            f"{type(clf).__name__} predicts an array of shape {said.shape}. Here a text has one class: {_CURE}."
         )
     known = getattr(clf, "classes_", None)
     if known is None:

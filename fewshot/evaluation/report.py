@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,21 +10,27 @@ import numpy as np
 from fewshot.evaluation.answers import AnswerEvaluation, evaluate_extractor
 from fewshot.evaluation.doors import door_of
 from fewshot.evaluation.metrics import compute_intervals, compute_metrics
+from fewshot.evaluation.mistakes import Judged, Mistakes, count_pairs, find_mistakes
+from fewshot.evaluation.multi_label import MultiLabelEvaluation, evaluate_multi_label
 from fewshot.evaluation.predictions import Predictions, check_classifier, check_resampling, predict
 from fewshot.evaluation.spans import SpanEvaluation
-from fewshot.evaluation.tables import Result, make_frame, make_intervals, need_pandas, printed
+from fewshot.evaluation.tables import make_frame, make_intervals, need_pandas, print_evaluation, printed, render_html
 from fewshot.evaluation.taggers import evaluate_tagger
 from fewshot.evaluation.writing import WritingEvaluation, evaluate_writer
-from fewshot.inputs import take_labelled
+from fewshot.inputs import as_indicator, as_labels, as_rows
+from fewshot.tables import as_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Evaluation", "evaluate"]
 
+#: Where a confusion table is wider than either, the most confused pairs are shown instead.
+_MOST_CLASSES, _MOST_CHARACTERS = 10, 120
+
 
 @dataclass(frozen=True, eq=False)
-class Evaluation(Result):
+class Evaluation(Judged):
     """How good a classifier is on some rows; prints as a table.
 
     Attributes
@@ -41,6 +47,11 @@ class Evaluation(Result):
         Number of resamples.
     level : float
         Confidence level of the intervals.
+    pairs : DataFrame or None
+        How often a true and a predicted class came together, where they did: true, predicted and count. None: it comes
+        from JSON of a version without.
+    mistakes : object or None
+        What `errors` shows; None where the result comes from JSON.
     """
 
     metrics: pd.DataFrame
@@ -48,37 +59,60 @@ class Evaluation(Result):
     n: int
     n_bootstrap: int
     level: float
+    pairs: pd.DataFrame | None = None
+    mistakes: Mistakes | None = field(default=None, repr=False, metadata={"json": False})
+
+    @property
+    def confusion(self) -> pd.DataFrame:
+        """The number of rows of each true class, a row, that were predicted to be of each class, a column."""
+        names = self.classes.index
+        counts = self._pairs.pivot_table("count", "true", "predicted", fill_value=0)
+        found = counts.reindex(index=names, columns=names, fill_value=0).astype(int)
+        return found.rename_axis(index="true", columns="predicted")
+
+    def _confusion_table(self) -> pd.DataFrame | None:
+        """The table of all classes where they are few, else the most confused pairs; None where there are none."""
+        if self.pairs is None:
+            return None
+        if len(self.classes) <= _MOST_CLASSES:
+            return self.confusion
+        pairs = self.confused()
+        return pairs if len(pairs) else None
 
     def __str__(self) -> str:
-        return "\n".join(
-            [
-                f"{self.n} rows, {100 * self.level:g} % intervals of {self.n_bootstrap} resamples",
-                "",
-                printed(self.metrics, ["metric", "value", "low", "high"]),
-                "",
-                printed(self.classes, ["class", *map(str, self.classes.columns)]),
-            ]
-        )
+        blocks, confusion = [printed(self.classes, ["class", *map(str, self.classes.columns)])], self._confusion_table()
+        if confusion is not None:
+            shown = _print_confusion(confusion)
+            if len(shown.splitlines()[0]) > _MOST_CHARACTERS:
+                confusion = self.confused()
+                shown = _print_confusion(confusion) if len(confusion) else ""
+            blocks += [shown] if shown else []
+        return print_evaluation(self, *blocks)
+
+    def _repr_html_(self) -> str:
+        confusion = self._confusion_table()
+        return render_html(self.metrics, self.classes, *([] if confusion is None else [confusion]))
 
 
 def evaluate(
     clf: Any, X: Any, y: Any, *, n_bootstrap: int = 1000, level: float = 0.95, random_state: int = 0
-) -> Evaluation | SpanEvaluation | AnswerEvaluation | WritingEvaluation:
+) -> Evaluation | MultiLabelEvaluation | SpanEvaluation | AnswerEvaluation | WritingEvaluation:
     """Measure a fitted classifier, tagger, extractor or writer on rows that it was not fitted on.
 
     Parameters
     ----------
     clf : estimator
-        Any fitted classifier of texts, one class a text. A `Classifier` is asked about each text once; another one by
-        ``predict``, and by ``predict_proba`` where it has that. Or a fitted `Tagger`, or whatever else has
+        Any fitted classifier of texts. A `Classifier` of one class a text is asked about each text once; another one
+        by ``predict``, and by ``predict_proba`` where it has that. Or a fitted `Tagger`, or whatever else has
         ``predict_spans``, which returns a list of `Span` for each text. Or a fitted `Extractor`, or whatever else
         has ``predict_top``, and ``predict``, which returns an `Answer` for each question. Or a fitted `Writer`, or
         whatever else has ``predict_written``.
     X : list, array, Series or DataFrame
         Texts, or rows of fields; of a tagger also lists of tokens, Docs and Datasets; of an extractor what its ``fit``
         takes.
-    y : list, array or Series of shape (n_texts,)
-        The class of each row; of a tagger its spans, of an extractor its answer, in any form that its ``fit``
+    y : list, array or Series of shape (n_texts,), or indicator matrix of shape (n_texts, n_labels)
+        The class of each row, or where a text may have several labels, 1 where a row has the label of the column, as
+        `Classifier.fit` takes it; of a tagger its spans, of an extractor its answer, in any form that its ``fit``
         takes; of a writer its text, or a list of texts any of which is right.
     n_bootstrap : int
         How often the rows are drawn again for the intervals.
@@ -89,20 +123,20 @@ def evaluate(
 
     Returns
     -------
-    Evaluation, SpanEvaluation, AnswerEvaluation or WritingEvaluation
+    Evaluation, MultiLabelEvaluation, SpanEvaluation, AnswerEvaluation or WritingEvaluation
         Of a classifier accuracy, macro-F1, and where there are probabilities log loss, Brier score and expected
         calibration error. Where the classes are ordered, also quadratic-weighted kappa, the mean absolute error of the
-        predicted level and, with probabilities, that of the expected level and the ranked probability score. Of a
-        tagger precision, recall and F1 of its spans, and of their boundaries alone; see `evaluate_spans`. Of an
-        extractor exact matches and the F1 of words; see `evaluate_answers`. Of a writer chrF, BLEU and the length
-        ratio; see `evaluate_texts`.
+        predicted level and, with probabilities, that of the expected level and the ranked probability score. Where a
+        text may have several labels micro-F1, macro-F1, subset accuracy and Hamming loss. Of a tagger precision, recall
+        and F1 of its spans, and of their boundaries alone; see `evaluate_spans`. Of an extractor exact matches and the
+        F1 of words; see `evaluate_answers`. Of a writer chrF, BLEU and the length ratio; see `evaluate_texts`.
 
     Raises
     ------
     InputError
         When a label is not among the classes of the classifier, or an argument is not what it should be.
     UnsupportedError
-        When texts may have several labels.
+        When the classifier gives a text several labels, and y is no indicator matrix.
     NotInstalledError
         When pandas is not installed, or for a writer sacrebleu.
 
@@ -140,6 +174,15 @@ def evaluate(
     >>> result.metrics.loc["accuracy"].tolist()
     [0.75, 0.25, 1.0]
 
+    The wrong rows, those first of which the classifier was surest, and the classes that it takes for one another:
+
+    >>> result.errors()
+       row     text  true predicted  probability  true probability
+    0    3      fun  poor      good     0.731059          0.268941
+    >>> result.confused()
+       true predicted  count
+    0  poor      good      1
+
     A tagger is measured by its spans:
 
     >>> from fewshot import Tagger
@@ -158,12 +201,27 @@ def evaluate(
         return evaluate_extractor(clf, X, y, n_bootstrap=n_bootstrap, level=level, random_state=random_state)
     if door == "texts":
         return evaluate_writer(clf, X, y, n_bootstrap=n_bootstrap, level=level, random_state=random_state)
-    X, labels = take_labelled(X, y)
+    rows = as_rows(X)
+    X = X if hasattr(X, "columns") else rows  # a pipeline may pick columns by name
+    indicator = as_indicator(y, len(rows))
+    if indicator is not None:
+        return evaluate_multi_label(clf, X, indicator, n_bootstrap=n_bootstrap, level=level, random_state=random_state)
+    labels = as_labels(y, len(rows))
     found = predict(clf, X, labels)
     values = compute_metrics(found)
     ends = compute_intervals(found, values, n_bootstrap, level, random_state).values()
     table = make_intervals("metric", list(values), list(values.values()), list(ends))
-    return Evaluation(table, _by_class(found), len(labels), int(n_bootstrap), float(level))
+    pairs = count_pairs(list(zip(found.targets.tolist(), found.predicted.tolist(), strict=True)), found.classes)
+    mistakes = find_mistakes(clf, X, found)
+    return Evaluation(table, _by_class(found), len(labels), int(n_bootstrap), float(level), pairs, mistakes)
+
+
+def _print_confusion(frame: pd.DataFrame) -> str:
+    """A square table of counts, or a list of pairs."""
+    if frame.index.name is None:
+        rows = [[str(cell) for cell in row.values()] for row in frame.to_dict("records")]
+        return as_text(["most confused: true", "predicted", "rows"], rows)
+    return printed(frame, ["true \\ predicted", *map(str, frame.columns)])
 
 
 def _by_class(p: Predictions) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -16,7 +16,7 @@ from fewshot.tables import as_text
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Result", "make_frame", "make_intervals", "need_pandas", "printed", "render_html"]
+__all__ = ["Result", "make_frame", "make_intervals", "need_pandas", "print_evaluation", "printed", "render_html"]
 
 
 def need_pandas() -> None:
@@ -44,11 +44,15 @@ def make_intervals(header: str, names: Sequence[Any], values: Sequence[float], e
 
 
 class Result:
-    """Base of the results: dataclasses of frames, numbers and strings, which go through JSON without loss."""
+    """Base of the results: dataclasses of frames, numbers and strings, which go through JSON without loss.
+
+    A field with ``metadata={"json": False}`` is not in the JSON, and has a default. So has what a later version has
+    added: JSON of an earlier one goes on being read.
+    """
 
     def to_json(self) -> str:
-        """Return all of it as JSON; `from_json` reads it."""
-        values = {one.name: _packed(getattr(self, one.name)) for one in fields(self)}  # type: ignore[arg-type]
+        """Return the tables and numbers as JSON, without rows; `from_json` reads it."""
+        values = {one.name: _packed(getattr(self, one.name)) for one in _written(self)}
         return json.dumps({"result": type(self).__name__, **values}, allow_nan=False, indent=1)
 
     def _repr_html_(self) -> str:
@@ -69,12 +73,13 @@ class Result:
             found = json.loads(text)
         except (TypeError, ValueError) as error:
             raise InputError(f"text must be the JSON that {cls.__name__}.to_json() wrote. Got {text!r:.60}.") from error
-        names = [one.name for one in fields(cls)]  # type: ignore[arg-type]
-        if not isinstance(found, dict) or found.get("result") != cls.__name__ or not found.keys() >= set(names):
+        known = _written(cls)
+        needed = {one.name for one in known if one.default is MISSING}
+        if not isinstance(found, dict) or found.get("result") != cls.__name__ or not found.keys() >= needed:
             what = found.get("result") if isinstance(found, dict) else None
             got = f"that of {what}" if isinstance(what, str) and what != cls.__name__ else f"{text!r:.60}"
             raise InputError(f"text must be the JSON that {cls.__name__}.to_json() wrote. Got {got}.")
-        return cls(**{name: _unpacked(found[name]) for name in names})
+        return cls(**{one.name: _unpacked(found[one.name]) for one in known if one.name in found})
 
 
 def render_html(*frames: pd.DataFrame) -> str:
@@ -89,6 +94,17 @@ def printed(frame: pd.DataFrame, header: Sequence[str]) -> str:
         for name, row in zip(frame.index, frame.to_dict("records"), strict=True)
     ]
     return as_text(header, rows, right=True)
+
+
+def print_evaluation(result: Any, *tables: str) -> str:
+    """Lay out metrics with their intervals, and what else there is of them, each a block."""
+    said = f"{result.n} rows, {100 * result.level:g} % intervals of {result.n_bootstrap} resamples"
+    return "\n\n".join([said, printed(result.metrics, ["metric", "value", "low", "high"]), *tables])
+
+
+def _written(result: Any) -> list[Field[Any]]:
+    """The fields of a result, or of its class, that are in its JSON."""
+    return [one for one in fields(result) if one.metadata.get("json", True)]
 
 
 def _packed(value: Any) -> Any:

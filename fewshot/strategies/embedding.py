@@ -221,16 +221,19 @@ class Embedding(Strategy):
         prompts = None if similar is None else [" | ".join(group) for group in self._frames()]
         lines = class_lines(task, self.log_scores([row]), similarities=similar, prompts=prompts)
         asked = Question(self.preview([row])[0], task.verbalizer.candidates)
-        return Explanation(lines, (asked,), self._neighbors(vector), multi_label=task.multi_label)
+        return Explanation(lines, (asked,), self.nearest([row])[0], multi_label=task.multi_label)
 
-    def _neighbors(self, vector: FloatArray) -> tuple[Neighbor, ...]:
-        """The labelled examples with the highest cosine; their vectors are in the encoder's cache, or made again."""
+    def nearest(self, X: Sequence[Row]) -> list[tuple[Neighbor, ...]]:
+        """The five labelled examples with the highest cosine to each row; their vectors are cached, or made again."""
         examples = getattr(self, "examples_", ())  # a model may be kept without the texts that it learnt from
         if not examples:
-            return ()
-        similar = normalize(_encoded(self.encoder_, [text for text, _ in examples])) @ vector
-        nearest = [(examples[i], float(similar[i])) for i in np.argsort(-similar, kind="stable")[:_NEIGHBORS]]
-        return tuple(Neighbor(text, label, cosine) for (text, label), cosine in nearest)
+            return [()] * len(X)
+        known = normalize(_encoded(self.encoder_, [text for text, _ in examples]))
+        found = []
+        for own in normalize(_encoded(self.encoder_, self._texts(X))) @ known.T:
+            first = np.argsort(-own, kind="stable")[:_NEIGHBORS]
+            found.append(tuple(Neighbor(examples[i][0], examples[i][1], float(own[i])) for i in first))
+        return found
 
     def preview(self, X: Sequence[Row]) -> Preview:
         """The texts as the encoder would read them, and the frame of the class prompts."""
