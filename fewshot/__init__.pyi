@@ -32,6 +32,8 @@ from fewshot.evaluation.templates import select_template as select_template
 from fewshot.exporting import export_decisions as export_decisions
 from fewshot.extractor import Extractor as Extractor
 from fewshot.heads.label_prior import LabelPriorLogisticRegression as LabelPriorLogisticRegression
+from fewshot.labelling.picking import Pick as Pick
+from fewshot.labelling.picking import next_to_label as next_to_label
 from fewshot.linting import lint as lint
 from fewshot.linting import lint_answers as lint_answers
 from fewshot.linting import lint_spans as lint_spans
