@@ -94,7 +94,7 @@ def next_to_label(
     >>> from fewshot import Classifier, next_to_label
     >>> texts = ["I was charged twice", "The app crashes", "It crashes at once", "The invoice page is blank"]
     >>> [pick.row for pick in next_to_label(None, texts, 2)]
-    [1, 0]
+    [2, 3]
     >>> clf = Classifier().fit(None, ["billing", "bug report"])
     >>> pick = next_to_label(clf, texts, 1, y=["billing", None, None, None], strategy="margin")[0]
     >>> texts[pick.row], pick.reason
