@@ -42,6 +42,7 @@ _HOME = {
     "FineTuning": "fewshot.strategies.finetuning",
     "InputError": "fewshot.errors",
     "LabelMassWarning": "fewshot.errors",
+    "LabelWidget": "fewshot.pages.widget",
     "LabelPriorLogisticRegression": "fewshot.heads.label_prior",
     "LanguageModel": "fewshot.models.base",
     "LoRA": "fewshot.training.lora",

@@ -55,6 +55,7 @@ from fewshot.models.remote.decisions import DecisionsLM as DecisionsLM
 from fewshot.models.seq2seq import Seq2SeqLM as Seq2SeqLM
 from fewshot.models.windows import Windows as Windows
 from fewshot.models.wrappers import CachedLM as CachedLM
+from fewshot.pages.widget import LabelWidget as LabelWidget
 from fewshot.persistence import push_to_hub as push_to_hub
 from fewshot.questionnaire import Questionnaire as Questionnaire
 from fewshot.strategies.auto import Auto as Auto

@@ -151,7 +151,7 @@ def test_every_help_ends_with_examples_whose_options_exist(monkeypatch, capsys, 
 
 def test_every_command_has_json():
     root, names = commands()
-    assert len(names) == 13
+    assert len(names) == 14
     for name in names:
         assert "--json" in {option for parameter in root.commands[name].params for option in parameter.opts}
 
@@ -168,6 +168,7 @@ def test_the_first_help_lists_the_commands_whole(monkeypatch, capsys):
         "learning-curve",
         "extract",
         "fit",
+        "label",
         "serve",
         "show",
         "tag",
@@ -176,7 +177,7 @@ def test_the_first_help_lists_the_commands_whole(monkeypatch, capsys):
         "write",
     ]
     assert "..." not in listed
-    assert len(shell_lines(out)) == 4
+    assert len(shell_lines(out)) == 5
 
 
 def call(*arguments, **options):

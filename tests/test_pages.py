@@ -24,7 +24,7 @@ def crash(said):
 
 @pytest.fixture
 def address(monkeypatch, tmp_path):
-    for name in ("probe.html", "probe.js", "page.css", "page.js"):
+    for name in ("probe.html", "probe.js", "probe.css", "page.css", "page.js"):
         (tmp_path / "static").mkdir(exist_ok=True)
         (tmp_path / "static" / name).write_text(f"<!-- {name} -->")
     monkeypatch.setattr(pages, "files", lambda _: tmp_path)
@@ -52,7 +52,8 @@ def post(address, name, body, **headers):
 def test_a_page_and_its_files_are_behind_the_token(address):
     path = address[2]
     assert len(path.strip("/")) >= 22  # 128 bits
-    for name, kind in (("", "html"), ("page.css", "css"), ("page.js", "javascript"), ("probe.js", "javascript")):
+    kinds = {"": "html", "page.css": "css", "probe.css": "css", "page.js": "javascript", "probe.js": "javascript"}
+    for name, kind in kinds.items():
         answer, content = ask(address, "GET", path + name)
         assert answer.status == 200
         assert content.startswith("<!--")

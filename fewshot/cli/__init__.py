@@ -16,6 +16,7 @@ from fewshot.cli import (  # noqa: F401 - each registers its commands
     evaluate,
     extract,
     fit,
+    label,
     serve,
     show,
     tag,

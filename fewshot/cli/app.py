@@ -46,6 +46,7 @@ app = typer.Typer(
     epilog=_examples(
         (
             "fewshot classify mail.csv --labels billing,praise,bug",
+            'fewshot label mail.csv --classes "billing,praise,bug"',
             "fewshot evaluate labelled.csv --held-out 0.5",
             "fewshot compare labelled.csv --held-out 0.5 --shots 0,8",
             "fewshot lint mail.jinja --data mail.csv",

@@ -59,7 +59,7 @@ def page_application(name: str, calls: Mapping[str, Call], *, token: str | None 
     Parameters
     ----------
     name : str
-        Of the page: it is made of ``NAME.html``, ``NAME.js`` and ``page.css``.
+        Of the page: it is made of ``NAME.html``, ``NAME.js``, ``NAME.css`` and what all pages share.
     calls : mapping of str to callable
         What ``POST call/NAME`` with a JSON object does. It is given that object and returns what JSON can hold. It runs
         in a thread of its own, several at once. A `FewshotError` becomes an answer with its message.
@@ -78,7 +78,7 @@ def page_application(name: str, calls: Mapping[str, Call], *, token: str | None 
             raise HTTPException(404, "There is no such call.")
         return await _answer(call, request)
 
-    routes = [Route(f"/{file}", _served(file)) for file in ("page.css", "page.js", f"{name}.js")]
+    routes = [Route(f"/{file}", _served(file)) for file in ("page.css", "page.js", f"{name}.css", f"{name}.js")]
     routes += [Route("/", _served(f"{name}.html")), Route("/call/{name}", called, methods=["POST"])]
     app = Starlette(
         routes=[Mount(f"/{said}", routes=routes)],
