@@ -97,9 +97,12 @@ def label(
 
     try:
         serve(page.app, port=port, ready=say)
+        _say_end(output, _count(session.labels()), as_json)  # before the end of a lesson is waited for
     finally:
         session.close()
-    n = _count(session.labels())
+
+
+def _say_end(output: Path, n: int, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"labels": str(output), "labelled": n}, ensure_ascii=False))
     elif n:
