@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 
 _PICKS = 30  # rows that are chosen at once: enough for a person until the next lesson is done
 #: Rows among which is chosen, drawn by chance from more: what a model reads within some ten seconds on a laptop.
-_LAST = 3  # seconds that a lesson may go on when the page ends; nothing of it is kept
 _POOL, _POOL_ASKED = 2000, 100  # of an encoder, which reads a text once; of a language model, which is asked each time
+_LAST = 3  # seconds that a lesson may go on when the page ends; nothing of it is kept
 
 Guess = list[tuple[str, float]]
 
