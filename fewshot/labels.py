@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,7 +13,21 @@ from numpy.typing import NDArray
 from fewshot.checks import is_missing
 from fewshot.errors import FewshotWarning, VerbalizerError, warn
 
-__all__ = ["in_turn", "named_class", "orders_of_classes", "plain_label", "warn_of_lookalikes"]
+__all__ = ["are_numbers", "in_turn", "named_class", "orders_of_classes", "plain_label", "warn_of_lookalikes"]
+
+_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
+
+
+def are_numbers(names: Iterable[Any]) -> bool:
+    """Whether the classes of a file, where all is text, are numbers and not names that a model could know.
+
+    Examples
+    --------
+    >>> are_numbers(["0", "1.5"]), are_numbers(["1", "many"]), are_numbers([])
+    (True, False, False)
+    """
+    found = [isinstance(name, str) and _NUMBER.fullmatch(name) is not None for name in names]
+    return bool(found) and all(found)
 
 
 def plain_label(value: Any) -> Any:

@@ -17,6 +17,7 @@ from fewshot.cli import (  # noqa: F401 - each registers its commands
     extract,
     fit,
     label,
+    play,
     serve,
     show,
     tag,

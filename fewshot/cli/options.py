@@ -16,7 +16,7 @@ from fewshot.strategies import STRATEGIES
 if TYPE_CHECKING:
     from fewshot.task import template as _template
 
-_MODEL = (
+MODEL = (
     "Hub name, folder or GGUF file of a model, embedded:masked or embedded:causal. Default: a sentence encoder that "
     "needs no network."
 )
@@ -66,7 +66,7 @@ With = Annotated[
 class SetupOptions(NamedTuple):
     """How one classifier is made."""
 
-    model: Annotated[str | None, typer.Option(metavar="NAME", help=_MODEL)] = None
+    model: Annotated[str | None, typer.Option(metavar="NAME", help=MODEL)] = None
     template: Annotated[str | None, typer.Option(metavar="TEMPLATE", help=_TEMPLATE)] = None
     words: Words = None
     strategy: Annotated[str | None, typer.Option(metavar="NAME", help=_STRATEGY)] = None
@@ -75,7 +75,7 @@ class SetupOptions(NamedTuple):
 class SetupsOptions(NamedTuple):
     """How several classifiers are made; each option may be given several times."""
 
-    model: Annotated[list[str] | None, typer.Option(metavar="NAME", help=f"{_MODEL} Repeatable.")] = None
+    model: Annotated[list[str] | None, typer.Option(metavar="NAME", help=f"{MODEL} Repeatable.")] = None
     template: Annotated[list[str] | None, typer.Option(metavar="TEMPLATE", help=f"{_TEMPLATE} Repeatable.")] = None
     words: Words = None
     strategy: Annotated[list[str] | None, typer.Option(metavar="NAME", help=f"{_STRATEGY} Repeatable.")] = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fewshot.cli.app import WrongUsage
 from fewshot.cli.options import NAMES, as_shots, as_template, as_words
 from fewshot.errors import InputError
+from fewshot.labels import are_numbers
 from fewshot.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ __all__ = ["Setup", "as_strategy", "check_unlabelled", "make_setups"]
 _CALIBRATIONS = ("Batch", "Contextual", "DomainContext", "PMI")
 #: And what are parameters of strategies.
 _CALLABLE = {name.lower(): name for name in (*STRATEGIES, "LoRA", *_CALIBRATIONS)}
-_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 
 
 def as_strategy(text: str | None) -> Any:
@@ -122,7 +121,7 @@ class Setup:
         from fewshot.classifier import Classifier
 
         words, template, strategy = self.parts()
-        if words is None and classes and all(isinstance(name, str) and _NUMBER.fullmatch(name) for name in classes):
+        if words is None and are_numbers(classes):
             example = ",".join(f"{name}=..." for name in list(classes)[:2])
             raise InputError(
                 f"The classes {list(classes)[:5]} are numbers, not names that a model could know. Give their words: "

@@ -86,11 +86,15 @@ class PreviewRow:
         turns = [(_KINDS[role], text) for role, text in self.context]
         return [(kind, text) for kind, text in [*turns, *self.parts] if text or kind == "hole"]
 
+    def fill_hole(self, candidates: Sequence[str]) -> str:
+        """What may fill the hole: the first candidates, the row's own where it brings some."""
+        candidates = self.candidates or candidates
+        more = f" | … {len(candidates)}" * (len(candidates) > _MOST_CANDIDATES)
+        return " | ".join(candidates[:_MOST_CANDIDATES]) + more
+
     def html(self, candidates: Sequence[str]) -> str:
         """The prompt with its parts coloured, and the candidates in its hole; all text is escaped."""
-        candidates = self.candidates or candidates
-        hole = " | ".join(candidates[:_MOST_CANDIDATES])
-        hole += f" | … {len(candidates)}" * (len(candidates) > _MOST_CANDIDATES)
+        hole = self.fill_hole(candidates)
         shown = (_span(kind, hole if kind == "hole" else text) for kind, text in self.coloured)
         return f"<pre style='{_PRE}'>{''.join(shown)}</pre>"
 

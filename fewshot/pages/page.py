@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import secrets
 from collections.abc import Callable, Mapping
@@ -105,7 +106,8 @@ async def _answer(call: Call, request: Request) -> Response:
     if not isinstance(said, dict):
         raise HTTPException(400, "Send a JSON object.")
     try:
-        return JSONResponse(await asyncio.to_thread(call, said))
+        found = json.dumps(await asyncio.to_thread(call, said), allow_nan=False)  # ASCII: a text may be half a pair
+        return Response(found, media_type="application/json")
     except FewshotError as error:
         raise HTTPException(422, str(error)) from error
     except Exception as error:

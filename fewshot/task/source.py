@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from fewshot.errors import TemplateError
 
-__all__ = ["LINE_BREAK", "Source", "abridge"]
+__all__ = ["LINE_BREAK", "Source", "abridge", "read_source"]
 
 LINE_BREAK = r"(?:\r\n|\r|\n)"  # the breaks that Jinja2 counts
 _SHOWN = 120  # characters of a long line
+_MOST_CHARACTERS = 1_000_000  # of a file, before anything is looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +56,24 @@ def abridge(value: object, most: int = 200) -> str:
     """The repr of what was got, or the beginning of it where it is long."""
     shown = repr(value[: most + 1] if isinstance(value, str) else value)
     return shown if len(shown) <= most else shown[:most] + "…"
+
+
+def read_source(path: str | Path) -> str:
+    """The text of a template's UTF-8 file, without the line break that ends it.
+
+    Raises
+    ------
+    TemplateError
+        When the file can't be read, or is too long.
+    """
+    path = Path(path)
+    try:
+        with path.open(encoding="utf-8-sig") as file:  # some editors begin it with a byte order mark
+            source = file.read(_MOST_CHARACTERS + 1)
+    except UnicodeDecodeError as error:
+        raise TemplateError(f"The template file {str(path)!r} can't be read: {error}. Save it as UTF-8.") from error
+    except (OSError, ValueError) as error:
+        raise TemplateError(f"The template file {str(path)!r} can't be read: {error}") from error
+    if len(source) > _MOST_CHARACTERS:
+        raise TemplateError(f"The template file {str(path)!r} has more than {_MOST_CHARACTERS:,} characters.")
+    return source.removesuffix("\n")

@@ -32,14 +32,13 @@ from fewshot.task.parsing import (
 )
 from fewshot.task.prompt import Prompt
 from fewshot.task.row_choices import as_tuple, check_choices, texts_of
-from fewshot.task.source import LINE_BREAK, Source, abridge
+from fewshot.task.source import LINE_BREAK, Source, abridge, read_source
 
 if TYPE_CHECKING:
     from fewshot.linting import LintReport
 
 __all__ = ["Template"]
 
-_MOST_CHARACTERS = 1_000_000  # of a file, before anything is looked at
 _SMALL = {  # what else is Jinja2, without a hole, and what messages call it
     "instruction": "The instruction",
     "domain_premise": "The domain_premise, which may use fields only where rows bring their own choices,",
@@ -223,17 +222,7 @@ class Template:
         TemplateError
             When the file can't be read, or is no template.
         """
-        path = Path(path)
-        try:
-            with path.open(encoding="utf-8-sig") as file:  # some editors begin it with a byte order mark
-                source = file.read(_MOST_CHARACTERS + 1)
-        except UnicodeDecodeError as error:
-            raise TemplateError(f"The template file {str(path)!r} can't be read: {error}. Save it as UTF-8.") from error
-        except (OSError, ValueError) as error:
-            raise TemplateError(f"The template file {str(path)!r} can't be read: {error}") from error
-        if len(source) > _MOST_CHARACTERS:
-            raise TemplateError(f"The template file {str(path)!r} has more than {_MOST_CHARACTERS:,} characters.")
-        return cls(source.removesuffix("\n"), name=name or path.name)
+        return cls(read_source(path), name=name or Path(path).name)
 
     @property
     def fields(self) -> tuple[str, ...]:
