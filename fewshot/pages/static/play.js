@@ -9,7 +9,7 @@ const KINDS = {
   demonstration: "demonstration",
   answer: "its answer",
   turn: "turn of a chat",
-  field: "field of the row",
+  field: "field",
   hole: "hole, with what may fill it",
   cut: "cut to fit the window",
 };
@@ -187,10 +187,10 @@ function showPrediction(found, label) {
   const line = element("div", "", "Predicted: ", element("strong", right, found.predicted));
   if (right) line.append(element("span", right, right === "right" ? " ✓ right" : " ✗ wrong"));
   const table = element("table", "scores");
-  table.append(element("caption", "weak", "Probability of each class; share of each label word before calibration"));
+  table.append(element("caption", "weak", captionOf(found)));
   for (const one of found.classes) {
     const own = found.words.filter((word) => word.label === one.label);
-    const said = own.map((word) => `${word.word} ${word.share.toFixed(2)}`).join(", ");
+    const said = own.map((word) => `${word.word === one.label ? "" : word.word} ${word.share.toFixed(2)}`).join(", ");
     const bar = element("div", "bar");
     bar.style.width = `${100 * one.probability}%`;
     const name = element("th", "", one.label);
@@ -203,13 +203,20 @@ function showPrediction(found, label) {
         "tr",
         one.label === found.predicted ? "predicted" : "",
         name,
-        element("td", "weak", said || similar),
+        element("td", "weak said", said || similar),
         track,
         element("td", "number", one.probability.toFixed(3)),
       ),
     );
   }
   return [line, table];
+}
+
+/** What the numbers are. */
+function captionOf(found) {
+  if (!found.words.length) return "Class, similarity, probability";
+  const calibrated = found.classes.some((one) => one.before !== null);
+  return `Class, share of its label words${calibrated ? " before calibration" : ""}, probability`;
 }
 
 // accuracy and label words
