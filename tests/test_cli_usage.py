@@ -169,6 +169,7 @@ def test_the_first_help_lists_the_commands_whole(monkeypatch, capsys):
         "extract",
         "fit",
         "label",
+        "play",
         "serve",
         "show",
         "tag",

@@ -125,6 +125,7 @@ def test_findings_and_errors_show_as_one_types(visit):
     assert area.evaluate("one => one.value.slice(one.selectionStart, one.selectionEnd)") == "Topic: {{ label"
     assert row(page, 0).locator(".prompt").count() == 1  # the last that parsed stays, dimmed
     status(page, "not all computed")
+    assert "Predicted: billing" in row(page, 0).locator(".old").first.inner_text()  # and what was predicted with it
     area.fill(SOURCE)
     page.locator("#error-0").wait_for(state="hidden")
     status(page, "computed")

@@ -88,10 +88,11 @@ def test_what_is_cut_is_shown_where_it_stood():
 
 
 def test_turns_of_a_chat_are_marked():
-    lm = FakeLM(never)
-    lm.chat = True
+    class Chatting(FakeLM):
+        chat = True
+
     source = "---\ninstruction: Decide.\n---\nText: {{ text }}\nTopic: {{ label }}"
-    (shown,) = Playing(lm, sample(["x"], [None]), NAMES).render(source)["rows"]
+    (shown,) = Playing(Chatting(never), sample(["x"], [None]), NAMES).render(source)["rows"]
     kinds = [(kind, text) for kind, text in shown["parts"] if kind in ("turn", "instruction", "field", "hole")]
     assert [text if kind == "turn" else kind for kind, text in kinds] == [
         "system",

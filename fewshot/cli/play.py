@@ -55,7 +55,7 @@ def play(
         Path | None,
         typer.Option(metavar="FILE", help="A new .jinja file to save to. Default: TEMPLATE, where it is a file."),
     ] = None,
-    rows: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="How many rows to try it on.")] = 20,
+    rows: Annotated[int, typer.Option(metavar="N", min=1, max=200, help="How many rows to try it on.")] = 20,
     first: Annotated[bool, typer.Option("--first", help="Take the first rows, instead of drawing them.")] = False,
     seed: opt.Seed = 0,
     columns: opt.ColumnOptions,

@@ -23,6 +23,7 @@ const sides = [0, 1].map((i) => ({
   rendered: null,
   rows: [], // the prompts, of the last source that parsed
   scored: null, // what is known of the predictions, and of which source
+  failed: null, // why a source was not scored, and which
 }));
 let rows = [];
 let beside; // the second template that the command line names
@@ -82,7 +83,7 @@ async function score() {
       if (mine !== edits) return;
       if (state.stale) return showStatus("given up: another tab computes");
       if (state.error) throw new Error(state.error);
-      (state.found || []).forEach((found, i) => (sides[i].scored = { source: asked[i], ...found }));
+      (state.found || []).forEach((found, i) => keepScores(sides[i], { source: asked[i], ...found }));
       const done = (state.found || []).reduce((n, found) => n + found.rows.length, 0);
       shownSides().forEach(showProblems);
       showResults();
@@ -98,6 +99,12 @@ async function score() {
   }
 }
 
+/** What was found before stays, dimmed, where nothing is found now. */
+function keepScores(side, found) {
+  side.failed = found.error ? found : null;
+  if (!found.error || found.rows.length) side.scored = found;
+}
+
 function showStatus(text, busy = false) {
   const line = find("status");
   if (line.textContent !== text) line.textContent = text;
@@ -111,7 +118,7 @@ function showProblems(side) {
   const problem = find(`error-${i}`);
   const { error, line } = side.rendered || {};
   const scored = side.scored && side.scored.source === side.area.value ? side.scored : null;
-  const message = error || (scored && scored.error) || "";
+  const message = error || (side.failed && side.failed.source === side.area.value && side.failed.error) || "";
   problem.hidden = !message;
   problem.querySelector("pre").textContent = message;
   problem.querySelector("button").hidden = !line;
@@ -242,7 +249,7 @@ function showResults() {
 }
 
 function showWords(scored) {
-  const table = element("table", "scores");
+  const table = element("table", "scores words");
   for (const word of scored.words) {
     const facts = [
       word.n_tokens === null ? "" : `${word.n_tokens} token${word.n_tokens > 1 ? "s" : ""}`,
@@ -362,7 +369,7 @@ async function openSecond(what) {
 
 function setSecond(what, name, source, file) {
   hasSecond = Boolean(what);
-  Object.assign(sides[1], { name, file, kept: source, opened: what, rendered: null, rows: [], scored: null });
+  Object.assign(sides[1], { name, file, kept: source, opened: what, rendered: null, rows: [], scored: null, failed: null });
   sides[1].area.value = source;
   find("side-1").hidden = find("swap").hidden = !hasSecond;
   showNames();
@@ -378,7 +385,7 @@ function showNames() {
 function swap() {
   const [first, second] = sides;
   [first.area.value, second.area.value] = [second.area.value, first.area.value];
-  for (const what of ["rendered", "rows", "scored"]) [first[what], second[what]] = [second[what], first[what]];
+  for (const what of ["rendered", "rows", "scored", "failed"]) [first[what], second[what]] = [second[what], first[what]];
   edited();
   showRows();
 }
