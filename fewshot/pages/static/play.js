@@ -204,7 +204,7 @@ function showPrediction(found, label) {
     name.scope = "row";
     const track = element("td", "track", bar);
     track.setAttribute("aria-hidden", "true");
-    const similar = one.similarity === null ? "" : `similarity ${one.similarity.toFixed(2)}`;
+    const similar = one.similarity === null ? "" : one.similarity.toFixed(2);
     table.append(
       element(
         "tr",
@@ -288,7 +288,7 @@ function showSaved() {
     find(`save-${i}`).disabled = side.file === null;
     find(`saved-${i}`).textContent =
       side.file === null
-        ? i ? "Swap the two to save this one." : "Begin with --output FILE to save."
+        ? i && sides[0].file !== null ? "Swap the two to save this one." : "Begin with --output FILE to save."
         : changed ? `Not saved to ${side.file}` : `As in ${side.file}`;
   });
 }
