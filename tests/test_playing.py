@@ -172,6 +172,13 @@ def test_classes_come_from_names_or_from_the_template():
     )
 
 
+def test_a_row_without_text_is_passed_over():
+    playing = Playing(keyword_lm(), sample(["A refund", None, " "], ["billing"] * 3), NAMES)
+    assert [row.get("error") for row in playing.render(SOURCE)["rows"]] == [None, *["The row has no text."] * 2]
+    (found,) = last(playing, SOURCE)
+    assert (found["rows"][1:], found["accuracy"]["n"]) == ([None, None], 1)
+
+
 def test_one_column_fills_the_only_field():
     playing = Playing(FakeLM(never), Sample([{"review": "Fun."}], [None], [0], "review"), NAMES)
     assert ("field", "Fun.") in texts_of(playing.render("{{ sentence }} {{ label }}")["rows"][0])
@@ -206,9 +213,11 @@ def test_accuracy_counts_the_rows_with_a_label():
 
 
 def test_an_encoder_is_scored_as_well():
-    (found,) = last(Playing(HashEncoder(), sample(), NAMES), "{{ text }}\nIt is {{ label }}.")
-    clf = Classifier(HashEncoder(), Template("{{ text }}\nIt is {{ label }}.")).fit(None, NAMES)
-    assert [row["predicted"] for row in found["rows"]] == clf.predict(TEXTS).tolist()
+    source = "Review: {{ text }}\nIt is {{ label }}."
+    (found,) = last(Playing(HashEncoder(), sample(), NAMES), source)
+    wanted = Classifier(HashEncoder(), Template(source)).fit(None, NAMES).predict_proba(TEXTS)  # of the texts alone
+    for row, own in zip(found["rows"], wanted.tolist(), strict=True):
+        assert [one["probability"] for one in row["classes"]] == pytest.approx(own)
     assert found["rows"][0]["classes"][0]["similarity"] is not None
     json.dumps(found, allow_nan=False)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fewshot.checks import is_blank
 from fewshot.classifier import Classifier
 from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview, PreviewRow
@@ -53,9 +54,10 @@ class Sample:
     text_column: str | None = None
 
     def inputs(self, template: Template) -> list[Any]:
-        """The rows as a classifier with this template takes them."""
-        if self.text_column is not None and len(template.fields) == 1:
-            return [row[self.text_column] for row in self.rows]
+        """The rows as a classifier with this template takes them: texts where it has one field, None for no text."""
+        column = self.text_column or template.fields[0]
+        if len(template.fields) == 1 and all(column in row for row in self.rows):
+            return [None if is_blank(row[column]) else row[column] for row in self.rows]
         return [dict(row) for row in self.rows]
 
 
@@ -125,10 +127,10 @@ class Playing:
         try:
             settled = self._settled(template, inputs)
         except FewshotError as error:
-            findings = _findings(lint(template, None, inputs))
+            findings = _findings(lint(template))
             return {"error": str(error), "line": _line(str(error)), "findings": findings, "rows": []}
         rows = self._rendered(settled, inputs)
-        looked = [row for row, shown in zip(inputs, rows, strict=True) if "error" not in shown] or inputs[:1]
+        looked = _fitting(inputs, rows) or [dict(self.sample.rows[0])]  # of which lint says what is wrong
         report = lint(template, None, looked, settled.task.verbalizer)
         return {"error": None, "line": None, "findings": _findings(report), "rows": rows}
 
@@ -138,6 +140,9 @@ class Playing:
         for row in inputs:
             if time.monotonic() - began > _SECONDS:
                 rows.append({"error": f"The rows before took {_SECONDS:g} seconds to render: simplify the template."})
+                continue
+            if row is None:
+                rows.append({"error": "The row has no text."})
                 continue
             try:
                 rows.append(_shown(reader.preview([row]), chat))
@@ -169,7 +174,7 @@ class Playing:
     def _classes(self, template: Template, inputs: Sequence[Any]) -> tuple[list[Any] | None, list[str] | None]:
         """What `Classifier.fit` is given: the names, or the rows where these bring their own choices."""
         if template.choices is not None:
-            return list(inputs), None
+            return [row for row in inputs if row is not None], None
         return None, list(self.names) or None
 
     # what needs the model
@@ -195,19 +200,18 @@ class Playing:
     def _score(self, template: Template) -> Iterator[_Scored]:
         inputs = self.sample.inputs(template)
         settled = self._settled(template, inputs)
-        fits = ["error" not in shown for shown in self._rendered(settled, inputs)]
-        if not any(fits):
+        rendered = self._rendered(settled, inputs)
+        fitting = _fitting(inputs, rendered)
+        if not fitting:
             raise InputError("No row can be rendered, so none is classified.")
         clf = self._classifier(template).fit(*self._classes(template, inputs))
         scored = _Scored()
-        report = lint(
-            template, self.model, [row for row, fit in zip(inputs, fits, strict=True) if fit], settled.task.verbalizer
-        )
+        report = lint(template, self.model, fitting, settled.task.verbalizer)
         scored.findings, scored.mass = _findings(report), report.mass
         scored.words = [asdict(word) for word in report.words]
         yield scored
-        for row, fit in zip(inputs, fits, strict=True):
-            scored.rows.append(_explained(clf.explain(row)) if fit else None)
+        for row, shown in zip(inputs, rendered, strict=True):
+            scored.rows.append(None if "error" in shown else _explained(clf.explain(row)))
             scored.accuracy = self._accuracy(scored.rows)
             yield scored
 
@@ -228,6 +232,11 @@ def _reader(settled: Settled) -> Asking | Embedding:
     reader = Embedding()  # a fit would encode the prompts of the classes
     reader.task_, reader.encoder_ = settled.task, settled.model
     return reader
+
+
+def _fitting(inputs: Sequence[Any], rendered: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """The rows that could be rendered."""
+    return [row for row, shown in zip(inputs, rendered, strict=True) if "error" not in shown]
 
 
 def _shown(preview: Preview, chat: bool) -> dict[str, Any]:
