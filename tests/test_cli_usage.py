@@ -151,7 +151,7 @@ def test_every_help_ends_with_examples_whose_options_exist(monkeypatch, capsys, 
 
 def test_every_command_has_json():
     root, names = commands()
-    assert len(names) == 14
+    assert len(names) == 15
     for name in names:
         assert "--json" in {option for parameter in root.commands[name].params for option in parameter.opts}
 
