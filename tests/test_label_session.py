@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from itertools import count
 
-import numpy as np
 import pytest
 
 from fewshot import Classifier, Embedding, InputError, Prompting, Readout
@@ -20,6 +20,11 @@ from tests.contract import HashEncoder
 from tests.labelled import CLASSES, session
 
 TEXTS = [f"text {i}" for i in range(40)]
+
+
+def drawn(texts):
+    """The order in which texts are drawn: that of their hashes."""
+    return sorted(range(len(texts)), key=lambda i: hashlib.sha256(repr(texts[i]).encode()).digest())
 
 
 class Stub:
@@ -54,14 +59,15 @@ def test_texts_come_in_a_drawn_order_until_some_are_chosen(made, stub):
         rows.append(state["row"])
         assert "not been compared" in state["reason"]
         state = made.label("tab", state["row"], "a")
-    assert rows == np.random.RandomState(0).permutation(40)[:3].tolist()
-    stub.latest = Learned(3, [Pick(30, "why"), Pick(31, "because")], {31: [("b", 0.75), ("a", 0.25)]})
+    assert rows == drawn(TEXTS)[:3]
+    later = drawn(TEXTS)[30:32]
+    stub.latest = Learned(3, [Pick(later[0], "why"), Pick(later[1], "because")], {later[1]: [("b", 0.75), ("a", 0.25)]})
     state = made.label("tab", state["row"], "b")
     assert "one in five" in state["reason"]  # the fifth is by chance
     state = made.label("tab", state["row"], "b")
-    assert (state["row"], state["reason"], state["guess"]) == (30, "Chosen. Why.", None)
-    state = made.label("tab", 30, "b")
-    assert (state["row"], state["guess"]) == (31, [("b", 0.75), ("a", 0.25)])
+    assert (state["row"], state["reason"], state["guess"]) == (later[0], "Chosen. Why.", None)
+    state = made.label("tab", later[0], "b")
+    assert (state["row"], state["guess"]) == (later[1], [("b", 0.75), ("a", 0.25)])
 
 
 def test_the_first_guess_stays_while_a_text_is_shown(made, stub):
@@ -72,7 +78,7 @@ def test_the_first_guess_stays_while_a_text_is_shown(made, stub):
     assert made.state("tab")["guess"][0] == ("a", 0.6)
 
 
-def test_the_accuracy_is_of_guesses_before_the_label_on_texts_drawn_by_chance(made, stub):
+def test_the_accuracy_is_of_guesses_before_the_label_on_a_random_sample(made, stub):
     stub.latest = Learned(0, (), {row: [("a", 0.6), ("b", 0.4)] for row in range(40)})
     for i in range(10):
         made.label("tab", made.state("tab")["row"], "ab"[i >= 8])
@@ -80,11 +86,16 @@ def test_the_accuracy_is_of_guesses_before_the_label_on_texts_drawn_by_chance(ma
     assert (found["right"], found["n"], found["share"]) == (8, 10, 0.8)
     # Wilson 1927: (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n)
     assert (round(found["low"], 3), round(found["high"], 3)) == (0.490, 0.943)
-    stub.latest = stub.latest._replace(picks=[Pick(row, "hard") for row in range(40)])
-    for _ in range(4):
+    order = drawn(TEXTS)
+    stub.latest = stub.latest._replace(picks=[Pick(row, "hard") for row in (order[11], order[12], order[39])])
+    for _ in range(4):  # the first of them was shown before any was chosen
         made.label("tab", made.state("tab")["row"], "b")
-    assert made.state("tab")["accuracy"]["n"] == 11  # the first of the four was shown before any was chosen
+    assert made.state("tab")["accuracy"]["n"] == 11
     assert made.state("tab")["chosen"] == (0, 3)
+    made.label("tab", made.state("tab")["row"], "b")  # by chance, and those before it are in the sample now
+    assert [i for i, row in enumerate(order) if made.labels()[row]] == [*range(14), 39]
+    assert made.state("tab")["accuracy"]["n"] == 14
+    assert made.state("tab")["chosen"] == (0, 1)
 
 
 def test_it_learns_after_every_five_and_at_once_from_a_new_class(made, stub):

@@ -32,7 +32,7 @@ def open_session(
     clf : Classifier
         What learns, not fitted.
     seed : int
-        Of what is drawn by chance.
+        Of the draw of rows among which is chosen.
     data : str
         What messages call the rows.
 
@@ -50,7 +50,7 @@ def open_session(
     if not names and not any(one.label for one in kept.given.values()):
         kept.close()
         raise InputError("Give at least one class to label with.")
-    return Session(rows, names, kept, Learner(clf, rows, seed), seed)
+    return Session(rows, names, kept, Learner(clf, rows, seed))
 
 
 def label_page(session: Session) -> Page:

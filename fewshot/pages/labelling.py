@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ __all__ = ["Session", "check_name"]
 
 _EVERY = 5  # labels between two lessons
 _CHANCE = 5  # of so many texts one is drawn by chance
-_JUDGED = 100  # the last guesses by which the accuracy is estimated: older ones are of a classifier that knew less
+_JUDGED = 100  # the last guesses of the sample that count: older ones are of a classifier that knew less
 _SOON = 8  # rows drawn by chance, of which the learner is asked for guesses beforehand
 _LONGEST_NAME = 100
 #: Why a text was drawn by chance.
@@ -57,13 +58,9 @@ class Session:
     kept : LabelsFile
         Where the labels are.
     learner : Learner
-    seed : int
-        Of the order in which rows are drawn by chance.
     """
 
-    def __init__(
-        self, rows: Sequence[Row], classes: Sequence[str], kept: LabelsFile, learner: Learner, seed: int = 0
-    ) -> None:
+    def __init__(self, rows: Sequence[Row], classes: Sequence[str], kept: LabelsFile, learner: Learner) -> None:
         self._rows, self._kept, self._learner = rows, kept, learner
         self._lock = threading.RLock()
         self.classes = list(dict.fromkeys([*classes, *(one.label for one in kept.given.values() if one.label)]))
@@ -72,8 +69,9 @@ class Session:
         for i, key in enumerate(self._keys):
             first.setdefault(key, i)
         self.n_texts = len(first)
-        drawn = np.random.RandomState(seed).permutation(len(rows)).tolist()
-        self._order = [row for row in drawn if first[self._keys[row]] == row]
+        # an order by chance that stays as it is when rows come after these, so that a later session goes on with it
+        self._order = sorted(first.values(), key=lambda row: _drawn(self._keys[row]))
+        self._place = {row: i for i, row in enumerate(self._order)}
         self._done = {self._keys[row] for row in kept.given}
         self._shown: dict[str, _Shown] = {}
         self._seen: dict[int, _Shown] = {}
@@ -96,7 +94,7 @@ class Session:
                 "skipped": sum(one.why == SKIPPED for one in self._kept.given.values()),
                 "none": sum(one.why == NONE for one in self._kept.given.values()),
                 "accuracy": self.accuracy(),
-                "chosen": self._right(by_chance=False),
+                "chosen": self._right(sample=False),
                 "note": "",
                 "learning": self._learner.busy,
                 "learned": learned.n_labels,
@@ -189,12 +187,13 @@ class Session:
             return [one.label if (one := self._kept.given.get(i)) else None for i in range(len(self._rows))]
 
     def accuracy(self) -> dict[str, Any] | None:
-        """How often the guess was right, before the label was given, on the last texts that were drawn by chance.
+        """How often the guess was right, before the label was given, on the last texts of a random sample.
 
-        Only these stand for all texts: those that were chosen are harder. A row of none of the classes does not count.
-        The interval is Wilson's (1927), of 95 %.
+        The sample is all texts up to the last that was drawn by chance, in the order of the draw, whatever each of
+        them was asked for: so it stands for all texts, and chosen texts, which are harder, are in it as often as among
+        all. A row of none of the classes does not count. The interval is Wilson's (1927), of 95 %.
         """
-        right, n = self._right(by_chance=True)
+        right, n = self._right(sample=True)
         if not n:
             return None
         low, high = compute_wilson_intervals(np.array(right / n), n)
@@ -205,9 +204,12 @@ class Session:
         self._learner.close()
         self._kept.close()
 
-    def _right(self, *, by_chance: bool) -> tuple[int, int]:
-        given = [one for one in self._kept.given.values() if one.label and one.guess and one.by_chance == by_chance]
-        last = given[-_JUDGED:]
+    def _right(self, *, sample: bool) -> tuple[int, int]:
+        """How many of the last guesses were right, and of how many: in the random sample, or of the other texts."""
+        given = self._kept.given.values()
+        ends = max((self._place.get(one.row, -1) for one in given if one.by_chance), default=-1)
+        judged = [one for one in given if one.label and one.guess and one.row in self._place]
+        last = [one for one in judged if (self._place[one.row] <= ends) == sample][-_JUDGED:]
         return sum(one.label == one.guess for one in last), len(last)
 
     def _counts(self) -> dict[str, int]:
@@ -312,6 +314,11 @@ def check_name(name: str) -> str:
 
 def _key(row: Row) -> Hashable:
     return row if isinstance(row, str) else tuple((name, str(value)) for name, value in row.items())
+
+
+def _drawn(key: Hashable) -> bytes:
+    """By which texts are put in an order that has nothing to do with what they say."""
+    return hashlib.sha256(repr(key).encode("utf-8", "replace")).digest()
 
 
 def _fields(row: Row) -> list[tuple[str, str]]:

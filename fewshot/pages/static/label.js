@@ -153,7 +153,7 @@ function showQuality() {
   const found = state.accuracy;
   byId("accuracy").textContent = found
     ? `Estimated accuracy of the guesses: ${percent(found.share)}, 95\u00a0% interval ${percent(found.low)} to ` +
-      `${percent(found.high)} (${found.right} of the last ${found.n} texts drawn by chance, before you labelled them).`
+      `${percent(found.high)} (${found.right} of the last ${found.n} texts of a random sample, guessed before you labelled them).`
     : "No estimate of the accuracy yet: it takes labels of texts drawn by chance, one in five.";
   byId("interval").hidden = !found;
   if (found) {
@@ -162,7 +162,7 @@ function showQuality() {
     byId("point").style.left = `${100 * found.share}%`;
   }
   const [right, n] = state.chosen;
-  byId("hard").textContent = n ? `Of the last ${n} texts that were chosen, which are harder: ${right} guessed right.` : "";
+  byId("hard").textContent = n ? `Of the last ${n} other texts, which were chosen and are harder: ${right} guessed right.` : "";
   const learned = state.learned
     ? `The classifier has learned from ${state.learned} labels.`
     : "The classifier goes by the names of the classes alone.";
