@@ -6,7 +6,7 @@ import csv
 import json
 from importlib import resources
 
-__all__ = ["load_news", "load_tickets"]
+__all__ = ["load_news", "load_reviews", "load_tickets"]
 
 
 def load_news() -> tuple[list[str], list[list[tuple[int, int, str]]]]:
@@ -34,6 +34,29 @@ def load_news() -> tuple[list[str], list[list[tuple[int, int, str]]]]:
     return [row["text"] for row in rows], [[(a, b, label) for a, b, label in row["spans"]] for row in rows]
 
 
+def load_reviews() -> tuple[list[str], list[str]]:
+    """Return 120 short reviews of films, books, places and things, and whether each is favourable.
+
+    Written by hand for this library: many of one class have a counterpart in the other that talks of the same things,
+    so that the subject does not tell the class.
+
+    Returns
+    -------
+    texts : list of str
+        120 reviews, in mixed order.
+    labels : list of str
+        "positive" or "negative", 60 of each.
+
+    Examples
+    --------
+    >>> from fewshot.datasets import load_reviews
+    >>> texts, labels = load_reviews()
+    >>> texts[0], labels[0]
+    ('I would not take it as a gift.', 'negative')
+    """
+    return _read_csv("reviews.csv")
+
+
 def load_tickets() -> tuple[list[str], list[str]]:
     """Return 240 customer-support messages and their classes.
 
@@ -56,6 +79,10 @@ def load_tickets() -> tuple[list[str], list[str]]:
     >>> texts[4], labels[4]
     ("Good job on the redesign, it's clean and I find everything.", 'praise')
     """
-    source = resources.files(__package__).joinpath("tickets.csv").read_text(encoding="utf-8")
+    return _read_csv("tickets.csv")
+
+
+def _read_csv(name: str) -> tuple[list[str], list[str]]:
+    source = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
     rows = list(csv.DictReader(source.splitlines()))
     return [row["text"] for row in rows], [row["label"] for row in rows]
