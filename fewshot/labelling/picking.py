@@ -62,7 +62,8 @@ def next_to_label(
         The labels so far, None where a row has none; with several labels a row, indicator rows or None. None: no row
         has one. What is chosen is unlike the labelled rows.
     strategy : {"auto", "entropy", "margin", "diverse", "typical", "random"}
-        "auto": texts that stand for many which the classifier is unsure of; without a classifier, for many texts.
+        "auto": texts that stand for many which the classifier is unsure of (Uncertainty Herding); "typical" where there
+        is no classifier, or one that knows a single class.
         "entropy" and "margin": what the classifier is least sure of. "diverse": far from each other and from what is
         labelled, by k-means++. "typical": the most typical text of each cluster (TypiClust). "random": drawn evenly.
     random_state : int, RandomState or None
@@ -86,6 +87,7 @@ def next_to_label(
 
     References
     ----------
+    Bae, Oliveira, Sutherland 2025 "Uncertainty Herding: One Active Learning Method for All Label Budgets".
     Arthur, Vassilvitskii 2007 "k-means++: The Advantages of Careful Seeding".
     Hacohen, Dekel, Weinshall 2022 "Active Learning on a Budget: Opposite Strategies Suit High and Low Budgets".
 
@@ -112,6 +114,8 @@ def next_to_label(
     guesses = None
     if not is_model and strategy in ("auto", *_UNSURE):
         guesses = guess(clf, X if hasattr(X, "columns") else rows)  # a pipeline may pick columns by name
+    if strategy == "auto" and (guesses is None or guesses.proba.shape[1] == 1):
+        strategy, guesses = "typical", None
     rng = check_random_state(random_state)
     if not len(pool.free):
         return []
@@ -128,12 +132,13 @@ def _compare(
     pool: Pool, n: int, strategy: str, guesses: Guesses | None, *, encoder: Any, rng: np.random.RandomState
 ) -> list[Pick]:
     """Choose by the vectors of at most so many rows."""
-    weights = np.ones(len(pool.free))
-    if guesses is not None:
-        weights = np.maximum(margin(guesses)[pool.free], _LEAST)
+    weights = np.ones(len(pool.free)) if guesses is None else np.maximum(margin(guesses)[pool.free], _LEAST)
     free, known = pool.free, _drawn(pool.known, np.ones(len(pool.known)), rng)
-    if len(free) > _COMPARED:  # who is drawn by its weight counts as 1 afterwards
-        free, weights = _drawn(free, weights, rng), np.ones(_COMPARED)
+    counts = np.ones(len(free))
+    if len(free) > _COMPARED:  # what is drawn by its weight counts as 1 afterwards, and stands for the more the less
+        place = _drawn(np.arange(len(free)), weights, rng)
+        free, counts, weights = free[place], 1 / weights[place], np.ones(_COMPARED)
+        counts *= len(pool.free) / counts.sum()
     found = vectors_of(encoder, [pool.texts[i] for i in [*free, *known]])
     vectors, labelled = found[: len(free)], found[len(free) :]
     if strategy == "auto":
@@ -143,7 +148,7 @@ def _compare(
     chosen = free[order]
     if strategy == "diverse":
         return [Pick(int(i), why) for i, why in zip(chosen, _distances(vectors[order], labelled), strict=True)]
-    reasons = _groups(vectors, order, labelled, len(pool.free))
+    reasons = _groups(vectors, order, labelled, counts)
     if guesses is not None:
         reasons = [f"{guesses.said(i)}; {why}" for i, why in zip(chosen, reasons, strict=True)]
     return [Pick(int(i), why) for i, why in zip(chosen, reasons, strict=True)]
@@ -156,13 +161,13 @@ def _drawn(rows: IntArray, weights: FloatArray, rng: np.random.RandomState) -> I
     return np.sort(rng.choice(rows, _COMPARED, replace=False, p=weights / weights.sum()))
 
 
-def _groups(vectors: FloatArray, order: IntArray, labelled: FloatArray, n_free: int) -> list[str]:
+def _groups(vectors: FloatArray, order: IntArray, labelled: FloatArray, counts: FloatArray) -> list[str]:
     """For how many texts each chosen one stands: those that are nearer to it than to any other chosen or labelled."""
     owner, _ = nearest(vectors, np.vstack([vectors[order], labelled]))
-    counts = np.bincount(owner, minlength=len(order)) * (n_free / len(vectors))
-    about = "about " if n_free > len(vectors) else ""
-    than = " than to any labelled one" if len(labelled) else ""
-    return [f"stands for {about}{count:.0f} texts, which are nearer to it{than}" for count in counts[: len(order)]]
+    own = np.bincount(owner, counts, minlength=len(order))[: len(order)]
+    about = "about " if (counts > 1).any() else ""
+    than = " that no labelled one is nearer to" if len(labelled) else ""
+    return [f"stands for {about}{count:.0f} text{'s' * (round(count) != 1)}{than}" for count in own]
 
 
 def _distances(chosen: FloatArray, labelled: FloatArray) -> list[str]:
