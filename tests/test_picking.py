@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
 import itertools
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,6 +22,7 @@ from sklearn.svm import LinearSVC
 from fewshot import Classifier, Embedding, FakeLM, InputError, ParameterError, Pick, UnsupportedError, next_to_label
 from fewshot.labelling import diversity, picking, pool
 from fewshot.labelling.uncertainty import Guesses, entropy, margin
+from tests.printed import Tolerant
 
 WITHOUT = ["auto", "diverse", "typical", "random"]
 ALL = [*WITHOUT, "entropy", "margin"]
@@ -315,3 +319,16 @@ def test_labels_of_a_series_and_of_an_array():
 def test_what_is_wrong_is_named(given, kind, message):
     with pytest.raises(kind, match=message):
         next_to_label(**({"clf": Points(), "X": TEXTS} | given))
+
+
+@pytest.mark.long
+def test_the_page_prints_what_it_says():
+    page = (Path(__file__).resolve().parent.parent / "docs/labelling.md").read_text(encoding="utf-8")
+    (section,) = (part for part in page.split("\n## ") if part.startswith("What to label next"))
+    source = "\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL))
+    test = doctest.DocTestParser().get_doctest(source, {}, "labelling.md", "labelling.md", 0)
+    report: list[str] = []
+    runner = doctest.DocTestRunner(checker=Tolerant(), optionflags=doctest.ELLIPSIS)
+    runner.run(test, out=report.append)
+    assert runner.tries == len(test.examples) >= 9
+    assert not runner.failures, "".join(report)

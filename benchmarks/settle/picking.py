@@ -1,13 +1,13 @@
 """The constants of "auto" in next_to_label, by leave one set out.
 
-    PYTHONPATH=benchmarks python benchmarks/settle/picking.py DATA --cache DIR [--seeds 5] [--sets ...]
+    PYTHONPATH=benchmarks python benchmarks/settle/picking.py DATA --cache DIR [--part cold later] [--seeds 5]
 
 Data, DIR and classifier are those of benchmarks/labelling.py (``--head usual``), but only training rows are read: 500
 of them judge, and a seed's pool is 800 of the other 1,000. Of sets with more classes than 20, 20 are drawn.
 
 "cold" is which rows are chosen before there is a classifier, measured with twice as many labels as classes: by `cover`
 with several widths, the row nearest to each centre of k-means, and TypiClust. "later" is how rows are weighted after
-ten of the chosen cold start: by the margin or the entropy, to the power of 1 or 2, with several widths; measured as the
+ten that TypiClust chose: by the margin or the entropy, to the power of 1 or 2, with several widths; measured as the
 mean accuracy with 20, 30 and 40 labels. "k-means" there is the row nearest to each centre, weighted by the margin.
 Each way is chosen on the other sets, by its mean there, and reported on the one left out.
 """
@@ -30,7 +30,7 @@ from fewshot.labelling.uncertainty import Guesses, entropy, margin
 
 JUDGES, POOL = 500, 800
 OTHERS = ["mpqa", "tweeteval_hate", "clinc150", "banking77"]
-COLD_WIDTHS, WIDTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 1.0), (0.4, 0.5, 0.6, 0.7)
+COLD_WIDTHS, WIDTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 1.0), (0.5, 0.6, 0.7)
 LATER = (20, 30, 40)
 
 
@@ -63,9 +63,25 @@ def centres(rows: Rows, labelled: list[int], clf: Frozen | None, n: int, seed: i
     return free[chosen].tolist()
 
 
-def after_cold(cold: Way, later: Way) -> Way:
-    """One way where there is no classifier, and another one afterwards."""
-    return lambda rows, labelled, clf, n, seed: (later if labelled else cold)(rows, labelled, clf, n, seed)
+def cold_ways() -> dict[str, Way]:
+    """What may be done before there is a classifier."""
+    covers = {f"cover {width}": covering(width) for width in COLD_WIDTHS}
+    return {"random": own("random"), "typical": own("typical"), "k-means": centres, **covers}
+
+
+def later_ways() -> dict[str, Way]:
+    """What may be done after ten typical rows."""
+    found: dict[str, Way] = {"random": own("random"), "margin": own("margin"), "k-means": centres}
+    for width in WIDTHS:
+        found |= {f"margin^{power} {width}": covering(width, margin, power) for power in (1, 2)}
+        found[f"entropy {width}"] = covering(width, entropy)
+    return {key: after_typical(way) for key, way in found.items()}
+
+
+def after_typical(way: Way) -> Way:
+    """Typical rows where nothing is labelled."""
+    typical = own("typical")
+    return lambda rows, labelled, clf, n, seed: (way if labelled else typical)(rows, labelled, clf, n, seed)
 
 
 def measure(train: Rows, prompts: Any, way: Way, budgets: tuple[int, ...], seeds: int) -> float:
@@ -78,12 +94,15 @@ def measure(train: Rows, prompts: Any, way: Way, budgets: tuple[int, ...], seeds
     return float(np.mean(np.array(found)[:, -len(LATER) :]))
 
 
-def report(title: str, table: pd.DataFrame) -> str:
-    """Print what was measured, and what the others choose for each set; returns what has the highest mean."""
+def report(title: str, table: pd.DataFrame) -> None:
+    """Print what was measured, and what the others choose for each set."""
     print(f"\n{title}\n{(100 * table.assign(mean=table.mean(axis=1))).round(1).to_string()}")
     left = {name: table.drop(columns=name).mean(axis=1).idxmax() for name in table}
-    print("left out:", ", ".join(f"{name}: {way} {100 * table.loc[way, name]:.1f}" for name, way in left.items()))
-    return str(table.mean(axis=1).idxmax())
+    print(
+        "left out:",
+        ", ".join(f"{name}: {way} {100 * table.loc[way, name]:.1f}" for name, way in left.items()),
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -92,35 +111,17 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--sets", nargs="*", default=[*SETS, *OTHERS])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--part", nargs="*", choices=["cold", "later"], default=["cold", "later"])
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     sets = {name: read_set(options.data, options.cache, name, most=20)[:2] for name in options.sets}
-
-    cold: dict[str, Way] = {"random": own("random"), "typical": own("typical"), "k-means": centres}
-    cold |= {f"cover {width}": covering(width) for width in COLD_WIDTHS}
-    table = pd.DataFrame(
-        {
-            name: {key: measure(train, prompts, way, (2 * len(prompts),), options.seeds) for key, way in cold.items()}
-            for name, (prompts, train) in sets.items()
-        }
-    )
-    best = cold[report("cold", table)]
-
-    later: dict[str, Way] = {"random": own("random"), "margin": own("margin"), "k-means": centres}
-    for width in WIDTHS:
-        for power in (1, 2):
-            later[f"margin^{power} {width}"] = covering(width, margin, power)
-        later[f"entropy {width}"] = covering(width, entropy)
-    ways = {key: after_cold(best, way) for key, way in later.items()}
-    report(
-        "later",
-        pd.DataFrame(
-            {
-                name: {key: measure(train, prompts, way, (10, *LATER), options.seeds) for key, way in ways.items()}
-                for name, (prompts, train) in sets.items()
-            }
-        ),
-    )
+    for part in options.part:
+        ways = cold_ways() if part == "cold" else later_ways()
+        found = {}
+        for name, (prompts, train) in sets.items():
+            budgets = (2 * len(prompts),) if part == "cold" else (10, *LATER)
+            found[name] = {key: measure(train, prompts, way, budgets, options.seeds) for key, way in ways.items()}
+        report(part, pd.DataFrame(found))
 
 
 if __name__ == "__main__":
