@@ -85,7 +85,7 @@ def constant(proba):
 @pytest.mark.parametrize("strategy", ALL)
 def test_a_row_is_chosen_once_and_none_that_has_a_label_or_the_text_of_one(strategy):
     X = [*TEXTS[:20], *TEXTS[:20], TEXTS[30]]
-    y = [None] * 41
+    y: list[str | None] = [None] * 41
     y[3], y[25], y[40] = "a", "b", "a"
     clf = classifier()
     picks = next_to_label(clf, X, 100, y=y, strategy=strategy)
