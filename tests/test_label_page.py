@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from fewshot import Classifier, LabelWidget
+from fewshot import Classifier, FewshotWarning, LabelWidget, ParameterError
 from fewshot.pages.label_page import label_page
 from fewshot.serving.server import running
 from tests.browser import open_browser
@@ -231,6 +231,31 @@ def test_the_widget_shows_the_page_and_has_the_labels(tmp_path, tab):
         assert sum(label is not None for label in widget.labels) == 1
         assert repr(widget).startswith("LabelWidget(1 of 30 labelled: http://127.0.0.1:")
     assert len(kept(tmp_path / "labels.csv")) == 1
+
+
+def test_the_widget_takes_classifiers_and_says_what_was_odd(tmp_path):
+    with pytest.raises(ParameterError, match=r"clf must be a Classifier, not fitted, or None\. Got HashEncoder"):
+        LabelWidget(TEXTS, CLASSES, tmp_path / "labels.csv", clf=HashEncoder())
+    (tmp_path / "labels.csv").write_text(f"row,text,label,guess,chosen\n3,{TEXTS[3]},praise,,\n4,The ap")
+    with (
+        pytest.warns(FewshotWarning, match="cut off"),
+        LabelWidget(TEXTS, CLASSES, tmp_path / "labels.csv", clf=Classifier(HashEncoder())) as widget,
+    ):
+        assert [i for i, label in enumerate(widget.labels) if label] == [3]
+
+
+def test_rows_of_fields_are_shown_and_kept_field_by_field(tmp_path, tab):
+    rows = [{"title": f"<b>Title</b> {i}", "body": text} for i, text in enumerate(TEXTS)]
+    clf = Classifier(HashEncoder(), "{{ title }}: {{ body }} It is about {{ label }}.")
+    with served(tmp_path / "labels.csv", rows, clf=clf) as (url, made):
+        assert made._learner.wait()
+        page = tab(url)
+        page.wait_for_selector(".class.guessed")
+        row = rows[made_row(page)]
+        assert shown(page).split("\n") == ["title", row["title"], "body", row["body"]]
+        press(page, "1", 1)
+        found = kept(tmp_path / "labels.csv")[0]
+        assert {name: found[name] for name in row} == row
 
 
 def test_the_page_of_the_documentation_runs():
