@@ -141,7 +141,7 @@ def test_an_endless_template_does_not_hang_the_page(visit):
 
 
 class Slow:
-    """Scores that say which template was asked, and wait where the template says so until they may come."""
+    """Scores by which template was asked, which wait where the template says so until they may come."""
 
     def __init__(self):
         self.began, self.go = threading.Event(), threading.Event()
@@ -150,13 +150,13 @@ class Slow:
         if "slowly" in query.prefix:
             self.began.set()
             assert self.go.wait(20)
-        best = "praise" if "slowly" in query.prefix else "billing"
-        return [float(word == best) for word in query.candidates]
+        best = "praise" if "slowly" in query.prefix else "bug report"
+        return [3.0 * (word == best and "crash" in query.prefix) for word in query.candidates]
 
 
 def test_scores_of_an_older_source_do_not_come_over_newer_ones(visit):
     slow = Slow()
-    page = visit(lm=FakeLM(slow), rows=sample(["x"], ["billing"]))
+    page = visit(lm=FakeLM(slow), rows=sample(["a crash"], ["billing"]))
     page.locator("#source-0").fill("slowly {{ text }} {{ label }}")
     page.locator("#status", has_text="computing").wait_for()
     assert "busy" in page.locator("#status").get_attribute("class")
@@ -166,9 +166,10 @@ def test_scores_of_an_older_source_do_not_come_over_newer_ones(visit):
     page.wait_for_timeout(1500)  # the newer one has been asked, and waits for the older
     slow.go.set()
     status(page, "computed")
-    assert "Predicted: " in row(page, 0).inner_text()
+    assert "Predicted: bug report" in row(page, 0).inner_text()
     assert row(page, 0).locator(".part-text").first.inner_text() == "fast "
     page.wait_for_timeout(1000)
+    assert "Predicted: bug report" in row(page, 0).inner_text()
     assert row(page, 0).locator(".old").count() == 0
 
 
