@@ -255,6 +255,12 @@ def test_what_is_known_is_not_asked_again():
     assert len(asked) == n
 
 
+def test_a_copy_has_the_scores_of_the_first():
+    first, second = last(Playing(keyword_lm(), sample(), NAMES), SOURCE, SOURCE)
+    assert len(first["rows"]) == 4
+    assert first == second
+
+
 def test_an_error_of_the_model_is_said():
     (found,) = last(Playing(FakeLM(lambda query: [0.0]), sample(), NAMES), SOURCE)
     assert "one number per candidate" in found["error"]

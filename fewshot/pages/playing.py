@@ -184,7 +184,9 @@ class Playing:
         found = [self._known.get(source, _Scored()) for source in sources]
         yield [asdict(one) for one in found]
         for i, source in enumerate(sources):
-            if source in self._known:
+            if source in self._known:  # also where the first is the same
+                found[i] = self._known[source]
+                yield [asdict(one) for one in found]
                 continue
             try:
                 for state in self._score(Template(source)):
