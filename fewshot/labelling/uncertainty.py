@@ -28,7 +28,7 @@ class Guesses(NamedTuple):
         own = self.proba[i]
         far = np.abs(own - 0.5) if self.several else -own
         shown = np.argsort(far, kind="stable")[:_SHOWN]
-        unsure = margin(self)[i] >= 0.5
+        unsure = margin(self._replace(proba=self.proba[i : i + 1]))[0] >= 0.5
         return ("unsure: " if unsure else "likely: ") + ", ".join(f"{self.names[j]} {own[j]:.2f}" for j in shown)
 
 
