@@ -1,6 +1,7 @@
 """Accuracy over the number of labels, by which texts are labelled next.
 
     PYTHONPATH=benchmarks:PEERS python benchmarks/labelling.py DATA --cache DIR [--sets ...] [--seeds 5] [--head usual]
+    PYTHONPATH=benchmarks python benchmarks/labelling.py --timing
 
 DATA holds one folder a set with train.csv.gz and test.csv.gz, columns text and label. The pool of a seed is 1,000 of
 1,500 training rows, and 600 test rows judge. DIR keeps the vectors of the default encoder, which is frozen. PEERS is a
@@ -13,13 +14,14 @@ were labelled so far; it knows no others. ``--head usual`` takes its usual tau a
 by cross-validation, which takes ten times as long; "auto" is the default of `Classifier`.
 "random" and "margin" are this library's, "margin" after ten random ones. Of small-text EmbeddingKMeans is measured (its
 BreakingTies is "margin"), of scikit-activeml TypiClust and MaxHerding with their defaults. The cold start is measured
-by itself with twice as many labels as there are classes.
+by itself with twice as many labels as there are classes. ``--timing`` chooses ten of 100,000 random vectors instead.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,6 +35,7 @@ from sklearn.preprocessing import normalize
 from fewshot import Classifier, Embedding, LabelPriorLogisticRegression, load, next_to_label
 from fewshot.heads.counting import measure_spread
 from fewshot.heads.label_prior import DEFAULT_C, DEFAULT_TAU
+from fewshot.labelling.picking import STRATEGIES
 
 SETS = ["sst2", "cr", "tweeteval_emotion", "trec6", "ag_news", "snips", "sms_spam"]
 TRAIN, POOL, TEST = 1500, 1000, 600
@@ -185,14 +188,52 @@ def curve(
     return found
 
 
+class Guessing:
+    """A classifier of five classes with random probabilities, on random vectors."""
+
+    classes_ = np.arange(5)
+
+    def __init__(self, n: int) -> None:
+        rng = np.random.RandomState(0)
+        self.model_ = Kept(rng.normal(size=(n, 384)).astype(np.float32))
+        self.proba = rng.dirichlet(np.ones(5), size=n)
+
+    def fit(self, X: Any, y: Any) -> Guessing:
+        """There is nothing to learn."""
+        return self
+
+    def predict_proba(self, X: Any) -> Any:
+        """What was drawn."""
+        return self.proba
+
+
+def print_seconds(n: int = 100_000) -> None:
+    """How long ten texts of many take to choose, in seconds of the processor and of the clock."""
+    clf, texts = Guessing(n), [str(i) for i in range(n)]
+    print("| labelled rows | strategy | processor, s | clock, s |\n| --- | --- | --- | --- |")
+    for known in (0, 40, 1000):
+        y = [0] * known + [None] * (n - known)
+        for strategy in STRATEGIES:
+            start, began = time.perf_counter(), time.process_time()
+            assert len(next_to_label(clf, texts, 10, y=y, strategy=strategy)) == 10
+            spent = f"{time.process_time() - began:.2f} | {time.perf_counter() - start:.2f}"
+            print(f"| {known} | {strategy} | {spent} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("--cache", type=Path)
+    parser.add_argument("--timing", action="store_true")
     parser.add_argument("--sets", nargs="*", default=SETS)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--head", choices=["usual", "auto"], default="usual")
     options = parser.parse_args()
+    if options.timing:
+        print_seconds()
+        return
+    if options.data is None or options.cache is None:
+        parser.error("DATA and --cache are needed, or --timing")
     warnings.simplefilter("ignore")  # of peers
     print("| set | labels chosen by |", " | ".join(map(str, BUDGETS)), "| cold start |")
     print("| --- " * (len(BUDGETS) + 3) + "|")
