@@ -34,6 +34,8 @@ from fewshot.extractor import Extractor as Extractor
 from fewshot.heads.label_prior import LabelPriorLogisticRegression as LabelPriorLogisticRegression
 from fewshot.labelling.errors import LabelErrors as LabelErrors
 from fewshot.labelling.errors import label_errors as label_errors
+from fewshot.labelling.names import NameComparison as NameComparison
+from fewshot.labelling.names import compare_names as compare_names
 from fewshot.labelling.picking import Pick as Pick
 from fewshot.labelling.picking import next_to_label as next_to_label
 from fewshot.linting import lint as lint
