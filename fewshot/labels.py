@@ -13,8 +13,21 @@ from numpy.typing import NDArray
 from fewshot.checks import is_missing
 from fewshot.errors import FewshotWarning, VerbalizerError, warn
 
-__all__ = ["are_numbers", "in_turn", "named_class", "orders_of_classes", "plain_label", "warn_of_lookalikes"]
+__all__ = [
+    "are_numbers",
+    "in_turn",
+    "named_class",
+    "nearest_pairs",
+    "orders_of_classes",
+    "plain_label",
+    "warn_of_lookalikes",
+    "warn_of_names_read_alike",
+]
 
+#: Two class prompts are read alike where they are less far apart than this share of the median pair: with few classes,
+#: and with more, whose names are finer. By benchmarks/settle/names_alike.py no set of public data is below.
+ALIKE, ALIKE_OF_MANY, FEW = 0.13, 0.02, 20
+_SAME = 1e-6  # of a cosine: computed in two batches, equal vectors differ by less
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 
 
@@ -100,6 +113,43 @@ def warn_of_lookalikes(classes: Iterable[Any]) -> None:
         warn(
             f"Some classes differ only in case, blanks or Unicode form, and count as two: {shown}. Make them equal if "
             "they are meant to be one class.",
+            FewshotWarning,
+        )
+
+
+def nearest_pairs(vectors: NDArray[Any]) -> list[tuple[tuple[int, int], float]]:
+    """The pairs of unit vectors, nearest first, each with 1 - cosine over the median of all pairs; 0 of equal ones.
+
+    The share does not depend on how near to each other an encoder puts all texts. Of a single pair it is 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> nearest_pairs(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]))[0]
+    ((0, 2), 0.0)
+    """
+    first, second = np.triu_indices(len(vectors), k=1)
+    apart = np.maximum(1 - (vectors @ vectors.T)[first, second], 0)
+    shares = np.where(apart <= _SAME, 0, apart / max(float(np.median(apart)), _SAME))
+    order = np.argsort(shares, kind="stable").tolist()
+    return [((int(first[i]), int(second[i])), float(shares[i])) for i in order]
+
+
+def warn_of_names_read_alike(classes: Sequence[Any], vectors: NDArray[Any]) -> None:
+    """Warn where an encoder puts the prompts of two classes so near to each other that it can't tell their texts apart.
+
+    What differs only in what a reader hardly sees is left out: `warn_of_lookalikes` tells of that.
+    """
+    if len(vectors) < 2:
+        return
+    least = ALIKE if len(vectors) <= FEW else ALIKE_OF_MANY
+    near = [(classes[i], classes[j]) for (i, j), share in nearest_pairs(vectors) if share < least]
+    pairs = [(a, b) for a, b in near if _bare(str(a)) != _bare(str(b))]
+    if pairs:
+        shown = ", ".join(f"{a!r} and {b!r}" for a, b in pairs[:5])
+        warn(
+            f"The model reads the names of some classes alike, and can hardly tell their texts apart: {shown}. Give "
+            "them other names, or descriptions, fit(None, {name: description}), or make them one class.",
             FewshotWarning,
         )
 

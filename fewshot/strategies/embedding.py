@@ -18,6 +18,7 @@ from fewshot.heads.any import fitted_head, head_log_scores, head_odds
 from fewshot.heads.counting import FLOOR, constant_odds, varying
 from fewshot.heads.label_prior import LabelPriorLogisticRegression
 from fewshot.inputs import Row
+from fewshot.labels import warn_of_names_read_alike
 from fewshot.models.base import FloatArray, IntArray, Query, is_window
 from fewshot.prompts.explaining import class_lines
 from fewshot.strategies.base import Rows, Strategy, fitted_texts, one_label
@@ -129,6 +130,8 @@ class Embedding(Strategy):
             raise InputError("Without labelled rows the classes need names: call fit(X, y), or give a verbalizer.")
         elif sample_weight is not None:
             raise InputError("sample_weight needs labelled rows: call fit(X, y, sample_weight=...).")
+        elif self.prototypes_ is not None:
+            warn_of_names_read_alike(task.classes.tolist(), self.prototypes_)
 
     def kept(self) -> dict[str, Any]:
         """All but the labelled texts, which prediction does not need."""
