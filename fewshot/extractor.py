@@ -120,7 +120,7 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
         X : DataFrame, dataset or list of mappings; with ``question`` also list of texts; or None
             None is zero-shot.
         y : list, Series or name of a dataset's column
-            The answer to each question, in any of the forms that `read_answers` takes: ``{"text": [...],
+            The answer to each question, in any of the forms that ``read_answers`` takes: ``{"text": [...],
             "answer_start": [...]}``, ``(start, end)`` in characters, the text of the answer, which is right wherever it
             stands, `Answer`; None or "" where the text holds none.
 

@@ -127,7 +127,7 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         X : list, array or Series of texts, list of token lists, or list of spaCy Docs; or None
             None is zero-shot.
         y : list
-            The spans of each text, in any of the forms that `read_spans` takes: ``(start, end, type)`` with character
+            The spans of each text, in any of the forms that ``read_spans`` takes: ``(start, end, type)`` with character
             offsets, mappings, spaCy's ``{"entities": ...}``, or a tag for each token. Texts without a span help to tell
             what is none. With X None, the types; None where the verbalizer or the template has them.
 

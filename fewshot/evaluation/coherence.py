@@ -83,7 +83,7 @@ def coherence(
         Other wordings of the classifier's template or question. They are asked with its label words.
     negation : str, Template or YesNo, optional
         The opposite question of a classifier with two classes, asked with the same label words. None: that of a `YesNo`
-        is its `opposite`.
+        is its ``opposite``.
     max_options : int
         How many options are cloned and dropped, one at a time. Of more classes these are evenly spaced.
 

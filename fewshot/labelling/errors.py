@@ -42,7 +42,7 @@ class LabelErrors:
     rows : DataFrame
         A row for each of them: "row", its number in X; "text"; "given", the class that it has, and "suggested", the
         most probable of the others; "probability", that of the given class, by which they are ordered, and "suggested
-        probability". Rows of `conflicts` are not among them.
+        probability". Rows of ``conflicts`` are not among them.
     conflicts : DataFrame
         A row for each text that occurs with different labels: "text"; "rows", a tuple of the numbers; "labels", a tuple
         of the label of each; "suggested", the class that is most probable, or "unknown" where no class of

@@ -58,7 +58,7 @@ def lint(template: Template, model: Any = None, X: Any = None, verbalizer: Any =
     What is measured, through the optional protocols only:
 
     - Tokens are `Window.lengths` of each prompt without demonstrations, which would be the first thing to go. How much
-      is cut is what `fit_to_window` cuts. An encoder itself drops what exceeds its window, ``shorten`` or not.
+      is cut is what ``fit_to_window`` cuts. An encoder itself drops what exceeds its window, ``shorten`` or not.
     - The words are scored once, after "N/A" in every field. ``n_tokens`` is what their score sums over; under a causal
       model that includes the template's text after the hole.
     - First tokens are compared by the characters of a word that they hold (`Window.token_ends` of the plain text up to

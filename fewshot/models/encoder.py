@@ -38,7 +38,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """A sentence-transformers model; texts in, vectors out.
 
     Repeated texts are encoded once, and a bounded cache keeps vectors between calls, so that cross-validation and grid
-    search pay for each text once. It is itself a scikit-learn transformer: put it into a `Pipeline`. When memory runs
+    search pay for each text once. It is itself a scikit-learn transformer: put it into a ``Pipeline``. When memory runs
     out it goes on with smaller batches.
 
     It computes in the type of its weights: float32 for nearly every checkpoint, so that a text has the same vector on

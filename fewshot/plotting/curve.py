@@ -38,7 +38,7 @@ class LearningCurveDisplay:
     Parameters
     ----------
     draws : DataFrame
-        With a row for each fit, and the columns name, shots and the metric, as `LearningCurve.draws` has them.
+        With a row for each fit, and the columns name, shots and the metric, as ``LearningCurve.draws`` has them.
     metric : str
         "accuracy", "macro-F1", "log loss", "Brier" or "ECE", or one of ordered classes; of taggers "entity F1",
         "boundary F1", "precision" or "recall"; of extractors "answer F1" or "exact match"; or "seconds".

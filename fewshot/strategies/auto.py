@@ -61,7 +61,8 @@ class Auto(Strategy):
     next, and three together are better. Where the folds have fewer than four rows of a class, they are the three best
     readouts, which such folds underrate. Each asks about every text. The classifier's ``template_`` and ``model_``
     are those of the best, which `preview` and `label_mass` show. Demonstrations are left out there: on training rows
-    the best readout was more accurate than 16 of them, and they take most of the time; `Prompting(16)` asks with them.
+    the best readout was more accurate than 16 of them, and they take most of the time; ``Prompting(16)`` asks with
+    them.
 
     Where there is one wording in one format, the best way alone is taken, and a causal model is also asked with up to
     16 stratified demonstrations in the prompt. Where rows bring their own choices, the calibration is "pmi" if the

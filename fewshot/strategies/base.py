@@ -32,7 +32,7 @@ Rows = Sequence[Row]
 class Strategy(BaseEstimator, ABC):  # type: ignore[misc]
     """A way to use labelled texts: what ``Classifier(strategy=...)`` takes.
 
-    A subclass says by class attributes what it can do, and writes `_fit` and `log_scores`; `fit` refuses the rest in
+    A subclass says by class attributes what it can do, and writes ``_fit`` and `log_scores`; `fit` refuses the rest in
     its name. It may also have ``preview(X)``, ``explain(row)`` and ``label_mass(X)``, and ``kept()``: the attributes
     that a kept classifier holds, where these are not all. One that asks a language model may have ``pending(X)``, so
     that a `Questionnaire` asks for several in one call. What is no subclass and has ``fit`` and ``log_scores`` is a

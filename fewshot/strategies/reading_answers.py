@@ -26,7 +26,7 @@ class ReadAnswers(BaseEstimator):  # type: ignore[misc]
     """Find answers by a model that was trained to, such as one of SQuAD.
 
     The probability of a span is its share of the exponentials of the scores of all spans that may be an answer
-    (`candidate_spans`) and, where it is asked for, of no answer: one normaliser for all windows of a text. Spans of
+    (``candidate_spans``) and, where it is asked for, of no answer: one normaliser for all windows of a text. Spans of
     equal text are one answer.
 
     Parameters

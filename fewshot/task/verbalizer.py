@@ -104,7 +104,7 @@ class Verbalizer:
 
     #: Whether the words come from each row: see `Choices`.
     per_row: bool = False
-    #: Whether the classes have names at all: see `Unnamed`.
+    #: Whether the classes have names at all: see ``Unnamed``.
     named: bool = True
     #: Attributes of verbalizers that are ordered; a folder of before has neither.
     ordered: bool = False
@@ -223,7 +223,7 @@ class Verbalizer:
         Parameters
         ----------
         logprobs : array or tensor of shape (n_texts, n_words)
-            Log-probability of each candidate, in the order of `candidates`.
+            Log-probability of each candidate, in the order of ``candidates``.
         n_tokens : array or tensor of shape (n_texts, n_words)
             Number of tokens of each candidate.
 

@@ -76,8 +76,8 @@ class ChatLM(ServerLM):
     Notes
     -----
     **The server applies its chat template to the texts, and may read control tokens in them.** A text from a stranger
-    that holds "<|im_end|>" may so end its turn: nothing here can prevent that. `CompletionsLM` sends token ids, and is
-    safe from it. The window is not known here, so no text is shortened.
+    that holds ``<|im_end|>`` may so end its turn: nothing here can prevent that. `CompletionsLM` sends token ids, and
+    is safe from it. The window is not known here, so no text is shortened.
 
     A word's score is the probability of its spellings among the tokens that were named. One that is less probable than
     all of these is not counted, such as the word with a blank.
