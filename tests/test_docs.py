@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import re
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import typer
+
+import fewshot
+from fewshot.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
 GLOSSARY = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """What makes pages from the code when the site is built."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    yield import_module("pages_from_code")
+    del sys.modules["pages_from_code"]
 
 
 def test_the_picture_shows_every_room_and_nothing_else():
@@ -41,3 +55,53 @@ def test_the_glossary_names_each_word_once():
     for path in re.findall(r"`(fewshot(?:\.\w+)+)`", GLOSSARY):
         file = ROOT / path.replace(".", "/")
         assert file.with_suffix(".py").is_file() or file.is_dir() or file.parent.with_suffix(".py").is_file(), path
+
+
+def test_the_contents_of_the_site_have_every_page_and_notebook():
+    index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    linked = {(ROOT / "docs" / link).resolve() for link in re.findall(r"\]\(([^)#:]+)\)", index)}
+    pages = {*PAGES, *(ROOT / "docs/decisions").glob("*.md"), *(ROOT / "notebooks").glob("*.ipynb")}
+    assert {*pages, *ROOT.glob("*.md")} - {ROOT / "docs/index.md"} <= linked
+
+
+def test_each_section_of_the_first_page_is_a_part_of_the_contents(made):
+    page = made.with_contents("# Home\n\n[a](../a.md)\n\n## More\n\n[b](b.ipynb), [c](https://c.md)\n")
+    assert re.findall(r"^```\{toctree\}\n(.*?)\n```", page, re.S | re.M) == [
+        ":hidden:\n\n../a",
+        ":hidden:\n:caption: More\n\nb",
+    ]
+
+
+def test_the_reference_lists_every_public_name_once(made):
+    listed = re.findall(r"^\| \[`(\w+)`\]\(api/(\w+)\.md\)", made.list_names(), re.MULTILINE)
+    assert all(name == page for name, page in listed)
+    types = [path.rpartition(".")[2] for path in made.TYPES]
+    assert sorted(name for name, _ in listed) == sorted([*fewshot.__all__, *types, "serving"])  # type: ignore[attr-defined]
+
+
+def test_a_name_without_a_group_is_missed(made, monkeypatch):
+    monkeypatch.delitem(made.GROUPS, "Strategies")
+    with pytest.raises(LookupError, match="in no group of the reference: add 'strategies' to GROUPS"):
+        made.list_names()
+
+
+def test_every_command_is_described_with_every_option(made):
+    page = made.describe_commands()
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert re.findall(r"^## fewshot (\S+)", page, re.MULTILINE) == list(commands)
+    for name, command in commands.items():
+        part = page.partition(f"## fewshot {name}\n")[2].partition("\n## ")[0]
+        options = [option for param in command.params if not param.hidden for option in param.opts]
+        for option in (option for option in options if option.startswith("-")):
+            assert re.search(rf"^`(.*[ ,/])?{option}\b.*`$", part, re.MULTILINE), (name, option)
+
+
+def test_a_line_that_goes_on_has_no_prompt(made):
+    command = typer.main.get_command(app).commands["classify"]  # type: ignore[attr-defined]
+    shown = made.examples(command)
+    assert re.search(r"^\$ fewshot .*\\\n  +--", shown, re.MULTILINE)
+    assert "$ --" not in shown
+
+
+def test_what_would_be_markup_is_plain_text(made):
+    assert made.as_text("a_b*c with --labels, `x_y` and <z>") == r"a\_b\*c with `--labels`, `x_y` and \<z\>"

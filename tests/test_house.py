@@ -52,7 +52,8 @@ def test_every_requirement_is_pinned_in_the_constraints():
 
     from packaging.requirements import Requirement
 
-    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    files = [(ROOT / name).read_text() for name in ("constraints.txt", "constraints-docs.txt")]
+    lines = [line for text in files for line in text.splitlines() if not line.startswith("#")]
     pinned = {Requirement(line).name.lower().replace("_", "-"): Requirement(line) for line in lines}
     for text in requires("fewshot"):
         needed = Requirement(text)
