@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "docs")]  # for pages_from_code
+sys.path[:0] = [str(ROOT / "docs")]  # for mathml and pages_from_code
 
 import fewshot  # noqa: E402
 
 project = "fewshot"
 release = version = fewshot.__version__
-extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc", "pages_from_code"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc", "mathml", "pages_from_code"]
 
 # pages
 root_doc = "docs/index"
@@ -28,8 +28,8 @@ include_patterns = [
     "fewshot/embedded/masked/README.md",
     "[A-Z]*.md",  # README.md, CHANGELOG.md and their neighbours
 ]
-exclude_patterns = [".*", "**/__pycache__", "docs/_build", "docs/site_root", "shared", "tests"]
-myst_enable_extensions = ["deflist"]
+exclude_patterns = [".*", "**/__pycache__", "docs/_build", "docs/site_root", "docs/site_static", "shared", "tests"]
+myst_enable_extensions = ["deflist", "html_image"]
 myst_heading_anchors = 4
 nb_execution_mode = "off"  # notebooks are shown as they are kept; tests/test_notebooks.py runs them
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # nothing is loaded from outside
@@ -51,8 +51,11 @@ nitpick_ignore_regex = [
 
 # looks
 html_theme = "furo"
+html_math_renderer = "mathml"
 html_title = f"fewshot {release}"
 html_extra_path = ["site_root"]
+html_static_path = ["site_static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_copyright = False

@@ -71,6 +71,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", fill)
     app.connect("autodoc-skip-member", is_foreign)
     app.connect("missing-reference", find_public)
+    app.connect("autodoc-process-signature", shorten_arrays)
     return {"parallel_read_safe": True}
 
 
@@ -95,8 +96,8 @@ def with_contents(index: str) -> str:
 
 
 def linked(text: str) -> list[str]:
-    """The pages and notebooks to which a text leads, as Sphinx names them."""
-    return re.findall(r"\]\(([^)#:]+)\.(?:md|ipynb)\)", text)
+    """The pages and notebooks to which a text leads, with the words of the link as Sphinx has titles of contents."""
+    return [f"{words} <{page}>" for words, page in re.findall(r"\[([^]]+)\]\(([^)#:]+)\.(?:md|ipynb)\)", text)]
 
 
 def contents(pages: list[str], *options: str) -> str:
@@ -124,6 +125,13 @@ def find_public(app: Sphinx, env: Any, node: Any, content: Any) -> Any:
 def is_foreign(app: Sphinx, what: str, name: str, *_: Any) -> bool | None:
     """Leave out the methods with which scikit-learn routes metadata."""
     return True if re.fullmatch(r"set_\w+_request", name) else None
+
+
+def shorten_arrays(app: Sphinx, what: str, *arguments: Any) -> tuple[str | None, str | None]:
+    """Write ``ndarray[tuple[Any, ...], dtype[float64]]`` of a signature as ``ndarray``."""
+    *_, signature, returned = arguments
+    long = r"numpy\.ndarray\[tuple\[~?typing\.Any, \.\.\.\], ~?numpy\.dtype\[[^\]]*\]\]"
+    return tuple(text and re.sub(long, "numpy.ndarray", text) for text in (signature, returned))  # type: ignore[return-value]
 
 
 def is_inside(name: str) -> bool:

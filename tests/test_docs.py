@@ -65,10 +65,10 @@ def test_the_contents_of_the_site_have_every_page_and_notebook():
 
 
 def test_each_section_of_the_first_page_is_a_part_of_the_contents(made):
-    page = made.with_contents("# Home\n\n[a](../a.md)\n\n## More\n\n[b](b.ipynb), [c](https://c.md)\n")
+    page = made.with_contents("# Home\n\n[A](../a.md)\n\n## More\n\n[B c](b.ipynb), [D](https://d.md)\n")
     assert re.findall(r"^```\{toctree\}\n(.*?)\n```", page, re.S | re.M) == [
-        ":hidden:\n\n../a",
-        ":hidden:\n:caption: More\n\nb",
+        ":hidden:\n\nA <../a>",
+        ":hidden:\n:caption: More\n\nB c <b>",
     ]
 
 
