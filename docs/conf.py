@@ -25,6 +25,7 @@ include_patterns = [
     "docs/**",
     "notebooks/*.ipynb",
     "benchmarks/README.md",
+    "benchmarks/results/*.md",
     "fewshot/embedded/masked/README.md",
     "[A-Z]*.md",  # README.md, CHANGELOG.md and their neighbours
 ]

@@ -1,7 +1,7 @@
 """What the site makes at each build: the API reference, the page of the command line and the contents.
 
 `docs/api.md` and `docs/cli.md` hold a line such as ``<!-- made: names -->``, which is replaced when Sphinx reads them.
-The contents are the links of `docs/index.md`, section by section.
+The contents are the links of `docs/index.md`, section by section, and those of `benchmarks/README.md` to its results.
 The reference has a page a name of ``fewshot.__all__``, written to docs/api/, which git ignores.
 """
 
@@ -76,9 +76,12 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 
 def fill(app: Sphinx, page: str, source: list[str]) -> None:
-    """Put what is made into the three pages that have something made."""
+    """Put what is made into the pages that have something made."""
     if page == "docs/index":
         source[0] = with_contents(source[0])
+    elif page == "benchmarks/README":  # its results are one part of the contents, below it
+        pages = {link.partition(" <")[2]: link for link in linked(source[0]) if " <results/" in link}
+        source[0] += "\n" + contents(list(pages.values()))
     elif page == "docs/api":
         source[0] = source[0].replace("<!-- made: names -->", list_names())
     elif page == "docs/cli":
