@@ -53,7 +53,7 @@ def test_the_gallery_has_no_findings_on_its_text(name):
     assert gallery.get(name).lint().findings == ()
 
 
-# the three templates that the README shows
+# the three templates that docs/command-line.md shows
 
 
 def test_a_misspelt_field():

@@ -1,14 +1,24 @@
-"""Every block of the README runs; hub names become tiny local models of the same kind, and outputs are compared."""
+"""Every block of the README and of the pages of docs/ runs, each page by itself.
+
+Hub names become tiny local models of the same kind, and outputs are compared.
+"""
 
 from __future__ import annotations
 
+import csv
 import doctest
+import json
+import os
 import re
 import shlex
 import shutil
+import signal
+import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -18,7 +28,21 @@ from tests.printed import Tolerant, says_the_same
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+#: Pages with tests of their own, and the files that have them.
+ELSEWHERE = {
+    "answers.md": "test_extractor.py",
+    "batches.md": "test_recipes.py",
+    "extending.md": "test_extending.py",
+    "labelling.md": "test_picking.py",
+    "playground.md": "test_cli_play.py",
+    "tagging.md": "test_tagger.py",
+    "writing.md": "test_writing.py",
+}
+BLOCKS = {
+    path.name: re.findall(r"^```(\w+)\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    if path.name not in ELSEWHERE
+}
 STAND_INS = {
     "FacebookAI/roberta-base": "roberta",
     "google/flan-t5-base": "t5",
@@ -29,29 +53,75 @@ STAND_INS = {
 NEEDS_CAUSAL = re.compile(r'"embedded:causal"|\b(lm|named)\b')
 
 
-def python_blocks(with_outputs: bool) -> list[str]:
-    return [body for language, body in BLOCKS if language == "python" and (">>>" in body) == with_outputs]
+def python_blocks(page: str, with_outputs: bool) -> list[str]:
+    return [body for language, body in BLOCKS[page] if language == "python" and (">>>" in body) == with_outputs]
+
+
+def shell_lines(page: str) -> list[str]:
+    return [line for language, body in BLOCKS[page] if language == "bash" for line in body.splitlines()]
+
+
+def sessions(page: str) -> list[tuple[str, str]]:
+    """Each command of the page's shell sessions, with what it prints."""
+    shown = "".join(body for language, body in BLOCKS[page] if language == "console")
+    steps = [step.partition("\n") for step in re.split(r"^\$ ", shown, flags=re.MULTILINE)[1:]]
+    return [(command, output) for command, _, output in steps]
+
+
+def pages(having: Callable[[str], list]) -> list[str]:
+    return [page for page in BLOCKS if having(page)]
 
 
 def test_every_block_is_of_a_kind_that_is_run():
-    assert {language for language, _ in BLOCKS} == {"console", "python", "bash"}
-    assert len(python_blocks(True)) >= 5
+    assert {language for blocks in BLOCKS.values() for language, _ in blocks} == {"console", "python", "bash"}
+    examples = {page: sum(body.count(">>> ") for body in python_blocks(page, True)) for page in BLOCKS}
+    assert examples["README.md"] > 15
+    assert sum(examples.values()) > 115
+    assert len(pages(lambda page: python_blocks(page, True))) >= 11
+
+
+def test_the_readme_is_read_in_two_minutes():
+    assert len(README.splitlines()) <= 200
+
+
+def test_the_index_lists_every_page():
+    index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    for path in (ROOT / "docs").rglob("*.md"):
+        name = path.relative_to(ROOT / "docs").as_posix()
+        assert name == "index.md" or f"]({name})" in index, name
+
+
+def test_the_links_of_the_readme_lead_somewhere():
+    for target in re.findall(r"\]\(([^):]+)\)", README):
+        name, _, heading = target.partition("#")
+        assert (ROOT / name).exists(), target
+        if heading:
+            headings = re.findall(r"^#+ (.*)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings}, target
+
+
+@pytest.mark.parametrize(("page", "file"), ELSEWHERE.items())
+def test_pages_that_are_left_out_have_tests_of_their_own(page, file):
+    shown = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    tests = (ROOT / "tests" / file).read_text(encoding="utf-8")
+    address = "The playground: http://127.0.0.1:"  # its command goes on until Ctrl-C
+    assert f"docs/{page}" in tests or (address in shown and address in tests)
 
 
 @pytest.mark.long
-def test_blocks_with_outputs_print_what_they_say(mini):
-    blocks = [block for block in python_blocks(True) if has_causal() or not NEEDS_CAUSAL.search(block)]
-    source = "\n".join(blocks)
-    test = doctest.DocTestParser().get_doctest(source, {}, "README.md", "README.md", 0)
+@pytest.mark.parametrize("page", pages(lambda page: python_blocks(page, True)))
+def test_blocks_with_outputs_print_what_they_say(page, mini):
+    blocks = [block for block in python_blocks(page, True) if has_causal() or not NEEDS_CAUSAL.search(block)]
+    test = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, page, page, 0)
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
     report: list[str] = []
     runner = doctest.DocTestRunner(checker=Tolerant(), optionflags=flags)
     runner.run(test, out=report.append)
-    assert runner.tries > 20
+    assert runner.tries >= sum(block.count(">>> ") for block in blocks) > 0
     assert not runner.failures, "".join(report)
 
 
-@pytest.mark.parametrize("block", python_blocks(False))
+@pytest.mark.parametrize("block", [block for page in BLOCKS for block in python_blocks(page, False)])
 def test_blocks_with_hub_names_run_on_tiny_models(block, tmp_path):
     names = [name for name in STAND_INS if f'"{name}"' in block]
     assert names
@@ -64,17 +134,19 @@ def test_blocks_with_hub_names_run_on_tiny_models(block, tmp_path):
     assert not re.search(r'"[\w.-]+/[\w.-]+"', block.replace('"sst2/it_was"', "")), "a hub name without a stand-in"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # random weights expect no label word
-        exec(compile(block, "README.md", "exec"), {})
+        exec(compile(block, "a page", "exec"), {})
 
 
 def test_every_stand_in_is_used():
-    assert all(f'"{name}"' in README for name in STAND_INS)
+    blocks = "".join(block for page in BLOCKS for block in python_blocks(page, False))
+    assert all(f'"{name}"' in blocks for name in STAND_INS)
 
 
 @pytest.fixture
 def shell(tmp_path, monkeypatch, capsys):
-    """Runs a command of ours in a folder with the files that the README names; returns exit code and output."""
+    """Runs a command of ours in a folder with the files that the pages name; returns exit code and output."""
     (tmp_path / "mail.csv").write_text("text\nI was charged twice\nThank you so much!\n")
+    (tmp_path / "more.csv").write_text("text\nMy card was charged\n")
     (tmp_path / "labelled.csv").write_text("text,label\nMy invoice is wrong,billing\nLovely,praise\n")
     shutil.copy(ROOT / "fewshot/datasets/tickets.csv", tmp_path)
     long = "Nothing happens, and it takes its time about it. " * 60
@@ -83,8 +155,10 @@ def shell(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run(command: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", shlex.split(command))
+        monkeypatch.setattr(sys, "argv", shlex.split(command, comments=True))
         assert sys.argv[0] == "fewshot"
+        if sys.argv[1] == "label":
+            return label_all(sys.argv[1:], {"I was charged twice": "billing", "Thank you so much!": "praise"})
         with pytest.raises(SystemExit) as done:
             main()
         said = capsys.readouterr()
@@ -93,8 +167,31 @@ def shell(tmp_path, monkeypatch, capsys):
     return run
 
 
+def label_all(arguments: list[str], known: dict[str, str]) -> tuple[int, str]:
+    """Serve the labelling page in a process of its own, give every text its label, and end it as Ctrl-C does."""
+    command = [sys.executable, "-m", "fewshot", *arguments]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    ) as run:
+        try:
+            address = run.stdout.readline().split()[-1]  # type: ignore[union-attr]
+
+            def call(name: str, **said) -> dict:
+                body = json.dumps({"tab": "one", **said}).encode()
+                with urlopen(Request(f"{address}call/{name}", body, {"Content-Type": "application/json"})) as answer:
+                    return json.load(answer)
+
+            while (row := (state := call("state"))["row"]) is not None:
+                (text,) = (value for _, value in state["fields"])
+                call("label", row=row, label=known[text])
+            run.send_signal(signal.SIGINT)
+            return run.wait(timeout=60), run.stdout.read()  # type: ignore[union-attr]
+        finally:
+            run.kill()
+
+
 def says(want: str, got: str) -> bool:
-    """Whether an output is what the README shows of it; a line of three dots stands for any lines."""
+    """Whether an output is what a page shows of it; a line of three dots stands for any lines."""
     pieces = [piece.strip("\n").splitlines() for piece in re.split(r"^\.\.\.$", want.strip("\n"), flags=re.MULTILINE)]
     lines, at = got.strip("\n").splitlines(), 0
     for number, piece in enumerate(pieces):
@@ -106,34 +203,46 @@ def says(want: str, got: str) -> bool:
     return at == len(lines) or not pieces[-1]
 
 
+def test_shell_lines_are_on_two_pages():
+    assert {page: len(lines) for page in BLOCKS if (lines := shell_lines(page))} == {
+        "README.md": 3,
+        "command-line.md": 9,
+    }
+
+
 @pytest.mark.long
-def test_shell_blocks_run(shell, tmp_path, mini):
-    commands = [line for language, body in BLOCKS if language == "bash" for line in body.splitlines()]
-    assert len(commands) == 9
+@pytest.mark.parametrize("page", pages(shell_lines))
+def test_shell_blocks_run(page, shell, tmp_path, mini):
     for month in ("01", "02"):
         (tmp_path / f"2026-{month}.csv").write_text("text\nI was charged twice\n")
-    for command in commands:
-        assert shell(command)[0] == 0, command
-    assert (tmp_path / "out.csv").read_text().startswith("text,prediction,probability\n")
-    assert (tmp_path / "curve.png").is_file()
-    assert (tmp_path / "out.parquet").is_file()
+    for command in shell_lines(page):
+        code, got = shell(command)
+        assert code == 0, f"{command}\n{got}"
+    if page == "README.md":
+        with (tmp_path / "predictions.csv").open(newline="") as file:
+            assert [row["prediction"] for row in csv.DictReader(file)] == ["billing"]
+    else:
+        assert (tmp_path / "out.csv").read_text().startswith("text,prediction,probability\n")
+        assert (tmp_path / "curve.png").is_file()
+        assert (tmp_path / "out.parquet").is_file()
 
 
-def test_shell_sessions_print_what_they_say(shell, tmp_path, mini):
-    sessions = "".join(body for language, body in BLOCKS if language == "console")
-    steps = [step.partition("\n") for step in re.split(r"^\$ ", sessions, flags=re.MULTILINE)[1:]]
-    ran = 0
-    for command, _, output in steps:
+def test_sessions_that_print_are_on_one_page():
+    ran = {page: sum(command.startswith("fewshot ") for command, _ in sessions(page)) for page in BLOCKS}
+    assert {page: n for page, n in ran.items() if n} == {"command-line.md": 5}
+
+
+@pytest.mark.parametrize("page", pages(sessions))
+def test_shell_sessions_print_what_they_say(page, shell, tmp_path, mini):
+    for command, output in sessions(page):
         if command.startswith("cat "):
             (tmp_path / command.removeprefix("cat ")).write_text(output)
         elif command.startswith("fewshot "):
             code, got = shell(command)
             assert says(output, got), got
             assert code == (1 if re.search("^error: ", got, re.MULTILINE) else 0)
-            ran += 1
         else:  # these install, and are run by CI
             assert command.startswith(("make ", "pip install "))
-    assert ran == 5
 
 
 def test_the_two_commands_are_those_of_the_makefile_and_of_ci():
