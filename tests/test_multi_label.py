@@ -14,7 +14,17 @@ from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 
-from fewshot import Channel, Classifier, Embedding, InputError, Prompting, Readout, UnsupportedError, Verbalizer
+from fewshot import (
+    Channel,
+    Classifier,
+    Embedding,
+    FewshotWarning,
+    InputError,
+    Prompting,
+    Readout,
+    UnsupportedError,
+    Verbalizer,
+)
 from tests.contract import ABOUT, TEXTS, HashEncoder, keyword_lm
 
 NAMES = ["praise", "billing", "bug report"]  # not sorted, as a user's columns may be
@@ -121,7 +131,9 @@ class TestZeroShot:
         assert clf.predict(X).shape == (len(X), 3)
 
     def test_two_equally_near_labels(self):
-        clf = Classifier(HashEncoder(), verbalizer=Verbalizer({"a": "same", "b": "SAME"}, multi_label=True)).fit()
+        clf = Classifier(HashEncoder(), verbalizer=Verbalizer({"a": "same", "b": "SAME"}, multi_label=True))
+        with pytest.warns(FewshotWarning, match="alike.*'a' and 'b'"):
+            clf.fit()
         assert np.allclose(clf.decision_function(X), 0)
         assert np.allclose(clf.predict_proba(X), 0.5)
 

@@ -101,7 +101,7 @@ def test_writers_are_evaluated_and_compared(lm):
         compare({"w": good, "c": Classifier(lm, "{{ text }} {{ label }}", {"a": "a", "b": "b"}).fit()}, X, y)
     with pytest.raises(ParameterError, match="metric must be"):
         compare({"a": good, "b": poor}, X, y, metric="accuracy")
-    with pytest.raises(UnsupportedError, match="compare writers with compare"):
+    with pytest.raises(UnsupportedError, match="use compare for writers"):
         learning_curve(good, X, y)
 
 
