@@ -174,7 +174,7 @@ def label_all(arguments: list[str], known: dict[str, str]) -> tuple[int, str]:
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     ) as run:
         try:
-            address = run.stdout.readline().split()[-1]  # type: ignore[union-attr]
+            address = run.stdout.readline().split()[-1]
 
             def call(name: str, **said) -> dict:
                 body = json.dumps({"tab": "one", **said}).encode()
@@ -185,7 +185,7 @@ def label_all(arguments: list[str], known: dict[str, str]) -> tuple[int, str]:
                 (text,) = (value for _, value in state["fields"])
                 call("label", row=row, label=known[text])
             run.send_signal(signal.SIGINT)
-            return run.wait(timeout=60), run.stdout.read()  # type: ignore[union-attr]
+            return run.wait(timeout=60), run.stdout.read()
         finally:
             run.kill()
 
