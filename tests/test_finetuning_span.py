@@ -23,6 +23,7 @@ from fewshot import (
     UnsupportedError,
     load,
 )
+from fewshot.models.engine.layers import with_hidden_states
 from fewshot.strategies import span_head
 from fewshot.task.answer_features import Passage
 from fewshot.task.extracts import Asked, ExtractTask
@@ -253,7 +254,7 @@ class TestPairVectors:
         inputs = tokenizer(question, text, return_tensors="pt", return_offsets_mapping=True)
         offsets, which = inputs.pop("offset_mapping")[0], inputs.sequence_ids(0)
         with torch.no_grad():
-            states = model.token_reader.body(**inputs, output_hidden_states=True).hidden_states[1][0]
+            states = with_hidden_states(model.token_reader.body, **inputs).hidden_states[1][0]
         own = [i for i, part in enumerate(which) if part == 1]
         assert inputs["token_type_ids"][0][own].tolist() == [1] * len(own)
         np.testing.assert_allclose(found.vectors, states[own].numpy(), atol=1e-5)

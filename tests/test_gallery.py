@@ -15,7 +15,7 @@ from fewshot.models.base import Turn
 
 NAMES = gallery.names()
 FOLDER = Path(__file__).resolve().parent.parent / "templates"
-README = FOLDER.parent / "README.md"
+PROMPTS = FOLDER.parent / "docs" / "prompts.md"
 DATA = Path(__file__).resolve().parent / "data"
 SNAPSHOT = DATA / "gallery_snapshot.json"
 RENEW = "python -m tests.test_gallery"
@@ -96,7 +96,7 @@ def test_the_gallery_is_as_large_as_it_says():
     assert len(NAMES) >= 60
     assert tasks >= set(ASKED_FOR.split())
     said = f"The gallery has {len(NAMES)} templates for {len(tasks)} tasks"
-    assert said in README.read_text(encoding="utf-8")
+    assert said in PROMPTS.read_text(encoding="utf-8")
 
 
 def test_names_are_the_files():

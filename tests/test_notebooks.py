@@ -36,7 +36,7 @@ def test_a_notebook_runs_and_prints_what_is_committed(path, mini, tmp_path):
     if 'method="temperature"' in path.read_text(encoding="utf-8").replace('\\"', '"'):
         pytest.importorskip("sklearn", minversion="1.8", reason="temperature scaling is of scikit-learn 1.8")
     fresh = copy.deepcopy(committed)
-    nbclient.NotebookClient(fresh, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    nbclient.NotebookClient(fresh, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert printed(committed)
     assert says_the_same("".join(printed(fresh)), "".join(printed(committed)))
     pictures = [

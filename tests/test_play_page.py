@@ -173,6 +173,20 @@ def test_scores_of_an_older_source_do_not_come_over_newer_ones(visit):
     assert row(page, 0).locator(".old").count() == 0
 
 
+def test_nothing_is_typed_before_the_page_has_its_template(visit, browser):
+    page = visit(lm=FakeLM(Slow()))
+    held = []
+    page.route("**/begin", lambda route: held.append(route))
+    page.reload(wait_until="domcontentloaded")
+    area = page.locator("#source-0")
+    assert area.is_disabled()  # what was typed would be overwritten
+    page.wait_for_timeout(200)
+    held[0].continue_()
+    area.fill("Typed {{ text }} {{ label }}")  # waits for what may be typed
+    page.locator("#rows .part-text", has_text="Typed").first.wait_for()
+    assert area.input_value() == "Typed {{ text }} {{ label }}"
+
+
 def test_saving_writes_the_file_and_no_change_is_lost(visit, tmp_path):
     path = tmp_path / "mail.jinja"
     path.write_text(SOURCE + "\n")

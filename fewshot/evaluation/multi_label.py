@@ -14,7 +14,7 @@ from fewshot.classifier import Classifier
 from fewshot.errors import InputError
 from fewshot.evaluation.metrics import compute_percentiles, draw_resamples
 from fewshot.evaluation.mistakes import Judged, Mistakes, count_pairs, take_mistakes
-from fewshot.evaluation.tables import make_frame, make_intervals, print_evaluation, printed, render_html
+from fewshot.evaluation.tables import make_class_table, make_intervals, print_evaluation, printed, render_html
 from fewshot.models.base import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -188,17 +188,8 @@ _METRICS: dict[str, Callable[[_Decisions, IntArray], FloatArray]] = {
 
 
 def _by_label(d: _Decisions) -> pd.DataFrame:
-    hits, support, said = ((one).sum(axis=0) for one in (d.true & d.said, d.true, d.said))
-    columns: dict[str, Any] = {
-        "label": d.names,
-        "precision": (hits / np.maximum(said, 1)).tolist(),
-        "recall": (hits / np.maximum(support, 1)).tolist(),
-        "f1": (2 * hits / np.maximum(support + said, 1)).tolist(),
-        "support": support.tolist(),
-    }
-    if d.proba is not None:
-        columns["mean probability"] = d.proba.mean(axis=0).tolist()
-    return make_frame(columns, "label")
+    hits, said, support = (one.sum(axis=0) for one in (d.true & d.said, d.said, d.true))
+    return make_class_table("label", d.names, (hits, said, support), d.proba)
 
 
 def _find_mistakes(clf: Any, X: Any, d: _Decisions, rows: list[int]) -> Mistakes:

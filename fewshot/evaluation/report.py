@@ -14,7 +14,14 @@ from fewshot.evaluation.mistakes import Judged, Mistakes, count_pairs, find_mist
 from fewshot.evaluation.multi_label import MultiLabelEvaluation, evaluate_multi_label
 from fewshot.evaluation.predictions import Predictions, check_classifier, check_resampling, predict
 from fewshot.evaluation.spans import SpanEvaluation
-from fewshot.evaluation.tables import make_frame, make_intervals, need_pandas, print_evaluation, printed, render_html
+from fewshot.evaluation.tables import (
+    make_class_table,
+    make_intervals,
+    need_pandas,
+    print_evaluation,
+    printed,
+    render_html,
+)
 from fewshot.evaluation.taggers import evaluate_tagger
 from fewshot.evaluation.writing import WritingEvaluation, evaluate_writer
 from fewshot.inputs import as_indicator, as_labels, as_rows
@@ -226,15 +233,7 @@ def _print_confusion(frame: pd.DataFrame) -> str:
 
 def _by_class(p: Predictions) -> pd.DataFrame:
     size = len(p.classes)
-    hits = np.bincount(p.targets[p.right], minlength=size)
-    support, said = (np.bincount(columns, minlength=size) for columns in (p.targets, p.predicted))
-    columns: dict[str, Any] = {
-        "class": p.classes,
-        "precision": (hits / np.maximum(said, 1)).tolist(),
-        "recall": (hits / np.maximum(support, 1)).tolist(),
-        "f1": (2 * hits / np.maximum(support + said, 1)).tolist(),
-        "support": support.tolist(),
-    }
-    if p.proba is not None:
-        columns["mean probability"] = p.proba.mean(axis=0).tolist()
-    return make_frame(columns, "class")
+    hits, said, support = (
+        np.bincount(columns, minlength=size) for columns in (p.targets[p.right], p.predicted, p.targets)
+    )
+    return make_class_table("class", p.classes, (hits, said, support), p.proba)

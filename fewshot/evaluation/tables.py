@@ -11,12 +11,22 @@ import numpy as np
 
 from fewshot.errors import InputError
 from fewshot.extras import need
+from fewshot.models.base import FloatArray, IntArray
 from fewshot.tables import as_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Result", "make_frame", "make_intervals", "need_pandas", "print_evaluation", "printed", "render_html"]
+__all__ = [
+    "Result",
+    "make_class_table",
+    "make_frame",
+    "make_intervals",
+    "need_pandas",
+    "print_evaluation",
+    "printed",
+    "render_html",
+]
 
 
 def need_pandas() -> None:
@@ -41,6 +51,26 @@ def make_intervals(header: str, names: Sequence[Any], values: Sequence[float], e
     """Make a table of named values with the ends of their intervals, low and high; the names are its index."""
     low, high = zip(*ends, strict=True)
     return make_frame({header: names, "value": values, "low": low, "high": high}, header)
+
+
+def make_class_table(
+    header: str, names: Sequence[Any], counts: tuple[IntArray, IntArray, IntArray], proba: FloatArray | None
+) -> pd.DataFrame:
+    """Make a table of each class's precision, recall, f1 and support, and its mean probability where that is known.
+
+    A ratio of nothing is 0. ``counts`` are of each class: rightly predicted, predicted, true.
+    """
+    hits, said, support = counts
+    columns: dict[str, Sequence[Any]] = {
+        header: names,
+        "precision": (hits / np.maximum(said, 1)).tolist(),
+        "recall": (hits / np.maximum(support, 1)).tolist(),
+        "f1": (2 * hits / np.maximum(support + said, 1)).tolist(),
+        "support": support.tolist(),
+    }
+    if proba is not None:
+        columns["mean probability"] = proba.mean(axis=0).tolist()
+    return make_frame(columns, header)
 
 
 class Result:

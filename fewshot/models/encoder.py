@@ -25,7 +25,7 @@ from fewshot.models.progress import show_progress
 from fewshot.models.recipe import Recipe
 from fewshot.models.text.tokens import PlainTokenizer, as_text, without_surrogates
 from fewshot.models.token_vectors import TokenReader
-from fewshot.models.tokens import TokenVectors
+from fewshot.models.tokens import ReadsTokens, TokenVectors
 from fewshot.models.windows import Windows
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["SentenceEncoder"]
 
 
-class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class SentenceEncoder(ReadsTokens, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """A sentence-transformers model; texts in, vectors out.
 
     Repeated texts are encoded once, and a bounded cache keeps vectors between calls, so that cross-validation and grid
@@ -144,59 +144,9 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self._remember({text: known[text] for text in new})
         return np.stack([known[text] for text in texts]).astype(np.float64)
 
-    def token_vectors(self, texts: Sequence[str], layer: int | None = None) -> list[TokenVectors]:
-        """For each text its tokens, with where they stand and their hidden states.
-
-        A text longer than the model's window is read in windows that overlap by half, and each token has its vector
-        from the window in which it has the most context on its nearer side. The special tokens around a text are read
-        and not handed out. Neither the model's prompt nor ``windows`` plays a part. Equal texts are read once.
-
-        Parameters
-        ----------
-        texts : sequence of str
-        layer : int, optional
-            The hidden states after this many layers; 0 are the embeddings, -1 is the last. None is half of the layers.
-
-        Returns
-        -------
-        list of TokenVectors
-
-        Raises
-        ------
-        ParameterError
-            When the model has no such layer.
-        UnsupportedError
-            When the model shows no hidden states of tokens.
-        """
-        with lock_of(self.model):
-            return self.token_reader.read(texts, layer, self.limit, self._within_memory)
-
-    def pair_vectors(
-        self, questions: Sequence[str], texts: Sequence[str], layer: int | None = None
+    def _read_tokens(
+        self, texts: Sequence[str], layer: int | None, questions: Sequence[str] | None
     ) -> list[TokenVectors]:
-        """For each text its tokens as `token_vectors` has them, read after a question, as the second of a pair.
-
-        The question stands before every window of its text.
-
-        Parameters
-        ----------
-        questions, texts : sequence of str
-        layer : int, optional
-            The hidden states after this many layers; 0 are the embeddings, -1 is the last. None is half of the layers.
-
-        Returns
-        -------
-        list of TokenVectors
-
-        Raises
-        ------
-        ParameterError
-            When the model has no such layer.
-        InputError
-            When a question fills more than half of what the model reads at once; the message has the question.
-        UnsupportedError
-            When the model shows no hidden states of tokens.
-        """
         with lock_of(self.model):
             return self.token_reader.read(texts, layer, self.limit, self._within_memory, questions)
 

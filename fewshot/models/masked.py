@@ -19,7 +19,7 @@ from fewshot.models.reading import ReadingModel
 from fewshot.models.recipe import Recipe
 from fewshot.models.text.tokens import check_tokens
 from fewshot.models.token_vectors import TokenReader
-from fewshot.models.tokens import TokenVectors
+from fewshot.models.tokens import ReadsTokens, TokenVectors
 
 __all__ = ["MaskedLM"]
 
@@ -27,7 +27,7 @@ Variant = Literal["left-to-right", "independent"]
 Cloze = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # tokens before the hole, in it, after it
 
 
-class MaskedLM(ReadingModel):
+class MaskedLM(ReadsTokens, ReadingModel):
     r"""A BERT-like language model.
 
     The hole becomes as many mask tokens as the candidate has. The score of a one-token candidate is its
@@ -152,59 +152,9 @@ class MaskedLM(ReadingModel):
             looks.look((*special.before, *before, mask, *after, *special.after), len(special.before) + len(before))
 
     @alone
-    def token_vectors(self, texts: Sequence[str], layer: int | None = None) -> list[TokenVectors]:
-        """For each text its tokens, with where they stand and their hidden states.
-
-        A text longer than the model's window is read in windows that overlap by half, and each token has its vector
-        from the window in which it has the most context on its nearer side. The special tokens around a text are read
-        and not handed out. Equal texts are read once.
-
-        Parameters
-        ----------
-        texts : sequence of str
-        layer : int, optional
-            The hidden states after this many layers; 0 are the embeddings, -1 is the last. None is half of the layers.
-
-        Returns
-        -------
-        list of TokenVectors
-
-        Raises
-        ------
-        ParameterError
-            When the model has no such layer.
-        UnsupportedError
-            When the model shows no hidden states of tokens.
-        """
-        return self.token_reader.read(texts, layer, self.limit, self.within_memory)
-
-    @alone
-    def pair_vectors(
-        self, questions: Sequence[str], texts: Sequence[str], layer: int | None = None
+    def _read_tokens(
+        self, texts: Sequence[str], layer: int | None, questions: Sequence[str] | None
     ) -> list[TokenVectors]:
-        """For each text its tokens as `token_vectors` has them, read after a question, as the second of a pair.
-
-        The question stands before every window of its text.
-
-        Parameters
-        ----------
-        questions, texts : sequence of str
-        layer : int, optional
-            The hidden states after this many layers; 0 are the embeddings, -1 is the last. None is half of the layers.
-
-        Returns
-        -------
-        list of TokenVectors
-
-        Raises
-        ------
-        ParameterError
-            When the model has no such layer.
-        InputError
-            When a question fills more than half of what the model reads at once; the message has the question.
-        UnsupportedError
-            When the model shows no hidden states of tokens.
-        """
         return self.token_reader.read(texts, layer, self.limit, self.within_memory, questions)
 
     @cached_property

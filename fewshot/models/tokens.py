@@ -1,7 +1,8 @@
-"""The protocol of models that show a vector of every token of a text."""
+"""Models that show a vector of every token of a text: the protocols, and what those of this library share."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeGuard
@@ -10,7 +11,7 @@ import numpy as np
 
 from fewshot.models.base import Float32Array, FloatArray, IntArray
 
-__all__ = ["Pairs", "TokenVectors", "Tokens", "is_pairs", "is_tokens", "word_vectors"]
+__all__ = ["Pairs", "ReadsTokens", "TokenVectors", "Tokens", "is_pairs", "is_tokens", "word_vectors"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +55,70 @@ class Pairs(Protocol):
     ) -> list[TokenVectors]:
         """For each text its tokens with their hidden states, as the second of a pair."""
         ...
+
+
+class ReadsTokens(ABC):
+    """What the models that read tokens share: both ways to ask them, and what is said of these."""
+
+    @abstractmethod
+    def _read_tokens(
+        self, texts: Sequence[str], layer: int | None, questions: Sequence[str] | None
+    ) -> list[TokenVectors]:
+        """Read each text, after its question where there are some."""
+
+    def token_vectors(self, texts: Sequence[str], layer: int | None = None) -> list[TokenVectors]:
+        """For each text its tokens, with where they stand and their hidden states.
+
+        A text longer than the model's window is read in windows that overlap by half, and each token has its vector
+        from the window in which it has the most context on its nearer side. The special tokens around a text are read
+        and not handed out. Neither a prompt of the model nor its ``windows`` plays a part. Equal texts are read once.
+
+        Parameters
+        ----------
+        texts : sequence of str
+        layer : int, optional
+            The hidden states after this many layers; 0 are the embeddings, -1 is the last. None is half of the layers.
+
+        Returns
+        -------
+        list of TokenVectors
+
+        Raises
+        ------
+        ParameterError
+            When the model has no such layer.
+        UnsupportedError
+            When the model shows no hidden states of tokens.
+        """
+        return self._read_tokens(texts, layer, None)
+
+    def pair_vectors(
+        self, questions: Sequence[str], texts: Sequence[str], layer: int | None = None
+    ) -> list[TokenVectors]:
+        """For each text its tokens as `token_vectors` has them, read after a question, as the second of a pair.
+
+        The question stands before every window of its text.
+
+        Parameters
+        ----------
+        questions, texts : sequence of str
+        layer : int, optional
+            The hidden states after this many layers; 0 are the embeddings, -1 is the last. None is half of the layers.
+
+        Returns
+        -------
+        list of TokenVectors
+
+        Raises
+        ------
+        ParameterError
+            When the model has no such layer.
+        InputError
+            When a question fills more than half of what the model reads at once; the message has the question.
+        UnsupportedError
+            When the model shows no hidden states of tokens.
+        """
+        return self._read_tokens(texts, layer, questions)
 
 
 def is_pairs(model: object) -> TypeGuard[Pairs]:

@@ -23,10 +23,10 @@ from fewshot.task.answer_features import (
     describe_forms,
     describe_none,
     describe_overlap,
+    words_of_question,
 )
 from fewshot.task.answer_meaning import describe_meaning
 from fewshot.task.extracts import Asked, ExtractTask, Place
-from fewshot.task.words import split_words
 
 __all__ = ["Learnt", "Meaning", "SpanHead"]
 
@@ -184,7 +184,7 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         right = [_find_right(passages[one.context], golds) for one, golds in zip(task.asked, task.golds, strict=True)]
         self.none_ = any(not golds for golds in task.golds)
         learnt = self._check_learnt(task.golds, right)
-        words = [_words_of(one.question) for one in task.asked]
+        words = [words_of_question(one.question) for one in task.asked]
         self.counts_ = count_words(list(passages.values()), words, self.markers)
         rng = np.random.RandomState(0)
         examples = []
@@ -208,7 +208,7 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         described = {one.passage.text: _describe(one.passage) for one in examples}
         X = [
             self._features(
-                one.passage, described[one.passage.text], (own, meant), _words_of(one.asked.question), one.rows
+                one.passage, described[one.passage.text], (own, meant), words_of_question(one.asked.question), one.rows
             )
             for one, own, meant in zip(examples, vectors, meanings, strict=True)
         ]
@@ -252,7 +252,7 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
                 passage = passages[one.context]
                 if one.context not in described:
                     described = {one.context: _describe(passage)}  # only the last one
-                X = self._features(passage, described[one.context], (own, meant), _words_of(one.question))
+                X = self._features(passage, described[one.context], (own, meant), words_of_question(one.question))
                 weights = self.head_.log_weights(X)
                 scores, none = (weights[:-1], float(weights[-1])) if self.none_ else (weights, -np.inf)
                 readings.append(read_scores(one.context, passage.places, scores, none))
@@ -343,11 +343,6 @@ def _describe(passage: Passage) -> tuple[FloatArray, FloatArray]:
 def _mean(vectors: Any) -> FloatArray:
     """The mean of vectors; of none it is 0."""
     return np.asarray(vectors, dtype=np.float64).sum(axis=0) / max(len(vectors), 1)
-
-
-def _words_of(question: str) -> list[str]:
-    """The words of a question in small letters."""
-    return [question[start:end].lower() for start, end in split_words(question)]
 
 
 def _find_right(passage: Passage, golds: Sequence[Place]) -> NDArray[np.bool_]:

@@ -27,6 +27,7 @@ __all__ = [
     "describe_forms",
     "describe_none",
     "describe_overlap",
+    "words_of_question",
 ]
 
 Array = NDArray[np.float64]
@@ -150,6 +151,11 @@ class WordCounts:
     def mark(self, question: Sequence[str]) -> Array:
         """1 for each marker that is one of the words of a question."""
         return np.array([float(marker in question) for marker in self.markers])
+
+
+def words_of_question(question: str) -> list[str]:
+    """Split a question into its words, in small letters."""
+    return [question[start:end].lower() for start, end in split_words(question)]
 
 
 def count_words(passages: Sequence[Passage], questions: Sequence[Sequence[str]], n_markers: int) -> WordCounts:

@@ -405,7 +405,10 @@ async function begin() {
     offerSecond(gallery);
     if (beside) setSecond("beside", beside.name, beside.source, beside.file);
     showNames();
-    sides.forEach((side) => side.area.addEventListener("input", edited));
+    for (const { area } of sides) {
+      area.addEventListener("input", edited);
+      area.disabled = false; // what was typed before would be lost
+    }
     [0, 1].forEach((i) => (find(`save-${i}`).onclick = () => save(i)));
     find("swap").onclick = swap;
     render();
