@@ -38,10 +38,19 @@ ELSEWHERE = {
     "tagging.md": "test_tagger.py",
     "writing.md": "test_writing.py",
 }
+#: The README and the pages of docs/, in folders as well, without those that are made when the site is built.
+PAGES = {
+    "README.md": ROOT / "README.md",
+    **{
+        path.relative_to(ROOT / "docs").as_posix(): path
+        for path in sorted((ROOT / "docs").rglob("*.md"))
+        if not {"api", "_build"} & {*path.parts}
+    },
+}
 BLOCKS = {
-    path.name: re.findall(r"^```(\w+)\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-    if path.name not in ELSEWHERE
+    page: re.findall(r"^```(\w+)\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    for page, path in PAGES.items()
+    if page not in ELSEWHERE
 }
 STAND_INS = {
     "FacebookAI/roberta-base": "roberta",
@@ -86,9 +95,8 @@ def test_the_readme_is_read_in_two_minutes():
 
 def test_the_index_lists_every_page():
     index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
-    for path in (ROOT / "docs").rglob("*.md"):
-        name = path.relative_to(ROOT / "docs").as_posix()
-        assert name == "index.md" or f"]({name})" in index, name
+    for page in PAGES:
+        assert page in ("README.md", "index.md") or f"]({page})" in index, page
 
 
 def test_the_links_of_the_readme_lead_somewhere():
