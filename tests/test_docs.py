@@ -49,6 +49,14 @@ def test_links_lead_somewhere(page):
         assert (page.parent / target).exists(), target
 
 
+def test_each_script_that_settles_something_has_one_page_of_what_was_decided():
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs/decisions").glob("*.md")]
+    named = [set(re.findall(r"benchmarks/[\w/]+\.py", page)) for page in pages]
+    for script in (ROOT / "benchmarks/settle").glob("*.py"):
+        assert sum(f"benchmarks/settle/{script.name}" in own for own in named) == 1, script.name
+    assert [path for own in named for path in own if not (ROOT / path).is_file()] == []
+
+
 def test_the_glossary_names_each_word_once():
     words = re.findall(r"^\| \*\*(?:to )?([^*]+)\*\*", GLOSSARY, re.MULTILINE)
     assert len(words) == len(set(words)) > 30

@@ -21,10 +21,11 @@ from fewshot.training.examples import n_steps
 __all__ = ["Chosen", "choose_for_language_model", "finetuned", "without_comparison"]
 
 _MOST_SHOTS = 16
-#: Of several phrasings' ways the best, whose log-scores are averaged: settled on training rows.
+#: Of several phrasings' ways the best, whose log-scores are averaged: settled by benchmarks/settle/auto_on_lm.py, on
+#: training rows.
 _TOGETHER = 3
 #: Folds from which prompting may be among these. Fewer are of so few rows that readouts seem worse than they will be:
-#: settled on training rows.
+#: settled by the same script.
 _ENOUGH = 4
 
 

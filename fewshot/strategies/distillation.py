@@ -34,7 +34,7 @@ _LEAST = 0.01  # classes that are less probable than this are left out of a soft
 #: and with 2,000 texts, on training rows of sst2, cr, trec6 and ag_news (seeds 10, 11). Teachers err alike on texts
 #: that are alike, so that cross-validation on what they say would choose a larger C, which copies their errors.
 _TAU, _C_BY_ROWS = 10.0, 600.0
-#: Steps and learning rate of its tuning (the same rows; `benchmarks/README.md`).
+#: Steps and learning rate of its tuning (the same rows; docs/decisions/0023-teaching-without-labels.md).
 _TUNING = 16, 1e-4
 _GROWTH = 5  # every generation learns from so many times the rows of the one before (iPET)
 
