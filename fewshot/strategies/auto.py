@@ -42,61 +42,63 @@ _FOLD_LAYERS, _FOLD_STEPS = 2, 4
 class Auto(Strategy):
     """Choose the strategy from the kind of model and the labels at hand.
 
-    An encoder gets `Embedding`. With labelled rows, three ways are compared by cross-validation (as many folds as the
-    smallest class has rows, at most five, on at most 128 rows): the frozen encoder with the label names as prior or
-    without them, by log loss; and the better of these with an own copy of the encoder tuned by `Contrastive`, by
-    accuracy. For the time it takes, the folds tune the last two layers only, in four steps; therefore the tuned copy is
-    chosen also where it is up to one standard error behind. Where a class has a single row nothing can be compared, and
-    the encoder is tuned. It stays frozen where tuning is impossible: with several labels a row, or an encoder that is
-    not a `SentenceEncoder`.
+    **Encoders** get `Embedding`. With labelled rows, `Auto` compares three ways by cross-validation. There are as many
+    folds as the smallest class has rows, at most five, and at most 128 rows are compared on. First, the log loss
+    chooses between two frozen encoders: with the label names as prior, or without them. Then, accuracy chooses between
+    the better one and an own copy of the encoder that `Contrastive` tuned. To save time, the folds tune only the last
+    two layers, in four steps. For this reason the tuned copy is chosen even if its accuracy is lower, as long as it is
+    lower by at most one standard error. If a class has only one row, nothing can be compared, and the encoder is tuned.
+    The encoder stays frozen where it can't be tuned: when a text may have several labels, or when the encoder is not a
+    `SentenceEncoder`.
 
-    A language model gets `Prompting`, calibrated by `fewshot.calibration.BestOf`, or `Readout`. In place of the generic
-    template of a causal or encoder-decoder model, ``generic/causal``, it may take ``generic/listed``, which lists the
-    label words after the text, in two orders, or ``generic/unlisted``, which lists none; every other template stays. A
-    model with a chat template is also asked without it. Unlabelled rows choose among these by mutual information (see
-    `select_template`).
+    **Language models** get `Prompting`, calibrated by `fewshot.calibration.BestOf`, or `Readout`. For a causal or
+    encoder-decoder model, the generic template ``generic/causal`` may be replaced by one of two others:
+    ``generic/listed``, which lists the label words after the text, in two orders, or ``generic/unlisted``, which lists
+    none. Any other template stays. A model with a chat template is also asked without it. With unlabelled rows only,
+    mutual information chooses among these wordings and formats (see `select_template`).
 
-    With labelled rows both ways, prompting and readout, are compared in every wording and format, by log loss on the
-    same folds. The three best are fitted, and their log-scores are averaged: from few rows one can't be told from the
-    next, and three together are better. Where the folds have fewer than four rows of a class, they are the three best
-    readouts, which such folds underrate. Each asks about every text. The classifier's ``template_`` and ``model_``
-    are those of the best, which `preview` and `label_mass` show. Demonstrations are left out there: on training rows
-    the best readout was more accurate than 16 of them, and they take most of the time; ``Prompting(16)`` asks with
-    them.
+    With labelled rows, prompting and readout are compared in every wording and format, by log loss on the same folds.
+    The three best are fitted, and their log-scores are averaged: a few rows can't tell the best from the next, and
+    three together are better. If the smallest class has fewer than four rows, only readouts are used, because folds of
+    so few rows make readouts look worse than they are. The classifier's ``template_`` and ``model_`` are those of the
+    best way; `preview` and `label_mass` show that one. Demonstrations are left out of this comparison. On training rows
+    the best readout was more accurate than 16 demonstrations, which take most of the time. Use ``Prompting(16)`` to ask
+    with them.
 
-    Where there is one wording in one format, the best way alone is taken, and a causal model is also asked with up to
-    16 stratified demonstrations in the prompt. Where rows bring their own choices, the calibration is "pmi" if the
-    template has a ``domain_premise``, else None, and there is no `Readout`; with labelled rows it is compared with
-    None.
+    If there is only one wording in one format, only the best way is used, and a causal model is also asked with up to
+    16 stratified demonstrations in the prompt. If rows bring their own choices, there is no `Readout`. The calibration
+    is then "pmi" if the template has a ``domain_premise``, else None; with labelled rows, "pmi" is compared with None.
 
-    With a budget, `FineTuning` is compared as well, wherever its folds and the final fit would end in time: a step is
-    timed first. It is chosen by log loss for a language model, and for an encoder (as a classification layer) where it
-    is more accurate by a standard error. What the budget had no room for is in the report.
+    With a ``budget``, `FineTuning` is compared as well, if its folds and the final fit would end in time; `Auto` times
+    some steps first. A fine-tuned language model is chosen by log loss. A fine-tuned encoder, with a new classification
+    layer, is chosen if its accuracy is higher by more than a standard error. The report says what the budget had no
+    room for.
 
-    A `Tagger` gets `TokenHead`, without the names of the types where that has a higher entity F1 on held-out texts, by
-    more than a standard error. So has `FineTuning` to be, which a budget with room for it lets in. A
-    language model that has a template, no vectors of tokens or no annotated texts is asked about candidate spans by
-    `Prompting`, or by `Readout` where a budget has room and it wins in the same way.
+    **A `Tagger`** gets `TokenHead`. Its variant without the names of the types is chosen if its entity F1 on held-out
+    texts is higher by more than a standard error. The same rule holds for `FineTuning`, which is compared if a budget
+    has room for it. `Prompting` asks a language model about candidate spans instead if it has a template, no token
+    vectors or no annotated texts. `Readout` replaces `Prompting` by the same rule, if a budget has room for it.
 
-    An `Extractor` gets what has the highest F1 of answers to held-out questions, whose texts are held out with them:
-    `SpanHead` on a model with vectors of tokens, or what beats it by more than a standard error: the same without
-    vectors, with a budget `FineTuning`, or `Prompting` of a language model, which a causal one also tries with
-    demonstrations. Without answered questions, and where a template says how, a language model is asked. `ReadAnswers`
-    is for a model that was trained to answer questions.
+    **An `Extractor`** gets the strategy with the highest F1 of answers to held-out questions; the texts of these
+    questions are held out too. On a model with token vectors that is `SpanHead`, unless another way is better by more
+    than a standard error: `SpanHead` without vectors; `FineTuning`, with a budget; or `Prompting` of a language model,
+    which is also tried with demonstrations for a causal model. Without answered questions, or when a template says how
+    to ask, a language model is asked. `ReadAnswers` is used for a model that was trained to answer questions.
 
     Parameters
     ----------
     budget : float, optional
-        Seconds that `fit` may take, about. None sets no limit and leaves fine-tuning out, which takes minutes on a CPU.
+        About how many seconds `fit` may take. None sets no limit, and leaves out fine-tuning, which takes minutes on a
+        CPU.
 
     Attributes
     ----------
     chosen_ : Strategy
         The strategy that was chosen, fitted.
     beside_ : list of Strategy
-        Those whose log-scores are averaged with its own, fitted.
+        The other fitted strategies. Their log-scores are averaged with those of ``chosen_``.
     asked_ : tuple of Task and model
-        In which wording, and of which model in which format, the chosen strategy asks.
+        What the chosen strategy asks: the task in the chosen wording, and the model in the chosen format.
     report_ : Report, SpanReport or AnswerReport
         The choice, its reasons, and the held-out scores of what was compared; also ``clf.report_``.
 
@@ -150,7 +152,7 @@ class Auto(Strategy):
         return self
 
     def span_readings(self, texts: Sequence[str], words: Sequence[Any]) -> list[Reading]:
-        """What the chosen strategy of a tagger says of the spans of each text."""
+        """Return one reading for each text, by the strategy chosen for a tagger: how probable its spans are."""
         return self.chosen_.span_readings(texts, words)
 
     def fit_answers(self, task: ExtractTask, model: Any, *, random_state: Any = None) -> Self:
@@ -161,7 +163,7 @@ class Auto(Strategy):
         return self
 
     def answer_readings(self, asked: Sequence[Asked], **more: Any) -> list[AnswerReading]:
-        """What the chosen strategy of an extractor says of the answers to each question."""
+        """Return one reading for each question, by the strategy chosen for an extractor: how probable answers are."""
         return self.chosen_.answer_readings(asked, **more)
 
     def _begin(self) -> Budget:
@@ -170,7 +172,7 @@ class Auto(Strategy):
         return Budget(self.budget)
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
-        """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
+        """Return log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
         scores: FloatArray = self.chosen_.log_scores(X)
         beside = getattr(self, "beside_", ())  # an Auto that was kept before has none
         if not beside:
@@ -179,15 +181,15 @@ class Auto(Strategy):
         return log_softmax(mean, axis=1)
 
     def pending(self, X: Sequence[Row]) -> Pending[FloatArray] | None:
-        """What the chosen strategy would ask, where it can say, and stands alone."""
+        """Return what the chosen strategy would ask; None if it can't say, or if several strategies are averaged."""
         return None if getattr(self, "beside_", ()) else self.chosen_.pending(X)
 
     def preview(self, X: Sequence[Row]) -> Preview:
-        """What the chosen strategy would ask."""
+        """Show what the chosen strategy would ask."""
         return self.chosen_.preview(X)
 
     def explain(self, row: Row) -> Explanation:
-        """What the chosen strategy explains; the classes are as probable as all make them that are averaged."""
+        """Explain a row by the chosen strategy; the class probabilities are those of all averaged strategies."""
         shown: Explanation = self.chosen_.explain(row)
         if not getattr(self, "beside_", ()):
             return shown
@@ -195,7 +197,7 @@ class Auto(Strategy):
         return replace(shown, classes=tuple(replace(line, probability=value) for line, value in pairs))
 
     def label_mass(self, X: Sequence[Row]) -> FloatArray:
-        """The label mass, where the chosen strategy has one.
+        """Return the label mass, if the chosen strategy has one.
 
         Raises
         ------

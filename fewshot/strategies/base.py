@@ -32,11 +32,12 @@ Rows = Sequence[Row]
 class Strategy(BaseEstimator, ABC):  # type: ignore[misc]
     """A way to use labelled texts: what ``Classifier(strategy=...)`` takes.
 
-    A subclass says by class attributes what it can do, and writes ``_fit`` and `log_scores`; `fit` refuses the rest in
-    its name. It may also have ``preview(X)``, ``explain(row)`` and ``label_mass(X)``, and ``kept()``: the attributes
-    that a kept classifier holds, where these are not all. One that asks a language model may have ``pending(X)``, so
-    that a `Questionnaire` asks for several in one call. What is no subclass and has ``fit`` and ``log_scores`` is a
-    strategy as well: it refuses for itself, and has the defaults of the attributes.
+    A subclass sets the class attributes below to say what it can do, and writes ``_fit`` and `log_scores`. `fit` then
+    raises an error for anything that the subclass can't do. A subclass may also have ``preview(X)``, ``explain(row)``
+    and ``label_mass(X)``. If a kept classifier needs only some of its attributes, ``kept()`` returns those. A strategy
+    that asks a language model may have ``pending(X)``, so that a `Questionnaire` asks for several strategies in one
+    call. An object that is no subclass but has ``fit`` and ``log_scores`` is a strategy as well. It has the default
+    values of the attributes, and must raise its own errors.
 
     Attributes
     ----------
@@ -49,11 +50,11 @@ class Strategy(BaseEstimator, ABC):  # type: ignore[misc]
     takes_weights : bool
         Whether the labelled rows may have weights.
     takes_unlabelled : bool
-        Whether rows without a label may stand among labelled ones.
+        Whether some rows may lack a label.
     needs_encoder, needs_language_model : bool
-        Which models it refuses.
+        Whether it refuses every model that is not an encoder, or not a language model.
     only_shows : bool
-        Whether labelled rows are demonstrations in the prompt, ``shots`` of them, and nothing else.
+        Whether labelled rows are used only as demonstrations in the prompt, ``shots`` of them.
 
     Examples
     --------
@@ -109,9 +110,9 @@ class Strategy(BaseEstimator, ABC):  # type: ignore[misc]
         Raises
         ------
         UnsupportedError
-            When the strategy can't do what the task, the model or the weights ask of it.
+            When the strategy can't handle the task, the model or the weights.
         InputError
-            When the rows are not those that it learns from, as when they are too few.
+            When the strategy can't learn from these rows, for example because they are too few.
         """
         self._refuse(task, model, sample_weight)
         self._fit(task, model, X, y, sample_weight=sample_weight, random_state=random_state)
@@ -144,12 +145,12 @@ class Strategy(BaseEstimator, ABC):  # type: ignore[misc]
 
     @abstractmethod
     def log_scores(self, X: Rows) -> FloatArray:
-        """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
+        """Return log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
 
     def pending(self, X: Rows) -> Pending[FloatArray] | None:
-        """What `log_scores` is about to ask of a language model, for a `Questionnaire` to ask in one call.
+        """Return what `log_scores` is about to ask of a language model, so that a `Questionnaire` can ask it.
 
-        None, which is the default, is a strategy that asks by itself.
+        None, the default, means that the strategy asks by itself.
         """
         return None
 

@@ -26,7 +26,7 @@ __all__ = ["Channel"]
 
 
 class Channel(Strategy):
-    r"""Classify by the probability of the text given the label, instead of that of the label given the text.
+    r"""Classify by the probability of the text given the label, instead of the label given the text.
 
     The template puts the label first. With :math:`x` the text from the template's first field to its end, and
     :math:`c(w)` everything before it with label word w in the hole,
@@ -34,8 +34,8 @@ class Channel(Strategy):
     .. math:: \log P(y \mid x) = \log P(x \mid c(w_y)) + \text{const}, \qquad
               \log P(x \mid c) = \sum_t \log P(x_t \mid c, x_{<t})
 
-    which is Bayes' rule with classes that are equally probable beforehand. The model must explain every word of the
-    text, and can't fall back on the label it likes best.
+    which is Bayes' rule with a uniform prior over the classes. The model must explain every word of the text, so it
+    can't always choose the label that it prefers in general.
 
     Parameters
     ----------
@@ -51,13 +51,13 @@ class Channel(Strategy):
 
     Notes
     -----
-    Min et al. (2022), "Noisy Channel Language Model Prompting for Few-Shot Text Classification"; the demonstrations
-    stand in one prompt, as in their concatenation.
+    Min et al. (2022), "Noisy Channel Language Model Prompting for Few-Shot Text Classification". All demonstrations
+    stand in one prompt; the paper calls this concatenation.
 
-    The verbalizer says how several label words of a class are combined. A long text makes the probabilities extreme;
-    ``token_aggregation="mean"``, the log-probability per token of the text, makes them milder and, with one word a
-    class, changes no prediction. A prompt that exceeds the model's window loses demonstrations first; then the text is
-    shortened, alike for all classes.
+    The verbalizer says how several label words of a class are combined. A long text makes the class probabilities
+    extreme. ``token_aggregation="mean"``, the log-probability per token of the text, makes them less extreme. With one
+    label word for each class it changes no prediction. A prompt that exceeds the model's window loses demonstrations
+    first. Then the text is shortened, to the same words for all classes.
 
     Examples
     --------
@@ -101,7 +101,7 @@ class Channel(Strategy):
         self.task_, self.model_ = task, model
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
-        """Log-probabilities of the classes, of shape (n_texts, n_classes)."""
+        """Return log-probabilities of the classes, of shape (n_texts, n_classes)."""
         return log_softmax(self.asking_.verbalizer.aggregate(*self._word_scores(X)), axis=1)
 
     def _word_scores(self, X: Sequence[Row]) -> tuple[FloatArray, IntArray]:
@@ -130,7 +130,7 @@ class Channel(Strategy):
         return queries
 
     def explain(self, row: Row) -> Explanation:
-        """The prompt, and how probable the text is after each label word."""
+        """Show the prompt, and how probable the text is after each label word."""
         logprobs, n_tokens = self._word_scores([row])
         task = replace(self.task_, verbalizer=self.asking_.verbalizer)
         scores = log_softmax(task.verbalizer.aggregate(logprobs, n_tokens), axis=1)
@@ -143,7 +143,7 @@ class Channel(Strategy):
         return Explanation(class_lines(self.task_, scores), (asked,))
 
     def preview(self, X: Sequence[Row]) -> Preview:
-        """The prompts as they would be asked, without asking; what is scored begins at the first field."""
+        """Show the prompts without asking the model; the part that is scored begins at the first field."""
         return self.asking_.preview(X)
 
 

@@ -68,22 +68,22 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What `Auto` chose, and why; prints as a table.
+    """The choice of `Auto` and its reasons. It prints as a table.
 
     Attributes
     ----------
     chosen : str
         Name of the chosen strategy.
     reasons : tuple of str
-        Why, one sentence each.
+        The reasons, one sentence each.
     candidates : tuple of Candidate
-        What was compared; empty where nothing was.
+        The strategies that were compared; empty if none were.
     rows : ndarray of int
-        The examples that were compared on.
+        Row numbers of the examples that they were compared on.
     folds : int
-        Of the cross-validation; 0 without one.
+        Number of folds of the cross-validation; 0 without one.
     information : tuple of (str, float)
-        The mutual information (nats) of texts and predictions, for each wording and format that was compared without
+        The mutual information (in nats) of texts and predictions, for each wording and format that was compared without
         labels.
     """
 

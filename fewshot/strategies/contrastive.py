@@ -28,26 +28,29 @@ _FEW_STEPS, _FEW, _STEPS = 12, 64, 8
 class Contrastive(BaseEstimator):  # type: ignore[misc]
     """Tune an own copy of the encoder on all pairs of examples at once.
 
-    Every step encodes the whole support set, so that all its pairs come free: the squared error between the cosine of
-    two texts and whether they share a class, pairs within and between classes weighted equally. It is the loss of
-    SetFit (Tunstall et al. 2022, "Efficient Few-Shot Learning Without Prompts") over all pairs instead of a sample. The
-    class prompts take part as further texts of their class (anchors), so that the label names go on counting. Memory
-    grows with the number of texts and never with that of pairs. A float32 encoder is trained in float32 on every
-    machine; one that was loaded in 16 bits computes its steps in bfloat16 over weights kept in float32.
+    Every step encodes all examples once, and computes the loss over all their pairs at little further cost. The loss of
+    a pair is the squared error between the cosine of its two texts and 1 if they share a class, else 0. Pairs within a
+    class and pairs between classes have the same total weight. This is the loss of SetFit (Tunstall et al. 2022,
+    "Efficient Few-Shot Learning Without Prompts"), over all pairs instead of a sample. The class prompts are further
+    texts of their class, called anchors, so that the label names still count. Memory grows with the number of texts,
+    not with the number of pairs. A float32 encoder is trained in float32 on every machine. An encoder that was loaded
+    in 16 bits is trained in bfloat16, with a float32 copy of its weights.
 
     Parameters
     ----------
     steps : int, optional
-        Steps of AdamW. None: twelve for up to 64 texts, and eight for more, of which a step sees the more.
+        Number of AdamW steps. None: twelve for up to 64 texts, and eight for more texts, as each step then sees more
+        pairs.
     learning_rate : float
         The highest learning rate; it rises over the first tenth of the steps and falls linearly.
     layers : int
-        How many of the encoder's last layers are trained. What lies below is computed once.
+        How many of the encoder's last layers are trained. The output of the layers below is computed once.
     anchors : float
-        How many examples the class prompts of a class count for, where the names have their usual weight (see
-        ``tune``); 0 leaves them out.
+        As how many examples the prompts of a class count, if the names have their usual weight (see `tune`). 0 leaves
+        the prompts out.
     batch_size : int
-        Most texts of a step. Of larger sets every step draws this many, of each class its share.
+        The most texts in a step. From a larger set, every step draws this many texts, in the proportions of the
+        classes.
 
     Examples
     --------
@@ -85,7 +88,7 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
         sample_weight: FloatArray | None = None,
         random_state: Any = None,
     ) -> SentenceEncoder:
-        """Return a tuned copy; the given encoder stays as it is.
+        """Return a tuned copy of the encoder; the given encoder does not change.
 
         Parameters
         ----------
@@ -99,13 +102,13 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
         prompt_classes : ndarray of shape (n_prompts,)
             The class of each.
         names_weight : float
-            What the class prompts count for, as a share of ``anchors``: 0 where the label names say nothing.
-            `Embedding` has it from the frozen encoder, so that names that mislead do not.
+            Weight of the class prompts, as a share of ``anchors``: 0 if the label names carry no information.
+            `Embedding` computes it with the frozen encoder, so that misleading names do no harm.
         sample_weight : ndarray of shape (n_texts,), optional
-            How much each example counts, beside 1 of every other: as many equal ones. A text with a soft label stands
-            once for every class.
+            Weight of each example. An example of weight 2 counts as two equal examples of weight 1. A text with a soft
+            label is given once for every class.
         random_state : int, RandomState or None
-            Draws the texts of each step where there are more than ``batch_size``.
+            Seed for drawing the texts of each step, if there are more than ``batch_size``.
 
         Raises
         ------
@@ -141,7 +144,7 @@ class Contrastive(BaseEstimator):  # type: ignore[misc]
         )
 
     def n_steps(self, n_texts: int) -> int:
-        """How many steps this many texts are tuned for."""
+        """Return for how many steps this many texts are tuned."""
         if self.steps is None:
             return _FEW_STEPS if n_texts <= _FEW else _STEPS
         return self.steps

@@ -40,35 +40,38 @@ _GROWTH = 5  # every generation learns from so many times the rows of the one be
 
 
 class Distillation(Strategy):
-    """Let teachers label unlabelled texts, and a student learn from these and from the labelled ones.
+    """Let teachers label the unlabelled texts, then let a student learn from these texts and the labelled ones.
 
-    Rows whose y is None (or -1, where that is no class) are unlabelled. The teachers learn from the labelled rows, or
-    ask zero-shot where there are none; their mean log-probabilities of each unlabelled row, weighted by how right they
-    are on held-out labelled rows, are its soft label (Schick and Schütze 2021, "Exploiting Cloze Questions for Few Shot
-    Text Classification", PET). With several templates every template is a teacher of its own.
+    Rows whose y is None (or -1, if -1 is not a class) are unlabelled. The teachers learn from the labelled rows, or
+    work zero-shot if there are none. The soft label of an unlabelled row is the mean of the teachers'
+    log-probabilities. Each teacher is weighted by its accuracy on held-out labelled rows (PET: Schick and Schütze 2021,
+    "Exploiting Cloze Questions for Few Shot Text Classification"). With several templates, each template makes one
+    teacher of each strategy.
 
-    A student with another model than the teachers' is asked as well before it learns: an `Embedding` knows from the
-    label names, by a way of its own, what each text is nearest to. Since the two err on different texts, their
-    probabilities are multiplied (Blum and Mitchell 1998, "Combining Labeled and Unlabeled Data with Co-Training").
+    A student with another model than the teachers also predicts zero-shot before it learns. For example, an `Embedding`
+    finds the label name that is nearest to each text. Because teachers and student make errors on different texts,
+    their probabilities are multiplied (Blum and Mitchell 1998, "Combining Labeled and Unlabeled Data with
+    Co-Training").
 
     Parameters
     ----------
     teacher : Strategy or list of Strategy, optional
         None: `Auto`.
     student : Strategy, optional
-        Must be able to use sample weights, such as `Embedding` and `FineTuning`. None: an `Embedding` whose
-        encoder is tuned, where it can be, and whose head does not follow every error of the teachers.
+        A strategy that can use sample weights, such as `Embedding` or `FineTuning`. None: an `Embedding`, whose encoder
+        is tuned if it can be, and whose head is regularised so that it does not learn every error of the teachers.
     ask_student : bool
-        Whether a student with another model has a say in the soft labels.
+        Whether the zero-shot predictions of a student with another model are part of the soft labels.
     encoder : str or Encoder, optional
-        What an `Embedding` student of a language model's teaching encodes with. None: the default encoder.
+        The encoder of an `Embedding` student whose teachers use a language model. None: the default encoder.
     generations : int
-        With more than one, the student of a generation teaches the next, which learns from five times as many rows, the
-        surest first and as many of each class; the last learns from all (iPET, in the same paper).
+        Number of rounds. With more than one, the student of each round teaches the next student, which learns from five
+        times as many rows. The rows with the most certain soft labels come first, equally many of each class. The last
+        student learns from all rows (iPET, in the same paper).
     temperature : float
-        Soft labels are made flatter by a temperature above 1.
+        A temperature above 1 makes the soft labels less certain.
     labelled_weight : float
-        How much a labelled row counts, where an unlabelled one counts 1.
+        Weight of a labelled row; an unlabelled row has weight 1.
 
     Attributes
     ----------
@@ -78,7 +81,7 @@ class Distillation(Strategy):
     student_ : Strategy
         The last student.
     soft_labels_ : ndarray of shape (n_unlabelled, n_classes)
-        What the last student was taught of the unlabelled rows.
+        The class probabilities of the unlabelled rows that the last student learnt from.
 
     Examples
     --------
@@ -193,19 +196,19 @@ class Distillation(Strategy):
             self.weights_ = np.array(right) / (sum(right) or 1.0)
 
     def kept(self) -> dict[str, Any]:
-        """All but the teachers and what they taught, which prediction does not need."""
+        """Return the attributes that prediction needs: all but the teachers and their soft labels."""
         return {name: value for name, value in vars(self).items() if name not in ("teachers_", "soft_labels_")}
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
-        """Log-probabilities of the classes under the student, of shape (n_texts, n_classes)."""
+        """Return the student's log-probabilities of the classes, of shape (n_texts, n_classes)."""
         return self.student_.log_scores(X)
 
     def explain(self, row: Row) -> Explanation:
-        """What the student explains."""
+        """Return the student's explanation of a row."""
         return self.student_.explain(row)
 
     def preview(self, X: Sequence[Row]) -> Preview:
-        """What the student would read."""
+        """Show what the student would read."""
         return self.student_.preview(X)
 
 

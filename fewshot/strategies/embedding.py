@@ -39,48 +39,48 @@ _NEIGHBORS = 5
 
 
 class Embedding(Strategy):
-    """Classify sentence vectors.
+    """Classify texts by their sentence vectors.
 
-    Without examples a text gets the class whose prompt (the template's frame, filled with the class's label words and
-    with its description) is nearest in cosine similarity. With examples a classifier is fitted on the vectors: by
-    default a logistic regression around that same similarity, so that the label names go on counting for as long as
-    examples are few. Classes without names, such as 0 and 1, are learnt from the examples alone, as with
-    ``label_prior=0``.
+    Without examples, a text gets the class whose prompt has the highest cosine similarity. A class prompt is the
+    template's frame, filled with the class's label words and with its description. With examples, a classifier is
+    fitted on the vectors. By default it is a logistic regression whose prior is this same similarity, so that the label
+    names still count while there are few examples. Classes without names, such as 0 and 1, are learnt from the examples
+    alone, as with ``label_prior=0``.
 
-    When a text may have several labels (y is an indicator matrix), every label is a classifier of its own. Without
-    examples a label's log-odds are how much nearer its prompt is than the nearest other one: the nearest label is
-    predicted, and the others are ranked.
+    If a text may have several labels (y is an indicator matrix), every label has a classifier of its own. Without
+    examples, the log-odds of a label grow with the similarity of its prompt less that of the most similar other prompt.
+    So the nearest label is predicted, and the others are ranked.
 
-    The encoder computes in the type that it was loaded in, and everything after its vectors in float64, or, when tuned,
-    as `Contrastive` says.
+    The encoder computes in the dtype that it was loaded in, and everything after the vectors is float64. `Contrastive`
+    describes the dtypes of tuning.
 
     Parameters
     ----------
     head : scikit-learn classifier, optional
-        None: `LabelPriorLogisticRegression`. One of your own of that class is also given unit vectors and the label
-        names; any other gets the vectors as they are.
+        None: `LabelPriorLogisticRegression`. A `LabelPriorLogisticRegression` of your own also gets unit vectors and
+        the label names. Any other classifier gets the vectors as they are.
     label_prior : float or "auto"
-        Weight of the label names in the default head; 0 is plain logistic regression. "auto" averages over several by
-        cross-validation on the examples, together with the penalty. After tuning, whose examples can't be held out from
-        the encoder any more, it is 3.5, or less where the names count for less than usual on the frozen vectors, and C
-        is the number of classes. A head of your own does not use it.
+        Weight of the label names in the default head; 0 is plain logistic regression. "auto" averages over several
+        weights and penalties by cross-validation on the examples. After tuning, the examples can't be held out from the
+        encoder any more. Then the weight is 3.5, or less if the names have less than their usual weight on the frozen
+        vectors, and C is the number of classes. A head of your own ignores this parameter.
     tuning : Contrastive, optional
-        Tune an own copy of the encoder on the labelled rows first. With ``label_prior="auto"`` the class prompts take
-        part by the weight that the label names have on the frozen vectors.
+        How to tune an own copy of the encoder on the labelled rows first. With ``label_prior="auto"``, the class
+        prompts count as much as the label names do on the frozen vectors. None: the encoder stays as it is.
 
     Attributes
     ----------
     encoder_ : Encoder
-        What encodes: the model, or its tuned copy, which `SentenceEncoder.save` writes as an ordinary folder.
+        The model, or its tuned copy; `SentenceEncoder.save` writes it as an ordinary folder.
     head_ : classifier or None
         The fitted head; None in zero-shot.
     prototypes_ : ndarray of shape (n_classes, dim) or None
-        Unit vectors of the class prompts, averaged over a class's label words and its description; None where the
+        Unit vectors of the class prompts, averaged over the label words and the description of each class; None if the
         classes have no names.
     names_weight_ : float
-        What the label names counted for before tuning, as `LabelPriorLogisticRegression` has it; 1 without tuning.
+        The weight of the label names before tuning, as in `LabelPriorLogisticRegression`; 1 without tuning.
     examples_ : list of (text, label)
-        The labelled rows, which `explain` shows the nearest of; empty in zero-shot. A pickle holds them.
+        The labelled rows; `explain` shows the nearest of them. Empty in zero-shot. A pickle contains them.
 
     Examples
     --------
@@ -134,7 +134,7 @@ class Embedding(Strategy):
             warn_of_names_read_alike(task.classes.tolist(), self.prototypes_)
 
     def kept(self) -> dict[str, Any]:
-        """All but the labelled texts, which prediction does not need."""
+        """Return the attributes that prediction needs: all but the labelled texts."""
         return {name: value for name, value in vars(self).items() if name != "examples_"}
 
     def _prototypes(self, frames: list[list[str]]) -> FloatArray:
@@ -204,7 +204,7 @@ class Embedding(Strategy):
         return head if self.task_.verbalizer.named else head.set_params(tau=0.0)
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
-        """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
+        """Return log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
         vectors, multi_label = self._encode(X), self.task_.multi_label
         if self.head_ is None:
             similar = _SCALE * normalize(vectors) @ self.prototypes_.T
@@ -218,7 +218,7 @@ class Embedding(Strategy):
         return head_odds(self.head_, vectors, self.seen_, getattr(self, "constant_odds_", unseen))
 
     def explain(self, row: Row) -> Explanation:
-        """How similar a text is to the prompt of each class, and to the labelled examples."""
+        """Show how similar a text is to the prompt of each class, and to the labelled examples."""
         task, (vector,) = self.task_, normalize(self._encode([row]))
         similar = None if self.prototypes_ is None else (self.prototypes_ @ vector).tolist()
         prompts = None if similar is None else [" | ".join(group) for group in self._frames()]
@@ -227,7 +227,7 @@ class Embedding(Strategy):
         return Explanation(lines, (asked,), self.nearest([row])[0], multi_label=task.multi_label)
 
     def nearest(self, X: Sequence[Row]) -> list[tuple[Neighbor, ...]]:
-        """The five labelled examples with the highest cosine to each row; their vectors are cached, or made again."""
+        """Return the five labelled examples with the highest cosine similarity to each row."""
         examples = getattr(self, "examples_", ())  # a model may be kept without the texts that it learnt from
         if not examples:
             return [()] * len(X)
@@ -239,7 +239,7 @@ class Embedding(Strategy):
         return found
 
     def preview(self, X: Sequence[Row]) -> Preview:
-        """The texts as the encoder would read them, and the frame of the class prompts."""
+        """Show the texts as the encoder would read them, and the frame of the class prompts."""
         before, _, after = self.task_.template.frame("___").partition("___")
         named = self.task_.verbalizer.named
         frame = (Part("text", f"\n\n~ {before}"), Part("hole", ""), Part("text", after)) if named else ()

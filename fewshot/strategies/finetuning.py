@@ -42,61 +42,63 @@ _UNDER_HEAD: dict[str, tuple[str, str, TokenHead | SpanHead]] = {
 
 
 class FineTuning(Strategy):
-    """Train an own copy of the model on labelled rows, a `Tagger`'s annotated texts or an `Extractor`'s questions.
+    """Train a copy of the model on labelled rows, a `Tagger`'s annotated texts or an `Extractor`'s answered questions.
 
-    A float32 model is trained in float32 on every machine. One that was loaded in 16 bits (``load(dtype="bfloat16")``,
-    or "fast" where that is bfloat16) computes its steps in bfloat16 over weights kept in float32, and the tuned model
-    has the type that was given.
+    The given model does not change. A float32 model is trained in float32 on every machine. A model that was loaded in
+    16 bits (``load(dtype="bfloat16")``, or "fast" where that means bfloat16) is trained in bfloat16 with a float32 copy
+    of its weights. The tuned model has the dtype of the given one.
 
     Parameters
     ----------
     objective : {"prompt", "head", "tags", "span"}
-        "prompt" keeps the template and the label words: the loss is the cross-entropy of the class scores that
-        prediction uses (Gao et al. 2021, "Making Pre-trained Language Models Better Few-shot Learners", LM-BFF). "head"
-        puts a new classification layer on the body, trains with dropout, and ignores template and words but for the
-        fields; of a `Classifier`, an encoder knows only this one. "tags" is that of a `Tagger`, and of no other: the
-        token vectors of a sentence encoder or a masked model are trained under a `TokenHead`, which is fitted anew
-        every few steps and at the end. Layers above the one that it reads, and word embeddings, stay as they are.
-        "span" is the same for an `Extractor`: a text is read after its question, and the head is a `SpanHead`, fitted
-        once, before the training. Of the parameters from ``early_stopping`` to ``selection`` none is for tags or spans.
+        "prompt" keeps the template and the label words. The loss is the cross-entropy of the class scores that
+        prediction uses (LM-BFF: Gao et al. 2021, "Making Pre-trained Language Models Better Few-shot Learners"). "head"
+        puts a new classification layer on the model's body and trains with dropout. Of the template it uses only the
+        fields, and no label words. In a `Classifier`, an encoder can be tuned with "head" only. "tags" is for a
+        `Tagger`: the token vectors of a sentence encoder or a masked model are trained together with a `TokenHead`,
+        which is fitted again every few steps and at the end. The layers above the one that the head reads, and the word
+        embeddings, do not change. "span" does the same for an `Extractor`: each text is read after its question, and
+        the head is a `SpanHead`, which is fitted once, before the training. The parameters from ``early_stopping`` to
+        ``selection`` have no meaning for "tags" and "span".
     parameters : {"all", "bias"} or LoRA
-        What is trained. "bias" are the bias terms alone (Ben Zaken et al. 2022, "BitFit").
+        What is trained: all weights, only the bias terms ("bias", Ben Zaken et al. 2022, "BitFit"), or an adapter.
     steps : int, optional
-        Steps of AdamW. None: from the number of examples.
+        Number of AdamW steps. None: it depends on the number of examples.
     learning_rate : float, optional
-        The highest; it rises over the first tenth of the steps and falls linearly. None: from ``parameters`` and the
-        width of the model.
+        The highest learning rate. It rises over the first tenth of the steps, then falls linearly. None: it depends on
+        ``parameters`` and on the width of the model.
     batch_size : int
-        Examples of a step.
+        Number of examples in a step.
     early_stopping : bool or "auto"
-        Hold a share of the examples out, and keep the weights that had the lowest log loss on them. "auto" does so for
-        the prompt where every class has 50 examples: with fewer, every example teaches more than it tells, and a new
-        layer grows too sure of itself, which log loss punishes, long before it is as often right as it can be.
+        Whether to hold out a share of the examples, and to keep the weights with the lowest log loss on them. "auto"
+        does so for "prompt" if every class has at least 50 examples: with fewer, each example is worth more in training
+        than held out. "auto" never does so for "head": the log loss of a new layer rises, because it becomes
+        overconfident, long before its accuracy is at its highest.
     validation_fraction : float
-        That share.
+        The share of examples that early stopping holds out.
     calibration : str or Prior, optional
-        What is taken out of the label words' scores before training begins, and goes on being taken out (see
-        `fewshot.calibration`): so training starts at the calibrated prompt. "batch" learns it from the examples.
+        The calibration of the label words' scores (see `fewshot.calibration`). It is fitted before training and applied
+        in training and prediction, so training starts at the calibrated prompt. "batch" fits it on the examples.
     class_weight : dict, "balanced" or None
         Weights of classes, as in scikit-learn.
     shots : int
-        Number of demonstrations in every prompt, over all classes; their rows are not trained on.
+        Number of demonstrations in every prompt, over all classes. Their rows are not used for training.
     selection : {"stratified", "random", "first"} or Selector
         Which labelled rows become demonstrations.
     head : TokenHead or SpanHead, optional
-        What tags words by the vectors that are trained, or finds answers. None: ``TokenHead()``, or
-        ``SpanHead(pairs=True)``.
+        The head on the trained vectors that tags words or finds answers. None: ``TokenHead()`` for "tags",
+        ``SpanHead(pairs=True)`` for "span".
 
     Attributes
     ----------
     model_ : LanguageModel, SentenceEncoder or SequenceClassifier
         The tuned model.
     head_ : TokenHead or SpanHead
-        What tags words or finds answers by its vectors; of "tags" and "span" alone.
+        The fitted head that tags words or finds answers; only with "tags" and "span".
     history_ : list of TrainingStep
-        The losses measured on the way.
+        The losses that were measured during training.
     n_trained_ : int
-        Numbers that were trained.
+        How many weights (single numbers) were trained.
 
     Examples
     --------
@@ -173,7 +175,7 @@ class FineTuning(Strategy):
         self.asking_ = way.asking
 
     def fit_spans(self, task: SpanTask, model: Any, *, random_state: Any = None) -> Self:
-        """Learn the spans of a tagger: train a copy of the model; the given one stays as it is.
+        """Train a copy of the model on the spans of a tagger; the given model does not change.
 
         Raises
         ------
@@ -219,7 +221,7 @@ class FineTuning(Strategy):
         return own
 
     def fit_answers(self, task: ExtractTask, model: Any, *, random_state: Any = None) -> Self:
-        """Learn the answers of an extractor: train a copy of the model; the given one stays as it is.
+        """Train a copy of the model on the answers of an extractor; the given model does not change.
 
         Raises
         ------
@@ -227,7 +229,7 @@ class FineTuning(Strategy):
             When the objective is not "span", the model has no token vectors that can be trained, there are no answered
             questions, or a parameter has no meaning for spans.
         InputError
-            When no example has an answer that is a candidate.
+            When no example has an answer that is one of the candidates.
         """
         from fewshot.training.finetune_span import tune_span
 
@@ -239,12 +241,12 @@ class FineTuning(Strategy):
         return self
 
     def answer_readings(self, asked: Sequence[Asked]) -> list[AnswerReading]:
-        """Return what it says of the answers to each question."""
+        """Return one reading for each question: how probable its answers are."""
         check_is_fitted(self, "head_")
         return self.head_.answer_readings(asked)
 
     def span_readings(self, texts: Sequence[str], words: Sequence[Words]) -> Sequence[Reading]:
-        """Return what it says of the spans of each text."""
+        """Return one reading for each text: how probable its spans are."""
         check_is_fitted(self, "head_")
         return self.head_.span_readings(texts, words)
 
@@ -266,19 +268,19 @@ class FineTuning(Strategy):
         return NewLayerWay(self.task_, self.model_) if self.asking_ is None else PromptWay(self.task_, self.asking_)
 
     def log_scores(self, X: Rows) -> FloatArray:
-        """Log-probabilities of the classes, of shape (n_texts, n_classes)."""
+        """Return log-probabilities of the classes, of shape (n_texts, n_classes)."""
         return self._way.log_scores(X)
 
     def label_mass(self, X: Rows) -> FloatArray:
-        """The tuned model's total probability of the label words' distinct first tokens, of shape (n_texts,)."""
+        """Return the tuned model's total probability of the label words' distinct first tokens, of shape (n_texts,)."""
         return self._way.prompted.label_mass(X)
 
     def preview(self, X: Rows) -> Preview:
-        """The prompts as they would be asked, without asking."""
+        """Show the prompts without asking the model."""
         return self._way.prompted.preview(X)
 
     def explain(self, row: Row) -> Explanation:
-        """The prompt, and what the tuned model says of each label word."""
+        """Show the prompt, and how probable each label word is to the tuned model."""
         asking = self._way.prompted
         asked = asking.ask([row])
         asked.warn_of_cuts()

@@ -45,47 +45,49 @@ class Prompting(Strategy):
     shots : int
         Number of demonstrations in the prompt, over all classes; 0 is zero-shot.
     selection : {"stratified", "random", "first", "nearest", "mmr"} or Selector
-        Which labelled rows become demonstrations (see `fewshot.demonstrations`). "nearest" and "mmr" choose for each
-        text by sentence embeddings. A text is never its own demonstration.
+        Which labelled rows become demonstrations (see `fewshot.demonstrations`). "nearest" and "mmr" choose rows for
+        each text, by sentence embeddings. A text is never its own demonstration.
     read : {"score", "generate"}
-        "score" reads the probabilities of the label words. "generate" lets the model answer freely (greedily) and maps
-        the answer to a class with `Verbalizer.parse`; a row whose answer names no class is scored instead, and counted
-        in a `NoAnswerWarning`.
+        "score" reads the probabilities of the label words. "generate" lets the model write a free answer (greedily) and
+        maps the answer to a class with `Verbalizer.parse`. A row whose answer names no class is scored instead, and a
+        `NoAnswerWarning` says how many such rows there were.
     max_new_tokens : int
-        Length of a generated answer.
+        The most tokens of a generated answer.
     calibration : {"contextual", "domain-context", "pmi", "batch", "learned", "temperature", "auto"} or Prior, optional
-        What the model says of every text alike is taken out of its scores (see `fewshot.calibration`). "contextual" and
-        "pmi" need no text, "domain-context" and "batch" learn from the texts of ``fit``, labelled or not, "learned"
-        from labels, and "temperature" how sure it may be. "auto" chooses among the others. Where rows bring their own
-        choices, it is "contextual" or "pmi", asked once a row.
+        How to remove from the scores the model's bias, which is the same for all texts (see `fewshot.calibration`).
+        "contextual" and "pmi" need no texts. "domain-context" and "batch" learn from the texts of ``fit``, labelled or
+        not. "learned" learns from labels. "temperature" learns from labels how confident the probabilities may be.
+        "auto" chooses among these. If rows bring their own choices, only "contextual" and "pmi" are possible, with one
+        more query for each row.
     order : {"as is", "common first", "interleaved", "nearest last", "lowest bias"}, optional
-        How the demonstrations follow one another. "common first" lets "nearest" and "mmr" share most of their prompts'
-        beginnings between texts, and leaves the nearest row next to the text. "lowest bias" tries some
-        orders on other texts of ``fit`` and takes the one under which the model's answers favour no class: GlobalE of
-        Lu et al. (2022), "Fantastically Ordered Prompts and Where to Find Them". None: the selector's own.
+        The order of the demonstrations. "common first" is for "nearest" and "mmr": prompts of different texts then
+        share most of their beginning, and the nearest row still stands next to the text. "lowest bias" tries some
+        orders on other texts of ``fit`` and takes the one with which the model's answers favour no class (GlobalE: Lu
+        et al. 2022, "Fantastically Ordered Prompts and Where to Find Them"). None: the order of the selector.
     ensemble : {"mean", "learned"}
-        With several templates, their log-scores are averaged, or weighed by log loss on the labelled rows that are not
-        demonstrations.
+        How to combine several templates. "mean" averages their log-scores. "learned" gives them the weights with the
+        lowest log loss on the labelled rows that are not demonstrations.
     orders : int or "all"
-        Under how many orders of the label words each text is asked about, where the template lists them: ``labels`` in
-        its body or its instruction, as in ``generic/causal`` and ``generic/listed``. A small model's answer depends on
-        their order. The words' log-probabilities are averaged over the orders, before calibration. The orders are
-        evenly spaced rotations of the given one, each followed by its mirror; "all" are twice as many as words (two of
-        two). In ``generic/listed`` the list stands last, so a further order takes little more than its tokens.
+        In how many orders the label words are listed, one prompt for each. It applies to templates that list them with
+        ``labels``, in the body or the instruction, as ``generic/causal`` and ``generic/listed`` do. A small model's
+        answer depends on the order of the list. The words' log-probabilities are averaged over the orders, before
+        calibration. The orders are evenly spaced rotations of the given order, each followed by its reverse. "all" are
+        twice as many orders as there are words (for two words, two orders). In ``generic/listed`` the list stands at
+        the end, so each further order costs little more than the tokens of the list.
     max_shot_tokens : int, optional
-        Most tokens of demonstrations in a prompt; the nearest ones stay.
+        The most tokens of demonstrations in a prompt. If there are more, the demonstrations nearest to the text stay.
     encoder : str or Encoder, optional
-        What "nearest" and "mmr" compare texts with. None: the default encoder.
+        The encoder with which "nearest" and "mmr" compare texts. None: the default encoder.
 
     Attributes
     ----------
     demonstrations_ : ndarray of shape (shots,)
-        Row numbers of the demonstrations in prompt order; the last stands nearest to the text. Empty where each text
-        has its own.
+        Row numbers of the demonstrations in prompt order; the last stands nearest to the text. Empty if each text has
+        its own demonstrations.
     calibration_ : Prior or None
         The fitted calibration; with several templates, a list.
     weights_ : ndarray of shape (n_templates,)
-        Of the templates.
+        The weight of each template.
 
     Notes
     -----
@@ -247,11 +249,11 @@ class Prompting(Strategy):
         return softmax(minimize(loss, np.zeros(len(scores)), method="L-BFGS-B").x)
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
-        """Log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
+        """Return log-probabilities of the classes, of shape (n_texts, n_classes); when multi-label, log-odds."""
         return self.each_label_.log_odds(X) if self.task_.multi_label else self._pending(X).finish(self.model_)
 
     def pending(self, X: Sequence[Row]) -> Pending[FloatArray] | None:
-        """The queries about some rows; None where a text may have several labels."""
+        """Return the queries about some rows; None if a text may have several labels."""
         return None if self.task_.multi_label else self._pending(X)
 
     def _pending(self, X: Sequence[Row]) -> Pending[FloatArray]:
@@ -277,9 +279,9 @@ class Prompting(Strategy):
         return each[0] if len(each) == 1 else log_softmax(np.tensordot(self.weights_, np.stack(each), 1), axis=1)
 
     def label_mass(self, X: Sequence[Row]) -> FloatArray:
-        """The model's total probability of the label words' distinct first tokens, of shape (n_texts,).
+        """Return the model's total probability of the label words' distinct first tokens, of shape (n_texts,).
 
-        With several templates, that of the first.
+        With several templates, it is the probability in the prompts of the first one.
 
         Raises
         ------
@@ -291,11 +293,11 @@ class Prompting(Strategy):
         return self.askings_[0].label_mass(X)
 
     def preview(self, X: Sequence[Row]) -> Preview:
-        """The prompts as they would be asked, without asking; with several templates, those of the first."""
+        """Show the prompts without asking the model; with several templates, those of the first."""
         return self.each_label_.preview(X) if self.task_.multi_label else self.askings_[0].preview(X)
 
     def explain(self, row: Row) -> Explanation:
-        """The prompt, what the model says of each label word, and what becomes of that."""
+        """Show the prompt, how probable each label word is to the model, and how this becomes class probabilities."""
         if self.task_.multi_label:
             return self.each_label_.explain(row)
         asked = self._ask([row])

@@ -23,18 +23,17 @@ __all__ = ["ReadAnswers"]
 
 
 class ReadAnswers(BaseEstimator):  # type: ignore[misc]
-    """Find answers by a model that was trained to, such as one of SQuAD.
+    """Find answers with a model that was trained for question answering, for example on SQuAD.
 
-    The probability of a span is its share of the exponentials of the scores of all spans that may be an answer
-    (``candidate_spans``) and, where it is asked for, of no answer: one normaliser for all windows of a text. Spans of
-    equal text are one answer.
+    The probabilities are a softmax over the scores of all spans that may be an answer (``candidate_spans``) and, if
+    ``none`` allows it, of no answer. One softmax covers all windows of a text. Spans of equal text are one answer.
 
     Parameters
     ----------
     none : {"auto", True, False}
-        Whether a text may hold no answer. "auto": unless it is fitted on examples that all have one. Without examples
-        it may: a model that has never seen such texts, as one of SQuAD 1.1, has learnt that no answer begins at the
-        token that stands for it, and so gives it next to no probability.
+        Whether a text may hold no answer. "auto": yes, unless all examples of ``fit`` have an answer. Without examples,
+        yes. This is also safe for a model that was trained only on texts with an answer, such as SQuAD 1.1: it gives no
+        answer a probability near 0.
 
     Attributes
     ----------
@@ -45,12 +44,13 @@ class ReadAnswers(BaseEstimator):  # type: ignore[misc]
     max_words_ : int or None
         The most words of an answer.
     offset_ : float
-        What is added to the score of no answer. 0, unless examples with and without an answer were given.
+        What is added to the score of no answer. It is 0 unless there are examples with an answer and examples without
+        one.
 
     Notes
     -----
-    The offset is a logistic regression of one intercept on the examples: it makes as many probable to have no answer
-    as have none, with one example more of either kind, which are as probable as not.
+    The offset is the intercept of a logistic regression on the examples. With it, the expected number of examples
+    without an answer equals the true number. One further example of each kind, with even odds, keeps the offset finite.
 
     Examples
     --------
@@ -65,22 +65,22 @@ class ReadAnswers(BaseEstimator):  # type: ignore[misc]
         self.none = none
 
     def fit_answers(self, task: ExtractTask, model: Any, *, random_state: Any = None) -> Self:
-        """Get ready to read with a model.
+        """Store the model, and fit the offset of no answer if the examples allow it.
 
         Parameters
         ----------
         task : ExtractTask
-            Of its answers only counts whether there are any.
+            The answered questions, or none. Only whether a question has an answer is learnt.
         model : ExtractiveModel
         random_state : object
-            Nothing is drawn.
+            Not used: nothing is random.
 
         Raises
         ------
         UnsupportedError
             When the model was not trained to find answers.
         ParameterError
-            When ``none`` is neither "auto" nor a truth value.
+            When ``none`` is not "auto", True or False.
         InputError
             When the model can't read a question or its text; the message names the row.
         """
@@ -100,7 +100,7 @@ class ReadAnswers(BaseEstimator):  # type: ignore[misc]
         return self
 
     def answer_readings(self, asked: Sequence[Asked]) -> list[AnswerReading]:
-        """Return what it says of the answers to each question."""
+        """Return one reading for each question: how probable its answers are."""
         offset = self.offset_ if self.none_ else -np.inf
         places, scores = self._score(asked)
         return [

@@ -38,22 +38,22 @@ _FAINT = 0.1
 
 
 class Readout(Strategy):
-    """Learn from what a language model says at the hole, without a gradient and with any number of examples.
+    """Fit a classifier on the output of a language model at the hole, without training the model.
 
     Parameters
     ----------
     features : {"labels", "vocabulary", "hidden"}
-        "labels": the log-scores of the classes. "vocabulary": the log-probabilities of every token. "hidden": the last
-        hidden state. The latter two are those of the hole's first token.
+        What the classifier learns from. "labels": the log-scores of the classes. "vocabulary": the log-probabilities of
+        all tokens at the first token of the hole. "hidden": the last hidden state at the same place.
     head : scikit-learn classifier, optional
-        None: `LabelPriorLogisticRegression` around the calibrated scores of the label words. So what prompting says is
-        the prior: with few examples it counts most, with many the features do.
+        None: `LabelPriorLogisticRegression`, whose prior is the calibrated scores of the label words, as `Prompting`
+        has them. With few examples this prior counts most; with many examples the features do.
     embeddings : bool
-        Join the sentence embeddings of ``encoder`` to the features.
+        Whether to append the sentence embeddings of ``encoder`` to the features.
     encoder : str or Encoder, optional
-        None: the default encoder.
+        The encoder of ``embeddings``. None: the default encoder.
     shots : int
-        Number of demonstrations in the prompt, over all classes; their rows are not learnt from.
+        Number of demonstrations in the prompt, over all classes. The classifier is not fitted on their rows.
     selection : {"stratified", "random", "first"} or Selector
         Which labelled rows become demonstrations.
 
@@ -64,7 +64,7 @@ class Readout(Strategy):
 
     See Also
     --------
-    Readout.knn_prompting, Readout.regression, Readout.prototypes : The three published ways.
+    Readout.knn_prompting, Readout.regression, Readout.prototypes : The three published methods.
 
     Examples
     --------
@@ -97,7 +97,7 @@ class Readout(Strategy):
 
     @classmethod
     def knn_prompting(cls, n_neighbors: int = 5, **params: Any) -> Self:
-        """The classes of the examples whose next-token distributions are nearest.
+        """Return a `Readout` that votes among the examples with the nearest next-token distributions.
 
         Xu et al. (2023), "kNN Prompting: Beyond-Context Learning with Calibration-Free Nearest Neighbor Inference".
         """
@@ -105,14 +105,14 @@ class Readout(Strategy):
 
     @classmethod
     def regression(cls, **params: Any) -> Self:
-        """Logistic regression on the classes' log-scores, which begins at batch calibration."""
+        """Return a `Readout` with a logistic regression on class log-scores, with batch calibration as prior."""
         return cls("labels", **params)
 
     @classmethod
     def prototypes(cls, **params: Any) -> Self:
-        """The class whose examples' mean hidden state is nearest.
+        """Return a `Readout` that chooses the class with the nearest mean hidden state of its examples.
 
-        After Cui et al. (2022), "Prototypical Verbalizer for Prompt-based Few-shot Tuning", without their tuning.
+        It follows Cui et al. (2022), "Prototypical Verbalizer for Prompt-based Few-shot Tuning", but tunes nothing.
         """
         return cls("hidden", Prototypes(), **params)
 
@@ -207,7 +207,7 @@ class Readout(Strategy):
         return head.fit(inputs, targets, prior, sample_weight, classes=np.arange(k))
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:
-        """Log-probabilities of the classes, of shape (n_texts, n_classes)."""
+        """Return log-probabilities of the classes, of shape (n_texts, n_classes)."""
         size = len(X)
         if self.features == "vocabulary":
             size = max(1, BLOCK_BYTES // (4 * len(self.model_.vocabulary) * len(self.askings_)))
@@ -219,11 +219,11 @@ class Readout(Strategy):
         return head_log_scores(self.head_, self._features(X), len(self.task_.classes))
 
     def label_mass(self, X: Sequence[Row]) -> FloatArray:
-        """The model's total probability of the label words' distinct first tokens, of shape (n_texts,)."""
+        """Return the model's total probability of the label words' distinct first tokens, of shape (n_texts,)."""
         return self.askings_[0].label_mass(X)
 
     def explain(self, row: Row) -> Explanation:
-        """The prompt, what the model says of each label word, and what the head makes of it."""
+        """Show the prompt, how probable each label word is to the model, and the head's class probabilities."""
         asked = [asking.ask([row]) for asking in self.askings_]
         questions = tuple(ask_question(one, None) for one in asked)
         alone = log_softmax(np.mean([one.raw_scores() for one in asked], axis=0))
@@ -231,5 +231,5 @@ class Readout(Strategy):
         return Explanation(lines, questions, before="by the label words alone")
 
     def preview(self, X: Sequence[Row]) -> Preview:
-        """The prompts as they would be asked, without asking; with several templates, those of the first."""
+        """Show the prompts without asking the model; with several templates, those of the first."""
         return self.askings_[0].preview(X)

@@ -60,51 +60,52 @@ class Learnt:
 
 
 class SpanHead(BaseEstimator):  # type: ignore[misc]
-    """Find answers by how spans are spelt and by the vectors that a model has for tokens, without changing the model.
+    """Find answers by the spelling of spans and by a model's token vectors, without changing the model.
 
-    Every span of a text is a candidate. Known of it are: how the words of the question stand in it, near it and in its
-    sentence; how near in meaning the question is to the words around it and to its sentence, by the token vectors of
-    the last layer; how it and the words beside it are spelt; the token vectors of its words and of those beside it, on
-    the main directions that they have in the examples; and a few of its forms once more for each word that asks, as
-    "who" and "when" do. Those words are found in the examples: they are frequent in questions and rarer in texts. One
-    softmax over the candidates of a question weighs all that, and no answer, where there are examples of it.
+    Every span of up to ``max_words`` words is a candidate. Its features are: which words of the question occur in it,
+    near it and in its sentence; how similar the question is to the words around it and to its sentence, by the token
+    vectors of the last layer; the spelling of the span and of the words beside it; the token vectors of these words,
+    reduced to their principal components in the examples; and some spelling features once more for each question word,
+    such as "who" or "when". The question words are found in the examples: they are frequent in questions and rarer in
+    texts. One softmax regression weighs the candidates of a question, and no answer, if there are examples without one.
 
     Parameters
     ----------
     layer : int, optional
-        Whose hidden states are the vectors of words; 0 are the embeddings. None: the middle one.
+        The layer whose hidden states are the vectors of words; 0 means the embeddings. None: the middle layer.
     penalty : float
-        Penalty on the weights.
+        L2 penalty on the weights.
     components : int
-        The most directions of vectors; 0 leaves all vectors out, also those of meaning, and the model is not asked.
+        The most principal components of the vectors. 0 leaves out all vectors, also those of the last layer, and the
+        model is not used.
     markers : int
-        The most words that ask; 0 leaves them out.
+        The most question words; 0 leaves them out.
     pairs : bool
-        Whether the vectors are of the text read after its question, so that they may say what is asked. It is read
-        anew for each question. Nearness in meaning is left out then.
+        Whether the model reads each text after its question, so that the vectors depend on the question. A text is then
+        read again for each question, and the similarities of the last layer are left out.
 
     Attributes
     ----------
     model_ : object
         The model that was given.
     head_ : SpanChoice
-        What weighs candidates.
+        The softmax regression over the candidates.
     counts_ : WordCounts
-        How common words are in the examples, and which of them ask.
+        How common words are in the examples, and which are question words.
     center_ : ndarray of shape (dim,)
         The mean vector of the words of the examples.
     basis_ : ndarray of shape (n_components, dim)
-        The main directions of vectors.
+        The principal components of the vectors.
     max_words_ : int
-        The most words of an answer: 8 where nothing is said.
+        The most words of an answer; 8 by default.
     none_ : bool
-        Whether a text may hold no answer: where an example has none.
+        Whether a text may hold no answer: True if an example has none.
 
     Notes
     -----
-    All right candidates of a question are learnt from, and a part of the wrong ones that is always the same; each
-    stands for as many more. With that, weights are consistent: McFadden (1978), "Modelling the Choice of Residential
-    Location".
+    The head is fitted on all right candidates of a question and on a sample of the wrong ones, under a fixed seed. Each
+    sampled candidate stands for several, so the weights stay consistent: McFadden (1978), "Modelling the Choice of
+    Residential Location".
 
     Examples
     --------
@@ -135,9 +136,8 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         ----------
         task : ExtractTask
         model : object
-            A sentence encoder or a masked language model: what has ``token_vectors``.
-        random_state : object
-            Nothing is drawn.
+            A sentence encoder or a masked language model: it must have ``token_vectors``.
+        random_state : object Not used.
 
         Raises
         ------
@@ -146,15 +146,13 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         ParameterError
             When a parameter is out of its range.
         InputError
-            When no example has an answer that is a candidate.
-        """
-        examples = self.prepare(task, model)
+            When no example has an answer that is one of the candidates. """ examples = self.prepare(task, model)
         asked, passages = [one.asked for one in examples], [one.passage for one in examples]
         self.learn(examples, self._word_vectors(asked, passages), self.meanings(asked, passages))
         return self
 
     def prepare(self, task: ExtractTask, model: Any) -> list[Learnt]:
-        """What is learnt from, before a vector is read.
+        """Return the examples to learn from, before any vector is read.
 
         Raises
         ------
@@ -163,9 +161,7 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         ParameterError
             When a parameter is out of its range.
         InputError
-            When no example has an answer that is a candidate.
-        """
-        if not task.asked:
+            When no example has an answer that is one of the candidates. """ if not task.asked:
             raise UnsupportedError(
                 "SpanHead needs answered questions: 16 will do to begin with. Give examples, or a model that finds "
                 "answers without any: a language model, or one that was trained for questions about texts."
@@ -199,7 +195,7 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
     def learn(
         self, examples: Sequence[Learnt], vectors: Sequence[FloatArray], meanings: Sequence[Meaning | None]
     ) -> list[Float32Array]:
-        """Fit the weights on the vectors of the words of each example, none without components; return the features."""
+        """Fit the weights on the word vectors of each example (empty without components), and return the features."""
         once = {
             (one.asked.question if self.pairs else "", one.passage.text): own
             for one, own in zip(examples, vectors, strict=True)
@@ -217,7 +213,7 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         return X
 
     def meanings(self, asked: Sequence[Asked], passages: Sequence[Passage]) -> list[Meaning | None]:
-        """What the last layer makes of the words of each text and of its question; None where that is left out."""
+        """Return the last layer's vectors of the words of each text, and of its question; None if they are left out."""
         if not self.components or self.pairs:
             return [None] * len(asked)
         made = self._vectors_of_texts(passages, _LAST)
@@ -227,20 +223,21 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         return [(made[one.context], means[one.question]) for one in asked]
 
     def word_weights(self) -> tuple[slice, FloatArray]:
-        """The features that come from vectors, and what multiplies the vector of a word there.
+        """Return which features come from vectors, and their weights on the vector of a word.
 
         Returns
         -------
         features : slice
         weights : array of shape (5, dim)
-            Of the mean of the words of a candidate, of its first one and its last, and of the words before and after.
+            One row for each of: the mean of a candidate's words, its first word, its last word, the word before, and
+            the word after.
         """
         start = _describe(Passage("a", 1))[0].shape[1]
         features = slice(start, start + _PLACES * len(self.basis_))
         return features, _VECTOR * self.head_.coef_[features].reshape(_PLACES, -1) @ self.basis_
 
     def answer_readings(self, asked: Sequence[Asked]) -> list[AnswerReading]:
-        """Return what it says of the answers to each question."""
+        """Return one reading for each question: how probable its answers are."""
         readings = []
         for start in range(0, len(asked), _TEXTS):
             part = asked[start : start + _TEXTS]

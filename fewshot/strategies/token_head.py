@@ -29,41 +29,40 @@ Words = Sequence[tuple[int, int]]
 
 
 class TokenHead(BaseEstimator):  # type: ignore[misc]
-    """Tag words by the vectors that a model has for its tokens, without changing the model.
+    """Tag words by a model's token vectors, without changing the model.
 
-    A word's vector is the mean of those of the tokens that overlap it, at unit length; one without tokens has zeros.
-    The vectors of the words to its left and right stand beside it, and how it is spelt, since many models lower-case
-    what they read. A conditional random field gives each word one of the types or None: it starts from how similar a
-    word is to the names of the types, and learns what all entities have in common, what each type has of its own, and
-    how likely a type goes on.
+    The vector of a word is the mean vector of the tokens that overlap it, scaled to unit length; a word without tokens
+    has zeros. The features of a word are its vector, the vectors of the words to its left and right, and its spelling,
+    since many models lower-case their input. A conditional random field gives each word one of the types, or None. Its
+    starting point is the similarity of a word to the names of the types. From the examples it learns what all entities
+    have in common, what is special to each type, and how likely a type is to continue.
 
     Parameters
     ----------
     layer : int, optional
-        Whose hidden states are the vectors; 0 are the embeddings. None: the middle one.
+        The layer whose hidden states are the vectors; 0 means the embeddings. None: the middle layer.
     names : float
-        Weight of the similarity to the names of the types; 0 leaves them out.
+        Weight of the similarity to the names of the types; 0 leaves the names out.
     detector : float
-        Penalty on the weights that all types share.
+        L2 penalty on the weights that all types share.
     own : float
-        Penalty on the weights of each type.
+        L2 penalty on the weights of each type.
     transition : float
-        Penalty on the weights of a type after itself and after another type, which all types share.
+        L2 penalty on the transition weights: of a type after itself, and after another type. All types share them.
     none_weight : float
-        What multiplies the weight of a word outside of any span, once all is learnt. Below 1 more spans are found,
-        above 1 fewer.
+        A factor on the weight of None, applied after learning. Below 1, more spans are found; above 1, fewer.
     neighbors : float
-        Length of the vectors of the words to the left and to the right, where that of the word is 1: the longer, the
-        less their weights are penalised. 0 leaves them out.
+        Length of the vectors of the left and right words; the vector of the word itself has length 1. The longer they
+        are, the less the penalty limits their weights. 0 leaves them out.
     spelling : float
-        The largest value of a spelling feature, alike. 0 leaves them out.
+        The largest value of a spelling feature, with the same effect as ``neighbors``. 0 leaves spelling out.
 
     Attributes
     ----------
     model_ : object
         The model that was given.
     head_ : TokenCRF
-        What gives tags to words.
+        The conditional random field that tags the words.
 
     Examples
     --------
@@ -106,12 +105,12 @@ class TokenHead(BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         model : object
-            A sentence encoder or a masked language model: what has ``token_vectors``.
+            A sentence encoder or a masked language model: it must have ``token_vectors``.
         texts : sequence of str
         words : sequence of sequence of (start, end)
             The bounds of the words of each text, in characters.
         tags : sequence of array of shape (n_words,)
-            For each text: 0 for a word of None, and the number of its type from 1 on.
+            For each text, the tag of each word: 0 for None, or the number of its type, from 1.
         names : sequence of sequence of str
             The label words of each type.
 
@@ -156,7 +155,7 @@ class TokenHead(BaseEstimator):  # type: ignore[misc]
         return self.fit(model, task.texts, task.words, task.tags, task.verbalizer.words)
 
     def span_readings(self, texts: Sequence[str], words: Sequence[Words]) -> list[ChainReading]:
-        """Return what it says of the spans of each text."""
+        """Return one reading for each text: how probable its spans are."""
         check_is_fitted(self)
         readings: list[ChainReading] = []
         for start in range(0, len(texts), _TEXTS):
