@@ -31,47 +31,47 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
     Parameters
     ----------
     model : str, Path, tuple or model, optional
-        With what: a hub name, a folder, ``(model, tokenizer)``, a SentenceTransformer, or any LanguageModel or Encoder
+        The model: a hub name, a folder, ``(model, tokenizer)``, a SentenceTransformer, or any LanguageModel or Encoder
         (see `load`). None: the default encoder, all-MiniLM-L6-v2.
     template : str, Template, Choice, Rating, YesNo or list of them, optional
         What is asked: Jinja2 source with the hole ``{{ label }}``, the name of a gallery template such as
-        "sst2/it_was", or a question. None: the generic template of the model's kind. A list is an ensemble of wordings,
-        each with its own label words where it brings some (see `Prompting`).
+        "sst2/it_was", or a question. None: the generic template of the model's kind. A list is an ensemble of wordings;
+        a wording may bring its own label words (see `Prompting`).
     verbalizer : mapping, sequence, Verbalizer or AutomaticVerbalizer, optional
-        The label words of each class: a mapping, or a list in sorted-class order. None: the template's own, else the
-        class names. An `AutomaticVerbalizer` lets the model find them. Where the template takes its choices from each
-        row, `Choices` says how they are compared.
+        The label words of each class: a mapping, or a list in the order of the sorted classes. None: the label words of
+        the template, else the class names. An `AutomaticVerbalizer` finds label words with the model. If the template
+        takes its choices from each row, `Choices` says how they are compared.
     strategy : Strategy, optional
-        How labelled texts are used: `Prompting`, `Embedding`, ... None: `Auto`.
+        How labelled texts are used: `Prompting`, `Embedding`, `FineTuning` and others. None: `Auto`, which chooses.
     random_state : int, RandomState or None
         Seed of everything random in the strategy.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Sorted classes; when multi-label, in the order of the columns of y; the numbers of the choices, from 0, where
-        the template takes these from each row.
+        The sorted classes. When multi-label, they are in the order of the columns of y. If the template takes its
+        choices from each row, they are the numbers of the choices, from 0.
     multi_label_ : bool
         Whether a text may have several labels.
     model_, template_, verbalizer_, strategy_ : objects
-        What the four parameters became; of several templates, the first.
+        The four parameters as `fit` resolved them; of several templates, the first.
     learned_words_ : AutomaticVerbalizer or None
-        The label words that were found with their scores, where they were; prints as a table.
+        The label words that an `AutomaticVerbalizer` found, with their scores; prints as a table. None without one.
     n_texts_ : int
         Number of texts given to ``fit``.
     class_counts_ : ndarray of shape (n_classes,)
-        How many of them were labelled with each class.
+        How many of these texts were labelled with each class.
 
     Raises
     ------
     InputError
-        When X or y is not what it should be; the message names the row.
+        When X or y is not valid; the message names the row.
     VerbalizerError
-        When classes and label words do not fit together, as when classes are integers and no words are given.
+        When classes and label words do not fit together, for example when classes are integers and no words are given.
     TemplateError
-        When the template does not parse, or a row does not fill it.
+        When the template does not parse, or a row lacks one of its fields.
     ModelLoadError
-        When the model can't be had.
+        When the model can't be loaded.
 
     See Also
     --------
@@ -102,23 +102,23 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
         self.random_state = random_state
 
     def fit(self, X: Any = None, y: Any = None, *, sample_weight: Any = None) -> Self:
-        """Get ready to predict, from nothing, from class names, or from labelled texts.
+        """Fit on labelled texts, or prepare zero-shot prediction from class names or from the template alone.
 
         Parameters
         ----------
         X : list, array, Series, DataFrame or None
             Texts, or rows of fields. None is zero-shot.
         y : list, array, Series, indicator matrix or None
-            The class of each row; with X None, the names of the classes, or a mapping from names to descriptions, which
-            is short for a `Choice` with a language model (a masked one is not told them), and makes more class prompts
-            for an encoder. None: the classes are those of the verbalizer or of the template's label words. With
-            labelled rows an encoder needs no names: numbers and truth values are learnt from the rows alone. Where a
-            text may have several labels, a matrix (array, sparse or DataFrame) of shape (n_texts, n_classes), 1 where a
-            row has the label. Its columns are named by the DataFrame or by a list of label words, or else are the
-            sorted classes of the verbalizer.
+            The class of each row. If X is None, the names of the classes, or a mapping from names to descriptions. With
+            a language model, such a mapping is short for a `Choice`; a masked model does not read descriptions. With an
+            encoder, descriptions make further class prompts. None: the classes are those of the verbalizer or of the
+            template's label words. With labelled rows, an encoder needs no class names: classes such as numbers or True
+            and False are learnt from the rows alone. If a text may have several labels, y is a matrix (array, sparse or
+            DataFrame) of shape (n_texts, n_classes), with 1 if a row has the label. The DataFrame or a list of label
+            words names its columns; otherwise they are the sorted classes of the verbalizer.
         sample_weight : array of shape (n_texts,), optional
-            Weights of the labelled rows, for strategies that can use them. A row of weight 2 is the row twice, and one
-            of weight 0 is left out; its class stays a class, such as no row has.
+            Weights of the labelled rows, for strategies that can use them. A row of weight 2 counts as two equal rows.
+            A row of weight 0 is left out, but its class is still one of the classes.
 
         Returns
         -------
@@ -155,7 +155,7 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
     def predict_proba(self, X: Any) -> FloatArray:
         """Return class probabilities in the order of ``classes_``, of shape (n_texts, n_classes).
 
-        When multi-label, each label's own probability: a row need not sum to 1.
+        When multi-label, each label has its own probability, so a row need not sum to 1.
         """
         return np.exp(self.predict_log_proba(X))
 
@@ -165,17 +165,17 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
         return -np.logaddexp(0, -scores) if self.multi_label_ else scores
 
     def decision_function(self, X: Any) -> FloatArray:
-        """Return class log-scores, of shape (n_texts, n_classes), or for two classes their difference, (n_texts,).
+        """Return class log-scores, of shape (n_texts, n_classes).
 
-        When multi-label, the log-odds of each label.
+        For two classes, return their difference, of shape (n_texts,). When multi-label, return log-odds of each label.
         """
         scores = self._log_scores(X)
         return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 and not self.multi_label_ else scores
 
     def expected_level(self, X: Any) -> FloatArray:
-        """Return the mean level of each row under its class probabilities, of shape (n_texts,), of ordered classes.
+        """Return the mean level of each row under its class probabilities, of shape (n_texts,), for ordered classes.
 
-        Levels are counted from 0, the lowest, to the number of classes less 1.
+        Levels are numbered from 0, the lowest, to the number of classes minus 1.
 
         Raises
         ------
@@ -200,7 +200,7 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
         return self.predict_proba(X) @ levels.astype(np.float64)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the accuracy, with the labels read as `fit` reads them; when multi-label, that of whole rows.
+        """Return the accuracy; when multi-label, a row is right if all its labels are right.
 
         Raises
         ------
@@ -218,11 +218,11 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
         return float(np.average(right, weights=sample_weight))
 
     def preview(self, X: Any) -> Preview:
-        """Show the prompts, their token counts and what would be cut, before any compute is spent."""
+        """Show the prompts, their token counts and what would be cut, without asking the model."""
         return self._asked("preview")(as_rows(X))
 
     def explain(self, x: Any) -> Explanation:
-        """Show how one row is read, and what speaks for each class.
+        """Show how the model reads one row, and what the probability of each class comes from.
 
         Parameters
         ----------
@@ -232,9 +232,9 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
         Returns
         -------
         Explanation
-            Prints as text, and shows as HTML in notebooks: the prompt with its parts coloured; the probability of each
-            label word, of each class, and where a calibration changes these, what they were; with an encoder, the
-            similarity to the prompt of each class and to the nearest labelled examples.
+            It prints as text, and shows as HTML in notebooks. It has the prompt with its parts coloured, and the
+            probabilities of each label word and each class, also before calibration if there is one. With an encoder,
+            it has the similarity to each class prompt and to the nearest labelled examples.
 
         Raises
         ------
@@ -268,13 +268,13 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
     def label_mass(self, X: Any) -> FloatArray:
         """Return the model's total probability of the label words' distinct first tokens, of shape (n_texts,).
 
-        Near 0, the scores compare events that the model thinks hardly possible: choose other words or another template.
+        If it is near 0, the scores compare very improbable events: choose other words or another template.
         """
         return self._asked("label_mass")(as_rows(X))
 
     @property
     def report_(self) -> Report | None:
-        """What `Auto` chose and why, with the held-out scores; None where the strategy had nothing to choose."""
+        """What `Auto` chose and why, with the held-out scores; None if the strategy chooses nothing."""
         check_is_fitted(self, "strategy_")
         return getattr(self.strategy_, "report_", None)
 

@@ -31,48 +31,50 @@ _EPS = 1e-9  # 0.29 * 100 is a little below 29, and must not count as 28
 
 
 class ConformalClassifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Sets of classes that hold the true one with probability ``1 - alpha``, by split conformal prediction.
+    """Predict sets of classes that contain the true class with probability ``1 - alpha`` (split conformal prediction).
 
-    This holds for any classifier, good or bad, if the calibration rows and the new ones are exchangeable, such as
-    random draws from one source. It holds on average over rows and draws of the calibration rows, not for each class.
+    This guarantee holds for any classifier, if the calibration rows and the new rows are exchangeable, such as random
+    draws from one source. It holds on average over new rows and over draws of the calibration rows, but not for each
+    class.
 
     Parameters
     ----------
     classifier : estimator
-        Any classifier of texts with ``predict_proba``, one class a text. `fit` fits a clone of it on a part of the rows
-        and calibrates on the rest. A ``sklearn.frozen.FrozenEstimator`` around a fitted (or zero-shot) classifier stays
-        as it is, and all rows calibrate: they must be rows that it was not fitted on.
+        Any text classifier with ``predict_proba`` that gives each text one class. `fit` fits a clone of it on one part
+        of the rows and calibrates on the rest. A ``sklearn.frozen.FrozenEstimator`` around a fitted (or zero-shot)
+        classifier is not fitted again, and all rows are used for calibration. It must not have been fitted on them.
     alpha : float
-        How often a set may miss the true class, above 0 and below 1.
+        The share of sets that may miss the true class, above 0 and below 1.
     method : {"lac", "aps", "ordinal-aps"}
-        What speaks against a class. "lac" (Sadinle et al. 2019): 1 minus its probability; the smallest sets on average,
-        and an empty one where no class is probable enough. "aps" (Romano et al. 2020, without the random part, so that
-        equal texts get equal sets): the probability of all classes that are more probable than it; never an empty set,
-        so the coverage is at least the accuracy. "ordinal-aps" (Lu et al. 2022), for ordered classes: sets that are
-        intervals of the scale. An interval grows from the most probable class by the more probable of its two
-        neighbours, and what speaks against a class is the probability of the interval before it; never empty.
+        The nonconformity score of a class. "lac" (Sadinle et al. 2019): 1 minus the probability of the class. It has
+        the smallest sets on average; a set is empty if no class is probable enough. "aps" (Romano et al. 2020, without
+        the random part, so that equal texts get equal sets): the total probability of all classes that are more
+        probable. A set is never empty, so the coverage is at least the accuracy. "ordinal-aps" (Lu et al. 2022) is for
+        ordered classes: each set is an interval of the scale. The interval starts at the most probable class, and takes
+        in the more probable of its two neighbours at each step. The score of a class is the probability of the interval
+        before the class joins it. A set is never empty.
     calibration_size : float or int
-        Share or number of the rows that calibrate; unused when frozen.
+        Share or number of the rows that are used for calibration; ignored if the classifier is frozen.
     random_state : int, RandomState or None
-        Seed of the split, which keeps the shares of the classes where each has rows enough.
+        Seed of the split. The split is stratified by class if each class has enough rows.
 
     Attributes
     ----------
     classifier_ : estimator
         The fitted classifier.
     classes_ : ndarray of shape (n_classes,)
-        Its classes.
+        The classes of the classifier.
     quantile_ : float
-        The most that may speak against a class of the set.
+        The highest nonconformity score of a class in a set.
     n_calibration_ : int
         Number of calibration rows.
 
     Raises
     ------
     InputError
-        When alpha needs more calibration rows, or they have a class that the classifier does not know.
+        When alpha needs more calibration rows, or these rows have a class that the classifier does not know.
     UnsupportedError
-        When texts may have several labels, the classifier has no probabilities, or "ordinal-aps" is asked for and its
+        When texts may have several labels, the classifier has no probabilities, or ``method`` is "ordinal-aps" and the
         classes are not ordered.
 
     References
@@ -112,7 +114,7 @@ class ConformalClassifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: i
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Fit the classifier on a part of the labelled rows and calibrate on the others; when frozen, on all of them.
+        """Fit the classifier on a part of the labelled rows and calibrate on the others; if frozen, calibrate on all.
 
         A failed fit leaves the previous state.
 
@@ -158,12 +160,12 @@ class ConformalClassifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: i
         return int(n)
 
     def predict_set(self, X: Any) -> NDArray[np.bool_]:
-        """Return which classes are in the set of each row, of shape (n_texts, n_classes), as in ``classes_``."""
+        """Return which classes are in each row's set, of shape (n_texts, n_classes), in the order of ``classes_``."""
         check_is_fitted(self)
         return self.sets_of(probabilities(self.classifier_, X))
 
     def sets_of(self, proba: FloatArray) -> NDArray[np.bool_]:
-        """Return the sets of rows whose class probabilities are known already; both of shape (n_texts, n_classes)."""
+        """Return the sets for class probabilities that are known already; both of shape (n_texts, n_classes)."""
         check_is_fitted(self)
         return _against(self.classifier_, proba, self._method) <= self.quantile_
 
@@ -186,23 +188,24 @@ class ConformalClassifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: i
 
 
 def fit_threshold(classifier: Any, X: Any, y: Any, precision: float = 0.95, *, none_label: Any = "none") -> float:
-    """Return the lowest top probability from which on the classifier's answers reach a precision on labelled rows.
+    """Return the lowest threshold on the top class probability that reaches a precision on labelled rows.
 
-    The precision is that of these rows, and no guarantee for others: the threshold is the most favourable of those that
-    the rows allow. So give some hundreds of them, none of which the classifier was fitted on.
+    Answers are the predictions whose probability is not below the threshold. The precision is measured on these rows
+    and is no guarantee for others, since the threshold is the most favourable one for these rows. So give a few hundred
+    rows on which the classifier was not fitted.
 
     Parameters
     ----------
     classifier : estimator
-        Any fitted classifier of texts with ``predict_proba``, one class a text.
+        Any fitted text classifier with ``predict_proba`` that gives each text one class.
     X : list, array, Series or DataFrame
-        Rows to measure on, with as many "none of these" among them as are to be expected.
+        Rows to measure on. The share of rows that belong to no class should be as in later use.
     y : list, array or Series of shape (n_texts,)
-        Their classes, or ``none_label`` where no class fits: any answer to such a row is wrong.
+        Their classes, or ``none_label`` if no class fits: any answer to such a row is wrong.
     precision : float
-        Share of the answers that must be right, above 0 and at most 1.
+        The share of answers that must be right, above 0 and at most 1.
     none_label : str or int
-        The label of rows of no class; not one of the classes.
+        The label of rows that belong to no class. It can't be one of the classes.
 
     Raises
     ------
@@ -213,7 +216,7 @@ def fit_threshold(classifier: Any, X: Any, y: Any, precision: float = 0.95, *, n
 
     See Also
     --------
-    predict_or_none : Answer above the threshold only.
+    predict_or_none : Predict only above the threshold.
 
     Examples
     --------
@@ -236,14 +239,14 @@ def fit_threshold(classifier: Any, X: Any, y: Any, precision: float = 0.95, *, n
 
 
 def predict_or_none(classifier: Any, X: Any, threshold: Any, *, none_label: Any = "none") -> NDArray[Any]:
-    """Return the most probable class of each row, or ``none_label`` where its probability is below the threshold.
+    """Return the most probable class of each row, or ``none_label`` if its probability is below the threshold.
 
     Parameters
     ----------
     classifier, X
         As in `fit_threshold`, but without labels.
     threshold : float
-        Such as `fit_threshold` returns.
+        A probability, for example from `fit_threshold`.
     none_label : object, default="none"
         As in `fit_threshold`. It must be of the type of the classes.
 

@@ -21,18 +21,18 @@ _ROUNDING = 1e-9  # of the largest cost: equal expectations, computed in two way
 
 @dataclass(frozen=True, eq=False)
 class Actions:
-    """The best action for each text, with what it is expected to cost.
+    """The best action for each text, with its expected cost.
 
     Attributes
     ----------
     actions : ndarray of shape (n_texts,)
         The action with the lowest expected cost.
     costs : ndarray of shape (n_texts,)
-        Its expected cost.
+        The expected cost of this action.
     names : list
         All actions, in the order of the cost matrix.
     expected : ndarray of shape (n_texts, n_actions)
-        The expected cost of every action, a column for each of ``names``.
+        The expected cost of every action, in the order of ``names``.
     """
 
     actions: NDArray[Any]
@@ -47,36 +47,36 @@ def act(clf: Any, X: Any, costs: Any) -> Actions:
     Parameters
     ----------
     clf : estimator
-        Any fitted classifier of texts with ``predict_proba`` and ``classes_``, one class a text.
+        Any fitted text classifier with ``predict_proba`` and ``classes_`` that gives each text one class.
     X : list, array, Series or DataFrame
         Texts, or rows of fields.
     costs : DataFrame or mapping of mappings
-        What each action costs where each class is the true one: a row for each class, a column for each action, or
-        ``{class: {action: cost}}``. Actions may be the classes, and others such as "escalate". A gain is a negative
-        cost.
+        The cost of each action for each true class: a DataFrame with a row for each class and a column for each action,
+        or ``{class: {action: cost}}``. Actions may be classes, or others such as "escalate". A gain is a negative cost.
 
     Returns
     -------
     Actions
-        Of equal expected costs the first action in the order of the columns.
+        If several actions have equal expected costs, the first one in the order of the columns is chosen.
 
     Raises
     ------
     ParameterError
-        When a class has no row, or no class belongs to a row; when a cost is missing or not a finite number.
+        When a class has no row of costs, a row of costs belongs to no class, or a cost is missing or not a finite
+        number.
     UnsupportedError
         When the classifier has no probabilities, or texts may have several labels.
 
     See Also
     --------
-    predict_or_none : Answer above a threshold only.
+    predict_or_none : Predict only above a threshold.
 
     Notes
     -----
-    This is the Bayes action: it is as good as the probabilities are, so calibrate them, and see `evaluate`. For a
-    question with two answers a cost matrix comes to one threshold of the probability. Where the costs are not known,
-    ``sklearn.model_selection.TunedThresholdClassifierCV(clf, scoring=...)`` chooses that threshold on labelled rows; a
-    `Classifier` of two classes goes into it as it is.
+    This is the Bayes action. It is only as good as the probabilities, so calibrate them, and measure them with
+    `evaluate`. For two classes and two actions, a cost matrix is equivalent to a threshold on the probability. If the
+    costs are not known, ``sklearn.model_selection.TunedThresholdClassifierCV(clf, scoring=...)`` chooses this threshold
+    on labelled rows; it takes a `Classifier` of two classes.
 
     Examples
     --------

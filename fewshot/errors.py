@@ -61,9 +61,10 @@ def printable(text: str) -> str:
 
 
 class FewshotError(Exception):
-    """Base of every error that this library raises on purpose.
+    """Base class of every error that this library raises on purpose.
 
-    A message quotes what may be a stranger's text: its control characters are shown, and reach no terminal as such.
+    A message may quote text from an untrusted source. Its control characters are shown as escape sequences, so that
+    they can't affect a terminal.
     """
 
     def __init__(self, *args: object) -> None:
@@ -71,13 +72,13 @@ class FewshotError(Exception):
 
 
 class InputError(FewshotError, ValueError):
-    """X, y or a file is not what was promised."""
+    """X, y or a file is not valid."""
 
 
 class ParameterError(InputError):
-    """A parameter of a class or function is not what it may be.
+    """A parameter of a class or function has a value that is not allowed.
 
-    It is an `InputError`, which such faults were before they had a class of their own, and so a ValueError.
+    It is also an `InputError`, and therefore a ValueError, so that code which catches these still works.
     """
 
 
@@ -86,7 +87,7 @@ class FolderExistsError(InputError, FileExistsError):
 
 
 class TemplateError(FewshotError, ValueError):
-    """A template does not parse, or a row does not fill it."""
+    """A template does not parse, or a row lacks one of its fields."""
 
 
 class VerbalizerError(FewshotError, ValueError):
@@ -98,7 +99,7 @@ class PromptTooLongError(FewshotError, ValueError):
 
 
 class ModelLoadError(FewshotError, OSError):
-    """A model can't be had, or its kind is not supported."""
+    """A model can't be loaded, or its kind is not supported."""
 
 
 class ServerError(FewshotError, OSError):
@@ -106,7 +107,7 @@ class ServerError(FewshotError, OSError):
 
 
 class UnsupportedError(FewshotError, TypeError):
-    """A model or strategy can't do what was asked of it."""
+    """A model or strategy can't do what the call asks for."""
 
 
 class NotInstalledError(UnsupportedError, ImportError):
@@ -114,7 +115,7 @@ class NotInstalledError(UnsupportedError, ImportError):
 
 
 class FewshotWarning(UserWarning):
-    """Base of every warning that this library issues."""
+    """Base class of every warning that this library issues."""
 
 
 class ShortenedWarning(FewshotWarning):

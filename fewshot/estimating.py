@@ -15,29 +15,29 @@ __all__ = ["estimate"]
 
 
 def estimate(clf: Any, X: Any) -> Estimate:
-    """Say what ``clf.predict(X)`` would ask of a server: requests, tokens and, where the model has prices, their cost.
+    """Estimate what ``clf.predict(X)`` would ask of a server: requests, tokens and, if the model has prices, the cost.
 
-    No text of X is sent. A server of completions that was not used yet is probed with fixed texts, for its window and
-    its way of answering. Scores that a `CachedLM` keeps already are not counted.
+    No text of X is sent. If a completions server was not used yet, it is asked about fixed texts, to learn its window
+    and how it answers. Scores that a `CachedLM` already has are not counted.
 
     Parameters
     ----------
     clf : Classifier, Questionnaire or Writer
-        Fitted on a model behind an address, `CompletionsLM`, `ChatLM` or `DecisionsLM`, by itself or in a `CachedLM`.
+        Fitted with a model on a server: `CompletionsLM`, `ChatLM` or `DecisionsLM`, alone or in a `CachedLM`.
     X : sequence of str, or of rows
-        What is to be predicted.
+        The rows to predict.
 
     Returns
     -------
     Estimate
         ``requests``, ``input_tokens``, ``output_tokens`` and ``cost``. Tokens are None for a `DecisionsLM` and a
-        `ChatLM`, whose server alone knows them, and cost is None without prices. Where texts are generated, it is the
-        most that may be asked.
+        `ChatLM`, because only their server can count them. Cost is None without prices. If texts are generated, the
+        numbers are upper bounds.
 
     Raises
     ------
     UnsupportedError
-        When no server is asked.
+        When the model is not on a server.
 
     Examples
     --------

@@ -23,24 +23,24 @@ _PROBES = ("A text.", "Another one")
 
 
 def export_decisions(clf: Any, folder: str | Path) -> dict[str, Any]:
-    """Write a fitted classifier as a folder that ``pipeline("decision")`` of transformers reads and answers alike.
+    """Write a fitted classifier as a folder for ``pipeline("decision")`` of transformers.
 
-    The folder holds the weights, the tokenizer, ``decision.json`` and, where the model has one, its
-    ``decision_template.jinja``. These can say one temperature for each type of question, and nothing else that is
-    learnt: whatever else changes the classifier's answers is refused.
+    The pipeline gives the same answers as the classifier. The folder has the weights, the tokenizer, ``decision.json``
+    and, if the model has one, its ``decision_template.jinja``. These files can store one temperature for each type of
+    question, and nothing else that is learnt. Anything else that changes the classifier's answers is an error.
 
     Parameters
     ----------
     clf : Classifier
-        Fitted on a model that decides (``load(name, decision=True)``), by `Prompting` without demonstrations and with
-        ``calibration`` None or "temperature", or by an `Auto` that chose so.
+        Fitted with a decision model (``load(name, decision=True)``), by `Prompting` without demonstrations and with
+        ``calibration`` None or "temperature", or by an `Auto` that chose this.
     folder : str or Path
-        A new one, written whole or not at all.
+        A new folder. It is written whole or not at all.
 
     Returns
     -------
     dict
-        The question of the classifier, as System One spells it. Its options are the label words, in the order of
+        The question of the classifier, in the format of System One. Its options are the label words, in the order of
         ``classes_``; its state is the text.
 
     Raises
@@ -48,7 +48,7 @@ def export_decisions(clf: Any, folder: str | Path) -> dict[str, Any]:
     InputError
         When the folder exists, or can't be written.
     UnsupportedError
-        When the settings of a decision model can't say what the classifier does; the message says what.
+        When the files of a decision model can't store what the classifier does; the message names it.
 
     Examples
     --------

@@ -36,49 +36,49 @@ _SHOWN = 3  # answers that `explain` lists
 
 
 class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
-    r"""Answer questions by a part of the row's own text, with its place and probability, or say that there is none.
+    r"""Answer each question with a part of the row's own text, its place and its probability, or with no answer.
 
     Rows have the fields "question" and "context", as in SQuAD. A language model is asked about every span of up to
-    ``max_words`` words, and needs no answered question. A checkpoint for question answering answers as it was trained.
-    A sentence encoder, as is the default, learns from some answered questions, 16 or more.
+    ``max_words`` words; it needs no answered questions. A question-answering checkpoint answers as it was trained. A
+    sentence encoder, the default, learns from answered questions, 16 or more.
 
     Parameters
     ----------
     model : str, Path, tuple or model, optional
-        A sentence encoder, a language model, or one of question answering, as `load` takes it.
+        A sentence encoder, a language model, or a question-answering model, as `load` takes it.
     template : str, Path or Template, optional
         How a language model is asked, with fields of the row, such as ``"{{ context | shorten }}\n{{ question }}
         {{ answer }}"``. None: "squad/answer".
     verbalizer : mapping, optional
-        What a language model calls no answer, ``{None: "unanswerable"}``. None: the template's own, the word that its
-        ``words`` have for ``none``; else "unanswerable" where a row of ``fit`` has no answer, and otherwise every
-        question has one.
+        The label word of a language model for no answer, as in ``{None: "unanswerable"}``. None: the word that the
+        template's ``words`` have for ``none``. Without such a word, it is "unanswerable" if a row of ``fit`` has no
+        answer; otherwise every question gets an answer.
     strategy : SpanHead, FineTuning, ReadAnswers, Prompting, Auto or Strategy, optional
-        How answered questions are used; ``FineTuning("span")`` tunes an own copy of an encoder or a masked model, and
-        `Auto` compares what the model allows. None: ``ReadAnswers()`` with a model of question answering;
-        ``SpanHead()`` with a sentence encoder, and with a masked language model that has answered questions and nothing
-        that says how to ask; otherwise ``Prompting()``.
+        How answered questions are used. ``FineTuning("span")`` tunes a copy of an encoder or a masked model. `Auto`
+        compares the strategies that the model allows. None: ``ReadAnswers()`` with a question-answering model;
+        ``SpanHead()`` with a sentence encoder, and with a masked language model if there are answered questions and
+        neither a template nor a verbalizer; otherwise ``Prompting()``.
     question : str, optional
-        What all texts are asked: then rows are plain texts, or have no field "question".
+        One question for all texts. Rows are then plain texts, or have no field "question".
     max_words : int
-        The most words of an answer, signs not counted.
+        The most words of an answer; punctuation is not counted.
     threshold : float or None
-        The least probability of an answer, above 0 and at most 1; below it the text has none. None: the most probable
-        of all answers and none. See `fit_threshold`.
+        The least probability of an answer, above 0 and at most 1. Below it, the prediction is no answer. None: the most
+        probable of all answers and no answer is predicted. See `fit_threshold`.
     random_state : int, RandomState or None
         Seed of everything random in the strategy.
 
     Attributes
     ----------
     model_, strategy_ : objects
-        What the parameters became.
+        The parameters as `fit` resolved them.
     n_questions_, n_answered_ : int
-        Number of questions that it was fitted on, and of those with an answer.
+        Number of questions in ``fit``, and of those with an answer.
 
     Raises
     ------
     InputError
-        When X or y is not what it should be; the message names the row.
+        When X or y is not valid; the message names the row.
     UnsupportedError
         When the strategy needs another model, or answered questions.
 
@@ -113,16 +113,16 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(self, X: Any = None, y: Any = None) -> Self:
-        """Learn from answered questions, or get ready to ask.
+        """Learn from answered questions, or prepare to ask zero-shot.
 
         Parameters
         ----------
-        X : DataFrame, dataset or list of mappings; with ``question`` also list of texts; or None
+        X : DataFrame, dataset, list of mappings, list of texts (with ``question``), or None
             None is zero-shot.
         y : list, Series or name of a dataset's column
             The answer to each question, in any of the forms that ``read_answers`` takes: ``{"text": [...],
             "answer_start": [...]}``, ``(start, end)`` in characters, the text of the answer, which is right wherever it
-            stands, `Answer`; None or "" where the text holds none.
+            occurs, or `Answer`. None or "" means that the text has no answer.
 
         Returns
         -------
@@ -134,9 +134,9 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
         UnsupportedError
             When the strategy needs another model, or answered questions.
         InputError
-            When X or y is not what it should be; the message names the row.
+            When X or y is not valid; the message names the row.
         ParameterError
-            When a template or a verbalizer is given with a strategy that asks nothing.
+            When there is a template or a verbalizer, and the strategy asks no language model.
         """
         self._check()
         if X is None and y is not None:
@@ -153,34 +153,34 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Any) -> list[Answer]:
-        """Return the answer to each question; where there is none, one that is False, ``Answer("", None, None)``."""
+        """Return the answer to each question; no answer is ``Answer("", None, None)``, which is False."""
         asked = self._ask(X)
         return [
             _answer(one, *reading.find(self.threshold)) for one, reading in zip(asked, self._read(asked), strict=True)
         ]
 
     def predict_top(self, X: Any, k: int = 3) -> list[list[Answer]]:
-        """Return up to k answers to each question, the most probable first; no answer is one, where it is possible.
+        """Return up to k answers to each question, the most probable first; no answer may be one of them.
 
-        Answers of equal text are one. Of a language model, more take longer to find, and make the probabilities, which
-        are lower bounds, a little higher.
+        Answers of equal text count as one. With a language model, a higher k takes longer. The probabilities are then
+        lower bounds, and a higher k makes them slightly higher.
         """
         at_least("k", k, 1, whole=True)
         asked = self._ask(X)
         return [_top(one, reading, k) for one, reading in zip(asked, self._read(asked, k), strict=True)]
 
     def score(self, X: Any, y: Any) -> float:
-        """Return the mean F1 of the words of answers, as SQuAD's script has it; see `answer_f1`."""
+        """Return the mean F1 of the words of answers, as in SQuAD's script; see `answer_f1`."""
         asked = self._ask(X)
         return answer_f1(take_right(asked, read_answers(asked, y, X)), self.predict(X))
 
     def fit_threshold(self, X: Any, y: Any, precision: float = 0.9) -> float:
-        """Return the lowest threshold from which on the answers that are given reach a precision.
+        """Return the lowest threshold with which the given answers reach a precision.
 
-        An answer is right where it matches exactly, as `exact_match` has it. What the threshold leaves unanswered does
-        not count. The precision is that of these questions, and no guarantee for others: give some hundreds that the
-        extractor was not fitted on, also such without an answer if there will be any. It becomes ``threshold`` by
-        ``extractor.set_params(threshold=...)``.
+        An answer is right if it matches exactly (see `exact_match`). Questions that the threshold leaves unanswered do
+        not count. The precision is measured on these questions and is no guarantee for others. Give a few hundred
+        questions on which the extractor was not fitted. Some must have no answer, if that also happens in later use.
+        Set the result with ``extractor.set_params(threshold=...)``.
 
         Raises
         ------
@@ -200,7 +200,7 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
         return find_threshold(np.array(chances), np.array(fine), precision, of=f"{len(said)} questions")
 
     def explain(self, X: Any) -> Answered:
-        """Show texts with their answer marked, and the most probable answers; shows as HTML in notebooks."""
+        """Show texts with the answer marked, and the most probable answers; prints as text, HTML in notebooks."""
         asked = self._ask(_as_rows(X))
         shown = [
             AnsweredText(
@@ -214,7 +214,7 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
         return Answered(tuple(shown))
 
     def preview(self, X: Any) -> Preview:
-        """Show the prompts as they would be asked, before any compute is spent.
+        """Show the prompts without asking the model.
 
         Raises
         ------
@@ -232,7 +232,7 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def report_(self) -> AnswerReport | None:
-        """What `Auto` chose and why, with the held-out scores; None where the strategy had nothing to choose."""
+        """What `Auto` chose and why, with the held-out scores; None if the strategy chooses nothing."""
         check_is_fitted(self, "strategy_")
         return getattr(self.strategy_, "report_", None)
 

@@ -32,16 +32,16 @@ __all__ = ["Questionnaire", "answered", "pending_of", "unfrozen"]
 class Questionnaire(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Answer several questions about each text, with a classifier for each question.
 
-    This is multi-output classification in scikit-learn's sense: Y has a column for each question. The answers are those
-    of the classifiers one by one. What they ask of one language model goes into one call, so that a text which begins
-    several prompts is computed once.
+    This is multi-output classification in scikit-learn's sense: Y has a column for each question. The answers are the
+    same as those of each classifier alone. All queries to one language model go into one call, so that a text with
+    which several prompts begin is computed once.
 
     Parameters
     ----------
     classifiers : mapping of str to estimator
         The classifier of each question, by the name of the question: a `Classifier`, or any other classifier of texts.
-        Each gives a text one class. ``fit`` fits clones. A ``sklearn.frozen.FrozenEstimator`` around a fitted one stays
-        as it is.
+        Each gives a text one class. ``fit`` fits clones. A ``sklearn.frozen.FrozenEstimator`` around a fitted
+        classifier is not fitted again.
 
     Attributes
     ----------
@@ -56,11 +56,12 @@ class Questionnaire(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[
 
     Notes
     -----
-    A prompt's beginning is shared as far as it is the same. Put the text first and the question behind it, as
-    ``generic/listed`` does, and give the classifiers one model, by the same name or as the same object. Where an
-    instruction or demonstrations come first, the prompts of two questions part before the text, and nothing is shared.
-    The strategies `Prompting` and `Auto` (where it has chosen `Prompting`) ask in one call; others, and classifiers
-    inside other estimators, ask by themselves. Encoders remember the texts that they encoded, and so encode each once.
+    Prompts share their computation up to the first token that differs. To share the text, put it first and the question
+    after it, as ``generic/listed`` does. Give all classifiers one model, by the same name or as the same object. If an
+    instruction or demonstrations come first, the prompts of two questions already differ before the text, and the text
+    is not shared. The strategies `Prompting` and `Auto` (if it chose `Prompting`) ask in one call. Other strategies,
+    and classifiers inside other estimators, ask by themselves. Encoders cache their vectors, so each text is encoded
+    once.
 
     Examples
     --------
@@ -87,8 +88,8 @@ class Questionnaire(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[
             Texts, or rows of fields. None is zero-shot.
         Y : DataFrame, mapping or None
             A column of classes for each question, of the length of X. A missing cell (None, NaN) leaves its row out of
-            the fit of that question. A question without any labelled row is fitted on X without labels. With X None, a
-            mapping with the names of each question's classes. None: the classes are those of the classifiers' own
+            the fit of that question. A question without any labelled row is fitted on X without labels. If X is None, a
+            mapping from questions to the names of their classes. None: the classes are those of the classifiers' own
             verbalizers or templates.
         sample_weight : array of shape (n_texts,), optional
             Weights of the rows, for all questions.
@@ -103,8 +104,8 @@ class Questionnaire(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[
         ParameterError
             When ``classifiers`` is no mapping of names to classifiers.
         InputError
-            When Y does not have the columns of the questions, or a classifier refuses its own; the message names the
-            question.
+            When the columns of Y are not the questions, or a classifier does not accept its column; the message names
+            the question.
         UnsupportedError
             When a text may have several labels for one question.
         """
@@ -123,18 +124,18 @@ class Questionnaire(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[
         return self
 
     def predict(self, X: Any) -> pd.DataFrame:
-        """Return a table with a row for each text and a column for each question; the index is that of X, if any."""
+        """Return a table with a row for each text and a column for each question; it has the index of X, if any."""
         pandas = need("pandas", "The answers to a questionnaire are a table of")
         index = getattr(X, "index", None)  # of a list a method
         found = {name: np.asarray(clf.predict(rows)) for name, rows, clf in self._answering(self._all(X))}
         return pandas.DataFrame(found, index=None if callable(index) else index)
 
     def predict_proba(self, X: Any) -> dict[str, FloatArray]:
-        """Return the class probabilities of each question, of shape (n_texts, n_classes), as in ``classes_``."""
+        """Return class probabilities of each question, of shape (n_texts, n_classes), in the order of ``classes_``."""
         return {name: clf.predict_proba(rows) for name, rows, clf in self._answering(self._all(X))}
 
     def score(self, X: Any, Y: Any, sample_weight: Any = None) -> float:
-        """Return the mean of the questions' accuracies, each over the rows that have a label for the question.
+        """Return the mean accuracy of the questions, each measured on the rows with a label for this question.
 
         Raises
         ------
@@ -154,12 +155,12 @@ class Questionnaire(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[
         return float(np.mean(found))
 
     def preview(self, X: Any) -> dict[str, Preview]:
-        """Show the prompts of each question, before any compute is spent."""
+        """Show the prompts of each question without asking the model."""
         rows = as_rows(X)
         return self._each("preview", rows)
 
     def explain(self, x: Any) -> dict[str, Explanation]:
-        """Show how one row is read, and what speaks for each class, question by question."""
+        """Explain one row for each question; see `Classifier.explain`."""
         return self._each("explain", as_row(x))
 
     @property
@@ -179,7 +180,7 @@ class Questionnaire(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[
         return found
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters, of the classifiers too; the name of a question replaces its classifier."""
+        """Set parameters, also of the classifiers; a parameter with the name of a question replaces its classifier."""
         if "classifiers" in params:
             self.classifiers = params.pop("classifiers")
         replaced = {name: params.pop(name) for name in list(params) if name in self.classifiers}

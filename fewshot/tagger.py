@@ -40,53 +40,56 @@ _LEAST = 0.01
 
 
 class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
-    """Find the spans of some types in texts, such as persons and places.
+    """Find spans of given types in texts, such as persons and places.
 
-    From a few annotated texts, `TokenHead` gives every word one type or None, and neighbouring words of one type are
-    one span. So two spans of one type without a word between them can't be told apart: `fit` says how many such there
-    are. A language model is asked about every span of up to ``max_words`` words instead, and needs no annotated text.
+    With a few annotated texts, `TokenHead` gives every word one type, or None. Neighbouring words of one type form one
+    span. Two spans of one type without a word between them are therefore predicted as one; `fit` warns how many of
+    these there are. A language model is asked about every span of up to ``max_words`` words instead. It needs no
+    annotated text.
 
     Parameters
     ----------
     model : str, Path, tuple or model, optional
         A sentence encoder, a masked or another language model, as `load` takes it. None: the default encoder.
     template : str, Template or list of them, optional
-        How a language model is asked about a span, with the fields ``text`` and ``span``, in this order, so that the
-        questions about one text share its beginning. None: that of the model's kind, such as "entity_typing/name_of".
+        How a language model is asked about a span. It has the fields ``text`` and ``span``, in this order, so that all
+        queries about a text begin with it and share its computation. None: the template for the model's kind, such as
+        "entity_typing/name_of".
     verbalizer : mapping, sequence, Verbalizer or str, optional
         The names of each type: a mapping, a list in sorted order, or the name of a label set of the gallery, such as
-        "conll2003". None: the template's own, else the types themselves, "_" and "-" to blanks. A mapping may have None
-        as well: what a language model calls a span of no type.
+        "conll2003". None: the template's own names, else the types themselves, with blanks for "_" and "-". A mapping
+        may also have the key None, with the label word for a span of no type.
     strategy : TokenHead, FineTuning, Auto or Strategy, optional
-        How annotated texts are used: by `TokenHead`, which leaves the model as it is, by what `Auto` chooses for it, by
-        ``FineTuning("tags")``, which tunes an own copy, or by a strategy that classifies every candidate, such as
-        `Prompting` or `Readout`. None: ``Prompting()`` with a template, with a language model without vectors of
-        tokens, and with one that is given names only; ``TokenHead()`` otherwise.
+        How annotated texts are used. `TokenHead` does not change the model. ``FineTuning("tags")`` tunes a copy of it.
+        `Prompting`, `Readout` and other strategies classify every candidate span. `Auto` compares what the model
+        allows. None: ``Prompting()`` if there is a template, or with a language model that has no token vectors or gets
+        no annotated texts; otherwise ``TokenHead()``.
     max_words : int or None
         The most words of a span; longer ones are not predicted.
     threshold : float or None
-        The least probability of a span, above 0 and at most 1. None: what the strategy holds best for the F1, from
-        0.25 on for ``TokenHead``; of candidates the most probable set. See `fit_threshold`.
+        The least probability of a span, above 0 and at most 1. None: the strategy chooses for a high F1. `TokenHead`
+        then predicts spans from a probability of 0.25; strategies that classify candidates predict the most probable
+        set of spans. See `fit_threshold`.
     random_state : int, RandomState or None
-        Seed of everything random in the strategy, and of the candidates of no type that it learns from.
+        Seed of everything random in the strategy, and of the sample of candidates without a type.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_types,)
         The sorted types.
     model_, verbalizer_, strategy_ : objects
-        What the parameters became.
+        The parameters as `fit` resolved them.
     form_ : Form
-        In what form y was, and predictions are.
+        The form of y, and of predictions.
     n_texts_ : int
         Number of annotated texts.
     span_counts_ : ndarray of shape (n_types,)
-        How many spans of each type they had.
+        Number of spans of each type in these texts.
 
     Raises
     ------
     InputError
-        When X or y is not what it should be; the message names the row.
+        When X or y is not valid; the message names the row.
     UnsupportedError
         When the strategy needs another model, or annotated texts.
 
@@ -120,7 +123,7 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(self, X: Any = None, y: Any = None) -> Self:
-        """Learn from annotated texts, or get ready to ask about types by their names.
+        """Learn from annotated texts, or prepare to ask zero-shot about the names of types.
 
         Parameters
         ----------
@@ -128,8 +131,8 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
             None is zero-shot.
         y : list
             The spans of each text, in any of the forms that ``read_spans`` takes: ``(start, end, type)`` with character
-            offsets, mappings, spaCy's ``{"entities": ...}``, or a tag for each token. Texts without a span help to tell
-            what is none. With X None, the types; None where the verbalizer or the template has them.
+            offsets, mappings, spaCy's ``{"entities": ...}``, or a tag for each token. Texts without a span are useful
+            examples too. If X is None, y is the list of types, or None if the verbalizer or the template has them.
 
         Returns
         -------
@@ -141,9 +144,9 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         UnsupportedError
             When the strategy needs another model, or annotated texts.
         InputError
-            When X or y is not what it should be; the message names the row.
+            When X or y is not valid; the message names the row.
         ParameterError
-            When a template is given with a strategy that asks nothing.
+            When there is a template, and the strategy asks no language model.
         """
         self._check()
         model = load(self.model)
@@ -170,28 +173,28 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Any) -> list[Any]:
-        """Return the spans of each text in the form that y had: of token lists a tag for each token, if y was tags.
+        """Return the spans of each text in the form of y: if y was tags, a tag for each token.
 
-        `predict_spans` says their probabilities.
+        `predict_spans` returns them with probabilities.
         """
         texts, tokens = read_rows(X)
         return write_spans(self._spans(texts, words_of(texts, tokens)), self.form_, tokens)
 
     def predict_spans(self, X: Any) -> list[list[Span]]:
-        """Return the spans of each text as `Span`, with character offsets and probabilities, whatever form y had."""
+        """Return the spans of each text as `Span`, with character offsets and probabilities, for any form of y."""
         texts, tokens = read_rows(X)
         return self._spans(texts, words_of(texts, tokens))
 
     def score(self, X: Any, y: Any) -> float:
-        """Return the entity F1, micro-averaged: a span counts where start, end and type are right."""
+        """Return the entity F1, micro-averaged: a span is right if its start, end and type are right."""
         annotated = read_spans(X, y)
         return entity_f1(annotated.spans, self._spans(annotated.texts, annotated.words))
 
     def fit_threshold(self, X: Any, y: Any, precision: float = 0.95) -> float:
-        """Return the lowest threshold from which on the spans that are found reach a precision on annotated texts.
+        """Return the lowest threshold with which the predicted spans reach a precision on annotated texts.
 
-        The precision is that of these texts, and no guarantee for others: give some hundreds of spans, of texts that
-        the tagger was not fitted on. It becomes ``threshold`` by ``tagger.set_params(threshold=...)``.
+        The precision is measured on these texts and is no guarantee for others. Give texts with a few hundred spans on
+        which the tagger was not fitted. Set the result with ``tagger.set_params(threshold=...)``.
 
         Raises
         ------
@@ -215,12 +218,12 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def report_(self) -> SpanReport | None:
-        """What `Auto` chose and why, with the held-out scores; None where the strategy had nothing to choose."""
+        """What `Auto` chose and why, with the held-out scores; None if the strategy chooses nothing."""
         check_is_fitted(self, "strategy_")
         return getattr(self.strategy_, "report_", None)
 
     def preview(self, X: Any) -> Preview:
-        """Show the prompts about the first candidate of each text, before any compute is spent.
+        """Show the prompts about the first candidate of each text, without asking the model.
 
         Raises
         ------

@@ -33,62 +33,64 @@ _OF_CLASSES = {"calibration": None, "ensemble": "mean", "orders": 1}
 
 
 class Writer(KeptMixin, BaseEstimator):  # type: ignore[misc]
-    r"""Fill the hole of a template with any text: a translation, a summary, a title.
+    r"""Fill the hole of a template with free text, such as a translation, a summary or a title.
 
-    A language model writes greedily what follows the prompt, after demonstrations from the rows of ``fit``. What the
-    prompts begin with alike is computed once. How good the texts are is up to the model: of those inside this package,
-    none can translate or summarise.
+    A language model continues each prompt greedily. The prompt shows demonstrations from the rows of ``fit``. A
+    beginning that several prompts share is computed once. The quality of the texts depends on the model. The models
+    inside this package can't translate or summarise.
 
     Parameters
     ----------
     model : str, Path, tuple or model
-        A causal or encoder-decoder language model, or the address of a server's, as `load` takes it. There is no
-        default: the default model of this package, an encoder, writes nothing.
+        A causal or encoder-decoder language model, or the address of a server, as `load` takes it. There is no default,
+        because the default model of this package is an encoder, which can't write.
     template : str, Path or Template
-        What is asked. It ends with the hole, ``{{ answer }}``, as in ``"English: {{ text }}\nGerman: {{ answer }}"``,
-        or with fixed text after it, such as a quotation mark, which then ends the answer.
+        What is asked. It ends with the hole ``{{ answer }}``, as in ``"English: {{ text }}\nGerman: {{ answer }}"``.
+        Fixed text may stand after the hole, such as a quotation mark; it then ends the answer.
     verbalizer : None
-        There are no classes that have words: anything but None is refused.
+        Must be None: there are no classes with label words.
     strategy : Prompting, optional
         How many demonstrations a prompt shows, and which: ``Prompting(shots=8, selection="nearest")``. "nearest" and
-        "mmr" choose for each text, and never the text itself; "random", "first" and "stratified", which without
-        classes is "random", show all texts the same, so that their prompts share almost everything. None: the 8 nearest
-        rows of ``fit``, or all where there are fewer.
+        "mmr" choose demonstrations for each text, but never the text itself. "random" and "first" show the same
+        demonstrations for all texts, so that the prompts share most of their computation. "stratified" is the same as
+        "random", since there are no classes. None: the 8 nearest rows of ``fit``, or all if there are fewer.
     max_new_tokens : int
-        The most tokens of a text. A prompt is shortened until they fit into the model's window as well.
+        The most tokens of a written text. The prompt is shortened until both fit into the model's window.
     stop : str or sequence of str, optional
-        A text ends before the first of these, and no more is computed of it. None: the fixed text after the hole; and,
-        unless the model answers in turns or ends its texts by itself, as a chat model and an encoder-decoder do, a line
-        break, or where texts of ``fit`` have line breaks, the template's separator. ``()``: only the model ends a text.
+        A written text ends before the first of these, and generation stops there. None: the fixed text after the hole
+        and, for most models, a line break; if texts of ``fit`` have line breaks, the template's separator instead. A
+        chat model and an encoder-decoder model end their texts themselves, so they get neither line break nor
+        separator. ``()``: only the model ends a text.
     random_state : int, RandomState or None
-        Seed of the demonstrations that are drawn.
+        Seed for drawing the demonstrations.
 
     Attributes
     ----------
     model_, template_, strategy_ : objects
-        What the parameters became.
+        The parameters as `fit` resolved them.
     stop_ : tuple of str
-        What a text ends before.
+        The texts at which generation stops.
     n_texts_ : int
-        Number of rows with their texts.
+        Number of rows in ``fit`` with a right text.
 
     Raises
     ------
     InputError
-        When X or y is not what it should be; the message names the row.
+        When X or y is not valid; the message names the row.
     ParameterError
-        When a parameter is not what it may be, or the template is missing.
+        When a parameter has a value that is not allowed, or the template is missing.
     UnsupportedError
-        When the model can't write, or strategy or template are made for classes.
+        When the model can't write, or the strategy or the template is for classes.
 
     See Also
     --------
-    Prompting : With ``read="generate"`` a classifier has its classes written.
+    Prompting : With ``read="generate"``, a `Classifier` lets the model write the class.
 
     Notes
     -----
-    Texts by demonstrations: Brown et al. (2020), "Language Models are Few-Shot Learners"; which demonstrations help a
-    translation: Agrawal et al. (2022), "In-context Examples Selection for Machine Translation".
+    Generation with demonstrations follows Brown et al. (2020), "Language Models are Few-Shot Learners". On the choice
+    of demonstrations for translation, see Agrawal et al. (2022), "In-context Examples Selection for Machine
+    Translation".
 
     Examples
     --------
@@ -119,14 +121,14 @@ class Writer(KeptMixin, BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(self, X: Any = None, y: Any = None) -> Self:
-        """Choose what prompts may show; without rows, get ready to write zero-shot.
+        """Store the rows that prompts may show as demonstrations; without rows, prepare to write zero-shot.
 
         Parameters
         ----------
         X : list, array or Series of texts, or DataFrame or list of mappings of fields; or None
             None is zero-shot.
         y : list, array or Series
-            The text that is right for each row, or a list of several. The first is shown in demonstrations.
+            The right text for each row, or a list of several right texts. Demonstrations show the first one.
 
         Returns
         -------
@@ -136,11 +138,11 @@ class Writer(KeptMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         InputError
-            When X or y is not what it should be; the message names the row.
+            When X or y is not valid; the message names the row.
         ParameterError
-            When a parameter is not what it may be, or the template is missing.
+            When a parameter has a value that is not allowed, or the template is missing.
         UnsupportedError
-            When the model can't write, or strategy or template are made for classes.
+            When the model can't write, or the strategy or the template is for classes.
         """
         stop = self._checked()
         if X is None and y is not None:
@@ -183,16 +185,16 @@ class Writer(KeptMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Any) -> list[str]:
-        """Return the text that the model writes for each row, without blanks around it.
+        """Return the text that the model writes for each row, without whitespace around it.
 
-        Rows without any are counted in a warning.
+        A warning says for how many rows it wrote nothing.
         """
         return self._write(X)[0]
 
     def predict_written(self, X: Any) -> list[Written]:
         """Return the text of each row as `Written`, with the mean log-probability of its tokens.
 
-        The texts are scored after they are written, which takes another reading of the prompts.
+        The texts are scored after they are written, so the model reads each prompt a second time.
         """
         texts, queries = self._write(X)
         scored = [i for i, text in enumerate(texts) if text]
@@ -204,7 +206,7 @@ class Writer(KeptMixin, BaseEstimator):  # type: ignore[misc]
         ]
 
     def score(self, X: Any, y: Any) -> float:
-        """Return the chrF of the texts against their references, from 0 to 100.
+        """Return the chrF of the written texts against the references, from 0 to 100.
 
         Raises
         ------
@@ -215,7 +217,7 @@ class Writer(KeptMixin, BaseEstimator):  # type: ignore[misc]
         return corpus_chrf(references, self.predict(X))
 
     def preview(self, X: Any) -> Preview:
-        """Show the prompts of some rows, before any compute is spent."""
+        """Show the prompts of some rows without asking the model."""
         check_is_fitted(self, "asking_")
         return self.asking_.preview(as_rows([as_row(X)] if isinstance(X, str) else X))
 

@@ -81,8 +81,8 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
     markers : int
         The most question words; 0 leaves them out.
     pairs : bool
-        Whether the model reads each text after its question, so that the vectors depend on the question. A text is then
-        read again for each question, and the similarities of the last layer are left out.
+        Whether the model reads each text after its question, so that the vectors depend on it. A text is then read
+        again for each question, and the similarities of the last layer are left out.
 
     Attributes
     ----------
@@ -137,7 +137,8 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         task : ExtractTask
         model : object
             A sentence encoder or a masked language model: it must have ``token_vectors``.
-        random_state : object Not used.
+        random_state : object
+            Not used: nothing is random.
 
         Raises
         ------
@@ -146,7 +147,9 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         ParameterError
             When a parameter is out of its range.
         InputError
-            When no example has an answer that is one of the candidates. """ examples = self.prepare(task, model)
+            When no example has an answer that is one of the candidates.
+        """
+        examples = self.prepare(task, model)
         asked, passages = [one.asked for one in examples], [one.passage for one in examples]
         self.learn(examples, self._word_vectors(asked, passages), self.meanings(asked, passages))
         return self
@@ -161,7 +164,9 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
         ParameterError
             When a parameter is out of its range.
         InputError
-            When no example has an answer that is one of the candidates. """ if not task.asked:
+            When no example has an answer that is one of the candidates.
+        """
+        if not task.asked:
             raise UnsupportedError(
                 "SpanHead needs answered questions: 16 will do to begin with. Give examples, or a model that finds "
                 "answers without any: a language model, or one that was trained for questions about texts."
