@@ -66,8 +66,8 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
     near it and in its sentence; how similar the question is to the words around it and to its sentence, by the token
     vectors of the last layer; the spelling of the span and of the words beside it; the token vectors of these words,
     reduced to their principal components in the examples; and some spelling features once more for each question word,
-    such as "who" or "when". The question words are found in the examples: they are frequent in questions and rarer in
-    texts. One softmax regression weighs the candidates of a question, and no answer, if there are examples without one.
+    such as "who" or "when". Question words are found in the examples: they are more frequent in questions than in
+    texts. One softmax regression weighs all candidates of a question, and no answer if there are examples of it.
 
     Parameters
     ----------
@@ -81,8 +81,8 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
     markers : int
         The most question words; 0 leaves them out.
     pairs : bool
-        Whether the model reads each text after its question, so that the vectors depend on it. A text is then read
-        again for each question, and the similarities of the last layer are left out.
+        Whether the model reads each text after its question. A text is then read again for each question, and the
+        similarities of the last layer are left out.
 
     Attributes
     ----------
@@ -103,9 +103,8 @@ class SpanHead(BaseEstimator):  # type: ignore[misc]
 
     Notes
     -----
-    The head is fitted on all right candidates of a question and on a sample of the wrong ones, under a fixed seed. Each
-    sampled candidate stands for several, so the weights stay consistent: McFadden (1978), "Modelling the Choice of
-    Residential Location".
+    The head is fitted on all right candidates and on a weighted sample of the wrong ones, under a fixed seed; the
+    weights stay consistent: McFadden (1978), "Modelling the Choice of Residential Location".
 
     Examples
     --------

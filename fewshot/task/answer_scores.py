@@ -23,20 +23,20 @@ _PUNCTUATION = frozenset(string.punctuation)
 
 
 def exact_match(true: Sequence[Any], predicted: Sequence[Any], *, language: str = "en") -> float:
-    """Return the share of answers that are right but for case, punctuation, blanks and, in English, articles.
+    """Return the share of right answers, ignoring case, punctuation, blanks and, in English, articles.
 
-    Rajpurkar et al. (2016), "SQuAD: 100,000+ Questions for Machine Comprehension of Text"; of questions without an
-    answer Rajpurkar et al. (2018), "Know What You Don't Know: Unanswerable Questions for SQuAD".
+    Source: Rajpurkar et al. (2016), "SQuAD: 100,000+ Questions for Machine Comprehension of Text"; for questions
+    without an answer, Rajpurkar et al. (2018), "Know What You Don't Know: Unanswerable Questions for SQuAD".
 
     Parameters
     ----------
     true : sequence
         The right answers to each question: a text, a list of texts, an `Answer` or ``{"text": [...]}``; "" or an empty
-        list where there is none.
+        list for no answer.
     predicted : sequence of str or Answer
     language : str
-        "en" leaves articles out. Any other has no articles, all punctuation of Unicode, and a word a letter in scripts
-        without blanks.
+        "en" removes English articles. Any other language removes no articles, but all punctuation of Unicode, and each
+        letter is a word in scripts without blanks between words.
 
     Raises
     ------
@@ -53,9 +53,10 @@ def exact_match(true: Sequence[Any], predicted: Sequence[Any], *, language: str 
 
 
 def answer_f1(true: Sequence[Any], predicted: Sequence[Any], *, language: str = "en") -> float:
-    """Return the mean F1 of the words that a predicted answer has in common with the right one that is most like it.
+    """Return the mean F1 of the words that a predicted answer shares with the most similar right answer.
 
-    The sources and the parameters are those of `exact_match`. Where there is no answer, it is 1 for none and else 0.
+    Sources and parameters are those of `exact_match`. If a question has no answer, its F1 is 1 for predicting none,
+    else 0.
 
     Raises
     ------

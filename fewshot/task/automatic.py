@@ -25,10 +25,10 @@ _SMALLEST, _LARGEST = 1e-300, 1 - 2**-24  # probabilities whose log-odds are fin
 
 
 class AutomaticVerbalizer(BaseEstimator):  # type: ignore[misc]
-    r"""Choose the words that a language model says of one class's texts and not of the others'.
+    r"""Choose label words that a language model finds probable for the texts of one class, and not for other texts.
 
-    With :math:`p(v \mid x)` the model's probability of word v in the hole of text x, and :math:`X_c` the texts of
-    class c, a word's score for the class is
+    Let :math:`p(v \mid x)` be the model's probability of word v in the hole of text x, and :math:`X_c` the texts of
+    class c. The score of a word for a class is
 
     .. math::
 
@@ -37,22 +37,22 @@ class AutomaticVerbalizer(BaseEstimator):  # type: ignore[misc]
         \text{"petal"}: \operatorname*{mean}_{x \in X_c} \operatorname{logit} p(v \mid x)
         - \operatorname*{mean}_{x \notin X_c} \operatorname{logit} p(v \mid x)
 
-    Each word goes to the class for which it scores highest, and each class keeps its best words.
+    Each word belongs to the class for which its score is highest, and each class keeps its best words.
 
     Parameters
     ----------
     words_per_class : int
         How many words each class gets.
     criterion : {"petal", "amulap"}
-        "petal" takes words that tell the classes apart, "amulap" likely words. With the embedded masked model and 16
-        texts a class, "petal" and ten words were the best on training rows of four data sets.
+        "petal" prefers words that distinguish the classes, "amulap" prefers probable words. With the embedded masked
+        model and 16 texts of each class, "petal" and ten words were the best on training rows of four data sets.
     candidates : sequence of str, optional
         The words to choose among; those that are not one token of the model are left out. None: every word of at least
         two letters that is one token.
     n_candidates : int
-        "petal" considers this many words for each class, those most likely after its texts.
+        "petal" considers this many words for each class: the most probable ones for its texts.
     share : float
-        Without labels: the share of the texts that are learnt from, the surest ones.
+        Without labels: the share of the texts to learn from, those with the most certain predictions.
 
     Attributes
     ----------
@@ -64,22 +64,26 @@ class AutomaticVerbalizer(BaseEstimator):  # type: ignore[misc]
     Notes
     -----
     "amulap" is Wang, Xu and McAuley (2022), "Automatic Multi-Label Prompting: Simple and Interpretable Few-Shot
-    Classification". Its sum over a class's texts is a mean here, so that a large class does not take every word.
+    Classification". Here its sum over the texts of a class is a mean, so that a large class does not get every word.
 
     "petal" is the likelihood ratio of Schick, Schmid and Schütze (2020), "Automatically Identifying Words That Can
-    Serve as Labels for Few-Shot Text Classification", one class against the rest, the class's texts weighted to count
-    as much as the rest: :math:`\frac{n - n_c}{n_c} \sum_{x \in X_c} \operatorname{logit} p - \sum_{x \notin X_c}
-    \operatorname{logit} p`. It is divided by :math:`n - n_c` here, which makes it a difference of mean log-odds and
-    changes no order within a class. They also ask that words be frequent in unlabelled text, which is left out here.
+    Serve as Labels for Few-Shot Text Classification", for one class against the rest. It weights the texts of the class
+    so that they count as much as the rest: :math:`\frac{n - n_c}{n_c} \sum_{x \in X_c} \operatorname{logit} p - \sum_{x
+    \notin X_c} \operatorname{logit} p`. Here it is divided by :math:`n - n_c`, which makes it a difference of mean
+    log-odds and does not change the order of words within a class. The paper also requires words to be frequent in
+    unlabelled text; this is left out here.
 
-    Without labels, the model names them: the class names are scored in the hole, each name's mean log-score over the
-    texts is subtracted (batch calibration), and equally many texts of each class, the surest, are taken as examples.
+    Without labels, the model's zero-shot predictions are the labels. The class names are scored in the hole, and the
+    mean log-score of each name over the texts is subtracted (batch calibration). The texts with the most certain
+    predictions are the examples, equally many of each class.
 
-    One class's words may be likelier than another's whatever the text is, so a calibration such as "batch" often pays.
+    The words of one class may be more probable than those of another class for every text. So a calibration such as
+    "batch" often helps.
 
-    Words of several tokens are never candidates. A token may be the beginning of longer words (``inter``): read
-    the table. A template that lists the label words, as ``generic/causal`` does, lists the class names while words are
-    learnt, or nothing where these are not strings; one that lists none leaves the model freer.
+    Words of several tokens are never candidates. A token may be the beginning of longer words (``inter``), so check the
+    words in the table. While words are learnt, a template that lists the label words, as ``generic/causal`` does, lists
+    the class names, or nothing if these are not strings. A template that lists no words does not influence the model in
+    this way.
 
     Examples
     --------
@@ -120,18 +124,19 @@ class AutomaticVerbalizer(BaseEstimator):  # type: ignore[misc]
         y: Sequence[Any] | None = None,
         classes: Sequence[Any] | None = None,
     ) -> Verbalizer:
-        """Find the label words, and return them as a verbalizer.
+        """Find label words, and return them as a verbalizer.
 
         Parameters
         ----------
         model : LanguageModel
-            One that shows its vocabulary at the hole (see `fewshot.models.base.Reader`).
+            A model that shows its vocabulary at the hole (see `fewshot.models.base.Reader`).
         template : Template
         X : sequence of rows
         y : sequence of shape (n_texts,), optional
-            Class of each row. None: the model's own answers stand in, and the classes must be names.
+            Class of each row. None: the model's zero-shot predictions are used instead, and the classes must be
+            strings.
         classes : sequence, optional
-            None: those of y.
+            All classes. None: those of y.
 
         Raises
         ------
@@ -140,7 +145,7 @@ class AutomaticVerbalizer(BaseEstimator):  # type: ignore[misc]
         InputError
             When there is no text, a class has no examples, or there are too few words.
         VerbalizerError
-            When there are no labels and a class is not a name.
+            When there are no labels and a class is not a string.
         """
         self._check(model)
         if X is None or not len(X):
@@ -248,7 +253,7 @@ class AutomaticVerbalizer(BaseEstimator):  # type: ignore[misc]
         return chosen, scores
 
     def table(self) -> str:
-        """The words of each class with their scores, best first.
+        """Return the words of each class with their scores, best first, as a printed table.
 
         Raises
         ------

@@ -17,26 +17,27 @@ __all__ = ["Choices", "as_choices"]
 
 
 class Choices(Verbalizer):
-    r"""The verbalizer of a template whose rows bring their own choices: says how one choice is compared with another.
+    r"""The verbalizer for rows that bring their own choices. It sets how choices are compared.
 
-    The template names the fields, ``choices: [choice1, choice2]`` or ``choices: field`` for one that holds a list of
-    texts. The classes are the numbers of the choices, from 0. A row may have fewer choices than another: what is
-    missing (None, NaN or blank) at the end is absent and has probability 0.
+    The template names the fields with the choices: ``choices: [choice1, choice2]``, or ``choices: field`` for a field
+    with a list of texts. The classes are the numbers of the choices, from 0. A row may have fewer choices than another:
+    missing choices at the end (None, NaN or blank) have probability 0.
 
     Parameters
     ----------
     token_aggregation : {"sum", "mean", "per-byte"}
-        What a choice's score is: its log-probability, that divided by its number of tokens, or by its UTF-8 bytes. Long
-        choices are improbable for their length alone, so the latter two suit choices of different lengths.
+        The score of a choice: its log-probability ("sum"), the same divided by its number of tokens ("mean"), or
+        divided by its number of UTF-8 bytes ("per-byte"). A long choice is improbable because of its length alone, so
+        use "mean" or "per-byte" for choices of different lengths.
     n_choices : int, optional
-        Most choices of a row, where one field holds them all. None: as many as a row of ``fit`` has. Give it where
-        ``fit`` may not see a row with all of them, as in the folds of a cross-validation.
+        The most choices of a row, if one field holds them all. None: the most of any row of ``fit``. Give it if ``fit``
+        may not see a row with all of them, as in the folds of a cross-validation.
 
     Notes
     -----
-    Dividing by the number of tokens is the "average log-likelihood" of Brown et al. (2020), "Language Models are
-    Few-Shot Learners"; by bytes it is the ``acc_norm`` of EleutherAI's lm-evaluation-harness. The other way to compare
-    choices of different lengths is ``Prompting(calibration="pmi")``.
+    Division by the number of tokens follows Brown et al. (2020), "Language Models are Few-Shot Learners". Division by
+    bytes is ``acc_norm`` in EleutherAI's lm-evaluation-harness. ``Prompting(calibration="pmi")`` is another way to
+    compare choices of different lengths.
 
     Examples
     --------
@@ -60,12 +61,12 @@ class Choices(Verbalizer):
         self.template: Template | None = None
 
     def of(self, row: Row) -> RowWords:
-        """The choices of a row, as they are listed and, each once, as they are scored.
+        """Return the choices of a row: as the prompt lists them, and without duplicates, as they are scored.
 
         Raises
         ------
         VerbalizerError
-            When the choices belong to no template yet.
+            When no template has been set yet.
         InputError
             When the row has no choice, more than there are classes, or one that is not text.
         """
@@ -82,7 +83,7 @@ class Choices(Verbalizer):
     def table(
         self, scores: Sequence[Scores], queries: Sequence[Query], words: Sequence[RowWords] = ()
     ) -> tuple[FloatArray, FloatArray]:
-        """Log-probabilities of each row's choices, -inf where one is absent, and the lengths to divide them by.
+        """Return the log-probabilities of each row's choices, -inf for missing ones, and the lengths to divide them by.
 
         Both are of shape (n_texts, n_choices).
         """
@@ -100,7 +101,7 @@ class Choices(Verbalizer):
         return logprobs, lengths
 
     def aggregate(self, logprobs: Any, n_tokens: Any) -> Any:
-        """Class scores, of shape (n_texts, n_choices), from what `table` returns."""
+        """Return class scores, of shape (n_texts, n_choices), from what `table` returns."""
         return logprobs / n_tokens
 
     def __hash__(self) -> int:

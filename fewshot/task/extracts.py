@@ -14,16 +14,16 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A part of a text that answers a question, or that there is none.
+    """A part of a text that answers a question, or no answer.
 
     Parameters
     ----------
     text : str
-        The answer as it stands in its context; "" where there is none.
+        The answer as it is written in the text; "" for no answer.
     start, end : int or None
-        Where it begins and ends there, in characters; None where there is none.
+        Where it begins and ends in the text, in characters; None for no answer.
     probability : float, optional
-        How sure it is, of this answer against all others and none. Answers are equal without it.
+        The probability of this answer, among all answers and no answer. It is ignored when answers are compared.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The gallery: templates by name, kept as files ``templates/<task>/<name>.jinja``, and label sets."""
+"""The gallery: templates by name, stored as files ``templates/<task>/<name>.jinja``, and label sets."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Table:
 
 
 def names(task: str | None = None) -> list[str]:
-    """Names of all templates, or of one task's.
+    """Return the names of all templates, or of those for one task.
 
     Examples
     --------
@@ -75,7 +75,7 @@ def get(name: str) -> Template:
     Raises
     ------
     TemplateError
-        When there is none; the nearest names are given.
+        When there is none; the message suggests similar names.
 
     Examples
     --------
@@ -92,12 +92,12 @@ def get(name: str) -> Template:
 
 
 def template_of(template: Any, kind: str = "causal") -> Template:
-    """Resolve source, a gallery name, or a question to a kind of model, or hand back what is a template already.
+    """Make a template from its source, a gallery name or a question; return a template unchanged.
 
     Raises
     ------
     ParameterError
-        When it is none of these.
+        When the argument is none of these.
     TemplateError
         When there is no template of that name, or the source does not parse.
     """
@@ -113,14 +113,14 @@ def template_of(template: Any, kind: str = "causal") -> Template:
 
 
 def table(task: str | None = None) -> Table:
-    """Names, fields, classes and descriptions of all templates, or of one task's, as a table.
+    """Return a table of all templates, or of those for one task: names, fields, classes and descriptions.
 
-    A template without label words of its own takes any classes; one with choices takes those of each row.
+    A template without label words of its own is for any classes. A template with choices takes them from each row.
 
     Raises
     ------
     TemplateError
-        When there is no such task; the nearest ones are given.
+        When there is no such task; the message suggests similar names.
 
     Examples
     --------

@@ -18,16 +18,16 @@ __all__ = ["LabelSet", "get_label_set", "list_label_sets"]
 
 @dataclass(frozen=True)
 class LabelSet:
-    """The types of a public data set as it spells them, and everyday names for them.
+    """The types of a public data set, as the data set spells them, with plain names for them.
 
     Attributes
     ----------
     name : str
     words : dict
-        The names of each type, one or a list of several.
+        The name of each type, or a list of several names.
     description : str
     source : str
-        The paper, and the licence of the data.
+        The paper, and the licence of the data set.
     """
 
     name: str
@@ -38,12 +38,12 @@ class LabelSet:
     def take(self, types: Sequence[Any]) -> dict[Any, Any]:
         """Return the words of some of the types.
 
-        Case, "-", "_" and blanks make no difference.
+        Case, "-", "_" and blanks are ignored.
 
         Raises
         ------
         VerbalizerError
-            When one of them is not in the set.
+            When one of the types is not in the set.
         """
         known = {_bare(one): words for one, words in self.words.items()}
         strange = [one for one in types if _bare(one) not in known]
@@ -74,7 +74,7 @@ def get_label_set(name: str) -> LabelSet:
     Raises
     ------
     VerbalizerError
-        When there is none; the nearest names are given.
+        When there is none; the message suggests similar names.
 
     Examples
     --------

@@ -53,12 +53,12 @@ class Question(ABC):
 
     @property
     def classes(self) -> tuple[Any, ...]:
-        """What may be answered, in the order that was given."""
+        """The possible answers, in the order that was given."""
         return tuple(self._answers)
 
     @property
     def descriptions(self) -> dict[Any, str]:
-        """What each class means, in one line, of those that have a description."""
+        """What each class means, in one line, for classes with a description."""
         return {name: text for name, text in self._answers.items() if text}
 
     @property
@@ -72,10 +72,10 @@ class Question(ABC):
         Parameters
         ----------
         kind : {"causal", "seq2seq", "masked", "entailment", "decision", "encoder"}
-            Of the model that is asked. Causal and encoder-decoder models read the options and what they mean as a list
-            after the text. An encoder reads what an option means in one more class prompt, an entailment model in the
-            hypothesis, and a decision model with the option. A masked model reads neither a list, which makes its
-            answers worse, nor descriptions.
+            The kind of the model that is asked. Causal and encoder-decoder models read a list of the options and their
+            descriptions after the text. An encoder reads the description of an option as one more class prompt, an
+            entailment model reads it in the hypothesis, and a decision model reads it with the option. A masked model
+            reads no descriptions, and no list of options, since a list makes its answers worse.
 
         Raises
         ------
@@ -100,36 +100,37 @@ class Question(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Choice(Question):
-    """A question with one right option of several.
+    """A question with one right answer among several options.
 
-    It is given to a `Classifier` in place of a template. The options are the classes, and their names the label words,
-    as they are written. Prompts list them sorted, so that the order in which they are given changes no answer.
+    Give it to a `Classifier` in place of a template. The options are the classes, and their names are the label words,
+    unchanged. Prompts list them sorted, so that the order in which you give them does not change the answers.
 
     Parameters
     ----------
     instructions : str
         What is asked about the text.
     options : mapping or sequence of str
-        The options' names, at least two; in a mapping each with a description, or None.
+        The names of the options, at least two. A mapping gives each name a description, or None.
 
     Attributes
     ----------
     classes : tuple of str
         The options in the given order.
     descriptions : dict
-        What each option means, in one line, of those that have a description.
+        What each option means, in one line, for options with a description.
     words : dict
         The label word of each class.
 
     Raises
     ------
     ParameterError
-        When a name is no text, blank, given twice, or has a line break or a NUL; when there are fewer than two.
+        When a name is not a text, is blank, is given twice, or has a line break or a NUL; when there are fewer than two
+        names.
 
     See Also
     --------
-    Rating : Levels of a scale.
-    YesNo : Whether something is so.
+    Rating : A question with the levels of a scale as answers.
+    YesNo : A question with the answers yes and no.
 
     Examples
     --------
@@ -166,21 +167,21 @@ class Choice(Question):
 class Rating(Question):
     """A question with an answer on a scale.
 
-    Its levels are the classes, and they are ordered: prompts list them from the lowest on.
+    Its levels are the classes, and they are ordered: prompts list them from the lowest to the highest.
 
     Parameters
     ----------
     instructions : str
         What is asked about the text.
     levels : sequence of str or mapping
-        The levels' names, the lowest first, at least two; in a mapping each with a description, or None.
+        The names of the levels, the lowest first, at least two. A mapping gives each name a description, or None.
 
     Attributes
     ----------
     classes : tuple of str
-        The levels, the lowest first. ``Classifier.classes_`` has them sorted by name, as all classes.
+        The levels, the lowest first. ``Classifier.classes_`` has them sorted by name, like all classes.
     descriptions : dict
-        What each level means, in one line, of those that have a description.
+        What each level means, in one line, for levels with a description.
     words : dict
         The label word of each class.
     ordered : bool
@@ -189,7 +190,8 @@ class Rating(Question):
     Raises
     ------
     ParameterError
-        When a name is no text, blank, given twice, or has a line break or a NUL; when there are fewer than two.
+        When a name is not a text, is blank, is given twice, or has a line break or a NUL; when there are fewer than two
+        names.
 
     Examples
     --------
@@ -220,7 +222,7 @@ class Rating(Question):
 
 @dataclass(frozen=True, eq=False)
 class YesNo(Question):
-    """Whether something is so. The classes are False and True, their label words "No" and "Yes".
+    """A question with the answers yes and no. The classes are False and True, their label words are "No" and "Yes".
 
     Parameters
     ----------
@@ -234,14 +236,14 @@ class YesNo(Question):
     classes : tuple of bool
         ``(False, True)``.
     descriptions : dict
-        What each class means, in one line, of those that have a description.
+        What each class means, in one line, for classes with a description.
     words : dict
         ``{False: "No", True: "Yes"}``, as in the gallery's generic/yes_no.
 
     Raises
     ------
     ParameterError
-        When something of it is no text, or the instructions are blank.
+        When an argument is not a text, or the instructions are blank.
 
     Examples
     --------
@@ -271,7 +273,7 @@ class YesNo(Question):
         return {False: "No", True: "Yes"}
 
     def opposite(self) -> YesNo:
-        """Return the question whose right answer is the other one; what True means here, False means there.
+        """Return the opposite question: its False means what True means here, and the reverse.
 
         Examples
         --------

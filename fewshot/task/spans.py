@@ -44,11 +44,11 @@ class Span:
     Parameters
     ----------
     start, end : int
-        Where it begins and ends, in characters: it is ``text[start:end]``.
+        Where it begins and ends, in characters: the span is ``text[start:end]``.
     label : object
         Its type.
     probability : float, optional
-        How sure it is that the text has this very span with this label. Spans are equal without it.
+        The probability that the text has exactly this span with this label. It is ignored when spans are compared.
 
     Examples
     --------

@@ -17,7 +17,7 @@ __all__ = ["Task"]
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked: the resolved template, verbalizer and classes of a classifier. A strategy gets it in ``fit``.
+    """What is asked: the resolved template, verbalizer and classes of a classifier. `Strategy.fit` gets it.
 
     Parameters
     ----------
@@ -27,10 +27,10 @@ class Task:
     classes : ndarray of shape (n_classes,)
         Sorted; the columns of every score are in this order.
     multi_label : bool
-        Whether a text may have several labels: then y is an indicator matrix of shape (n_texts, n_classes), and
+        Whether a text may have several labels. Then y is an indicator matrix of shape (n_texts, n_classes), and
         log-scores are log-odds.
     others : tuple of Task
-        The same task in the other wordings, where a classifier has several templates.
+        The same task in the other wordings, if a classifier has several templates.
 
     Examples
     --------
@@ -54,6 +54,6 @@ class Task:
         return (self, *self.others)
 
     def index(self, labels: Sequence[Any]) -> NDArray[np.int64]:
-        """Column of each label in ``classes``."""
+        """Return the column of each label in ``classes``."""
         where = {name: i for i, name in enumerate(self.classes.tolist())}
         return np.array([where[label] for label in labels], dtype=np.int64)

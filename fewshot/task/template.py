@@ -49,10 +49,10 @@ _SMALL = {  # what else is Jinja2, without a hole, and what messages call it
 class Template:
     r"""A prompt with one hole, written in Jinja2.
 
-    ``{{ label }}`` is the hole; where there is none, ``{{ answer }}`` is, for answers that stand in no list. Every
-    other name is a field of the row: a plain string fills the template's one field, a mapping (or a DataFrame row)
-    fills each field by its name. The source is sandboxed and strict, a row's text is
-    never parsed, and no byte of the prompt is altered.
+    The hole is ``{{ label }}``, or ``{{ answer }}`` for free answers. Every other name is a field of the row. A row
+    that is a string fills the template's only field; a mapping (or a DataFrame row) fills each field by its name. The
+    source runs in a sandbox, and an undefined name is an error. The text of a row is never parsed, and no byte of the
+    prompt is altered.
 
     Parameters
     ----------
@@ -60,11 +60,12 @@ class Template:
         Jinja2 source, with optional YAML front matter between two ``---`` lines. Its keys: ``task``, ``description``,
         ``fields``, ``words`` (class -> label words), ``descriptions`` (class -> what it means), ``ordered`` (``true``:
         ``words`` stand in the order of a scale, the lowest level first), ``instruction``, ``system``, ``separator``,
-        ``source``, ``domain_premise``, ``answers`` (``{no: ..., yes: ...}``, where a template asks about one label of
-        several; ``letters``, see Notes), ``choices`` and ``choice`` (where each row brings what may fill the hole, see
-        Notes), ``licence``.
+        ``source``, ``domain_premise``, ``answers`` (``{no: ..., yes: ...}`` if the template asks about one label of
+        several; or ``letters``, see Notes), ``choices`` and ``choice`` (if each row brings its own choices, see Notes),
+        ``licence``.
     instruction : str, optional
-        What stands once before everything; may list the label words through ``labels``. Overrides the front matter.
+        Text that stands once before everything. It may list the label words with ``labels``. Overrides the front
+        matter.
     words : mapping, optional
         Label words of each class. Overrides the front matter.
     descriptions : mapping, optional
@@ -72,7 +73,7 @@ class Template:
     choices : str or sequence of str, optional
         The field that holds a row's choices, or the fields of one choice each. Overrides the front matter.
     name : str, optional
-        What messages call it.
+        The name of the template in messages.
 
     Attributes
     ----------
@@ -84,41 +85,41 @@ class Template:
     Raises
     ------
     TemplateError
-        On a syntax error, no hole or several, unknown front matter, a template without a field, or one that does what
-        no template may do.
+        On a syntax error, without exactly one hole, without a field, with an unknown key in the front matter, or with
+        anything that the sandbox does not allow.
 
     Notes
     -----
-    A template may use fields, items of mappings and lists, parts of a date, ``if``, ``for`` over a field or a
-    ``range`` of at most 1,000, ``set``, ``with``, comparisons, arithmetic of numbers, ``~``, Jinja2's tests and most
-    of its filters (not those that draw at random, pad or wrap), and methods of texts and mappings that make nothing
-    longer. Macros, blocks, includes, recursive loops, powers and repeated texts are refused when it is made. One
-    rendering makes at most 20,000,000 characters, in loops of at most 1,000,000 steps. Whatever stands in the front
-    matter is text, as it is written: ``Yes``, ``1.0`` and ``null`` as well.
+    A template may use fields, items of mappings and lists, parts of a date, ``if``, ``for`` over a field or a ``range``
+    of at most 1,000, ``set``, ``with``, comparisons, arithmetic of numbers, ``~``, Jinja2's tests and most of its
+    filters (not those that draw at random, pad or wrap), and methods of texts and mappings that make nothing longer.
+    Macros, blocks, includes, recursive loops, powers and repeated texts are errors when the template is made. One
+    rendering has at most 20,000,000 characters and at most 1,000,000 steps of loops. All values in the front matter are
+    text as they are written, also ``Yes``, ``1.0`` and ``null``.
 
-    ``{{ text | shorten }}`` marks a field that may be cut when a prompt exceeds the model's window; when no field is
-    marked, all may be. The longest gives first, until it is as long as the next. ``weight=`` is what a token of the
-    field weighs against other fields': with ``weight=2`` it counts as twice as long, and is cut until it is half as
-    long as they are. ``side=`` ("right" or "left") is the side that is cut away. No field is cut to nothing while
-    another has more.
+    ``{{ text | shorten }}`` marks a field that may be cut when a prompt exceeds the model's window. If no field is
+    marked, all fields may be cut. The longest field is cut first, until it is as long as the next one. ``weight=``
+    multiplies the length of a field in this comparison: a field with ``weight=2`` counts as twice as long, and is cut
+    until it is half as long as the others. ``side=`` ("right" or "left") is the side that is cut off. No field becomes
+    empty while another can still be cut.
 
-    With ``choices: [choice1, choice2]`` (fields of one choice each) or ``choices: options`` (one field that holds a
-    list of texts) a row brings itself what may fill the hole, and its class is the number of the right choice, from 0;
-    see `Choices`. ``choice: "{{ choice | lower }}"`` says how one is written there. ``labels`` are then the row's
-    choices so written, and ``domain_premise`` may use the row's fields. Absent choices are left out of ``labels``, and
-    their fields are not defined.
+    With ``choices: [choice1, choice2]`` (fields of one choice each) or ``choices: options`` (one field with a list of
+    texts), each row brings the candidates for its hole. Its class is the number of the right choice, from 0; see
+    `Choices`. ``choice: "{{ choice | lower }}"`` sets how a choice is written in the hole. ``labels`` are then the
+    choices of the row in this form, and ``domain_premise`` may use the row's fields. Missing choices are left out of
+    ``labels``, and their fields are not defined.
 
-    A template with ``descriptions`` shows them where it says so: there, ``descriptions`` is a mapping from label words
-    to what they mean, and no field. ``{% for option in labels %}- {{ option }}: {{ descriptions[option] }}`` lists
-    both; ``descriptions.get(option)`` asks whether there is one. An encoder has them without that: the frame filled
-    with the description is one more prompt of the class, beside those with its label words. In the hypotheses of an
-    entailment model the description follows the label word, as "billing: charges, invoices", and a server of typed
-    decisions gets it with the option. A line break in a description becomes a blank.
+    In a template with descriptions, ``descriptions`` is a mapping from label words to descriptions, and not a field.
+    ``{% for option in labels %}- {{ option }}: {{ descriptions[option] }}`` lists both; ``descriptions.get(option)`` is
+    None if an option has none. A prompt shows descriptions only where the template uses this mapping, with three
+    exceptions. For an encoder, the frame filled with the description is one more class prompt, beside those with label
+    words. In the hypotheses of an entailment model, the description follows the label word, as in "billing: charges,
+    invoices". A server of typed decisions gets it with the option. A line break in a description becomes a blank.
 
-    With ``answers: letters`` the hole is filled with the letter of a class's line, so that every answer is one token
-    whatever the classes are called. There, ``letters`` is a mapping from label words to A, B, and so on in the order in
-    which they are listed, and no field: ``{% for option in labels %}{{ letters[option] }}. {{ option }}``. Each class
-    has one label word, and there are at most 26; see the gallery's generic/letters.
+    With ``answers: letters``, the hole is filled with the letter of a class in the list, so that every answer is one
+    token, whatever the names of the classes are. In such a template, ``letters`` is a mapping from label words to A, B,
+    and so on, in the order of the list, and not a field: ``{% for option in labels %}{{ letters[option] }}. {{ option
+    }}``. Each class must have one label word, and there are at most 26 classes; see the gallery's generic/letters.
 
     Examples
     --------
@@ -215,12 +216,12 @@ class Template:
 
     @classmethod
     def from_file(cls, path: str | Path, *, name: str | None = None) -> Template:
-        """Read a template from a UTF-8 file; the line break that ends the file is not part of it.
+        """Read a template from a UTF-8 file. A line break at the end of the file is left out.
 
         Raises
         ------
         TemplateError
-            When the file can't be read, or is no template.
+            When the file can't be read, or is not a valid template.
         """
         return cls(read_source(path), name=name or Path(path).name)
 
@@ -236,7 +237,7 @@ class Template:
 
     @property
     def words(self) -> dict[Any, Any] | None:
-        """Label words of each class, where the template brings its own."""
+        """Label words of each class, if the template brings its own; else None."""
         words = self.metadata.get("words")
         return None if words is None else dict(words)
 
@@ -252,7 +253,7 @@ class Template:
 
     @property
     def descriptions(self) -> dict[Any, str]:
-        """What each class means, of those that have a description."""
+        """What each class means, for classes with a description."""
         return dict(self.metadata.get(DESCRIPTIONS) or {})
 
     @property
@@ -262,17 +263,17 @@ class Template:
 
     @property
     def choices(self) -> str | tuple[str, ...] | None:
-        """The field that holds a row's choices, or the fields of one choice each; None where label words are fixed."""
+        """The field with a row's choices, or the fields of one choice each; None if rows bring no choices."""
         names = self.choice_fields
         return names[0] if isinstance(self.metadata.get("choices"), str) else names or None
 
     @property
     def choice_fields(self) -> tuple[str, ...]:
-        """The fields of `choices`, one or several; none where label words are fixed."""
+        """The fields of `choices` as a tuple; empty if rows bring no choices."""
         return tuple(self._renamed.get(name, name) for name in as_tuple(self.metadata.get("choices")))
 
     def choices_of(self, row: Row) -> tuple[str, ...]:
-        """What may fill the hole of a row that brings its own choices, written as in the hole.
+        """Return the choices of a row, written as they fill the hole.
 
         Raises
         ------
@@ -293,7 +294,7 @@ class Template:
         return written
 
     def premise(self, row: Row | None = None) -> str | None:
-        """The ``domain_premise``; it may use the fields of a row that brings its own choices. None: there is none."""
+        """Return the ``domain_premise``, rendered with a row that brings its own choices; None if there is none."""
         return self._rendered("domain_premise", {} if row is None else self._variables(row))
 
     def _rendered(self, key: str, variables: Mapping[str, Any]) -> str | None:
@@ -304,16 +305,16 @@ class Template:
 
     @property
     def separator(self) -> str:
-        """What stands between the instruction, each demonstration, and the prompt."""
+        """The text between the instruction, the demonstrations and the prompt."""
         return str(self.metadata.get("separator", "\n\n"))
 
     def rename(self, /, **names: str) -> Template:
-        """Return the same template with fields under other names, ``rename(text_a="premise")``.
+        """Return the same template with other names of fields, as in ``rename(text_a="premise")``.
 
         Raises
         ------
         TemplateError
-            When the template has no such field, or two fields would get one name.
+            When the template has no such field, or two fields would get the same name.
         """
         if not all(isinstance(new, str) for new in names.values()):
             raise TemplateError(f"Fields are renamed to the names of columns, which are text. Got {abridge(names)}.")
@@ -329,14 +330,14 @@ class Template:
         return twin
 
     def kept(self) -> dict[str, Any]:
-        """What makes the template again beside its source and name: what the source does not say itself."""
+        """Return what is needed to make the template again, beside its source and name."""
         own, _ = split_front_matter(self.source)
         changed = {key: value for key, value in self.metadata.items() if own.get(key) != value}
         kept = ("instruction", "words", DESCRIPTIONS)
         return {**{key: changed.get(key) for key in kept}, "renamed": dict(self._renamed)}
 
     def bind(self, words: Mapping[Any, Sequence[str]], descriptions: Mapping[Any, str | None]) -> Template:
-        """Return the same template with these label words, those of a scale in its order, and descriptions."""
+        """Return the same template with these label words and descriptions; words of a scale in its order."""
         twin = Template.__new__(Template)
         twin.__setstate__(self.__getstate__())
         twin.metadata = {**self.metadata, "words": {name: list(own) for name, own in words.items()}}
@@ -346,12 +347,12 @@ class Template:
         return twin
 
     def prompt(self, row: Row, labels: Sequence[str] = ()) -> Prompt:
-        """Render a row, still in pieces; ``labels`` are the label words that it may list, or its own choices.
+        """Render a row as a `Prompt` of several parts; ``labels`` are the label words or choices that it may list.
 
         Raises
         ------
         TemplateError
-            When the row lacks what the template uses, or can't be rendered.
+            When the row lacks a field of the template, or can't be rendered.
         """
         own = labels or (() if self.choices is None else self.choices_of(row))
         variables = {**self._variables(row), **self._shared(own)}
@@ -381,7 +382,7 @@ class Template:
         demonstrations: Sequence[tuple[Row, str]] = (),
         kind: str = "causal",
     ) -> Query:
-        """Ask which candidate fills the hole for this row, after the instruction and the demonstrations.
+        """Return the query that asks which candidate fills the hole, after instruction and demonstrations.
 
         Parameters
         ----------
@@ -392,14 +393,15 @@ class Template:
             What the template lists as ``labels``.
         demonstrations : sequence of (row, label word), default=()
         kind : str, default="causal"
-            Of the model that is asked.
+            The kind of the model that is asked.
         """
         return self.prompt(row, labels).query(candidates, self.context(demonstrations, labels), kind)
 
     def context(self, demonstrations: Sequence[tuple[Row, str]] = (), labels: Sequence[str] = ()) -> tuple[Turn, ...]:
-        """What stands before every prompt: system text and instruction, then (row, label word) demonstrations.
+        """Return the turns before every prompt: system text and instruction, then demonstrations.
 
-        A demonstration is the same template with the hole filled, so its format can't drift from the prompt's.
+        A demonstration, given as (row, label word), is the same template with the hole filled, so it always has the
+        format of the prompt.
         """
         turns = []
         head = [text for text in (self.metadata.get("system"), self.instruction(labels)) if text]
@@ -412,15 +414,15 @@ class Template:
         return tuple(turns)
 
     def instruction(self, labels: Sequence[str] = ()) -> str:
-        """The instruction with the label words filled in; empty when there is none."""
+        """Return the instruction with the label words filled in; empty if there is none."""
         return self._rendered("instruction", self._shared(labels)) or ""
 
     def text(self, row: Row) -> str:
-        """What an encoder reads: a plain string itself, or the rendered fields without the frame."""
+        """Return what an encoder reads: a string row itself, or the rendered fields without the frame."""
         return row if isinstance(row, str) else self.prompt(row).fields_text
 
     def lists_labels(self, *, instruction: bool = True) -> bool:
-        """Whether a prompt lists the label words through ``labels``: in the body, or in the instruction where read."""
+        """Return whether a prompt lists the label words with ``labels``, in the body or in an instruction that is read."""
         return self._uses(LABELS, instruction=instruction)
 
     def _uses(self, name: str, *, instruction: bool = True) -> bool:
@@ -438,7 +440,7 @@ class Template:
         return by_word(self.descriptions, self.words)
 
     def frame(self, word: str, labels: Sequence[str] = ()) -> str:
-        """The run of text around the hole that holds no field, filled; an encoder's prompt for a class.
+        """Return the frame (the text around the hole that has no field) filled with a word.
 
         Raises
         ------
@@ -453,17 +455,17 @@ class Template:
         return Prompt(pieces).fill(word).strip()
 
     def class_prompts(self, words: Sequence[str], labels: Sequence[str] = ()) -> list[str]:
-        """An encoder's prompts for a class: the frame filled with each label word, and with what the class means."""
+        """Return an encoder's prompts for a class: the frame with each label word, and with the description."""
         means = running(self._by_word.get(words[0], ""))
         return [self.frame(text, labels) for text in (*words, means) if text]
 
     def described(self, word: str) -> str:
-        """A label word with what it means after a colon, as hypotheses have it, and servers get it."""
+        """Return a label word, followed by a colon and its description if it has one."""
         means = running(self._by_word.get(word, ""))
         return f"{word}: {means}" if means else word
 
     def lint(self, model: Any = None, X: Any = None, verbalizer: Any = None) -> LintReport:
-        """Say what the template does to fields, tokens and label words: a shortcut for `fewshot.lint`."""
+        """Check what the template does to fields, tokens and label words; see `fewshot.lint`."""
         import fewshot  # the public door: what it opens lies above the task
 
         return fewshot.lint(self, model, X, verbalizer)

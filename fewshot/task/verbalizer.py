@@ -52,31 +52,33 @@ class RowWords(NamedTuple):
 
 
 class Verbalizer:
-    """The map between classes and label words.
+    """The map from classes to label words, and from scores of words to scores of classes.
 
     Parameters
     ----------
     words : mapping or sequence
-        Class -> label word, or list of label words, of any number of tokens. A sequence gives the words in the sorted
-        order of the classes, whatever these are called; it survives wrappers that encode labels as integers. Where some
-        rows lack a class, as in a fold, integer classes are places in the sequence, and classes that are themselves
-        words of it are matched by name.
+        Class -> label word, or list of label words; a word may have any number of tokens. A sequence gives the words in
+        the order of the sorted classes, whatever their names are. So it also works inside scikit-learn estimators that
+        encode labels as integers. If some classes are missing, as in a fold, integer classes are positions in the
+        sequence, and classes that are words of the sequence are matched by name.
     word_aggregation : {"mean", "max", "logsumexp"}
-        How the scores of a class's label words become the class's score. "mean" is the mean log-probability.
+        How the scores of a class's label words are combined into the score of the class. "mean" is the mean
+        log-probability.
     token_aggregation : {"sum", "mean", "per-byte"}
-        What a word's score is: its log-probability, that divided by its number of tokens, or by its UTF-8 bytes.
+        The score of a word: its log-probability ("sum"), the same divided by its number of tokens ("mean"), or divided
+        by its number of UTF-8 bytes ("per-byte").
     multi_label : bool
-        Whether a text may have several of the classes, or none. A classifier that is fitted on an indicator matrix
-        knows that by itself.
+        Whether a text may have several classes, or none. It is not needed if the classifier is fitted on an indicator
+        matrix.
     ordered : bool
-        Whether the classes are levels of a scale, given in their order: the lowest comes first.
+        Whether the classes are levels of a scale, given in order, the lowest first.
 
     Attributes
     ----------
     classes : tuple or None
-        Sorted classes; None until `bind` when the words came as a sequence.
+        Sorted classes. If the words are a sequence, None until `bind`.
     scale : tuple or None
-        The classes in the order of their scale, lowest first; None where they are not ordered, and until `bind`.
+        The classes in the order of their scale, lowest first; None if they are not ordered, and until `bind`.
     words : tuple of tuple of str
         Label words of each class, in class order.
     candidates : tuple of str
@@ -154,12 +156,12 @@ class Verbalizer:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The first label word of each class, from the lowest level of a scale on: what a prompt lists."""
+        """The first label word of each class, as a prompt lists them; ordered classes from the lowest level."""
         first = dict(zip(self.classes or range(len(self.words)), (group[0] for group in self.words), strict=True))
         return tuple(first[name] for name in self.scale or first)
 
     def of(self, row: Row) -> RowWords:
-        """The words for a row; here they are the same for all."""
+        """Return the label words for a row; in this class they are the same for all rows."""
         return RowWords(self.labels, self.candidates)
 
     def bind(self, classes: Sequence[Any]) -> Verbalizer:
@@ -182,7 +184,7 @@ class Verbalizer:
         return self
 
     def with_words(self, words: Mapping[Any, str | Sequence[str]], *, ordered: bool | None = None) -> Verbalizer:
-        """Return a verbalizer with other words, and in all else like this one; ``ordered`` may be another as well."""
+        """Return a verbalizer like this one with other words, and with another ``ordered`` if it is given."""
         return Verbalizer(
             words,
             word_aggregation=self.word_aggregation,
@@ -212,7 +214,7 @@ class Verbalizer:
     def table(
         self, scores: Sequence[Scores], queries: Sequence[Query], words: Sequence[RowWords] = ()
     ) -> tuple[FloatArray, Any]:
-        """Word scores side by side: log-probabilities and numbers of tokens, each of shape (n_texts, n_words)."""
+        """Return log-probabilities and numbers of tokens of all words, each of shape (n_texts, n_words)."""
         shape = (len(scores), len(self.candidates))
         logprobs = np.array([one.logprobs for one in scores], dtype=np.float64).reshape(shape)
         return logprobs, np.array([one.n_tokens for one in scores], dtype=np.int64).reshape(shape)
@@ -230,8 +232,8 @@ class Verbalizer:
         Returns
         -------
         array or tensor of shape (n_texts, n_classes)
-            Class scores; NumPy arrays and torch tensors go through the same lines, so training optimises what
-            prediction uses.
+            Class scores. NumPy arrays and torch tensors use the same code, so training optimises exactly the scores
+            that prediction uses.
         """
         xp = sys.modules[type(logprobs).__module__.partition(".")[0]]
         scores = logprobs
@@ -252,18 +254,19 @@ class Verbalizer:
         return xp.stack(classes, -1)
 
     def parse(self, answer: str) -> Any | None:
-        """Map a free answer to a class, or to None when it names none, or more than one.
+        """Map a free answer to a class, or to None if it names no class or several.
 
-        An answer names a class when its first line (after any ``<think>`` block) is one of the class's label words,
-        begins with one that punctuation sets off, or ends with one after "is", ":" or the like. Case, punctuation
-        around the word, full-width forms and what can't be seen do not matter. An answer that also mentions another
-        class's word, that denies or doubts anything ("not spam", unless that is itself a label word), that lists what
-        could be chosen ("Options: spam"), or whose number is a part of another ("0.1", "<1", "1%"), names none.
+        Only the first line is read, after any ``<think>`` block. It names a class if it is one of the class's label
+        words, if it begins with a label word before punctuation, or if it ends with a label word after "is", ":" or
+        similar. Case, punctuation around the word, full-width forms and invisible characters do not matter. An answer
+        names no class if it also has a label word of another class, if it has a negation or a doubt ("not spam", unless
+        that is a label word), if it lists options ("Options: spam"), or if the label word is part of a larger number
+        ("0.1", "<1", "1%").
 
         Raises
         ------
         VerbalizerError
-            When the verbalizer is bound to no classes.
+            When the classes are not set yet; see `bind`.
         """
         if self.classes is None:
             raise VerbalizerError("bind the verbalizer to its classes before parsing answers")

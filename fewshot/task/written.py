@@ -17,14 +17,15 @@ References = list[tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A text that a model wrote, and how sure it was.
+    """A text that a model wrote, with its log-probability.
 
     Parameters
     ----------
     text : str
-        Without blanks around it; "" where the model wrote none.
+        The text without whitespace around it; "" if the model wrote nothing.
     logprob : float, optional
-        The mean log-probability of its tokens, in nats; None where there is no text. Texts are equal without it.
+        The mean log-probability of its tokens, in nats; None if there is no text. It is ignored when texts are
+        compared.
 
     Examples
     --------
