@@ -422,7 +422,7 @@ class Template:
         return row if isinstance(row, str) else self.prompt(row).fields_text
 
     def lists_labels(self, *, instruction: bool = True) -> bool:
-        """Return whether a prompt lists the label words with ``labels``, in the body or in an instruction that is read."""
+        """Return whether a prompt lists the label words with ``labels``: in the body, or in an instruction."""
         return self._uses(LABELS, instruction=instruction)
 
     def _uses(self, name: str, *, instruction: bool = True) -> bool:
