@@ -306,3 +306,12 @@ def test_a_port_that_is_taken_is_named():
             running(application({"lm": FakeLM(hashed)}), port=port),
         ):
             pass
+
+
+def test_an_application_that_ended_may_be_run_again():
+    app, before, found = application({"lm": FakeLM(about)}), set(threading.enumerate()), []
+    for _ in range(2):
+        with running(app) as url:
+            found.append(ask(url, "a low one", model="lm")["answers"])
+    assert found[0] == found[1]
+    assert not [thread for thread in {*threading.enumerate()} - before if thread.name == "fewshot-serve-model"]

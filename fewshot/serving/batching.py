@@ -35,26 +35,35 @@ class _Waiting:
 class Batcher:
     """Answers requests in the order in which they came, all that wait at once.
 
-    Nothing is waited for: a request that comes alone is answered alone, and while it is, others gather.
+    Nothing is waited for: a request that comes alone is answered alone, and while it is, others gather. The thread
+    begins with the first request, also with the first after `close`: an application may be run again.
     """
 
     def __init__(self) -> None:
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="fewshot-serve-model", daemon=True)
-        self._thread.start()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
 
     def submit(self, work: Work) -> Future[Answers]:
         """Let a request wait. Its future may be cancelled until it is at work."""
         future: Future[Answers] = Future()
         waiting = _Waiting(work, future)
         future.add_done_callback(waiting.forget)
-        self._waiting.put(waiting)
+        with self._lock:
+            self._waiting.put(waiting)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="fewshot-serve-model", daemon=True)
+                self._thread.start()
         return future
 
     def close(self) -> None:
         """Answer what waits, and end the thread."""
-        self._waiting.put(None)
-        self._thread.join()
+        with self._lock:
+            ended, self._thread = self._thread, None
+            if ended is not None:
+                self._waiting.put(None)
+        if ended is not None:
+            ended.join()
 
     def _run(self) -> None:
         more, returning = True, Returning()
