@@ -65,7 +65,7 @@ class Turn(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One question to a language model, which of the candidates fills the hole.
+    """One question to a language model, with the candidates for the hole.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class Query:
     suffix : str
         The text after the hole.
     context : tuple of Turn
-        What stands before all of it. A model without turns reads the texts joined as they are.
+        The turns before the prefix. A model without turns reads their texts joined without any change.
 
     Examples
     --------
@@ -93,16 +93,16 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a language model says of one query.
+    """A language model's scores for one query.
 
     Parameters
     ----------
     logprobs : ndarray of shape (n_candidates,)
         Log-probability (natural logarithm) of each candidate.
     n_tokens : ndarray of shape (n_candidates,)
-        Number of tokens that each log-probability sums over.
+        Number of tokens over which each log-probability is summed.
     mass : float
-        Total probability of the candidates' distinct first tokens; NaN where a model has no such number.
+        Total probability of the candidates' distinct first tokens (the label mass); NaN if the model does not have it.
 
     Examples
     --------
@@ -119,12 +119,11 @@ class Scores:
 
 
 class LanguageModel(Protocol):
-    """Anything that scores candidates for a hole.
+    """Protocol of a model that scores candidates for a hole.
 
-    Your own class needs a ``fingerprint`` and ``loglikelihoods``. Its attribute ``kind`` may say what kind of model it
-    is, "masked", "causal", "seq2seq", "entailment" or "decision", which picks the generic template; without one it is
-    taken for a causal model. What else a model can do, such as counting tokens, is in the protocols `Window`,
-    `Generator` and `Reader`.
+    Your own class needs a ``fingerprint`` and ``loglikelihoods``. Its attribute ``kind`` may be "masked", "causal",
+    "seq2seq", "entailment" or "decision", and chooses the generic template. Without it, the model counts as causal. The
+    protocols `Window`, `Generator` and `Reader` describe what a model may also do, such as counting tokens.
 
     Examples
     --------
@@ -148,7 +147,7 @@ class LanguageModel(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """A string that changes whenever a score could: weights, dtype, tokenizer, variant, SCORING_VERSION."""
+        """A string that changes whenever a score could change: weights, dtype, tokenizer, variant, SCORING_VERSION."""
         ...
 
     def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
@@ -157,7 +156,7 @@ class LanguageModel(Protocol):
 
 
 class Encoder(Protocol):
-    """Anything that turns texts into vectors.
+    """Protocol of a model that turns each text into one vector.
 
     Your own class needs a ``fingerprint`` and ``encode``.
 
@@ -177,7 +176,7 @@ class Encoder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """A string that changes whenever a vector could."""
+        """A string that changes whenever a vector could change."""
         ...
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
@@ -186,7 +185,7 @@ class Encoder(Protocol):
 
 
 class Window(Protocol):
-    """A model that knows how much it can read."""
+    """Protocol of a model that can count tokens and has a limit."""
 
     @property
     def limit(self) -> int:
@@ -194,18 +193,18 @@ class Window(Protocol):
         ...
 
     def lengths(self, queries: Sequence[Query]) -> IntArray:
-        """Tokens of each query with its longest candidate, the model's own special tokens included."""
+        """Return the number of tokens of each query with its longest candidate, special tokens included."""
         ...
 
     def token_ends(self, texts: Sequence[str]) -> list[IntArray]:
-        """For each text, the character offset at which each of its tokens ends."""
+        """Return, for each text, the character offset at which each of its tokens ends."""
         ...
 
 
 class Generator(Protocol):
-    """A model that can answer in its own words.
+    """Protocol of a model that can write a free answer.
 
-    One of your own may leave ``stop`` out: what it writes is cut afterwards.
+    Your own model may have no parameter ``stop``: its text is then cut afterwards.
     """
 
     def generate(self, queries: Sequence[Query], max_new_tokens: int, stop: Sequence[str] = ()) -> list[str]:
@@ -217,17 +216,17 @@ class Generator(Protocol):
 
 
 class Reader(Protocol):
-    """A model that shows what it thinks at the hole, before any candidate is named."""
+    """Protocol of a model whose output at the hole can be read without naming candidates."""
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        """The text of each token as it would stand in the hole; empty for a token that can't stand there alone."""
+        """The text of each token as it would be in the hole; empty for a token that can't stand there alone."""
         ...
 
     def read(self, queries: Sequence[Query], what: Reading) -> Float32Array:
-        """What the model thinks at the first token of each query's hole; candidates are ignored.
+        """Return the model's output at the first token of each query's hole; candidates are ignored.
 
-        "vocabulary" is the log-probability of every token, of shape (n_queries, n_tokens); "hidden" the last hidden
+        "vocabulary" is the log-probability of every token, of shape (n_queries, n_tokens). "hidden" is the last hidden
         state, of shape (n_queries, dim).
         """
         ...

@@ -39,16 +39,16 @@ _LOOKS_AHEAD = (
 
 
 class CausalLM(ReadingModel):
-    r"""A GPT-like language model.
+    r"""A causal language model, such as GPT, which predicts each token from those before it.
 
-    The score of a candidate is the exact log-probability of its tokens and of the template's text after the hole,
-    given everything before:
+    The score of a candidate is the exact log-probability of its tokens and of the template's text after the hole, given
+    everything before the hole:
 
     .. math:: \sum_{t > k} \log P(x_t \mid x_{<t}), \qquad x = \mathrm{tokens}(\text{prefix + candidate + suffix})
 
-    where k is the first token at which any candidate's joined tokenisation leaves the prefix's own. Where one
-    candidate's tokens begin another's, all are scored with their terminator (a line break, or a chat model's end of
-    turn), so that "1" can't win merely by being a part of "12".
+    The tokens of the prefix alone and of the prefix joined with any candidate are the same up to token k. If the tokens
+    of one candidate begin another candidate, all candidates are scored with a terminator (a line break, or a chat
+    model's end of turn). Otherwise "1" would always be more probable than "12".
 
     Parameters
     ----------
@@ -56,18 +56,19 @@ class CausalLM(ReadingModel):
         A ``...ForCausalLM`` of transformers.
     tokenizer : PreTrainedTokenizerBase
     chat : bool, optional
-        Whether to use the tokenizer's chat template: the instruction becomes the system turn, demonstrations become
-        turns, everything before the hole is the user's turn and the assistant's turn begins at the hole. None: if the
+        Whether to use the tokenizer's chat template. Then the instruction is the system turn, demonstrations are turns,
+        everything before the hole is the user's turn, and the assistant's turn begins at the hole. None: use it if the
         tokenizer has one.
     chat_template_kwargs : mapping, optional
-        Passed on to the chat template, such as ``{"enable_thinking": False}``.
+        Passed to the chat template, such as ``{"enable_thinking": False}``.
     recipe : Recipe, optional
-        How `load` made it.
+        How `load` made the model.
 
     Raises
     ------
     ModelLoadError
-        When ``chat`` is True and the tokenizer has no chat template, or a later token moves an earlier one's logits.
+        When ``chat`` is True and the tokenizer has no chat template, or when the model is not causal: a later token
+        changes the logits of an earlier one.
 
     Examples
     --------
@@ -95,12 +96,12 @@ class CausalLM(ReadingModel):
         self._settle_chat(chat)
 
     def with_chat(self, chat: bool) -> Self:
-        """The same weights, asked with the tokenizer's chat template or without it.
+        """Return a model with the same weights that is asked with the tokenizer's chat template, or without it.
 
         Raises
         ------
         ModelLoadError
-            When it is to chat, and the tokenizer has no chat template.
+            When ``chat`` is True and the tokenizer has no chat template.
         """
         if chat == self.chat:
             return self
@@ -198,17 +199,18 @@ class CausalLM(ReadingModel):
     @alone
     @torch.inference_mode()
     def most_probable(self, queries: Sequence[Query], k: int) -> list[Ranked]:
-        """Find the ``k`` most probable candidates of each query, those of `loglikelihoods`, without scoring all.
+        """Find the ``k`` most probable candidates of each query without scoring all candidates.
 
-        Best-first search: the log-probability of a candidate only falls along its tokens. Where it would look at most
-        candidates, or the model can't share prefixes between prompts, all are scored.
+        The scores are those of `loglikelihoods`. The method is best-first search: the log-probability of a candidate
+        only falls along its tokens. All candidates are scored if the search would look at most of them, or if the model
+        can't share prefixes between prompts.
 
         Raises
         ------
         ParameterError
             When ``k`` is less than 1.
         UnsupportedError
-            When the model's scores are no numbers, or all candidates are impossible.
+            When the model's scores are NaN, or all candidates have probability 0.
 
         Examples
         --------
@@ -257,7 +259,7 @@ class CausalLM(ReadingModel):
     @alone
     @torch.inference_mode()
     def generate(self, queries: Sequence[Query], max_new_tokens: int, stop: Sequence[str] = ()) -> list[str]:
-        """Continue each prefix greedily, up to the end of the turn or the text, a stop text or ``max_new_tokens``."""
+        """Continue each prefix greedily, to the end of the turn or text, a stop text or ``max_new_tokens`` tokens."""
         prompts = [self._continued.prompt(query) for query in queries]
         answers = self._continued_packed(self._packed, prompts, max_new_tokens, stop) if self._packed else None
         if answers is None:

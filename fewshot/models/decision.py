@@ -46,38 +46,40 @@ class _Prompt:
 
 
 class LocalDecisionsLM(LocalModel):
-    """A checkpoint that answers typed questions about a state: an ``...ForDecision``, or a chat model.
+    """A local checkpoint that answers typed questions about a state: an ``...ForDecision`` model, or a chat model.
 
-    It reads a prompt as `DecisionsLM` does: the fields of a row are the state, the frame around the hole and the
-    instruction are the instructions, and the label words the options. transformers writes the question, as the
-    checkpoint's ``decision.json`` and ``decision_template.jinja`` say or, without them, in its own words. A head scores
-    the options itself; of a chat model the next token is read, among the labels of the options. The score of a
-    candidate is the logarithm of the probability that ``pipeline("decision")`` gives it.
+    As in `DecisionsLM`, the fields of a row are the state; the instruction and the frame around the hole are the
+    instructions; the label words are the options. transformers renders the question with the checkpoint's
+    ``decision.json`` and ``decision_template.jinja``, or with its own default. An ``...ForDecision`` model scores the
+    options with its output layer. For a chat model, the probabilities of the next token are read, among the labels of
+    the options. The score of a candidate is the logarithm of its probability in ``pipeline("decision")``.
 
     Parameters
     ----------
     model : PreTrainedModel
         An ``...ForDecision`` or ``...ForCausalLM`` of transformers.
     tokenizer : PreTrainedTokenizerBase
-        It is copied before the marks of transformers are added to it. A chat model's has a chat template.
+        It is copied before transformers adds its special tokens to it. The tokenizer of a chat model must have a chat
+        template.
     config : transformers.decision.DecisionConfig, optional
-        Labels and temperature per type of question, and the chat template. None: that of the model, or of the folder
-        that it came from.
+        The labels and the temperature of each type of question, and the chat template. None: the configuration of the
+        model, or of the folder that it came from.
     decision : bool, optional
-        True or None, as `load` was told.
+        True or None, as given to `load`.
     recipe : Recipe, optional
         How `load` made it.
 
     Raises
     ------
     ModelLoadError
-        When the checkpoint can't be asked decisions, or needs a LoRA that is not loaded.
+        When the checkpoint can't answer typed questions, or needs a LoRA adapter that is not loaded.
 
     Notes
     -----
-    Each question has a prompt of its own, also where the template could ask several in one. A chat model computes what
-    prompts share once; a head is asked prompt by prompt, as transformers does. No and yes are asked as a noul question,
-    everything else as a choice. A control token in a text stays text; transformers spares some that are not special.
+    Each question has its own prompt, even if the template could ask several questions in one. A chat model computes the
+    shared beginning of prompts once; an ``...ForDecision`` model reads each prompt separately, as in transformers. The
+    label words no and yes are asked as a yes/no question (type "noul"), all other label words as a choice. A control
+    token in a text stays plain text.
 
     Examples
     --------
@@ -190,7 +192,7 @@ class LocalDecisionsLM(LocalModel):
         return scores
 
     def joined(self, queries: Sequence[Query]) -> list[Joined]:
-        """The tokens before the place that is read, and the label of each option, which is one token.
+        """Return the tokens before the place that is read, and the one token that is the label of each option.
 
         Raises
         ------
@@ -213,12 +215,12 @@ class LocalDecisionsLM(LocalModel):
         return [len(one.ids) for one in self._prepared(queries)]
 
     def save_pretrained(self, folder: str) -> None:
-        """Write weights, tokenizer and settings into a folder, which `load` and transformers read.
+        """Write weights, tokenizer and settings into a folder that `load` and transformers can read.
 
         Raises
         ------
         UnsupportedError
-            When a LoRA is loaded on the weights.
+            When a LoRA adapter is loaded on the weights.
         """
         if _has_adapter(self.model):
             raise UnsupportedError(f"{self!r} has an adapter, and would be kept without it.")

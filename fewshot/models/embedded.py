@@ -32,12 +32,12 @@ def find_causal() -> Path | None:
 
 
 def read(files: Path = FILES) -> tuple[Any, Any]:
-    """The model, its weights made float32 again, and its tokenizer.
+    """Return the embedded model, with its weights as float32, and its tokenizer.
 
     Raises
     ------
     ModelLoadError
-        When a file is missing, or is not the one that the package was made with.
+        When a file is missing, or differs from the file of the package.
     """
     from safetensors.torch import load_file
     from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
@@ -56,7 +56,7 @@ def read(files: Path = FILES) -> tuple[Any, Any]:
 
 
 def write(model: Any, tokenizer: Any, files: Path = FILES) -> None:
-    """Store a model as 8-bit rows, each with its own scale, and everything that is not a matrix as 16-bit floats."""
+    """Write a model: matrices as 8-bit rows, each row with its own scale, and all else as 16-bit floats."""
     import torch
     from safetensors.torch import save_file
 

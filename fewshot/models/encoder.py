@@ -35,25 +35,26 @@ __all__ = ["SentenceEncoder"]
 
 
 class SentenceEncoder(ReadsTokens, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """A sentence-transformers model; texts in, vectors out.
+    """A sentence-transformers model, which turns texts into vectors.
 
-    Repeated texts are encoded once, and a bounded cache keeps vectors between calls, so that cross-validation and grid
-    search pay for each text once. It is itself a scikit-learn transformer: put it into a ``Pipeline``. When memory runs
-    out it goes on with smaller batches.
+    Equal texts are encoded once, and a bounded cache keeps vectors between calls. So cross-validation and grid search
+    encode each text once. The class is also a scikit-learn transformer, for use in a ``Pipeline``. If memory runs out,
+    it continues with smaller batches.
 
-    It computes in the type of its weights: float32 for nearly every checkpoint, so that a text has the same vector on
-    every machine. ``load(dtype="fast")`` computes in bfloat16 where the processor does so itself, in about half the
-    time, at the same mean accuracy; of single answers a few in a hundred become others.
+    It computes in the dtype of its weights: float32 for nearly every checkpoint, so that a text has the same vector on
+    every machine. ``load(dtype="fast")`` computes in bfloat16 if the processor does so natively. That takes about half
+    the time, with the same mean accuracy, but changes a few predictions in a hundred.
 
     Parameters
     ----------
     model : SentenceTransformer
     recipe : Recipe, optional
-        How `load` made it. With one, a pickle keeps the recipe and the fingerprint; without one, the weights.
+        How `load` made the model. With a recipe, a pickle has the recipe and the fingerprint; without one, it has the
+        weights.
     cache_bytes : int
         The most memory that cached vectors may take; 0 keeps none.
     windows : Windows, optional
-        How to read texts longer than the model's window. None: their beginning only, with a warning from whoever asks.
+        How to read texts longer than the model's window. None: only their beginning is read; `Embedding` then warns.
 
     Examples
     --------
@@ -90,12 +91,12 @@ class SentenceEncoder(ReadsTokens, TransformerMixin, BaseEstimator):  # type: ig
         return Padding(self.model)
 
     def check_options(self) -> Self:
-        """Refuse options that make no sense.
+        """Raise an error for invalid options, else return the encoder.
 
         Raises
         ------
         ModelLoadError
-            When one is of another type or below 0.
+            When an option has a wrong type or is below 0.
         """
         size, windows = self.cache_bytes, self.windows
         if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 0:
@@ -106,7 +107,7 @@ class SentenceEncoder(ReadsTokens, TransformerMixin, BaseEstimator):  # type: ig
 
     @property
     def name(self) -> str:
-        """What messages call the model."""
+        """The name of the model in messages."""
         return str(
             (self.recipe and self.recipe.name) or self.model.model_card_data.base_model or type(self.model).__name__
         )
@@ -128,7 +129,7 @@ class SentenceEncoder(ReadsTokens, TransformerMixin, BaseEstimator):  # type: ig
         Returns
         -------
         ndarray of shape (n_texts, dim)
-            Float64, as the model gives them: normalised only if the model normalises.
+            Float64. The vectors are of unit length only if the model normalises them.
         """
         self.check_options()
         if not len(texts):
@@ -216,7 +217,7 @@ class SentenceEncoder(ReadsTokens, TransformerMixin, BaseEstimator):  # type: ig
         return PlainTokenizer(self.model.tokenizer)
 
     def tokenized(self, texts: Sequence[str], budget: int) -> list[tuple[list[int], dict[str, Any]]]:
-        """The model's input for batches of like length under a token budget, each with the numbers of its texts."""
+        """Return the model's input in batches of similar length within a token budget, with the row numbers of each."""
         clean = [without_surrogates(text) for text in texts]
         prompt = self.model.prompts.get(self.model.default_prompt_name or "", None)
         with self._plain_text():
@@ -229,16 +230,16 @@ class SentenceEncoder(ReadsTokens, TransformerMixin, BaseEstimator):  # type: ig
         return {k: v.to(self.model.device) if hasattr(v, "to") else v for k, v in features.items()}
 
     def copied(self, fixed: Iterable[Any] = ()) -> Self:
-        """An own copy of the model, whose weights may change; it has no recipe, so that its pickles hold them.
+        """Return a copy of the model whose weights may change. It has no recipe, so its pickles have the weights.
 
-        The numbers of the ``fixed`` parameters are shared with this model instead of copied: nobody may change them.
+        The values of the ``fixed`` parameters are shared with this model, not copied, so they must not be changed.
         """
         own = type(self)(sharing_copy(self.model, fixed), cache_bytes=self.cache_bytes, windows=self.windows)
         own._plain, own.padding = self._plain, self.padding  # noqa: SLF001 - its own class; what is known stays true
         return own
 
     def save(self, folder: str | Path) -> None:
-        """Write an ordinary sentence-transformers folder, which `load` takes."""
+        """Write an ordinary sentence-transformers folder, which `load` can read."""
         with lock_of(self.model):
             self.model.save_pretrained(str(folder))
 
@@ -258,11 +259,11 @@ class SentenceEncoder(ReadsTokens, TransformerMixin, BaseEstimator):  # type: ig
         return int(self.model.max_seq_length or self.model.tokenizer.model_max_length)
 
     def token_ends(self, texts: Sequence[str]) -> list[IntArray]:
-        """For each text, the character offset at which each of its tokens ends."""
+        """Return, for each text, the character offset at which each of its tokens ends."""
         return self._plain.token_ends(texts)
 
     def lengths(self, queries: Sequence[Query]) -> IntArray:
-        """Tokens of each query's prefix and suffix, special tokens included."""
+        """Return the number of tokens of each query's prefix and suffix, special tokens included."""
         extra = int(self.model.tokenizer.num_special_tokens_to_add())
         return np.array([extra + len(ends) for ends in self.token_ends([q.prefix + q.suffix for q in queries])])
 
@@ -275,7 +276,7 @@ class SentenceEncoder(ReadsTokens, TransformerMixin, BaseEstimator):  # type: ig
         return self.encode(as_texts(X))
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
-        """Name the dimensions, ``sentenceencoder0`` and so on."""
+        """Return the names of the dimensions: ``sentenceencoder0`` and so on."""
         dim = int(self.model.get_embedding_dimension() or 0)
         return np.array([f"sentenceencoder{i}" for i in range(dim)], dtype=object)
 

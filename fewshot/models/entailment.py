@@ -23,11 +23,11 @@ __all__ = ["EntailmentLM"]
 
 
 class EntailmentLM(PairModel, LocalModel):
-    r"""A classifier of premise and hypothesis, asked whether each filled frame follows from the text.
+    r"""An entailment (NLI) model, which says whether a hypothesis follows from a premise.
 
-    The score of a candidate is :math:`\log P(\text{entailment} \mid \text{premise, hypothesis})` over the model's own
-    classes, the premise being the template's fields and the hypothesis its frame with the hole filled (Yin et al. 2019,
-    "Benchmarking Zero-shot Text Classification").
+    The premise is the fields part of the template. The hypothesis is its frame with the candidate in the hole. The
+    score of a candidate is :math:`\log P(\text{entailment} \mid \text{premise, hypothesis})` over the model's own
+    classes (Yin et al. 2019, "Benchmarking Zero-shot Text Classification").
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class EntailmentLM(PairModel, LocalModel):
     Raises
     ------
     ModelLoadError
-        When no label of the model is named entailment.
+        When the model has no label with the name entailment.
 
     Examples
     --------

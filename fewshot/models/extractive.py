@@ -41,28 +41,29 @@ class _Reading:
 
 
 class ExtractiveModel(PairModel):
-    r"""A model that was trained on questions and texts to say at each token whether the answer begins or ends there.
+    r"""A question-answering model, which scores each token of a text as the start and the end of the answer.
 
-    Such models are ``...ForQuestionAnswering`` in transformers, as those that were trained on SQuAD. The score of a
-    span is :math:`s_i + e_j`, the logit of its first token to begin the answer and that of its last one to end it. The
-    score of no answer is the same sum at the token ``[CLS]``, or the first of the row where there is none (Devlin et
-    al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers", section 4.3). A text that is too long is read in
-    windows that overlap by half. A span then has the largest of its scores in the windows that hold it whole, and no
-    answer the smallest of its own, as in the evaluation of SQuAD by transformers (``run_qa.py``).
+    Such models are ``...ForQuestionAnswering`` in transformers, for example those trained on SQuAD. The score of a span
+    is :math:`s_i + e_j`: the start logit of its first token plus the end logit of its last token. The score of no
+    answer is the same sum at the token ``[CLS]``, or at the first token if there is no ``[CLS]`` (Devlin et al. 2019,
+    "BERT: Pre-training of Deep Bidirectional Transformers", section 4.3). A text that is too long is read in windows
+    that overlap by half. The score of a span is then the highest among the windows that contain the whole span. The
+    score of no answer is the lowest among all windows, as in the SQuAD evaluation of transformers (``run_qa.py``).
 
     Parameters
     ----------
     model : PreTrainedModel
         A ``...ForQuestionAnswering`` of transformers.
     tokenizer : PreTrainedTokenizerBase
-        The question comes first, or second where it pads on the left, as such models were trained.
+        The question comes before the text, or after it if the tokenizer pads on the left, as in the training of such
+        models.
     recipe : Recipe, optional
         How `load` made it.
 
     Raises
     ------
     ModelLoadError
-        When it does not give two logits a token.
+        When the model does not return two logits for each token.
 
     Examples
     --------
@@ -94,7 +95,7 @@ class ExtractiveModel(PairModel):
     def answer_scores(
         self, questions: Sequence[str], contexts: Sequence[str], places: Sequence[Places]
     ) -> list[AnswerScores]:
-        """For each question the scores of spans of its text.
+        """Return, for each question, the scores of spans of its text.
 
         Parameters
         ----------
@@ -102,8 +103,8 @@ class ExtractiveModel(PairModel):
         contexts : sequence of str
             The text of each question.
         places : sequence of sequence of (start, end)
-            The spans that are asked for, in characters. One that begins or ends inside a token has no score, -inf, nor
-            has one that no window holds whole.
+            The spans to score, in characters. The score is -inf for a span that begins or ends inside a token, and for
+            a span that no window contains as a whole.
 
         Returns
         -------
@@ -115,7 +116,7 @@ class ExtractiveModel(PairModel):
             When a question or a text is empty, or a question fills more than half of what the model reads at once; the
             message names the row.
         UnsupportedError
-            When the model gives NaN.
+            When the model returns NaN.
         """
         found: list[AnswerScores] = []
         with show_progress(len(questions), "Reading answers") as bar:

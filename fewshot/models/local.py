@@ -130,12 +130,12 @@ class TorchModel:
 
     @property
     def name(self) -> str:
-        """What messages call the model."""
+        """The name of the model in messages."""
         return str((self.recipe and self.recipe.name) or self.model.name_or_path or type(self.model).__name__)
 
     @property
     def device(self) -> torch.device:
-        """Where the model's input goes."""
+        """The device of the model's input."""
         return self.model.device
 
     @property
@@ -161,7 +161,7 @@ class TorchModel:
         return int(min(TOKEN_BUDGET, max(room, 256)))
 
     def within_memory(self, compute: Callable[[int], T]) -> T:
-        """Call ``compute(budget)``, and again with half the budget for as long as memory runs out."""
+        """Call ``compute(budget)``; if memory runs out, try again with half the budget."""
         result, self.budget = compute_within_memory(compute, self.budget, repr(self), self.device)
         return result
 
@@ -172,11 +172,11 @@ class TorchModel:
 
     @property
     def padding_token(self) -> int:
-        """What fills up a batch."""
+        """The token that pads the rows of a batch."""
         return padding_token_of(self.model, self.tokenizer)
 
     def token_ends(self, texts: Sequence[str]) -> list[IntArray]:
-        """For each text, the character offset at which each of its tokens ends."""
+        """Return, for each text, the character offset at which each of its tokens ends."""
         return self.plain.token_ends(texts)
 
     def _pad(self, rows: Sequence[Sequence[int]], padding: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -191,7 +191,7 @@ class TorchModel:
         return hash_weights(self.model, said)
 
     def around(self, model: Any, recipe: Recipe | None) -> Self:
-        """The same kind of language model, read in the same way, around other weights."""
+        """Return a model like this one with other weights."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__getstate__(), model=model.eval(), recipe=recipe)
         return other
@@ -239,7 +239,7 @@ class LocalModel(TorchModel, ABC):
         """Score queries that are few enough to be planned at once."""
 
     def lengths(self, queries: Sequence[Query]) -> IntArray:
-        """Tokens of each query with its longest candidate, special tokens included."""
+        """Return the number of tokens of each query with its longest candidate, special tokens included."""
         with name_in_errors(self, queries):
             sizes = [size for chunk in cut_into_chunks(queries) for size in self._sizes(chunk)]
         return np.array(sizes, dtype=np.int64)

@@ -28,19 +28,19 @@ Cloze = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # tokens befor
 
 
 class MaskedLM(ReadsTokens, ReadingModel):
-    r"""A BERT-like language model.
+    r"""A masked language model, such as BERT.
 
     The hole becomes as many mask tokens as the candidate has. The score of a one-token candidate is its
     log-probability at the mask. For a candidate of n tokens there are two definitions:
 
-    - ``"left-to-right"``: :math:`\sum_i \log P(w_i \mid w_{<i}, [MASK]^{n-i+1})`, each token given the ones before it,
-      itself and the later ones masked: PLL-word-l2r of Kauf and Ivanova (2023, "A Better Way to Do Masked Language
-      Model Scoring"). A proper joint probability; n forward passes.
-    - ``"independent"``: :math:`\sum_i \log P(w_i \mid [MASK]^n)`, all tokens at once: the independent prediction of
-      Jiang et al. (2020, "X-FACTR"). One forward pass for all candidates of n tokens.
+    - ``"left-to-right"``: :math:`\sum_i \log P(w_i \mid w_{<i}, [MASK]^{n-i+1})`, each token given the tokens before
+      it, while the token itself and all later ones are masked (PLL-word-l2r of Kauf and Ivanova 2023, "A Better Way to
+      Do Masked Language Model Scoring"). It is a proper joint probability, and needs n forward passes.
+    - ``"independent"``: :math:`\sum_i \log P(w_i \mid [MASK]^n)`, all tokens at once (the independent prediction of
+      Jiang et al. 2020, "X-FACTR"). It needs one forward pass for all candidates of n tokens.
 
-    A prompt is one segment without a separator inside, so all its token types are 0, also where a template joins two
-    texts: BERT was trained to see type 1 behind a separator alone.
+    A prompt is one segment without a separator inside, so all its token types are 0, even if a template joins two
+    texts: BERT was trained with type 1 only after a separator.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ class PairModel(TorchModel):
         return knows_types(self.model, self.tokenizer, self.frame)
 
     def run_pairs(self, pairs: Sequence[Typed]) -> Any:
-        """What the model gives for some pairs, padded together."""
+        """Return the model's output for some pairs, padded to one batch."""
         ids, mask = self._pad([ids for ids, _ in pairs])
         types = {"token_type_ids": self._pad([types for _, types in pairs], 0)[0]} if self.has_types else {}
         return self.model(input_ids=ids, attention_mask=mask, **types)

@@ -52,12 +52,12 @@ class ReadingModel(LocalModel):
 
     @alone
     def read(self, queries: Sequence[Query], what: Reading) -> Float32Array:
-        """What the model thinks at the first token of each query's hole.
+        """Return the model's output at the first token of each query's hole.
 
         Parameters
         ----------
         queries : sequence of Query
-            Their candidates say no more than where the hole's first token is.
+            Their candidates are used only to find the first token of the hole.
         what : {"vocabulary", "hidden"}
 
         Returns
@@ -98,11 +98,11 @@ class ReadingModel(LocalModel):
         """Ask for the first place of every hole."""
 
     def run_for(self, queries: Sequence[Query], reads: Reads, budget: int) -> None:
-        """Compute what was planned for these queries."""
+        """Run the model for everything that was planned for these queries."""
         self.run_rows(reads, budget)
 
     def run_rows(self, reads: Reads, budget: int) -> None:
-        """Run the distinct input rows in batches, and hand each place that is read to the reads."""
+        """Run the distinct input rows in batches, and pass the output at each planned place to ``reads``."""
         spots = reads.settle_rows()
 
         def compute(batch: list[int]) -> list[torch.Tensor]:
@@ -136,9 +136,9 @@ class ReadingModel(LocalModel):
 
     @alone
     def differentiable(self, queries: Sequence[Query]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-likelihoods with gradients, and numbers of tokens, both of shape (n_queries, n_candidates).
+        """Return log-likelihoods with gradients, and numbers of tokens, both of shape (n_queries, n_candidates).
 
-        The definition of `loglikelihoods`, computed row by row; every query has the same candidates.
+        They follow the definition of `loglikelihoods`, computed row by row. Every query has the same candidates.
         """
         reads = TensorReads()
         with name_in_errors(self, queries):
@@ -149,7 +149,7 @@ class ReadingModel(LocalModel):
         return logprobs.reshape(shape), torch.from_numpy(n_tokens).to(logprobs.device).reshape(shape)
 
     def n_inputs(self, queries: Sequence[Query]) -> list[int]:
-        """How many tokens each query puts in, over all rows that its candidates need."""
+        """Return the number of input tokens of each query, over all rows that its candidates need."""
         sizes = []
         for query in queries:
             reads = Reads()
@@ -164,7 +164,7 @@ class ReadingModel(LocalModel):
 
     @property
     def comes_apart(self) -> bool:
-        """Whether body and head, one after the other, give the model's own numbers."""
+        """Whether body and output layer, run one after the other, give the same numbers as the model."""
         return isinstance(self._taken, Split)
 
     @property

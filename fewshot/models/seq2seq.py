@@ -29,16 +29,17 @@ Output = tuple[tuple[int, ...], list[tuple[int, ...]]]  # what stands before the
 
 
 class Seq2SeqLM(ReadingModel):
-    r"""A T5-like language model.
+    r"""An encoder-decoder language model, such as T5.
 
     The hole is either the decoder's output or a sentinel in the encoder's input:
 
     - ``"output"``: the encoder reads everything before the hole, and the score is
-      :math:`\log P(\text{candidate, suffix} \mid \text{context, prefix})`, as instruction-tuned models were trained.
+      :math:`\log P(\text{candidate, suffix} \mid \text{context, prefix})`. Instruction-tuned models were trained so.
     - ``"sentinel"``: the encoder reads the prompt with ``<extra_id_0>`` in the hole, and the score is the
-      log-probability of the candidate after ``<extra_id_0>`` in the output, as T5 was pretrained (Raffel et al. 2020).
+      log-probability of the candidate after ``<extra_id_0>`` in the output. T5 was pretrained so (Raffel et al. 2020).
 
-    Where one candidate's tokens begin another's, all are scored with their terminator (end of text, ``<extra_id_1>``).
+    If the tokens of one candidate begin another candidate, all candidates are scored with a terminator (the end of the
+    text, or ``<extra_id_1>``).
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ class Seq2SeqLM(ReadingModel):
         An encoder-decoder of transformers with a language-model head.
     tokenizer : PreTrainedTokenizerBase
     hole : {"auto", "output", "sentinel"}
-        "auto": the output when nothing but blanks stands after the hole, else a sentinel.
+        "auto": "output" if there is only whitespace after the hole, else "sentinel".
     recipe : Recipe, optional
         How `load` made it.
 
@@ -136,7 +137,7 @@ class Seq2SeqLM(ReadingModel):
 
     @property
     def limit(self) -> int:
-        """The most tokens that the encoder reads at once; relative positions set no limit of their own."""
+        """The most tokens that the encoder reads at once; models with relative positions have no limit of their own."""
         return min(super().limit, 4096)
 
     def _uses_sentinel(self, query: Query) -> bool:
@@ -183,11 +184,11 @@ class Seq2SeqLM(ReadingModel):
             reads.continuations((i, *self._opening, *lead), words)
 
     def n_inputs(self, queries: Sequence[Query]) -> list[int]:
-        """How many tokens the encoder reads and the decoder writes for each query."""
+        """Return how many tokens the encoder reads and the decoder writes for each query."""
         return [len(a) + b for a, b in zip(self._inputs(queries), super().n_inputs(queries), strict=True)]
 
     def run_for(self, queries: Sequence[Query], reads: Reads, budget: int) -> None:
-        """Encode each text once, and decode all its candidates on it."""
+        """Encode each text once, and run the decoder for all its candidates."""
         inputs = self._inputs(queries)
         spots = reads.settle_rows()
         budget = min(budget, self._taken.room)
@@ -246,7 +247,7 @@ class Seq2SeqLM(ReadingModel):
     @alone
     @torch.inference_mode()
     def generate(self, queries: Sequence[Query], max_new_tokens: int, stop: Sequence[str] = ()) -> list[str]:
-        """Answer each prompt greedily, up to the end of the text, a stop text or ``max_new_tokens``."""
+        """Answer each prompt greedily, to the end of the text, a stop text or ``max_new_tokens`` tokens."""
         inputs = self._inputs(queries)
         answers = [""] * len(inputs)
 

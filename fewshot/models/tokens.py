@@ -67,17 +67,18 @@ class ReadsTokens(ABC):
         """Read each text, after its question where there are some."""
 
     def token_vectors(self, texts: Sequence[str], layer: int | None = None) -> list[TokenVectors]:
-        """For each text its tokens, with where they stand and their hidden states.
+        """Return the tokens of each text, with their places and hidden states.
 
-        A text longer than the model's window is read in windows that overlap by half, and each token has its vector
-        from the window in which it has the most context on its nearer side. The special tokens around a text are read
-        and not handed out. Neither a prompt of the model nor its ``windows`` plays a part. Equal texts are read once.
+        A text longer than the model's window is read in windows that overlap by half. The vector of a token is from the
+        window in which the token is farthest from both ends. The special tokens around a text are read, but not
+        returned. A prompt of the model and its ``windows`` are not used. Equal texts are read once.
 
         Parameters
         ----------
         texts : sequence of str
         layer : int, optional
-            The hidden states after this many layers; 0 are the embeddings, -1 is the last. None is half of the layers.
+            The hidden states after this many layers; 0 means the embeddings, -1 the last layer. None: half of the
+            layers.
 
         Returns
         -------
@@ -88,22 +89,23 @@ class ReadsTokens(ABC):
         ParameterError
             When the model has no such layer.
         UnsupportedError
-            When the model shows no hidden states of tokens.
+            When the model does not return hidden states of tokens.
         """
         return self._read_tokens(texts, layer, None)
 
     def pair_vectors(
         self, questions: Sequence[str], texts: Sequence[str], layer: int | None = None
     ) -> list[TokenVectors]:
-        """For each text its tokens as `token_vectors` has them, read after a question, as the second of a pair.
+        """Return the tokens of each text as `token_vectors` does, with the text read after a question, as a pair.
 
-        The question stands before every window of its text.
+        The question is before every window of its text.
 
         Parameters
         ----------
         questions, texts : sequence of str
         layer : int, optional
-            The hidden states after this many layers; 0 are the embeddings, -1 is the last. None is half of the layers.
+            The hidden states after this many layers; 0 means the embeddings, -1 the last layer. None: half of the
+            layers.
 
         Returns
         -------
@@ -116,7 +118,7 @@ class ReadsTokens(ABC):
         InputError
             When a question fills more than half of what the model reads at once; the message has the question.
         UnsupportedError
-            When the model shows no hidden states of tokens.
+            When the model does not return hidden states of tokens.
         """
         return self._read_tokens(texts, layer, questions)
 

@@ -18,15 +18,16 @@ __all__ = ["Windows", "cover_tokens"]
 
 @dataclass(frozen=True)
 class Windows:
-    """How an encoder reads texts that are longer than its window: in overlapping windows, cut between words.
+    """Read a text that is longer than an encoder's window in several overlapping windows, cut between words.
 
     Parameters
     ----------
     stride : int, optional
-        Tokens from the beginning of a window to that of the next one, at most the window itself. None: half a window.
+        Number of tokens from the start of one window to the start of the next, at most a whole window. None: half a
+        window.
     reduce : {"mean", "max"}
-        How the windows' vectors become one: their mean, or the maximum of each dimension; brought to the mean length
-        of the windows' vectors.
+        How the vectors of the windows become one vector: their mean, or the maximum of each dimension. The result is
+        scaled to the mean length of the windows' vectors.
 
     Examples
     --------
@@ -63,7 +64,7 @@ class Windows:
             first = _last_at_most(between, min(first + stride, last), first)
 
     def join(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Reduce the vectors of a text's windows, of shape (n_windows, dim), to one."""
+        """Reduce the vectors of a text's windows, of shape (n_windows, dim), to one vector."""
         if len(vectors) == 1:
             return vectors[0]
         joined = vectors.mean(0) if self.reduce == "mean" else vectors.max(0)

@@ -51,39 +51,42 @@ class Wrapper:
 
 
 class CachedLM(Wrapper):
-    """A language model whose scores are kept in a file.
+    """A language model that stores its scores in a file and reads them from there.
 
-    The key is the model's fingerprint with the whole query, so a changed model, dtype or template never gets old
-    scores, and a changed calibration or aggregation costs no model call. Any number of threads and processes may use
-    one file at once. Scores are written while a call is at work, whole or not at all: a killed run resumes where it
-    was, and loses the batch at work. Of a server's model each score is written when it comes.
+    The key of an entry is the model's fingerprint and the whole query. So a changed model, dtype or template never gets
+    old scores, and a changed calibration or aggregation needs no model call. Any number of threads and processes may
+    use one file at the same time. Scores are written batch by batch, and each batch whole or not at all. If a run is
+    killed, the next one continues from the last written batch. Scores of a model on a server are written one by one, as
+    they arrive.
 
     Parameters
     ----------
     lm : LanguageModel
-        Any of this library's or your own.
+        Any language model, of this library or your own.
     path : str or Path
-        An SQLite file, made if it is not there.
+        An SQLite file. It is created if it does not exist.
     strict : bool
-        Whether to refuse a server's model whose weights are not those of the scores in the file, rather than warn.
+        Whether to raise an error, not a warning, if a server has other weights than those that gave the scores in the
+        file.
 
     Raises
     ------
     InputError
-        When the file is not a cache of ours, or damaged as a whole; it is left as it is.
+        When the file is not a cache of this class, or is damaged as a whole; it is not changed.
     ModelLoadError
-        When ``strict`` is True and the server has other weights than the file's scores are of.
+        When ``strict`` is True and the server has other weights than those that gave the scores in the file.
 
     Notes
     -----
-    Every entry has a checksum. One that does not agree with it, or is of another number of candidates, is scored again,
-    with a warning that names the file. Entries that an earlier version wrote have no checksum: they stay in the file,
-    in a table of their own, and are not read. Where the file can't be written to, as on a full disk or in a folder that
-    is read only, its scores are used, new ones are not kept, and a warning says so. Where the ``version`` of a server's
-    model changes while it is asked, what it then says is not kept, and the rest has the new fingerprint. What a model
-    finds without scoring all candidates (``most_probable``) is searched for again each time. A name is no
-    proof of weights: of a `CompletionsLM` a few fixed log-probabilities are kept too, and compared at each start. Where
-    they differ by more than 0.05 nats on average, a warning says so, and scores of the former weights are not used.
+    Every entry has a checksum. If the checksum or the number of candidates is wrong, the query is scored again, and a
+    warning names the file. Entries from an earlier version have no checksum: they stay in the file, in a separate
+    table, and are not read. If the file can't be written, for example because the disk is full or the folder is
+    read-only, stored scores are used, new scores are not stored, and a warning says so. If the ``version`` of a model
+    on a server changes during a call, the scores of that call are not stored, and later scores have the new
+    fingerprint. The results of ``most_probable``, which does not score all candidates, are not stored. The name of a
+    model on a server does not identify its weights. So for a `CompletionsLM` a few fixed log-probabilities (canaries)
+    are stored too, and compared at each start. If they differ by more than 0.05 nats on average, a warning says so, and
+    scores of the former weights are not used.
 
     Examples
     --------
@@ -132,7 +135,7 @@ class CachedLM(Wrapper):
         return self._watched == self.fingerprint or not hasattr(self.lm, "canaries")
 
     def loglikelihoods(self, queries: Sequence[Query]) -> list[Scores]:
-        """Score the queries that are not in the file, and hand out all."""
+        """Score the queries that are not in the file, and return the scores of all queries."""
         self._watch()
         keys = [self._key(query) for query in queries]
         asked = dict(zip(keys, queries, strict=True))
@@ -186,7 +189,7 @@ class CachedLM(Wrapper):
 
     @property
     def with_chat(self) -> Callable[[bool], CachedLM]:
-        """As the model has it, where it has it: the other way of asking is kept in the same file."""
+        """Return ``with_chat`` of the model, if it has one, with the same file as cache."""
         other = self.lm.with_chat
         return lambda chat: CachedLM(other(chat), self.path, strict=self.strict)
 

@@ -25,62 +25,63 @@ _SHOWN = 8  # tokens in a message
 class ChatLM(ServerLM):
     """A language model behind an OpenAI-compatible chat API, such as OpenAI's, Ollama's or llama-server's.
 
-    The server is asked for the most probable first tokens of its answer. A label word has a score where it is one of
-    these tokens, whole, with or without a blank before it. Anything else is an error, never a guess: use the template
-    "generic/letters", which is answered by one letter. `CompletionsLM` scores any label word, where the server can.
+    The server returns the most probable first tokens of its answer. A label word has a score if the whole word is one
+    of these tokens, with or without a blank before it. Any other label word is an error, and its score is never
+    guessed. To avoid this, use the template "generic/letters", whose answers are single letters. `CompletionsLM` can
+    score any label word, on servers that support it.
 
     Parameters
     ----------
     url : str
-        The address of the server, such as "http://localhost:11434/v1"; or of the very route, where it ends in
+        The address of the server, such as "http://localhost:11434/v1", or the full address of the route, which ends in
         ``/chat/completions``.
     model : str
-        What the server calls the model.
+        The name of the model on the server.
     top_logprobs : int
-        How many tokens are asked for. OpenAI and Ollama give 20 at most, llama-server any number.
+        How many tokens are requested. OpenAI and Ollama return 20 at most, llama-server any number.
     chat_template_kwargs : mapping, optional
-        Sent along for the server's chat template, such as ``{"enable_thinking": False}``, where the server takes it.
+        Arguments for the server's chat template, such as ``{"enable_thinking": False}``. Not all servers accept them.
     key_env : str, optional
-        The name of the environment variable that holds the key, which is sent to ``url`` alone; see `DecisionsLM`.
+        The name of the environment variable with the key. The key is sent only to ``url``; see `DecisionsLM`.
     server : str, optional
-        What the fingerprint calls the server. None: a hash of the address.
+        The name of the server in the fingerprint. None: a hash of the address.
     concurrency : int
-        Most requests at once.
+        The most requests at the same time.
     timeout : float
         Seconds to wait for a connection, and between two parts of an answer.
     retries : int
-        How often a request is sent again; see `DecisionsLM`.
+        How often a failed request is sent again; see `DecisionsLM`.
     prices : mapping, optional
-        What a million tokens cost, ``{"input": 0.1, "output": 0.4}``, for ``usage.cost``.
+        The price of a million tokens, such as ``{"input": 0.1, "output": 0.4}``, for ``usage.cost``.
 
     Attributes
     ----------
     fingerprint : str
-        The server, the model, and which version of it answered last. It takes a small question where nothing was asked
-        yet.
+        The server, the model, and the version of the model that answered last. If nothing was asked yet, a short
+        request is sent.
     usage : Spent
         Requests, tokens and cost so far.
     version : str or None
-        The name of the model that answered last.
+        The name of the model in the last response.
 
     Raises
     ------
     ParameterError
-        When a parameter is not what it may be; an address with a password is refused.
+        When a parameter has a value that is not allowed, such as an address with a password.
     ServerError
-        When the server refuses, gives no usable answer, or a label word is none of the tokens that it names. What it
-        answered until then is kept, and is not asked again by the next call.
+        When the server refuses a request, gives no usable answer, or does not return a label word among its tokens.
+        Scores that arrived before are kept, and the next call does not ask for them again.
     UnsupportedError
         When text follows the hole, or two label words differ only by blanks.
 
     Notes
     -----
-    **The server applies its chat template to the texts, and may read control tokens in them.** A text from a stranger
-    that holds ``<|im_end|>`` may so end its turn: nothing here can prevent that. `CompletionsLM` sends token ids, and
-    is safe from it. The window is not known here, so no text is shortened.
+    **The server applies its chat template to the texts, and may read control tokens in them.** An untrusted text with
+    ``<|im_end|>`` may then end its own turn; this library can't prevent that. `CompletionsLM` sends token ids, so it
+    does not have this problem. The window of the server is not known, so no text is shortened.
 
-    A word's score is the probability of its spellings among the tokens that were named. One that is less probable than
-    all of these is not counted, such as the word with a blank.
+    The score of a word is the total probability of its spellings among the returned tokens. A spelling that is less
+    probable than all returned tokens is not counted, for example the word with a blank before it.
 
     Examples
     --------
@@ -118,7 +119,7 @@ class ChatLM(ServerLM):
 
     @property
     def fingerprint(self) -> str:
-        """The server, the model, and which version of it answered last."""
+        """The server, the model, and the version of the model that answered last."""
         if self.version is None:
             self._told(_PROBE, threading.Event())
         server = self._place(self.endpoint.url)
@@ -126,7 +127,7 @@ class ChatLM(ServerLM):
         return f"chat:{server}:{self.model_name}:{self.version}:{said}:{SCORING_VERSION}"
 
     def planned(self, queries: Sequence[Query], max_new_tokens: int | None = None) -> Estimate:
-        """The requests that these queries take; how many tokens they are, the server alone knows."""
+        """Return how many requests these queries need; only the server can count their tokens."""
         return Estimate(len({_turns(query, repr(self)) for query in queries}), None, None)
 
     def _ask_all(self, queries: list[Query], answers: Answers) -> None:

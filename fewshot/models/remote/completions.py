@@ -40,69 +40,69 @@ class _ChangedError(Exception):
 
 
 class CompletionsLM(ServerLM):
-    """A language model on llama-server, vLLM or SGLang, whose label words have exact log-probabilities.
+    """A language model on llama-server, vLLM or SGLang, with exact log-probabilities for all label words.
 
-    The scores are those of `CausalLM` with the same weights. Template, chat format and tokens are made here, and the
-    server is asked only for the log-probability of token ids after token ids. vLLM and SGLang are asked once for each
-    beginning that candidates share, and name the tokens after it; llama-server once for each token, which a bias forces
-    and whose log-probability is the model's own, before the bias. No text is sent, so nothing in a text can become a
-    control token.
+    The scores are those of `CausalLM` with the same weights. This class renders the template, applies the chat template
+    and makes the tokens. The server is asked only for the log-probability of token ids after other token ids. vLLM and
+    SGLang get one request for each beginning that candidates share. llama-server gets one request for each token: a
+    logit bias forces the token, and its log-probability is read before the bias. No text is sent, so no part of a text
+    can become a control token.
 
     Parameters
     ----------
     url : str
         The address of the server, such as "http://localhost:8000/v1".
     model : str
-        What the server calls the model.
+        The name of the model on the server.
     tokenizer : str, Path or PreTrainedTokenizerBase
-        The model's own tokenizer: a folder, a name on the hub, or the GGUF file that is served. No weights are read.
+        The model's own tokenizer: a folder, a name on the hub, or the GGUF file on the server. No weights are read.
     api : {"completions", "llama.cpp", "vllm", "sglang"}
-        Which server it is. "completions": as it says itself.
+        Which server it is. "completions": the server's responses tell.
     chat : bool, optional
-        Whether to use the tokenizer's chat template, as in `CausalLM`. None: if it has one.
+        Whether to use the tokenizer's chat template, as in `CausalLM`. None: use it if there is one.
     chat_template_kwargs : mapping, optional
-        Passed on to the chat template, such as ``{"enable_thinking": False}``.
+        Passed to the chat template, such as ``{"enable_thinking": False}``.
     key_env : str, optional
-        The name of the environment variable that holds the key, which is sent to ``url`` alone; see `DecisionsLM`.
+        The name of the environment variable with the key. The key is sent only to ``url``; see `DecisionsLM`.
     server : str, optional
-        What the fingerprint calls the server, so that a kept classifier is found again behind another address. None:
-        a hash of the address.
+        The name of the server in the fingerprint. With a name, a kept classifier still works if the address changes.
+        None: a hash of the address.
     concurrency : int
-        Most requests at once.
+        The most requests at the same time.
     timeout : float
         Seconds to wait for a connection, and between two parts of an answer.
     retries : int
-        How often a request is sent again; see `DecisionsLM`.
+        How often a failed request is sent again; see `DecisionsLM`.
     prices : mapping, optional
-        What a million tokens cost, ``{"input": 0.1, "output": 0.4}``, for ``usage.cost`` and `estimate`.
+        The price of a million tokens, such as ``{"input": 0.1, "output": 0.4}``, for ``usage.cost`` and `estimate`.
 
     Attributes
     ----------
     fingerprint : str
-        The server, the model, the tokenizer with its chat template, and what the server said of its version.
-    usage : Spent
-        Requests, tokens and cost so far.
+        The server, the model, the tokenizer with its chat template, and the version that the server reports. usage :
+        Spent Requests, tokens and cost so far.
     version : str or None
-        What the server says of the model that answered last.
+        What the last response says of the model and its version.
     limit : int
         The most tokens that the server reads at once.
 
     Raises
     ------
     ModelLoadError
-        When the tokenizer can't be had, or is asked to chat and has no chat template.
+        When the tokenizer can't be loaded, or ``chat`` is True and it has no chat template.
     ParameterError
-        When a parameter is not what it may be; an address with a password is refused.
+        When a parameter has a value that is not allowed, such as an address with a password.
     ServerError
-        When the server refuses or gives no usable answer, or at first use proves to be none that gives such
-        log-probabilities, or to have another tokenizer. What it answered is kept, and not asked again by the next call.
+        When the server refuses a request or gives no usable answer. Also at first use, if the server can't give such
+        log-probabilities or has another tokenizer. Scores that arrived before are kept, and the next call does not ask
+        for them again.
 
     Notes
     -----
-    The server is probed at first use: whether it takes ids as ids, whether its probabilities are a distribution before
-    any bias, and whether its tokenizer agrees with the local one. Every answer is checked for the number of tokens that
-    were read and for the token that came back. Where the server comes to have another model, a warning says so, and
-    what was asked of the former is asked again.
+    At first use, a few requests test the server: whether it accepts token ids, whether its probabilities are a
+    distribution before any bias, and whether its tokenizer agrees with the local one. In every response, the number of
+    tokens read and the returned token are checked. If the server changes its model, a warning says so, and the queries
+    that the former model answered are asked again.
 
     Examples
     --------
@@ -148,12 +148,12 @@ class CompletionsLM(ServerLM):
         return self._continued.chat
 
     def with_chat(self, chat: bool) -> Self:
-        """The same model, asked with the tokenizer's chat template or without it.
+        """Return the same model, asked with the tokenizer's chat template or without it.
 
         Raises
         ------
         ModelLoadError
-            When it is to chat, and the tokenizer has no chat template.
+            When ``chat`` is True and the tokenizer has no chat template.
         """
         if chat == self.chat:
             return self
@@ -179,18 +179,18 @@ class CompletionsLM(ServerLM):
 
     @property
     def dialect(self) -> Dialect:
-        """How the server is spoken to."""
+        """How this kind of server is asked for log-probabilities."""
         return self._server.dialect
 
     @property
     def limit(self) -> int:
-        """The most tokens that the server reads at once; the tokenizer's own limit where the server does not say."""
+        """The most tokens that the server reads at once; the tokenizer's limit if the server does not report one."""
         found = self._server.limit
         return int(self.tokenizer.model_max_length) if found is None else found
 
     @property
     def fingerprint(self) -> str:
-        """The server, the model, the tokenizer with its chat template, and what the server said of its version."""
+        """The server, the model, the tokenizer with its chat template, and the version that the server reports."""
         dialect, build = self.dialect.name, self._server.build
         said = f"{self.version}|{build}|{self._continued.variant}|{SCORING_VERSION}|{self._vocabulary}"
         server = self._place(self.connection.root)
@@ -201,7 +201,7 @@ class CompletionsLM(ServerLM):
         return short_hash(as_text(self.tokenizer) + repr(self.tokenizer.chat_template))
 
     def canaries(self) -> list[float]:
-        """A few fixed log-probabilities, by which the server shows whether its weights are the same as before.
+        """Return a few fixed log-probabilities, which show whether the server's weights are the same as before.
 
         Raises
         ------
@@ -211,16 +211,16 @@ class CompletionsLM(ServerLM):
         return [float(value) for scores in self._received(CANARIES, None) for value in scores.logprobs]
 
     def lengths(self, queries: Sequence[Query]) -> IntArray:
-        """Tokens of each query with its longest candidate, special tokens included."""
+        """Return the number of tokens of each query with its longest candidate, special tokens included."""
         with name_in_errors(self, queries):
             return np.array(self._continued.sizes(queries), dtype=np.int64)
 
     def token_ends(self, texts: Sequence[str]) -> list[IntArray]:
-        """For each text, the character offset at which each of its tokens ends."""
+        """Return, for each text, the character offset at which each of its tokens ends."""
         return self.plain.token_ends(texts)
 
     def planned(self, queries: Sequence[Query], max_new_tokens: int | None = None) -> Estimate:
-        """What these queries take, without asking; where text is generated, at most."""
+        """Estimate the cost of these queries without asking; for generated text, an upper bound."""
         if max_new_tokens is not None:
             prompts = [self._continued.prompt(query) for query in queries]
             return self._priced(len(prompts), sum(map(len, prompts)), len(prompts) * max_new_tokens)
@@ -302,14 +302,14 @@ class CompletionsLM(ServerLM):
         return ServerError(f"{self!r} gives no log-probability of the label word {word!r}: {error} {_CURE}")
 
     def generate(self, queries: Sequence[Query], max_new_tokens: int, stop: Sequence[str] = ()) -> list[str]:
-        """Continue each prefix greedily, up to the end of the turn or the text, a stop text or ``max_new_tokens``.
+        """Continue each prefix greedily, to the end of the turn or text, a stop text or ``max_new_tokens`` tokens.
 
-        The server is told the stop texts, so that it writes no further; what it wrote of them is cut here.
+        The stop texts are sent to the server, so that it stops there. Parts of them in its answer are removed here.
 
         Raises
         ------
         ServerError
-            When the server refuses or gives no usable answer.
+            When the server refuses a request or gives no usable answer.
         """
         at_least("max_new_tokens", max_new_tokens, 1, whole=True)
         rehearsal = rehearsal_at_work()

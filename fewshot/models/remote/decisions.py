@@ -22,60 +22,63 @@ _PROBE = Query("Is this a text? ", ("No", "Yes"), "", (Turn("premise", "A text."
 
 
 class DecisionsLM(ServerLM):
-    """A server of typed decisions, asked over System One's wire or OpenAI's.
+    """A server of typed decisions, with System One's or OpenAI's request format.
 
-    The fields of a row are the state, the frame around the hole and the instruction are the instructions, and the label
-    words the options; no and yes are asked for as a yes/no question, and "word: what it means" is an option with a
-    description. Queries about one state go into one request. The score of a candidate is the logarithm of the
-    probability that the server gives it among the options.
+    In a request, the fields of a row are the state; the instruction and the frame around the hole are the instructions;
+    the label words are the options. The label words no and yes become a yes/no question, and "word: what it means"
+    becomes an option with a description. Queries about the same state go into one request. The score of a candidate is
+    the logarithm of its probability among the options.
 
     Parameters
     ----------
     url : str
-        The address of the server, such as "https://host/v1"; or of the very route, where it ends in ``systemone`` or
-        ``decisions``, whatever wire it speaks.
+        The address of the server, such as "https://host/v1", or the full address of the route, which ends in
+        ``systemone`` or ``decisions``. The ending does not choose the format; ``api`` does.
     model : str
-        What the server calls the model. A name that moves, such as "jev-latest", makes results move with it.
+        The name of the model on the server. With a name that always means the newest version, such as "jev-latest",
+        results can change.
     api : {"systemone", "openai"}
-        The wire: questions by name, as TypeSafe and most servers have them, or in a list, as OpenAI has them.
+        The format of requests (the wire): questions by name ("systemone": TypeSafe and most servers), or questions in a
+        list ("openai").
     key_env : str, optional
-        The name of the environment variable that holds the key. It is read for each request and sent to ``url`` alone:
-        it is in no message, log, pickle or kept folder. Over http it is sent to this machine only.
+        The name of the environment variable with the key. The key is read for each request and sent only to ``url``. It
+        is never in a message, log, pickle or kept folder. Over http, it is sent only to this machine.
     server : str, optional
-        What the fingerprint calls the server, so that a kept classifier is found again behind another address. None:
-        a hash of the address.
+        The name of the server in the fingerprint. With a name, a kept classifier still works if the address changes.
+        None: a hash of the address.
     concurrency : int
-        Most requests at once.
+        The most requests at the same time.
     timeout : float
         Seconds to wait for a connection, and between two parts of an answer.
     retries : int
-        How often a request is sent again that met a broken connection, a timeout, or a status of 408, 409, 429 or from
-        500. What the server says in Retry-After is waited for, up to a minute.
+        How often a request is sent again after a broken connection, a timeout, or a status of 408, 409, 429, or 500 and
+        above. The wait is the one in the server's Retry-After header, up to a minute.
     prices : mapping, optional
-        What a million tokens cost, ``{"input": 0.042, "output": 0.0}``, for ``usage.cost``.
+        The price of a million tokens, such as ``{"input": 0.042, "output": 0.0}``, for ``usage.cost``.
 
     Attributes
     ----------
     fingerprint : str
-        The wire, the server, the model, and which version of it answered last. It takes a small question where nothing
-        was asked yet.
+        The wire, the server, the model, and the version of the model that answered last. If nothing was asked yet, a
+        short request is sent.
     usage : Spent
         Requests, tokens and cost so far.
     version : str or None
-        The name of the model that answered last.
+        The name of the model in the last response.
 
     Raises
     ------
     ParameterError
-        When a parameter is not what it may be; an address with a password is refused.
+        When a parameter has a value that is not allowed, such as an address with a password.
     ServerError
-        When the server refuses or gives no usable answer. What it answered until then is kept, and is not asked again
-        by the next call.
+        When the server refuses a request or gives no usable answer. Scores that arrived before are kept, and the next
+        call does not ask for them again.
 
     Notes
     -----
-    A server that rounds says 0 of what is only improbable. Such zeros become half a step at most, and a warning says
-    so once. Where the model that answers changes its name, a warning has both names. Redirects are not followed.
+    A server that rounds its probabilities may return 0 for an improbable option. Such a 0 becomes at most half a
+    rounding step, and a warning says so once. If the name of the model in the responses changes, a warning gives both
+    names. Redirects are not followed.
 
     Examples
     --------
@@ -118,7 +121,7 @@ class DecisionsLM(ServerLM):
 
     @property
     def fingerprint(self) -> str:
-        """The wire, the server, the model, and which version of it answered last."""
+        """The wire, the server, the model, and the version of the model that answered last."""
         if self.version is None:
             self.loglikelihoods([_PROBE])
         server = self._place(self.endpoint.url)
@@ -129,7 +132,7 @@ class DecisionsLM(ServerLM):
         self._work(lambda batch, stopped: answers.take(self._ask(batch, stopped)), batches, "Asking")
 
     def planned(self, queries: Sequence[Query], max_new_tokens: int | None = None) -> Estimate:
-        """The requests that these queries take; how many tokens they are, the server alone knows."""
+        """Return how many requests these queries need; only the server can count their tokens."""
         return Estimate(len(plan(queries, self.model_name, self._wire, repr(self))), None, None)
 
     def _leave(self) -> None:

@@ -120,7 +120,7 @@ class ServerLM(ABC):
 
     @property
     def version(self) -> str | None:
-        """What the server says that answered last; None where nothing was asked yet."""
+        """What the last response says of the model and its version; None if nothing was asked yet."""
         return self._account.version
 
     @property
@@ -135,15 +135,15 @@ class ServerLM(ABC):
         Raises
         ------
         ServerError
-            When the server refuses or gives no usable answer. What it answered until then is kept, and is not asked
-            again by the next call.
+            When the server refuses a request or gives no usable answer. Scores that arrived before are kept, and the
+            next call does not ask for them again.
         UnsupportedError
             When a query can't be asked.
         """
         return self.receive_scores(queries, None)
 
     def receive_scores(self, queries: Sequence[Query], receive: Receive | None) -> list[Scores]:
-        """Score all queries, and hand the scores of each to ``receive`` when they come, from whatever thread.
+        """Score all queries, and call ``receive`` with the scores of each query as they arrive, from any thread.
 
         Raises
         ------
@@ -179,7 +179,7 @@ class ServerLM(ABC):
 
     @abstractmethod
     def planned(self, queries: Sequence[Query], max_new_tokens: int | None = None) -> Estimate:
-        """What these distinct queries take, without asking; with a number of tokens, a text of that many for each."""
+        """Estimate the cost of scoring distinct queries, or of writing ``max_new_tokens`` for each, without asking."""
 
     @abstractmethod
     def _leave(self) -> None:
