@@ -1,9 +1,10 @@
 """Calibration: remove the bias of a language model towards some label words.
 
-A model favours some label words whatever the text is: common words, or the word it saw last. Four methods subtract a
-log-prior from the log-scores; they differ in where the prior comes from (`Contextual`, `DomainContext`, `PMI`,
-`Batch`). `Learned` adds a map that is learnt from labels. `BestOf` chooses by cross-validation. The probes of each
-method are scored once, in ``fit``. `Temperature` leaves the bias, and scales how sure the scores are.
+A language model prefers some label words for every text, such as common words or the last word of the prompt. Four
+methods subtract a log-prior from the log-scores. They get this prior from different sources (`Contextual`,
+`DomainContext`, `PMI`, `Batch`). `Learned` also learns a map from labels. `BestOf` chooses a method by
+cross-validation. The probes of each method are scored once, in ``fit``. `Temperature` does not remove the bias; it only
+scales the confidence.
 """
 
 from fewshot.calibration.batch import Batch

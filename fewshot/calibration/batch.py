@@ -22,40 +22,43 @@ _STRENGTHS = np.linspace(0.0, 1.0, 11)
 
 
 class Batch(Prior):
-    """The prior is the mean of what the model says of real texts of the domain, labelled or not.
+    """The prior is the mean of the model's scores for real texts of the domain, labelled or not.
 
-    Zhou et al. (2023), "Batch Calibration: Rethinking Calibration for In-Context Learning and Prompt Engineering".
-    Where the texts are labelled, the share of the prior that is subtracted is chosen by log loss, as in their BCL.
+    Zhou et al. (2023), "Batch Calibration: Rethinking Calibration for In-Context Learning and Prompt Engineering". If
+    the texts are labelled, log loss chooses the share of the prior that is subtracted, as in their method BCL.
 
     Parameters
     ----------
     mean : {"geometric", "arithmetic"}
-        Of the words' shares over the texts. "arithmetic" is the paper's. "geometric", the mean of their logarithms, was
-        2.6 points more accurate with the embedded masked model on training rows of five data sets.
+        The mean of the word probabilities over the texts. "arithmetic" is the mean of the paper. "geometric" is the
+        mean of the log-probabilities; it was 2.6 points more accurate with the embedded masked model on training rows
+        of five data sets.
     max_texts : int
-        Most texts of ``fit`` that are scored.
+        The most texts of ``fit`` that are scored.
     transductive : bool
-        Take the prior from the texts of each ``predict`` instead. Then a text's prediction depends on the others.
+        Whether to take the prior from the texts of each ``predict`` instead. The prediction of a text then depends on
+        the other texts.
     class_prior : mapping, array-like of shape (n_classes,) or "estimated", optional
-        The shares of the classes. What is subtracted makes all classes about equally frequent; the logarithms of the
-        shares are then added to the class scores. A mapping names the classes, an array has their order (that of
-        ``Classifier.classes_``); each share is above 0 and their sum is 1. "estimated": counted among the labelled
-        texts, besides the demonstrations. None: all classes are equally frequent.
+        The shares of the classes among the texts. The subtraction makes all classes about equally frequent in
+        predictions. The logarithms of these shares are then added to the class scores. Give a mapping from classes to
+        shares, or an array in the order of ``Classifier.classes_``. Each share is above 0, and their sum is 1.
+        "estimated": they are counted in the labelled texts, without the demonstrations. None: all classes are equally
+        frequent.
     prior_strength : float
-        Texts, spread evenly over the classes, that are added to the labelled ones before "estimated" counts.
+        Number of imaginary texts, spread evenly over the classes, that "estimated" adds to the labelled texts.
 
     Attributes
     ----------
     strength_ : float
         The share of the prior that is subtracted, from 0 to 1.
     class_prior_ : ndarray of shape (n_classes,)
-        The shares of the classes that are put back; only with ``class_prior``.
+        The shares of the classes that are added back; only with ``class_prior``.
 
     Notes
     -----
-    Without labels the shares can't be estimated after the subtraction, which takes out what the classes' shares do to
-    the scores together with the model's bias. Expectation maximisation on the calibrated scores (Saerens et al. 2002)
-    finds balance again, and was no better on five data sets.
+    Without labels, the shares can't be estimated: the subtraction removes the effect of the class shares together with
+    the bias of the model. Expectation maximisation on the calibrated scores (Saerens et al. 2002) finds nearly equal
+    shares again, and was no better on five data sets.
 
     Examples
     --------
@@ -65,7 +68,7 @@ class Batch(Prior):
     >>> clf.predict(["A joy to watch.", "What a waste of time."]).tolist()
     ['positive', 'negative']
 
-    Where nine texts of ten are known to be negative:
+    If nine of ten texts are known to be negative:
 
     >>> from fewshot.calibration import Batch
     >>> known = Prompting(calibration=Batch(class_prior={"negative": 0.9, "positive": 0.1}))
@@ -90,12 +93,12 @@ class Batch(Prior):
         self.prior_strength = prior_strength
 
     def take_classes(self, classes: Sequence[Any]) -> None:
-        """Check the shares of the classes, and bring them in order.
+        """Check the shares of the classes, and sort them in the order of the classes.
 
         Raises
         ------
         ParameterError
-            When the shares or their strength can't be meant.
+            When the shares or their strength are not valid.
         """
         above("prior_strength", self.prior_strength, 0)
         if self._estimates():
@@ -107,12 +110,12 @@ class Batch(Prior):
         return isinstance(self.class_prior, str) and self.class_prior == "estimated"
 
     def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
-        """One query a text of ``fit``; none when transductive.
+        """Return one query for each text of ``fit``; none when transductive.
 
         Raises
         ------
         InputError
-            When there are no texts, and it is not transductive.
+            When there are no texts, and ``transductive`` is False.
         """
         one_of("mean", self.mean, ("geometric", "arithmetic"))
         if self.transductive:
@@ -125,14 +128,14 @@ class Batch(Prior):
         return ask(X)
 
     def fit(self, scores: FloatArray, targets: IntArray | None = None, aggregate: Aggregate | None = None) -> Self:
-        """Learn the prior, with labels how much of it to subtract, and where that is asked the shares of the classes.
+        """Learn the prior; with labels, also how much of it to subtract, and the class shares if they are "estimated".
 
         Raises
         ------
         ParameterError
-            When there is a class prior, and the classes have not been told.
+            When there is a class prior, and `take_classes` was not called.
         InputError
-            When it is to be estimated, and there are no labels.
+            When ``class_prior`` is "estimated", and there are no labels.
         """
         self.strength_ = 1.0
         if self.class_prior is not None and not hasattr(self, "class_prior_"):
@@ -163,7 +166,7 @@ class Batch(Prior):
         return log_softmax(scores, axis=1).mean(axis=0) if self.mean == "geometric" else log_mean(scores)
 
     def transform(self, scores: FloatArray) -> FloatArray:
-        """Subtract the prior, of the texts of ``fit`` or of these."""
+        """Subtract the prior of the texts of ``fit``; when transductive, of these texts."""
         prior = self._prior(scores) if self.transductive else self.log_prior_
         return subtract_prior(scores, prior, self.strength_)
 

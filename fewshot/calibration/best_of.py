@@ -24,23 +24,23 @@ _ROUNDING = 1e-9
 
 
 class BestOf(Prior):
-    """The calibration with the lowest cross-validated log loss on the labelled texts.
+    """Choose the calibration with the lowest cross-validated log loss on the labelled texts.
 
-    What is compared: no calibration, contextual, domain-context, PMI where the template has a ``domain_premise``,
-    batch, and learned. Every probe is scored once, and folds reuse the scores. Without labels, or where a class has a
-    single labelled text, nothing can be compared: then it is batch where there are texts, else contextual.
+    It compares no calibration, contextual, domain-context, PMI (if the template has a ``domain_premise``), batch, and
+    learned. Every probe is scored once, and folds reuse the scores. Without labels, or if a class has only one labelled
+    text, nothing can be compared. Then batch is chosen if there are texts, else contextual.
 
     Parameters
     ----------
     max_texts : int
-        Most texts of ``fit`` that are scored.
+        The most texts of ``fit`` that are scored.
 
     Attributes
     ----------
     chosen_ : Prior or None
-        The chosen calibration, fitted; None where the scores are best left alone.
+        The chosen calibration, fitted; None if no calibration is best.
     losses_ : dict
-        Held-out log loss of each name that was compared.
+        Held-out log loss of each calibration that was compared, by name.
 
     Examples
     --------
@@ -56,7 +56,7 @@ class BestOf(Prior):
         self.max_texts = max_texts
 
     def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
-        """The texts of ``fit``, and what the others ask."""
+        """Return the queries for the texts of ``fit``, and the probes of all methods."""
         asked = {"contextual": Contextual().probes(ask, template, X, rng)}
         own: list[Query] = []
         if X:
@@ -69,7 +69,7 @@ class BestOf(Prior):
         return [*own, *(query for queries in asked.values() for query in queries)]
 
     def fit(self, scores: FloatArray, targets: IntArray | None = None, aggregate: Aggregate | None = None) -> Self:
-        """Fit what is compared, and keep the best."""
+        """Fit and compare the methods, and keep the best one."""
         texts, start = scores[: self._n_texts], self._n_texts
         fixed: dict[str, Prior | None] = {"none": None}
         for name, n in self._n_asked.items():
@@ -96,11 +96,11 @@ class BestOf(Prior):
         return self
 
     def transform(self, scores: FloatArray) -> FloatArray:
-        """Do to word log-scores what the chosen calibration does."""
+        """Apply the chosen calibration to word log-scores."""
         return scores if self.chosen_ is None else self.chosen_.transform(scores)
 
     def transform_classes(self, scores: FloatArray) -> FloatArray:
-        """Do to class log-scores what the chosen calibration does."""
+        """Apply the chosen calibration to class log-scores."""
         return scores if self.chosen_ is None else self.chosen_.transform_classes(scores)
 
 
@@ -127,12 +127,12 @@ _BY_NAME: dict[str, type[Prior]] = {
 
 
 def as_prior(calibration: Any) -> Prior:
-    """Resolve a name, or copy what is a calibration already.
+    """Return the calibration with a name, or a copy of a calibration.
 
     Raises
     ------
     InputError
-        When it is neither.
+        When the argument is neither.
     """
     if isinstance(calibration, str) and calibration in _BY_NAME:
         return _BY_NAME[calibration]()

@@ -19,22 +19,22 @@ _PENALTIES = (0.001, 0.01, 0.1)
 
 
 class Learned(FromLabels):
-    r"""Batch calibration, and from there an affine map of each class's log-score learnt on the labelled texts.
+    r"""Apply batch calibration, then an affine map of the class log-scores that is learnt on the labelled texts.
 
-    With s the batch-calibrated class log-scores of a text, the logits are :math:`\tau s_k + v_k \cdot s + b_k`. The
-    penalty is on V, so few examples leave the scores as they are but for their scale. Tau and the penalty are chosen by
-    cross-validated log loss. The map is that of Platt (1999) and of Kull et al. (2019, "Beyond Temperature Scaling",
-    Dirichlet calibration), shrunk towards Zhou et al. (2023, "Batch Calibration").
+    Let s be the batch-calibrated class log-scores of a text. The logits are :math:`\tau s_k + v_k \cdot s + b_k`. The
+    penalty is on V, so with few examples only the scale of the scores changes. Cross-validated log loss chooses tau and
+    the penalty. The map is that of Platt (1999) and of Kull et al. (2019, "Beyond Temperature Scaling", Dirichlet
+    calibration), shrunk towards Zhou et al. (2023, "Batch Calibration").
 
     Parameters
     ----------
     max_texts : int
-        Most labelled texts of ``fit`` that are scored.
+        The most labelled texts of ``fit`` that are scored.
 
     Attributes
     ----------
     head_ : LabelPriorLogisticRegression or None
-        The map; None where a class had a single text or none, and the calibration is `Batch`.
+        The map; None if a class has fewer than two texts: the calibration is then `Batch`.
 
     Examples
     --------

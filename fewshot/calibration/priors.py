@@ -25,12 +25,12 @@ Aggregate = Callable[[FloatArray, IntArray], FloatArray]
 
 
 class Prior(BaseEstimator, ABC):  # type: ignore[misc]
-    """What the methods share: the log-prior of the label words, subtracted from their log-scores.
+    """Base class of calibrations, which subtract a log-prior of the label words from their log-scores.
 
     Attributes
     ----------
     log_prior_ : ndarray of shape (n_words,)
-        Of each label word, in the order of ``verbalizer.candidates``.
+        The log-prior of each label word, in the order of ``verbalizer.candidates``.
     """
 
     #: Most texts of ``fit`` that are handed to `probes`; None is all.
@@ -39,11 +39,11 @@ class Prior(BaseEstimator, ABC):  # type: ignore[misc]
     uses_texts: bool = True
 
     def take_classes(self, classes: Sequence[Any]) -> None:
-        """Learn the classes in the order of the class log-scores, before anything is asked; most methods need none."""
+        """Set the classes, in the order of the class log-scores, before anything is asked; most methods ignore them."""
 
     @abstractmethod
     def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
-        """The queries whose scores make the prior.
+        """Return the queries whose scores make the prior.
 
         Parameters
         ----------
@@ -51,23 +51,23 @@ class Prior(BaseEstimator, ABC):  # type: ignore[misc]
             Turns rows into the strategy's queries, with its demonstrations.
         template : Template
         X : sequence of rows, optional
-            Text that was given to ``fit``, without the demonstrations.
+            The rows that were given to ``fit``, without the demonstrations.
         rng : RandomState
         """
 
     def own_probes(self, ask: Ask, template: Template, X: Sequence[Row], queries: Sequence[Query]) -> list[list[Query]]:
-        """For rows that bring their own choices, the queries whose scores make the prior of each row's choices.
+        """Return the queries for the prior of each row, for rows that bring their own choices.
 
-        They have the candidates of the row's query. `fit` and `transform` are then called row by row.
+        Their candidates are those of the row's query. `fit` and `transform` are then called row by row.
 
         Parameters
         ----------
         ask : callable
         template : Template
         X : sequence of rows
-            May be empty: then what is missing is to be said all the same.
+            May be empty; even then, the method must raise its errors.
         queries : sequence of Query
-            Of these rows.
+            The queries of these rows.
 
         Raises
         ------
@@ -89,7 +89,7 @@ class Prior(BaseEstimator, ABC):  # type: ignore[misc]
         return subtract_prior(scores, self.log_prior_)
 
     def transform_classes(self, scores: FloatArray) -> FloatArray:
-        """Class log-scores, of shape (n_texts, n_classes), as they are: what is subtracted is subtracted from words."""
+        """Return class log-scores, of shape (n_texts, n_classes), unchanged: the prior is subtracted from words."""
         return scores
 
 
@@ -106,7 +106,7 @@ class FromLabels(Prior):
         self.max_texts = max_texts
 
     def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
-        """One query a text of ``fit``.
+        """Return one query for each text of ``fit``.
 
         Raises
         ------
@@ -138,14 +138,14 @@ class FromLabels(Prior):
 
 
 class Contextual(Prior):
-    """The prior is what the model says of texts without content.
+    """The prior is the model's mean scores for texts without content.
 
     Zhao et al. (2021), "Calibrate Before Use: Improving Few-Shot Performance of Language Models".
 
     Parameters
     ----------
     texts : sequence of str
-        What fills every field of the template; the paper's by default.
+        The texts that fill every field of the template; by default those of the paper.
 
     Examples
     --------
@@ -162,11 +162,11 @@ class Contextual(Prior):
         self.texts = texts
 
     def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
-        """One query a content-free text."""
+        """Return one query for each content-free text."""
         return ask(self._rows(template))
 
     def own_probes(self, ask: Ask, template: Template, X: Sequence[Row], queries: Sequence[Query]) -> list[list[Query]]:
-        """The same texts in every field, but the row's own choices."""
+        """Return queries with the same texts in every field, except the row's own choices."""
         empty, n = self._rows(template), len(self.texts)
         asked = ask([{**probe, **_own(row, template.choice_fields)} for row in X for probe in empty])
         return [asked[i * n : (i + 1) * n] for i in range(len(X))]
@@ -182,17 +182,17 @@ def _own(row: Row, fields: Sequence[str]) -> dict[str, Any]:
 
 
 class DomainContext(Prior):
-    """The prior is what the model says of random words of the domain.
+    """The prior is the model's mean scores for random words of the domain.
 
     Fei et al. (2023), "Mitigating Label Biases for In-Context Learning".
 
     Parameters
     ----------
     n_texts : int
-        How many random texts; the paper's 20 by default. Each field is filled with words drawn from that field of the
-        texts given to ``fit``, as many as it has on average.
+        Number of random texts; by default 20, as in the paper. Each field is filled with words drawn from the same
+        field of the rows of ``fit``, as many words as the field has on average.
     max_texts : int
-        Most texts of ``fit`` that the words are drawn from.
+        The most texts of ``fit`` from which words are drawn.
     """
 
     def __init__(self, n_texts: int = 20, *, max_texts: int = 500) -> None:
@@ -200,7 +200,7 @@ class DomainContext(Prior):
         self.max_texts = max_texts
 
     def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
-        """One query a random text.
+        """Return one query for each random text.
 
         Raises
         ------
@@ -230,19 +230,19 @@ class DomainContext(Prior):
 
 
 class PMI(Prior):
-    """The prior is what the model says after the template's ``domain_premise``, without any text.
+    """The prior is the model's scores after the template's ``domain_premise``, without any text.
 
     Holtzman et al. (2021), "Surface Form Competition: Why the Highest Probability Answer Isn't Always Right" (PMI-DC).
 
     Parameters
     ----------
     premise : str, optional
-        What stands before the label word, such as ``"Sentiment: "``. None: the template's ``domain_premise``.
+        The text before the label word, such as ``"Sentiment: "``. None: the template's ``domain_premise``.
 
     Notes
     -----
-    Where rows bring their own choices, as in COPA, a choice is as good as the row makes it more probable than the
-    premise alone does: the premise may depend on the row's fields, and is asked once a row, with the row's choices.
+    If rows bring their own choices, as in COPA, the score of a choice is how much more probable the row makes it than
+    the premise alone. The premise may use the row's fields. It is asked once for each row, with the choices of the row.
     """
 
     uses_texts = False
@@ -251,13 +251,13 @@ class PMI(Prior):
         self.premise = premise
 
     def probes(self, ask: Ask, template: Template, X: Sequence[Row] | None, rng: np.random.RandomState) -> list[Query]:
-        """The one query, after the same demonstrations."""
+        """Return the query with the premise, after the same demonstrations."""
         self._check(template)
         (query,) = ask([dict.fromkeys(template.fields, "")])
         return [self._probe(query, template, None)]
 
     def own_probes(self, ask: Ask, template: Template, X: Sequence[Row], queries: Sequence[Query]) -> list[list[Query]]:
-        """The row's query with the premise in place of its text."""
+        """Return each row's query with the premise in place of its text."""
         self._check(template)
         return [[self._probe(query, template, row)] for query, row in zip(queries, X, strict=True)]
 
@@ -277,7 +277,7 @@ class PMI(Prior):
         return replace(query, prefix=str(premise), suffix="")
 
     def fit(self, scores: FloatArray, targets: IntArray | None = None, aggregate: Aggregate | None = None) -> Self:
-        """Take the log-probabilities of the words as they are."""
+        """Take the log-probabilities of the words without any change."""
         self.log_prior_ = scores[0].copy()
         return self
 

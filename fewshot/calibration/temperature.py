@@ -17,21 +17,21 @@ _LEAST = -700.0  # for the log-score of what a model calls impossible, so that t
 
 
 class Temperature(FromLabels):
-    r"""Divide the class log-scores by a temperature that is learnt on the labelled texts.
+    r"""Divide the class log-scores by a temperature learnt on the labelled texts.
 
-    The predicted classes stay as they are; only the confidence changes. The temperature T minimises the log loss of the
-    texts plus :math:`(\log T)^2 / 2`, so that few texts leave it near 1. Source: Guo et al. (2017), "On Calibration of
-    Modern Neural Networks". It is what the settings of decision models can say (see `export_decisions`).
+    The predicted classes do not change; only the confidence does. The temperature T minimises the log loss of the texts
+    plus :math:`(\log T)^2 / 2`, so with few texts it stays near 1. Source: Guo et al. (2017), "On Calibration of Modern
+    Neural Networks". The files of a decision model can store this calibration (see `export_decisions`).
 
     Parameters
     ----------
     max_texts : int
-        Most labelled texts of ``fit`` that are scored.
+        The most labelled texts of ``fit`` that are scored.
 
     Attributes
     ----------
     temperature_ : float
-        Above 1 where the scores are too sure.
+        The temperature; above 1 if the scores are overconfident.
 
     Examples
     --------
@@ -56,7 +56,7 @@ class Temperature(FromLabels):
         self.temperature_ = float(np.exp(found.x))
 
     def transform(self, scores: FloatArray) -> FloatArray:
-        """Leave word log-scores as they are: only classes are scaled."""
+        """Return word log-scores unchanged: only class log-scores are scaled."""
         return scores
 
     def transform_classes(self, scores: FloatArray) -> FloatArray:

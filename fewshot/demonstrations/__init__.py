@@ -1,4 +1,4 @@
-"""Demonstrations: which labelled rows stand in the prompt, and in which order."""
+"""Demonstrations: which labelled rows the prompt shows, and in which order."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ _BY_NAME: dict[str, type[Selector]] = {
 
 
 def as_selector(selection: Any, order: str | None = None) -> Selector:
-    """Resolve a name, or copy what is a selector already.
+    """Return the selector with a name, or a copy of a selector.
 
     Parameters
     ----------
     selection : {"stratified", "random", "first", "nearest", "mmr"} or Selector
     order : {"as is", "common first", "interleaved", "nearest last"}, optional
-        Replaces the selector's own.
+        Replaces the order of the selector.
 
     Raises
     ------
     InputError
-        When it is neither.
+        When ``selection`` is neither.
 
     Examples
     --------

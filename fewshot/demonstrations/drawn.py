@@ -22,10 +22,10 @@ Order = Literal["as is", "common first", "interleaved", "nearest last"]
 
 
 class Selector(BaseEstimator, ABC):  # type: ignore[misc]
-    """What all selectors share: a text is never its own demonstration.
+    """Base class of selectors. A text is never its own demonstration.
 
-    A row whose text equals the asked text, apart from blanks around it, is not shown to it. A text that loses a row in
-    this way gets another one where each text has its own demonstrations, and one fewer where all share them.
+    A row whose text equals the asked text, except for blanks around it, is left out of the prompt. If each text has its
+    own demonstrations, another row takes its place. If all texts share their demonstrations, the prompt has one fewer.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Selector(BaseEstimator, ABC):  # type: ignore[misc]
     needs_encoder : bool
         Whether ``fit`` needs an encoder.
     rows_ : ndarray of shape (shots,)
-        Row numbers in prompt order; only where they are shared.
+        Row numbers in prompt order; only if demonstrations are shared.
     """
 
     shared: bool = True
@@ -57,15 +57,16 @@ class Selector(BaseEstimator, ABC):  # type: ignore[misc]
         y : sequence, of length n_rows
             Class of each row.
         shots : int
-            How many rows are shown to a text.
+            Number of rows that each prompt shows.
         rng : RandomState
         encoder : Encoder, optional
-            Turns texts into vectors, where ``needs_encoder``.
+            Turns texts into vectors; needed if ``needs_encoder``.
 
         Raises
         ------
         InputError
-            When there are fewer rows than shots, the encoder is missing, or a parameter has no such value.
+            When there are fewer rows than shots, the encoder is missing, or a parameter has a value that is not
+            allowed.
         """
         if len(texts) != len(y):
             raise InputError(f"Every labelled row needs one class. Got {len(texts)} texts and {len(y)} classes.")
@@ -83,12 +84,12 @@ class Selector(BaseEstimator, ABC):  # type: ignore[misc]
         return self
 
     def select(self, texts: Sequence[str]) -> list[IntArray]:
-        """For each text, the row numbers in prompt order; the last one stands nearest to the text."""
+        """Return, for each text, the row numbers in prompt order; the last row is next to the text."""
         check_is_fitted(self)
         return [self.rows_[~np.isin(self.rows_, self._equal_to(text))] for text in texts]
 
     def kept(self) -> dict[str, Any]:
-        """Of demonstrations that all texts share, only what says which they are."""
+        """Return the attributes that prediction needs: for shared demonstrations, only their row numbers."""
         if not hasattr(self, "rows_"):
             return dict(vars(self))
         shown = set(self.rows_.tolist())
@@ -125,12 +126,12 @@ class _Drawn(Selector):
 
 
 class Random(_Drawn):
-    """A plain sample of the rows, the same for every text.
+    """Select a random sample of the rows, the same for every text.
 
     Parameters
     ----------
     order : {"as is", "interleaved"}
-        "as is" is the order of drawing. "interleaved" keeps rows of one class apart wherever that is possible.
+        "as is" is the order of drawing. "interleaved" keeps rows of one class apart if possible.
 
     Examples
     --------
@@ -145,13 +146,13 @@ class Random(_Drawn):
 
 
 class Stratified(_Drawn):
-    """As many rows of each class as possible, drawn within the class, the same for every text.
+    """Select equally many rows of each class, as far as possible, drawn at random, the same for every text.
 
     Parameters
     ----------
     order : {"as is", "interleaved"}
-        "as is" takes the classes in turn; where small classes run out, the large ones fill the end. "interleaved" keeps
-        rows of one class apart wherever that is possible.
+        "as is" takes the classes in turn; if small classes have no more rows, large ones fill the end. "interleaved"
+        keeps rows of one class apart if possible.
 
     Examples
     --------
@@ -166,12 +167,12 @@ class Stratified(_Drawn):
 
 
 class First(_Drawn):
-    """The first rows, the same for every text, so that a user can choose and order them by hand.
+    """Select the first rows, the same for every text, so that you can choose and order them by hand.
 
     Parameters
     ----------
     order : {"as is", "interleaved"}
-        "as is" is the user's. "interleaved" keeps rows of one class apart wherever that is possible.
+        "as is" is your order. "interleaved" keeps rows of one class apart if possible.
 
     Examples
     --------
@@ -186,24 +187,24 @@ class First(_Drawn):
 
 
 def select(selection: Selection, y: Sequence[Any], shots: int, rng: np.random.RandomState) -> IntArray:
-    """Choose rows by their classes alone.
+    """Return the numbers of rows that are chosen by their classes alone.
 
     Parameters
     ----------
     selection : {"stratified", "random", "first"}
-        "stratified": as many of each class as possible, classes taken in turn so that none comes in a block (a model
-        favours the class it saw last). "random": a plain sample. "first": the first rows as they are, so that a user
-        can order them by hand.
+        "stratified": equally many rows of each class, as far as possible. The classes take turns, because a model
+        prefers the class of the last demonstrations. "random": a random sample. "first": the first rows in their order,
+        so that you can order them by hand.
     y : sequence
         Class of each row.
     shots : int
-        How many rows in all.
+        Number of rows in total.
     rng : RandomState
 
     Returns
     -------
     ndarray of shape (shots,)
-        Row numbers in prompt order; the last one stands nearest to the text.
+        Row numbers in prompt order; the last row is next to the text.
 
     Raises
     ------

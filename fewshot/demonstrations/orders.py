@@ -16,13 +16,13 @@ __all__ = ["interleaved", "least_biased", "orders"]
 
 
 def orders(n_items: int, n_orders: int, rng: np.random.RandomState) -> list[IntArray]:
-    """Distinct orders of some items to choose from: the given one first, the others drawn.
+    """Return distinct orders of some items: first the given order, then random ones.
 
     Parameters
     ----------
     n_items : int
     n_orders : int
-        How many orders; where there are no more than that, all of them.
+        How many orders. If no more exist, all of them are returned.
     rng : RandomState
 
     Returns
@@ -46,26 +46,27 @@ def orders(n_items: int, n_orders: int, rng: np.random.RandomState) -> list[IntA
 
 
 def least_biased(scores: FloatArray) -> int:
-    """The order of demonstrations under which a model's answers favour no class.
+    """Return the order of demonstrations with which a model's answers favour no class.
 
-    It is the order with the highest GlobalE, the entropy of how often each class is predicted; of several, the one with
-    the highest LocalE, the mean entropy of the single predictions; of several, the first. Lu et al. (2022),
-    "Fantastically Ordered Prompts and Where to Find Them: Overcoming Few-Shot Prompt Order Sensitivity".
+    It is the order with the highest GlobalE: the entropy of how often each class is predicted. If several orders have
+    the same GlobalE, the highest LocalE decides: the mean entropy of the single predictions. Then the first order wins.
+    Source: Lu et al. (2022), "Fantastically Ordered Prompts and Where to Find Them: Overcoming Few-Shot Prompt Order
+    Sensitivity".
 
     Parameters
     ----------
     scores : ndarray of shape (n_orders, n_texts, n_classes)
-        Log-probabilities of the classes under each order.
+        Log-probabilities of the classes with each order.
 
     Returns
     -------
     int
-        Number of the order.
+        The number of the order.
 
     Raises
     ------
     InputError
-        When the scores are of another shape.
+        When the scores have another shape.
 
     Examples
     --------

@@ -28,7 +28,7 @@ class _Similar(Selector):
     needs_encoder = True
 
     def kept(self) -> dict[str, Any]:
-        """Of demonstrations that all texts share, only what says which they are."""
+        """Return the attributes that prediction needs: for shared demonstrations, only their row numbers."""
         left_out = ("_vectors", "_place") if hasattr(self, "rows_") else ()
         return {name: value for name, value in super().kept().items() if name not in left_out}
 
@@ -47,7 +47,7 @@ class _Similar(Selector):
             self.rows_ = self._shown(next(self._similarities(centre)), [])
 
     def select(self, texts: Sequence[str]) -> list[IntArray]:
-        """For each text, the row numbers in prompt order; the last one stands nearest to the text."""
+        """Return, for each text, the row numbers in prompt order; the last row is next to the text."""
         check_is_fitted(self)
         if self.shared:
             return super().select(texts)
@@ -92,25 +92,24 @@ class _Similar(Selector):
 
 
 class Nearest(_Similar):
-    """The rows whose sentence embeddings are most similar to the text's, by cosine.
+    """Select the rows whose sentence embeddings have the highest cosine similarity to the text.
 
     Liu et al. (2022), "What Makes Good In-Context Examples for GPT-3?" (KATE).
 
     Parameters
     ----------
     per_class : bool
-        Take the nearest row of every class, then the second nearest of every class, and so on; within a round, the most
-        similar first. A class with too few rows leaves its places to the others.
+        Whether to take the nearest row of every class, then the second nearest of every class, and so on; within a
+        round, the most similar row comes first. If a class has too few rows, other classes fill its places.
     shared : bool
-        Choose once for all texts, by similarity to the mean of the labelled rows' vectors.
+        Whether to choose once for all texts, by similarity to the mean vector of the labelled rows.
     order : {"nearest last", "common first", "as is", "interleaved"}
-        "nearest last" is KATE's: the most similar row stands next to the text. "common first" leaves that row there,
-        and puts the others in an order of their own, which no text changes: the rows that fill most of the prompts come
-        first, by how often they are among the ``shots`` nearest neighbours of other labelled rows, times their length.
-        So prompts begin alike, and a model computes what they share once. "as is" does not depend on the text:
-        rows that are often among the ``shots`` nearest neighbours of other labelled rows come first, so that prompts
-        begin alike; the nearest row stands anywhere. "interleaved" is "nearest last" with rows of one class
-        kept apart wherever that is possible.
+        "nearest last" is the order of KATE: the most similar row is next to the text. "common first" also puts this row
+        next to the text, but sorts the other rows in one fixed order for all texts. Rows that are often among the
+        ``shots`` nearest neighbours of other labelled rows, and long rows, come first. Many prompts then have the same
+        beginning, which a model computes only once. "as is" sorts all demonstrations in one fixed order for all texts,
+        by how often they are such neighbours; the nearest row may be anywhere. "interleaved" is "nearest last" with
+        rows of one class kept apart if possible.
 
     Examples
     --------
@@ -141,7 +140,7 @@ class Nearest(_Similar):
 
 
 class MMR(_Similar):
-    """Rows that are similar to the text and unlike each other: maximal marginal relevance.
+    """Select rows that are similar to the text and different from each other (maximal marginal relevance).
 
     The first row is the most similar one. Each further row has the highest ``balance * (similarity to the text) -
     (1 - balance) * (highest similarity to a row chosen before)``.
@@ -152,9 +151,9 @@ class MMR(_Similar):
     Parameters
     ----------
     balance : float
-        Between 0, rows as unlike each other as possible, and 1, the nearest rows.
+        From 0 (rows as different from each other as possible) to 1 (the nearest rows).
     shared : bool
-        Choose once for all texts, by similarity to the mean of the labelled rows' vectors.
+        Whether to choose once for all texts, by similarity to the mean vector of the labelled rows.
     order : {"nearest last", "common first", "as is", "interleaved"}
         As in `Nearest`.
 

@@ -57,8 +57,8 @@ class Prompting(Strategy):
         How to remove from the scores the model's bias, which is the same for all texts (see `fewshot.calibration`).
         "contextual" and "pmi" need no texts. "domain-context" and "batch" learn from the texts of ``fit``, labelled or
         not. "learned" learns from labels. "temperature" learns from labels how confident the probabilities may be.
-        "auto" chooses among these. If rows bring their own choices, only "contextual" and "pmi" are possible, with one
-        more query for each row.
+        "auto" chooses among these, except "temperature", or none (see `fewshot.calibration.BestOf`). If rows bring
+        their own choices, only "contextual" and "pmi" are possible, with one more query for each row.
     order : {"as is", "common first", "interleaved", "nearest last", "lowest bias"}, optional
         The order of the demonstrations. "common first" is for "nearest" and "mmr": prompts of different texts then
         share most of their beginning, and the nearest row still stands next to the text. "lowest bias" tries some
