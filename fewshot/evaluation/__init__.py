@@ -1,4 +1,4 @@
-"""How good a classifier, tagger, extractor or writer is, which is better, what more labels bring, how sure that is."""
+"""Evaluation: measure and compare classifiers, taggers, extractors and writers, with intervals."""
 
 from fewshot.evaluation.answers import AnswerEvaluation, answer_f1, evaluate_answers, exact_match
 from fewshot.evaluation.coherence import Coherence, coherence

@@ -40,18 +40,18 @@ ANSWER_METRICS = tuple(_COLUMNS)
 
 @dataclass(frozen=True, eq=False)
 class AnswerEvaluation(Result):
-    """How good predicted answers are; prints as a table.
+    """The metrics of predicted answers; prints as a table.
 
     Attributes
     ----------
     metrics : DataFrame
-        The exact matches and the F1 of all questions, and where there are both kinds, of those with an answer and of
-        those without, each with its value and the ends of its interval, low and high. A question without an answer is
-        right where none is predicted, so exact match and F1 are one there.
+        Exact match and F1 of all questions; if there are questions with and without an answer, also of each kind. Each
+        metric has its value and the ends of its interval, low and high. A question without an answer is right if no
+        answer is predicted, so exact match and F1 are equal for these questions.
     n : int
         Number of questions.
     n_answerable : int
-        Number of those with an answer.
+        Number of questions with an answer.
     n_bootstrap : int
         Number of resamples.
     level : float
@@ -85,12 +85,12 @@ def evaluate_answers(
     ----------
     true : sequence
         The right answers to each question: a text, a list of texts, an `Answer` or ``{"text": [...]}``; "" or an empty
-        list where there is none.
+        list for no answer.
     predicted : sequence of str or Answer
     language : str
         As for `exact_match`.
     n_bootstrap : int
-        How often the questions are drawn again for the intervals.
+        Number of resamples of the questions for the intervals.
     level : float
         Confidence level of the intervals, above 0 and below 1.
     random_state : int
@@ -103,14 +103,14 @@ def evaluate_answers(
     Raises
     ------
     InputError
-        When there are no questions, the two are not of one length, or something is no answer.
+        When there are no questions, ``true`` and ``predicted`` have different lengths, or an element is not an answer.
     NotInstalledError
         When pandas is not installed.
 
     Notes
     -----
     The metrics are those of the script of SQuAD 2.0 (Rajpurkar et al. 2018), from 0 to 1. The intervals are percentiles
-    over resamples of the questions: they say what other questions would have given.
+    over resamples of the questions. They show how much the value would vary with other questions.
 
     Examples
     --------

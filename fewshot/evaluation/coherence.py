@@ -40,16 +40,16 @@ _NEGATION = "negation"
 
 @dataclass(frozen=True, eq=False)
 class Coherence(Result):
-    """How far a classifier's answers change where they should not; prints as a table.
+    """How much a classifier's answers change when they should not; prints as a table.
 
     Attributes
     ----------
     relations : DataFrame
-        A row for each relation that was measured: flips, the share of the texts whose most probable class changes, and
-        "total variation", the mean distance of the two distributions (half the sum of the absolute differences), from
-        0 to 1.
+        A row for each measured relation. "flips" is the share of texts whose most probable class changes. "total
+        variation" is the mean distance of the two distributions (half the sum of the absolute differences), from 0 to
+        1.
     not_measured : DataFrame
-        A row for each other relation, with the reason.
+        A row for each relation that was not measured, with the reason.
     n : int
         Number of texts.
     """
@@ -67,56 +67,58 @@ class Coherence(Result):
 def coherence(
     clf: Any, X: Any, *, paraphrases: Sequence[Any] = (), negation: Any = None, max_options: int = 8
 ) -> Coherence:
-    """Measure how far a classifier's answers change when the same is asked differently; no label is needed.
+    """Measure how much a classifier's answers change when the same question is asked differently, without labels.
 
-    An answer should not depend on the order in which options are listed, on an option that is listed twice, on an
-    option that is not chosen, or on the wording; and the answer to the opposite question should be the opposite.
-    **Coherence counts only beside accuracy**: who finds all classes equally probable changes no answer, but for clones.
+    An answer should not depend on the order of the options, on an option that is listed twice, on an option that is not
+    chosen, or on the wording. The answer to the opposite question should be the opposite. **Read coherence together
+    with accuracy**: a classifier that gives all classes the same probability is coherent in nearly all relations.
 
     Parameters
     ----------
     clf : Classifier
-        Fitted, one class a text.
+        A fitted classifier that gives each text one class.
     X : list, array, Series or DataFrame
         Texts, or rows of fields.
     paraphrases : sequence of str, Template, Choice, Rating or YesNo
-        Other wordings of the classifier's template or question. They are asked with its label words.
+        Other wordings of the classifier's template or question. They are asked with the same label words.
     negation : str, Template or YesNo, optional
-        The opposite question of a classifier with two classes, asked with the same label words. None: that of a `YesNo`
-        is its ``opposite``.
+        The opposite question, for a classifier with two classes. It is asked with the same label words. None:
+        ``opposite()`` of a `YesNo` question; other questions are not negated.
     max_options : int
-        How many options are cloned and dropped, one at a time. Of more classes these are evenly spaced.
+        The most options that are cloned and dropped, one at a time. If there are more classes, evenly spaced ones are
+        taken.
 
     Returns
     -------
     Coherence
         The relations "reversed options", "rotated options", "cloned option", "dropped option", "negation" and
-        "paraphrase 1" and so on. One that can't be measured is listed with the reason.
+        "paraphrase 1" and so on. A relation that can't be measured is listed with the reason.
 
     Raises
     ------
     ParameterError
-        When ``paraphrases`` is one text, or ``max_options`` is no number of at least 1.
+        When ``paraphrases`` is a single text, or ``max_options`` is below 1 or not a number.
     UnsupportedError
-        When it is another estimator, or texts may have several labels.
+        When ``clf`` is not a `Classifier`, or texts may have several labels.
     NotInstalledError
         When pandas is not installed.
 
     See Also
     --------
-    evaluate : How often the answers are right.
+    evaluate : Measure how often the answers are right.
 
     Notes
     -----
-    Reversed and rotated options are asked of the classifier as it was fitted, demonstrations and calibration included.
-    The other relations change the task, and so need another fit. They are measured where no labelled row took part in
-    the fit. A classifier that was fitted on texts without labels is fitted on X, as it is and changed.
+    Reversed and rotated options are measured with the classifier as it was fitted, including demonstrations and
+    calibration. The other relations change the task, so they need another fit. They are measured only if the classifier
+    was fitted without labelled rows. If it was fitted on texts without labels, both the original and the changed
+    classifier are fitted on X.
 
-    Cloned option: the class is listed a second time under another name, its label word with "(copy)"; the probabilities
-    of the two are added, and all are compared. Dropped option: over the texts that have another answer, the others'
-    probabilities, made to sum to 1, are compared with those without the option. Negation: p and p' are the
-    probabilities of one class and of the other one in the opposite question; the total variation is abs(p + p' - 1)
-    where both are of the same class. The definitions are those of jevbench 0.1.0.
+    Cloned option: a class is listed a second time under another name, its label word with "(copy)". The probabilities
+    of both are added, and all classes are compared. Dropped option: only texts with another answer are used. The
+    probabilities of the other options, scaled to sum to 1, are compared with the probabilities without the option.
+    Negation: let p and p' be the probabilities of the same class in the question and in its opposite. The total
+    variation is abs(p + p' - 1). The definitions are those of jevbench 0.1.0.
 
     Examples
     --------

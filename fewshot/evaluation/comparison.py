@@ -43,18 +43,18 @@ _ROUNDING = 1e-9  # equal probabilities, computed in two ways, differ by less
 
 @dataclass(frozen=True, eq=False)
 class Comparison(Result):
-    """Which classifier, tagger, extractor or writer is better than which; prints as statements.
+    """The comparison of classifiers, taggers, extractors or writers; prints as statements.
 
     Attributes
     ----------
     values : DataFrame
-        A row for each of them, best first: its value, and the ends of the interval, low and high.
+        A row for each estimator, best first: its value, and the ends of its interval, low and high.
     pairs : DataFrame
-        A row for each pair a and b, of which a has the better value: the difference, by how much a is better (positive
-        also where a lower metric is the better one); the ends of its interval, low and high; better, the share of the
-        resamples in which a is better, ties counted half; and beats, whether the whole interval is above 0.
+        A row for each pair a and b, where a has the better value. "difference": how much better a is; it is positive
+        even if a lower value is better. "low" and "high": the ends of its interval. "better": the share of resamples in
+        which a is better; a tie counts half. "beats": whether the whole interval is above 0.
     metric : str
-        What they were compared by.
+        The metric of the comparison.
     n : int
         Number of rows.
     n_bootstrap : int
@@ -97,23 +97,23 @@ def compare(
     level: float = 0.95,
     random_state: int = 0,
 ) -> Comparison:
-    """Compare fitted classifiers, taggers, extractors or writers on the same rows, none of which they were fitted on.
+    """Compare fitted classifiers, taggers, extractors or writers on the same rows, on which they were not fitted.
 
-    All of them are measured on the same resamples of the rows. What makes a row hard for all of them so drops out
-    of the differences, and a small difference shows that separate intervals would hide.
+    All are measured on the same resamples of the rows. So the difficulty of a row, which is the same for all, cancels
+    in the differences, and the intervals of the differences can show an advantage that separate intervals do not show.
 
     Parameters
     ----------
     clfs : mapping of str to estimator
-        At least two fitted classifiers of texts, one class a text, at least two fitted taggers, extractors or writers,
-        under the names that the result uses.
+        Names, which the result uses, and at least two fitted estimators: text classifiers that give each text one
+        class, or only taggers, extractors or writers.
     X, y
         As for `evaluate`.
     metric : str, optional
-        What they are compared by. Classifiers: "accuracy", "macro-F1", "log loss", "Brier", or of ordered classes
-        "quadratic kappa", "level MAE", "expected level MAE" or "RPS"; one that does not know the order, such as a
-        baseline of scikit-learn, takes it from one that does. Taggers: "entity F1", "boundary F1", "precision" or
-        "recall". Extractors: "answer F1" or "exact match". Writers: "chrF" or "BLEU". None: the first of these.
+        The metric. Classifiers: "accuracy", "macro-F1", "log loss" or "Brier"; for ordered classes also "quadratic
+        kappa", "level MAE", "expected level MAE" or "RPS". A classifier that does not know the order, such as one of
+        scikit-learn, takes it from one that does. Taggers: "entity F1", "boundary F1", "precision" or "recall".
+        Extractors: "answer F1" or "exact match". Writers: "chrF" or "BLEU". None: the first metric of the kind.
     n_bootstrap, level, random_state
         As for `evaluate`.
 
@@ -124,17 +124,17 @@ def compare(
     Raises
     ------
     InputError
-        When there are fewer than two, or a classifier does not know a label.
+        When there are fewer than two estimators, or a classifier does not know a label.
     UnsupportedError
-        When texts may have several labels, a classifier has no probabilities for the metric, it is one of ordered
-        classes and these are not, or they are not all of one kind.
+        When texts may have several labels, the metric needs probabilities that a classifier does not have, the metric
+        is for ordered classes and these are not ordered, or the estimators are not all of one kind.
     NotInstalledError
-        When pandas is not installed, or for writers sacrebleu.
+        When pandas is not installed, or sacrebleu for writers.
 
     Notes
     -----
-    Each interval is of its own pair: where many pairs of equal classifiers are compared, one in twenty is still called
-    a win at level 0.95. As in `evaluate`, the rows are drawn again and the fits are not.
+    Each interval is for one pair. Among many pairs of equally good classifiers, one in twenty counts as a win at level
+    0.95. As in `evaluate`, the rows are drawn again, but the classifiers are not fitted again.
 
     Examples
     --------

@@ -43,52 +43,54 @@ def learning_curve(
     test_size: float = 0.5,
     random_state: Any = 0,
 ) -> LearningCurve:
-    """Fit estimators on more and more labelled rows, and measure each fit on the same held-out rows.
+    """Fit estimators on increasing numbers of labelled rows, and measure each fit on the same held-out rows.
 
-    A part of the rows is held out once, with the shares of the classes kept. From the others, each draw puts the rows
-    of every class into an order of its own and takes the first ones, so the rows of a short draw are among those of a
-    longer one. All classifiers see the same draws. A language model is asked nothing twice: all fits share its scores.
+    For classifiers, a part of the rows is held out once, stratified by class. Each draw shuffles the other rows of
+    every class and takes the first ones. So the rows for a small number of shots are also among the rows for a larger
+    number. All classifiers get the same draws. A language model is never asked the same query twice: all fits share its
+    scores.
 
-    Of taggers, a part of the texts is held out at random. From the others, each draw has an order of its own, in which
-    `draw_support` takes texts until each type has as many mentions as there are shots, or all there are. So no text
-    without a span is shown.
+    For taggers, a part of the texts is held out at random. Each draw shuffles the other texts, and `draw_support` takes
+    texts until each type has ``shots`` mentions, or all its mentions. So texts without a span are never used.
 
-    Of extractors, a part of the texts is held out at random with all questions about them. From the other questions,
-    each draw has an order of its own, and takes the first ones.
+    For extractors, a part of the texts is held out at random, with all questions about them. Each draw shuffles the
+    other questions and takes the first ones.
 
     Parameters
     ----------
     clf : estimator or mapping of str to estimator
-        A classifier of texts, one class a text, a tagger or an extractor, or several of one kind under the names that
-        the result uses. Clones of them are fitted.
+        A text classifier that gives each text one class, a tagger or an extractor; or a mapping from names, which the
+        result uses, to several of one kind. Clones of them are fitted.
     X : list, array, Series or DataFrame
-        Texts, or rows of fields; of a tagger also lists of tokens, Docs and Datasets; of an extractor what it takes.
+        Texts, or rows of fields. For a tagger, also lists of tokens, Docs and Datasets. For an extractor, what its
+        ``fit`` takes.
     y : list, array or Series of shape (n_texts,)
-        The class of each row; of a tagger its spans, of an extractor the answers, in any form that their ``fit`` takes.
+        The class of each row. For a tagger, the spans, and for an extractor, the answers, in any form that ``fit``
+        takes.
     shots : sequence of int, optional
-        Numbers of labelled rows per class, of mentions per type, or of answered questions. 0 is zero-shot,
-        ``fit(None, classes)``, a single fit. None: 0, 2, 4, 8, 16 and 32; of taggers 1, 2, 5 and 10; of extractors 0,
-        4, 16 and 64.
+        Numbers of labelled rows per class, of mentions per type, or of answered questions. 0 is zero-shot, ``fit(None,
+        classes)``, and is fitted only once. None: 0, 2, 4, 8, 16 and 32 for classifiers; 1, 2, 5 and 10 for taggers; 0,
+        4, 16 and 64 for extractors.
     draws : int
         How often the labelled rows are drawn.
     test_size : float or int
-        Share or number of the rows that are held out; of extractors of the texts.
+        Share or number of the held-out rows; for extractors, of the held-out texts.
     random_state : int, RandomState or None
-        Seed of the held-out part and of the draws. What is random in a classifier has its own seed.
+        Seed of the held-out part and of the draws. Classifiers have their own seeds.
 
     Returns
     -------
     LearningCurve
-        Its ``skipped`` says what could not be fitted and why: numbers of shots that a class has no rows for, zero-shot
-        where labels are needed, labels that are too few for a strategy, more shots than any type has mentions, or
-        than there are answered questions.
+        Its ``skipped`` says what could not be fitted and why: a class has too few rows for a number of shots, a
+        strategy can't work zero-shot or with so few labels, or there are more shots than mentions of any type or than
+        answered questions.
 
     Raises
     ------
     InputError
-        When the rows can't be split, or not a single fit was possible.
+        When the rows can't be split, or no fit was possible.
     UnsupportedError
-        When texts may have several labels, there are estimators of several kinds, or writers.
+        When texts may have several labels, or there are estimators of several kinds, or writers.
     NotInstalledError
         When pandas is not installed.
 

@@ -179,28 +179,27 @@ def compute_intervals(
 
 
 def calibration_error(confidence: Any, right: Any, bins: int = 15) -> float:
-    """Return the expected calibration error: how far confidence is from the share of right answers, over bins.
+    """Return the expected calibration error: the mean difference of confidence and accuracy over bins.
 
     Parameters
     ----------
     confidence : array of shape (n_texts,)
-        The probability of the answer.
+        The probability of each answer.
     right : array of shape (n_texts,)
-        Whether the answer is right.
+        Whether each answer is right.
     bins : int
-        Number of bins. The rows are sorted by confidence, and each bin has as many of them as the others, to within
-        one.
+        Number of bins. The rows are sorted by confidence, and all bins have the same number of rows (or one row more).
 
     Returns
     -------
     float
-        The mean over the rows of the bins' absolute differences. It is above 0 by chance also where the probabilities
-        are true, and the more so the fewer rows there are.
+        The absolute differences of the bins, averaged over the rows. By chance it is above 0 even if the probabilities
+        are exact, and more so with fewer rows.
 
     Raises
     ------
     InputError
-        When the arrays are empty or of two shapes, a confidence is no probability, or there is no bin.
+        When the arrays are empty or have different shapes, a confidence is not a probability, or ``bins`` is below 1.
 
     References
     ----------

@@ -53,27 +53,27 @@ class Judged(Result):
     mistakes: Mistakes | None
 
     def errors(self, n: int | None = None) -> pd.DataFrame:
-        """Return the wrong rows, those first of which the classifier was surest; without probabilities in their order.
+        """Return the wrong rows, those with the highest confidence first; without probabilities, in their order.
 
         Parameters
         ----------
         n : int, optional
-            At most so many. None: all.
+            The most rows. None: all.
 
         Returns
         -------
         DataFrame
-            A row for each: "row", its number in X; "text", the text, or a mapping where it has several fields; "true"
-            and "predicted"; where there are probabilities "probability", that of what was predicted, and "true
-            probability", that of the true class; "nearest", a tuple of the labelled examples that are most like it,
-            with text, label and cosine similarity, where the classifier compares vectors and has learned from labels.
-            Where a text may have several labels, true and predicted are tuples of them, and the probability is that of
-            the decision about one label that is wrong and most probable.
+            The columns are: "row", its number in X; "text", the text, or a mapping if a row has several fields; "true"
+            and "predicted"; with probabilities, "probability" of the predicted class and "true probability" of the true
+            class. If the classifier compares vectors and has learnt from labels, "nearest" is a tuple of the most
+            similar labelled examples, with text, label and cosine similarity. If a text may have several labels, true
+            and predicted are tuples of labels, and the probability is that of the wrong decision with the highest
+            confidence.
 
         Raises
         ------
         InputError
-            When n is no whole number of at least 0, or the result comes from JSON, which holds no rows.
+            When n is not a whole number of at least 0, or the result is from JSON, which has no rows.
         """
         at_least("n", n, 0, whole=True, optional=True)
         if self.mistakes is None:
@@ -81,23 +81,23 @@ class Judged(Result):
         return self.mistakes.frame(n)
 
     def confused(self, n: int = 5) -> pd.DataFrame:
-        """Return the pairs of classes that are taken for one another most often.
+        """Return the pairs of classes that are confused most often.
 
         Parameters
         ----------
         n : int
-            At most so many.
+            The most pairs.
 
         Returns
         -------
         DataFrame
-            A row for each pair, the most frequent first: true, predicted and count. Where a text may have several
-            labels, it counts the rows in which the one label was missed and the other predicted wrongly.
+            A row for each pair, the most frequent first: true, predicted and count. If a text may have several labels,
+            it counts the rows in which the first label was missed and the second was predicted wrongly.
 
         Raises
         ------
         InputError
-            When n is no whole number of at least 1, or the result comes from JSON of an earlier version.
+            When n is not a whole number of at least 1, or the result is from JSON of an earlier version.
         """
         at_least("n", n, 1, whole=True)
         pairs = self._pairs

@@ -25,17 +25,17 @@ __all__ = ["MultiLabelEvaluation", "evaluate_multi_label"]
 
 @dataclass(frozen=True, eq=False)
 class MultiLabelEvaluation(Judged):
-    """How good a classifier is that may give a text several labels; prints as a table.
+    """The metrics of a classifier that may give a text several labels; prints as a table.
 
     Attributes
     ----------
     metrics : DataFrame
         A row for each metric, with its value and the ends of its interval, low and high: micro-F1, over all decisions;
-        macro-F1, the mean over the labels that occur among true or predicted ones; subset accuracy, the share of the
-        rows of which all labels are right; Hamming loss, the share of the decisions that are wrong.
+        macro-F1, the mean over the labels that occur among true or predicted labels; subset accuracy, the share of rows
+        with all labels right; Hamming loss, the share of wrong decisions.
     labels : DataFrame
-        A row for each label: precision, recall, f1, support (the number of rows that have it), and where there are
-        probabilities "mean probability". A ratio of nothing to nothing is 0.
+        A row for each label: precision, recall, f1, support (the number of rows with this label) and, with
+        probabilities, "mean probability". A ratio of 0 to 0 is 0.
     n : int
         Number of rows.
     n_bootstrap : int
@@ -43,10 +43,10 @@ class MultiLabelEvaluation(Judged):
     level : float
         Confidence level of the intervals.
     pairs : DataFrame or None
-        How often one label was missed where another was predicted wrongly: true, predicted and count. None: it comes
-        from JSON of a version without.
+        How often one label was missed and another was predicted wrongly in the same row: true, predicted and count.
+        None if the result is from JSON of an earlier version.
     mistakes : object or None
-        What `errors` shows; None where the result comes from JSON.
+        What `errors` shows; None if the result is from JSON.
     """
 
     metrics: pd.DataFrame

@@ -23,18 +23,19 @@ _BESIDE = ("name", "shots", "draw", "seconds")  # the columns that are no metric
 
 @dataclass(frozen=True, eq=False)
 class LearningCurve(Result):
-    """Metrics by number of labelled rows; prints as a table of their means.
+    """Metrics for several numbers of labelled rows; prints as a table of their means.
 
     Attributes
     ----------
     draws : DataFrame
-        A row for each fit: name, shots (labelled rows per class, mentions per type, or answered questions), draw, the
-        metrics of `evaluate` (NaN where a classifier has no probabilities, or does not know the order of the classes),
-        of taggers and extractors those of `compare`, and the seconds that fit and prediction took.
+        A row for each fit. The columns are: name; shots (labelled rows per class, mentions per type, or answered
+        questions); draw; the metrics of `evaluate` for classifiers (NaN if a classifier has no probabilities, or does
+        not know the order of the classes), or those of `compare` for taggers and extractors; and the seconds of fit and
+        prediction.
     skipped : DataFrame
-        What is not there, and why: name, shots, draws (how many of them) and reason.
+        The fits that were not possible: name, shots, draws (how many) and reason.
     n_test : int
-        Number of held-out rows, the same for all fits.
+        Number of held-out rows, which are the same for all fits.
     """
 
     draws: pd.DataFrame
@@ -42,9 +43,9 @@ class LearningCurve(Result):
     n_test: int
 
     def summary(self) -> pd.DataFrame:
-        """Return mean and standard deviation over the draws, of each metric and the seconds, by name and shots.
+        """Return the mean and standard deviation over draws of each metric and of the seconds, by name and shots.
 
-        The columns are pairs such as ("accuracy", "std"). The deviation is NaN where there is a single draw.
+        The columns are pairs such as ("accuracy", "std"). The standard deviation is NaN if there is only one draw.
         """
         grouped = self.draws.groupby(["name", "shots"], sort=False)
         return grouped[[*self._metrics(), "seconds"]].agg(["mean", "std"])

@@ -38,16 +38,15 @@ _MOST_CLASSES, _MOST_CHARACTERS = 10, 120
 
 @dataclass(frozen=True, eq=False)
 class Evaluation(Judged):
-    """How good a classifier is on some rows; prints as a table.
+    """The metrics of a classifier on some rows; prints as a table.
 
     Attributes
     ----------
     metrics : DataFrame
         A row for each metric, with its value and the ends of its interval, low and high.
     classes : DataFrame
-        A row for each class: precision, recall, f1, support (the number of rows of that class), and where there are
-        probabilities "mean probability", the share of the rows that they expect to be of the class. A ratio of nothing
-        to nothing is 0.
+        A row for each class: precision, recall, f1, support (the number of rows of that class) and, with probabilities,
+        "mean probability", the share of rows of this class that they predict. A ratio of 0 to 0 is 0.
     n : int
         Number of rows.
     n_bootstrap : int
@@ -55,10 +54,10 @@ class Evaluation(Judged):
     level : float
         Confidence level of the intervals.
     pairs : DataFrame or None
-        How often a true and a predicted class came together, where they did: true, predicted and count. None: it comes
-        from JSON of a version without.
+        How often each pair of true and predicted class occurs, if it occurs: true, predicted and count. None if the
+        result is from JSON of an earlier version.
     mistakes : object or None
-        What `errors` shows; None where the result comes from JSON.
+        What `errors` shows; None if the result is from JSON.
     """
 
     metrics: pd.DataFrame
@@ -71,7 +70,7 @@ class Evaluation(Judged):
 
     @property
     def confusion(self) -> pd.DataFrame:
-        """The number of rows of each true class, a row, that were predicted to be of each class, a column."""
+        """Return the confusion matrix: a row for each true class, a column for each predicted class."""
         names = self.classes.index
         counts = self._pairs.pivot_table("count", "true", "predicted", fill_value=0)
         found = counts.reindex(index=names, columns=names, fill_value=0).astype(int)
@@ -104,25 +103,25 @@ class Evaluation(Judged):
 def evaluate(
     clf: Any, X: Any, y: Any, *, n_bootstrap: int = 1000, level: float = 0.95, random_state: int = 0
 ) -> Evaluation | MultiLabelEvaluation | SpanEvaluation | AnswerEvaluation | WritingEvaluation:
-    """Measure a fitted classifier, tagger, extractor or writer on rows that it was not fitted on.
+    """Measure a fitted classifier, tagger, extractor or writer on rows on which it was not fitted.
 
     Parameters
     ----------
     clf : estimator
-        Any fitted classifier of texts. A `Classifier` of one class a text is asked about each text once; another one
-        by ``predict``, and by ``predict_proba`` where it has that. Or a fitted `Tagger`, or whatever else has
-        ``predict_spans``, which returns a list of `Span` for each text. Or a fitted `Extractor`, or whatever else
-        has ``predict_top``, and ``predict``, which returns an `Answer` for each question. Or a fitted `Writer`, or
-        whatever else has ``predict_written``.
+        Any fitted text classifier. A `Classifier` that gives each text one class is asked about each text once. Other
+        classifiers are called with ``predict``, and with ``predict_proba`` if they have it. Or a fitted `Tagger`, or
+        any object with ``predict_spans`` that returns a list of `Span` for each text. Or a fitted `Extractor`, or any
+        object with ``predict_top``, and with ``predict`` that returns an `Answer` for each question. Or a fitted
+        `Writer`, or any object with ``predict_written``.
     X : list, array, Series or DataFrame
-        Texts, or rows of fields; of a tagger also lists of tokens, Docs and Datasets; of an extractor what its ``fit``
-        takes.
+        Texts, or rows of fields. For a tagger, also lists of tokens, Docs and Datasets. For an extractor, what its
+        ``fit`` takes.
     y : list, array or Series of shape (n_texts,), or indicator matrix of shape (n_texts, n_labels)
-        The class of each row, or where a text may have several labels, 1 where a row has the label of the column, as
-        `Classifier.fit` takes it; of a tagger its spans, of an extractor its answer, in any form that its ``fit``
-        takes; of a writer its text, or a list of texts any of which is right.
+        The class of each row. If a text may have several labels, an indicator matrix as `Classifier.fit` takes it. For
+        a tagger, the spans, and for an extractor, the answers, in any form that ``fit`` takes. For a writer, the right
+        text of each row, or a list of right texts.
     n_bootstrap : int
-        How often the rows are drawn again for the intervals.
+        Number of resamples of the rows for the intervals.
     level : float
         Confidence level of the intervals, above 0 and below 1.
     random_state : int
@@ -131,42 +130,42 @@ def evaluate(
     Returns
     -------
     Evaluation, MultiLabelEvaluation, SpanEvaluation, AnswerEvaluation or WritingEvaluation
-        Of a classifier accuracy, macro-F1, and where there are probabilities log loss, Brier score and expected
-        calibration error. Where the classes are ordered, also quadratic-weighted kappa, the mean absolute error of the
-        predicted level and, with probabilities, that of the expected level and the ranked probability score. Where a
-        text may have several labels micro-F1, macro-F1, subset accuracy and Hamming loss. Of a tagger precision, recall
-        and F1 of its spans, and of their boundaries alone; see `evaluate_spans`. Of an extractor exact matches and the
-        F1 of words; see `evaluate_answers`. Of a writer chrF, BLEU and the length ratio; see `evaluate_texts`.
+        For a classifier: accuracy, macro-F1 and, with probabilities, log loss, Brier score and expected calibration
+        error. For ordered classes also: quadratic-weighted kappa, the mean absolute error of the predicted level and,
+        with probabilities, the mean absolute error of the expected level and the ranked probability score. If a text
+        may have several labels: micro-F1, macro-F1, subset accuracy and Hamming loss. For a tagger: precision, recall
+        and F1 of spans, and of their boundaries alone; see `evaluate_spans`. For an extractor: exact match and F1 of
+        words; see `evaluate_answers`. For a writer: chrF, BLEU and the length ratio; see `evaluate_texts`.
 
     Raises
     ------
     InputError
-        When a label is not among the classes of the classifier, or an argument is not what it should be.
+        When a label is not one of the classes of the classifier, or an argument is not valid.
     UnsupportedError
-        When the classifier gives a text several labels, and y is no indicator matrix.
+        When the classifier gives a text several labels, and y is not an indicator matrix.
     NotInstalledError
-        When pandas is not installed, or for a writer sacrebleu.
+        When pandas is not installed, or sacrebleu for a writer.
 
     See Also
     --------
-    compare : Whether one classifier is better than another.
-    calibration_error : The expected calibration error.
+    compare : Test whether one classifier is better than another.
+    calibration_error : The expected calibration error alone.
 
     Notes
     -----
-    Macro-F1 is the mean over the classes that occur among labels or predictions. In the log loss (nats), probabilities
-    below 1e-9 count as that. The Brier score is the sum of squares over all classes, from 0 to 2, so that it means the
-    same for any number of classes; scikit-learn halves it for two. The expected calibration error is that of the most
-    probable class, in 15 bins of equal mass.
+    Macro-F1 is the mean over the classes that occur among labels or predictions. In the log loss (in nats),
+    probabilities below 1e-9 count as 1e-9. The Brier score is the sum of squared errors over all classes, from 0 to 2,
+    for any number of classes; scikit-learn halves it for two classes. The expected calibration error is that of the
+    most probable class, in 15 bins of equal mass.
 
-    Classes are ordered where the verbalizer is, ``Verbalizer(words, ordered=True)``. Levels are counted from 0. The
-    quadratic-weighted kappa is that of Cohen (1968) over all levels, and 0 where labels and predictions are of one and
-    the same level. The ranked probability score (Epstein 1969) is the sum of squared differences of the cumulative
-    probabilities from those of the true level, divided by the number of levels less 1: from 0, the best, to 1.
+    Classes are ordered if the verbalizer is: ``Verbalizer(words, ordered=True)``. Levels are numbered from 0. The
+    quadratic-weighted kappa is that of Cohen (1968) over all levels; it is 0 if all labels and predictions are the same
+    level. The ranked probability score (Epstein 1969) is the sum of squared differences between the cumulative
+    probabilities and those of the true level, divided by the number of levels minus 1. It is from 0 (best) to 1.
 
-    The intervals are percentiles over resamples of the rows: they say what other rows would have given, not what
-    another fit would have. The interval of the expected calibration error is not made of percentiles, since resampling
-    biases this metric upwards: it is the value plus and minus the noise of the bins, and it is wide.
+    The intervals are percentiles over resamples of the rows. They show how much the value would vary with other rows,
+    but not with another fit. The interval of the expected calibration error is not made of percentiles, because
+    resampling biases this metric upwards. It is the value plus and minus the noise of the bins, and it is wide.
 
     Examples
     --------
@@ -181,7 +180,7 @@ def evaluate(
     >>> result.metrics.loc["accuracy"].tolist()
     [0.75, 0.25, 1.0]
 
-    The wrong rows, those first of which the classifier was surest, and the classes that it takes for one another:
+    The wrong rows, those with the highest confidence first, and the classes that the classifier confuses:
 
     >>> result.errors()
        row     text  true predicted  probability  true probability

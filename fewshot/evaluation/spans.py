@@ -27,7 +27,7 @@ _RATIOS = ("precision", "recall", "f1")
 
 @dataclass(frozen=True, eq=False)
 class SpanEvaluation(Result):
-    """How good predicted spans are; prints as a table.
+    """The metrics of predicted spans; prints as a table.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class SpanEvaluation(Result):
         Precision, recall and f1 of spans with their labels, and of their boundaries alone, each with its value and the
         ends of its interval, low and high.
     types : DataFrame
-        A row for each label: precision, recall, f1, and support, the number of its true spans.
+        A row for each label: precision, recall, f1 and support (the number of true spans with this label).
     n : int
         Number of texts.
     n_bootstrap : int
@@ -72,11 +72,11 @@ def evaluate_spans(
     Parameters
     ----------
     true, predicted : list of list of Span
-        The spans of each text. With ``texts`` in any form that a tagger takes as y.
+        The spans of each text. If ``texts`` is given, in any form that a tagger takes as y.
     texts : list of str or list of list of str, optional
         The texts, or their tokens.
     n_bootstrap : int
-        How often the texts are drawn again for the intervals.
+        Number of resamples of the texts for the intervals.
     level : float
         Confidence level of the intervals, above 0 and below 1.
     random_state : int
@@ -89,17 +89,17 @@ def evaluate_spans(
     Raises
     ------
     InputError
-        When there are no texts, the two are not of one length, or something is no span.
+        When there are no texts, ``true`` and ``predicted`` have different lengths, or an element is not a span.
     NotInstalledError
         When pandas is not installed.
 
     Notes
     -----
-    A span is right where its bounds and its label are. Spans are counted over all texts together, those without spans
-    too, as in the shared task CoNLL-2003 (Tjong Kim Sang and De Meulder 2003) and in seqeval. Of the boundaries it is
-    enough that the bounds are right: where that is much better, the types fail. A ratio of nothing to nothing is 0.
+    A span is right if its boundaries and its label are right. Spans are counted over all texts together, also texts
+    without spans, as in the shared task CoNLL-2003 (Tjong Kim Sang and De Meulder 2003) and in seqeval. The boundary
+    metrics ignore labels: if they are much higher, most errors are wrong types. A ratio of 0 to 0 is 0.
 
-    The intervals are percentiles over resamples of the texts: they say what other texts would have given.
+    The intervals are percentiles over resamples of the texts. They show how much the value would vary with other texts.
 
     Examples
     --------

@@ -14,17 +14,17 @@ __all__ = ["draw_support"]
 
 
 def draw_support(mentions: Sequence[Sequence[Hashable]], shots: int, random_state: Any = None) -> list[int]:
-    """Draw texts until each type has so many mentions, greedily and in a random order.
+    """Draw texts greedily, in a random order, until each type has a number of mentions.
 
-    A text is taken when it has a type with less than so many mentions. Of a type with fewer mentions all are taken,
-    and of a frequent one there may be more. A text without mentions is never taken.
+    A text is taken if it mentions a type that has fewer than ``shots`` mentions so far. If a type is rare, all its
+    mentions are taken; a frequent type may get more than ``shots``. A text without mentions is never taken.
 
     Parameters
     ----------
     mentions : sequence of sequence of str
         The types of the spans of each text, once for each span.
     shots : int
-        Mentions of each type.
+        The number of mentions of each type.
     random_state : int, RandomState or None
         Seed of the order.
 
@@ -36,7 +36,7 @@ def draw_support(mentions: Sequence[Sequence[Hashable]], shots: int, random_stat
     Raises
     ------
     ParameterError
-        When shots is no whole number above 0.
+        When ``shots`` is not a whole number above 0.
 
     References
     ----------

@@ -81,7 +81,7 @@ class Result:
     """
 
     def to_json(self) -> str:
-        """Return the tables and numbers as JSON, without rows; `from_json` reads it."""
+        """Return the tables and numbers as JSON, without the measured rows; `from_json` reads it."""
         values = {one.name: _packed(getattr(self, one.name)) for one in _written(self)}
         return json.dumps({"result": type(self).__name__, **values}, allow_nan=False, indent=1)
 
@@ -91,12 +91,12 @@ class Result:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote.
+        """Make a result from the JSON of `to_json`.
 
         Raises
         ------
         InputError
-            When the text is something else.
+            When the text is not such JSON.
         """
         need_pandas()
         try:

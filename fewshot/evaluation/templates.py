@@ -33,12 +33,12 @@ class TemplateRanking:
     Attributes
     ----------
     by : {"log loss", "mutual information"}
-        What they were compared by: the lower log loss or the higher mutual information (nats) is the better.
+        The criterion: lower log loss is better, or higher mutual information (in nats).
     templates : tuple of Template
     values : tuple of float
-        Of each template.
+        The value of each template.
     errors : tuple of float
-        Standard errors of the differences from the best one, over the same texts; 0 for itself.
+        Standard errors of the differences from the best template, over the same texts; 0 for the best one.
     """
 
     by: Literal["log loss", "mutual information"]
@@ -48,7 +48,7 @@ class TemplateRanking:
 
     @property
     def best(self) -> Template:
-        """The first."""
+        """The best template."""
         return self.templates[0]
 
     def __str__(self) -> str:
@@ -67,25 +67,26 @@ def select_template(
     strategy: Any = None,
     random_state: int = 0,
 ) -> TemplateRanking:
-    """Rank templates on the texts at hand.
+    """Rank templates on your own texts, with or without labels.
 
-    With labels, by the log loss on held-out folds of at most five. Without, by the mutual information between text and
-    predicted class: a good template makes the model sure of each text, and not of the same class for all (Sorensen et
-    al. 2022, "An Information-theoretic Approach to Prompt Engineering Without Ground Truth Labels").
+    With labels, templates are ranked by cross-validated log loss, on at most five folds. Without labels, they are
+    ranked by the mutual information between text and predicted class. It is high if the model is certain about each
+    text, and does not predict the same class for all texts (Sorensen et al. 2022, "An Information-theoretic Approach to
+    Prompt Engineering Without Ground Truth Labels").
 
     Parameters
     ----------
     templates : sequence of str, Template, Choice, Rating or YesNo
-        Sources, gallery names, templates or questions.
+        Jinja2 sources, gallery names, templates or questions.
     X : list, array, Series or DataFrame
         Texts, or rows of fields.
     y : list, array or Series, optional
         The class of each row.
     model, verbalizer, strategy : optional
-        As for `Classifier`. The strategy is ``Prompting()`` by default; the classes come from the verbalizer or the
-        templates' own words where there are no labels.
+        As for `Classifier`. The default strategy is ``Prompting()``. Without labels, the classes are those of the
+        verbalizer or of the templates' own label words.
     random_state : int
-        Shuffles the folds, and seeds the strategy.
+        Seed of the folds and of the strategy.
 
     Returns
     -------
@@ -94,9 +95,9 @@ def select_template(
     Raises
     ------
     InputError
-        When there is no template, or a class has a single labelled row.
+        When there is no template, or a class has only one labelled row.
     UnsupportedError
-        When the model was trained to find answers, and takes no template.
+        When the model is a question-answering model, which takes no template.
 
     Examples
     --------

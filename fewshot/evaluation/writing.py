@@ -28,17 +28,17 @@ TEXT_METRICS = ("chrF", "BLEU")
 
 @dataclass(frozen=True, eq=False)
 class WritingEvaluation(Result):
-    """How good written texts are; prints as a table.
+    """The metrics of written texts; prints as a table.
 
     Attributes
     ----------
     metrics : DataFrame
-        chrF and BLEU from 0 to 100, and the length ratio, the tokens of the texts over those of the references: each
-        with its value and the ends of its interval, low and high.
+        chrF and BLEU, from 0 to 100, and the length ratio, which is the number of tokens of the texts divided by that
+        of the references. Each has its value and the ends of its interval, low and high.
     signatures : DataFrame
-        For chrF and BLEU the signature of sacrebleu, which says how each was computed.
+        The signatures of sacrebleu for chrF and BLEU, which say how each was computed.
     n_empty : int
-        Number of texts that are empty. They are measured as such.
+        Number of empty texts. They are measured like all others.
     n : int
         Number of texts.
     n_bootstrap : int
@@ -86,16 +86,16 @@ class _Measure:
 def evaluate_texts(
     references: Any, texts: Sequence[str], *, n_bootstrap: int = 1000, level: float = 0.95, random_state: int = 0
 ) -> WritingEvaluation:
-    """Compare texts, whoever wrote them, with references.
+    """Compare texts from any source with references.
 
     Parameters
     ----------
     references : list
-        The text that is right for each row, or a list of several.
+        The right text for each row, or a list of several right texts.
     texts : list of str
-        May be empty: such a text has nothing right.
+        The texts to measure. An empty text counts as entirely wrong.
     n_bootstrap : int
-        How often the rows are drawn again for the intervals.
+        Number of resamples of the rows for the intervals.
     level : float
         Confidence level of the intervals, above 0 and below 1.
     random_state : int
@@ -108,18 +108,18 @@ def evaluate_texts(
     Raises
     ------
     InputError
-        When there are no texts, the two are not of one length, or something is no text.
+        When there are no texts, ``references`` and ``texts`` have different lengths, or an element is not a text.
     NotInstalledError
         When pandas or sacrebleu is not installed.
 
     Notes
     -----
     BLEU is that of Papineni et al. (2002), chrF that of Popović (2015), both as sacrebleu computes them (Post 2018, "A
-    Call for Clarity in Reporting BLEU Scores"), over all texts together. Give texts as they are, in their own case and
-    not tokenised: it tokenises itself. The length ratio is that of BLEU's tokens, to the reference that is closest in
-    length.
+    Call for Clarity in Reporting BLEU Scores"), over all texts together. Give the texts in their original case and not
+    tokenised, since sacrebleu tokenises them. The length ratio counts the tokens of BLEU, and uses the reference that
+    is closest in length.
 
-    The intervals are percentiles over resamples of the texts: they say what other texts would have given.
+    The intervals are percentiles over resamples of the texts. They show how much the value would vary with other texts.
 
     Examples
     --------
