@@ -1,6 +1,6 @@
-"""Plots for papers and notebooks, in the manner of scikit-learn's displays: ``from_estimator``, ``from_predictions``.
+"""Plots for papers and notebooks, built like scikit-learn's displays: ``from_estimator``, ``from_predictions``.
 
-They need matplotlib, which the extra ``plot`` brings. For a confusion matrix use scikit-learn's own
+They need matplotlib, which the extra ``plot`` installs. For a confusion matrix use scikit-learn's own
 ``ConfusionMatrixDisplay.from_estimator(clf, X, y)``.
 """
 

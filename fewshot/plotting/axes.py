@@ -47,21 +47,21 @@ class CurveDisplay(ABC):
     line_: Any
 
     def plot(self, ax: Axes | None = None, *, name: str | None = None, **kwargs: Any) -> Self:
-        """Draw it, with 95 % intervals of each accuracy.
+        """Draw the curve or the points, with a 95 % interval for each accuracy.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            None: those of a new figure.
+            None: the axes of a new figure.
         name : str, optional
-            Replaces the display's own.
+            Replaces the name of the display.
         **kwargs
-            Go to ``Axes.plot``.
+            Passed to ``Axes.plot``.
 
         Returns
         -------
         CoverageDisplay or ReliabilityDisplay
-            Itself.
+            The display itself.
         """
         ax = get_axes(ax, self._size)
         self._draw(ax, self.name if name is None else name, ax.get_legend_handles_labels()[1], kwargs)

@@ -25,20 +25,20 @@ __all__ = ["CoverageDisplay"]
 
 
 class CoverageDisplay(CurveDisplay):
-    """Coverage against accuracy: how often a classifier is right when it answers only where it is surest.
+    """Accuracy against coverage: how often a classifier is right if it answers only its most certain texts.
 
-    A curve that rises to the left is of a classifier that knows what it does not know: there, a threshold or
-    `fewshot.predict_or_none` leaves few errors. The right end, marked by a dot, is the accuracy on all texts.
+    If the curve rises to the left, the classifier is less certain when it is wrong. Then a threshold, or
+    `fewshot.predict_or_none`, removes most errors. The right end, marked with a dot, is the accuracy on all texts.
 
     Parameters
     ----------
     coverage : ndarray of shape (n_texts,)
-        Shares of the texts that are answered, ascending to 1.
+        Shares of the texts that are answered, in ascending order, up to 1.
     accuracy : ndarray of shape (n_texts,)
-        Share of right answers among them. Texts with equal probabilities have no order: each counts as right as often
-        as all of them are in the mean.
+        Share of right answers among them. Texts with equal probabilities have no order, so each of them counts with
+        their mean accuracy.
     name : str, optional
-        What the legend calls the classifier.
+        The name of the classifier in the legend.
 
     Attributes
     ----------
@@ -49,8 +49,8 @@ class CoverageDisplay(CurveDisplay):
 
     See Also
     --------
-    fewshot.predict_or_none : Answer where the classifier is sure enough.
-    ReliabilityDisplay : Whether it is right as often as it says.
+    fewshot.predict_or_none : Predict only above a threshold.
+    ReliabilityDisplay : Shows whether the probabilities agree with the accuracy.
 
     References
     ----------
@@ -76,29 +76,29 @@ class CoverageDisplay(CurveDisplay):
     def from_estimator(
         cls, clf: Any, X: Any, y: Any, *, name: str | None = None, ax: Axes | None = None, **kwargs: Any
     ) -> Self:
-        """Draw the curve of a fitted classifier on labelled rows that it was not fitted on.
+        """Draw the curve of a fitted classifier on labelled rows on which it was not fitted.
 
         Parameters
         ----------
         clf : estimator
-            A fitted classifier of texts with ``predict_proba``, one class a text.
+            A fitted text classifier with ``predict_proba`` that gives each text one class.
         X : list, array, Series or DataFrame
             Texts, or rows of fields.
         y : list, array or Series of shape (n_texts,)
             The class of each row.
         name : str, optional
-            None: the name of its class.
+            The name in the legend. None: the name of the estimator's class.
         ax : matplotlib Axes, optional
-            Draw into these; several classifiers may share them.
+            The axes to draw in; several classifiers may share them.
         **kwargs
-            Go to ``Axes.plot``.
+            Passed to ``Axes.plot``.
 
         Raises
         ------
         InputError
             When the classifier does not know a label.
         UnsupportedError
-            When it has no probabilities, or a text may have several labels.
+            When the classifier has no probabilities, or a text may have several labels.
         NotInstalledError
             When matplotlib is not installed.
         """
@@ -108,7 +108,7 @@ class CoverageDisplay(CurveDisplay):
     def from_predictions(
         cls, y: Any, proba: Any, *, classes: Any = None, name: str | None = None, ax: Axes | None = None, **kwargs: Any
     ) -> Self:
-        """Draw the curve of probabilities that are there already.
+        """Draw the curve of given probabilities.
 
         Parameters
         ----------
@@ -116,7 +116,7 @@ class CoverageDisplay(CurveDisplay):
             The class of each row.
         proba : array of shape (n_texts, n_classes)
         classes : sequence of shape (n_classes,), optional
-            Of the columns. None: the sorted labels.
+            The classes of the columns. None: the sorted labels.
         name, ax, **kwargs
             As for `from_estimator`.
         """

@@ -31,28 +31,28 @@ _CLOSE = 0.045  # of the width: labels of ticks that are nearer would touch
 
 
 class LearningCurveDisplay:
-    """Learning curves: a metric by labelled texts per class, mentions per type, or answered questions.
+    """Learning curves: a metric against labelled texts per class, mentions per type, or answered questions.
 
-    The lines are means over the draws of the labelled texts, the bands one standard deviation up and down.
+    The lines are means over the draws of labelled texts. The bands are one standard deviation above and below.
 
     Parameters
     ----------
     draws : DataFrame
-        With a row for each fit, and the columns name, shots and the metric, as ``LearningCurve.draws`` has them.
+        A row for each fit, with the columns name, shots and the metric, as in ``LearningCurve.draws``.
     metric : str
-        "accuracy", "macro-F1", "log loss", "Brier" or "ECE", or one of ordered classes; of taggers "entity F1",
-        "boundary F1", "precision" or "recall"; of extractors "answer F1" or "exact match"; or "seconds".
+        "accuracy", "macro-F1", "log loss", "Brier" or "ECE", or a metric for ordered classes; for taggers "entity F1",
+        "boundary F1", "precision" or "recall"; for extractors "answer F1" or "exact match"; or "seconds".
 
     Attributes
     ----------
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     lines_ : list of matplotlib Line2D
-        One for each classifier.
+        One line for each classifier.
 
     See Also
     --------
-    fewshot.learning_curve : Measures what is drawn here.
+    fewshot.learning_curve : Measures the metrics that are drawn here.
 
     Examples
     --------
@@ -80,23 +80,24 @@ class LearningCurveDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw what `fewshot.learning_curve` measured.
+        """Draw the result of `fewshot.learning_curve`.
 
         Parameters
         ----------
         results : LearningCurve or DataFrame
-            The result, or its ``draws``: part of them, or several put together.
+            The result, or its ``draws``, also a part of them or several joined.
         metric : str, optional
-            One that there is, or "seconds". None: "accuracy"; of taggers "entity F1", of extractors "answer F1".
+            A metric of the results, or "seconds". None: "accuracy"; for taggers "entity F1", for extractors "answer
+            F1".
         ax : matplotlib Axes, optional
-            None: those of a new figure.
+            None: the axes of a new figure.
         **kwargs
-            Go to ``Axes.plot``.
+            Passed to ``Axes.plot``.
 
         Raises
         ------
         InputError
-            When the results are something else, or no classifier has that metric.
+            When ``results`` is something else, or no classifier has the metric.
         NotInstalledError
             When matplotlib is not installed.
         """
@@ -120,14 +121,14 @@ class LearningCurveDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            None: those of a new figure.
+            None: the axes of a new figure.
         **kwargs
-            Go to ``Axes.plot``.
+            Passed to ``Axes.plot``.
 
         Returns
         -------
         LearningCurveDisplay
-            Itself.
+            The display itself.
         """
         ax = get_axes(ax, (6.4, 4.4))
         taken = len(ax.get_legend_handles_labels()[1])

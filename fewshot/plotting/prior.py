@@ -20,23 +20,23 @@ __all__ = ["PriorDisplay"]
 
 
 class PriorDisplay:
-    """The label-prior bias: each class's mean predicted probability against the share of texts that are of it.
+    """The label bias: the mean predicted probability of each class against the share of texts of this class.
 
-    A language model likes some label words whatever the text says. Drawn with and without calibration, this shows how
-    much of that was taken out.
+    A language model prefers some label words for all texts. Draw classifiers with and without calibration to see how
+    much of this bias the calibration removes.
 
     Parameters
     ----------
     classes : sequence of shape (n_classes,)
     shares : ndarray of shape (n_classes,)
-        The true ones.
+        The true shares of the classes.
     means : mapping of str to ndarray of shape (n_classes,)
-        Mean predicted probabilities of each classifier.
+        The mean predicted probabilities of each classifier.
 
     Attributes
     ----------
     distances : dict of str to float
-        Of each classifier, the total variation distance from the true shares: the probability that lies with the wrong
+        For each classifier, the total variation distance from the true shares: how much mean probability is on wrong
         classes.
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
@@ -47,7 +47,7 @@ class PriorDisplay:
 
     See Also
     --------
-    fewshot.calibration : The ways to take the prior out.
+    fewshot.calibration : The methods that remove the bias.
 
     References
     ----------
@@ -75,32 +75,32 @@ class PriorDisplay:
 
     @property
     def distances(self) -> dict[str, float]:
-        """How much probability lies with the wrong classes."""
+        """For each classifier, how much mean probability is on wrong classes."""
         return {name: float(np.abs(mean - self.shares).sum() / 2) for name, mean in self.means.items()}
 
     @classmethod
     def from_estimators(cls, clfs: Mapping[str, Any], X: Any, y: Any, *, ax: Axes | None = None, **kwargs: Any) -> Self:
-        """Ask fitted classifiers about labelled rows, and draw what they say of all of them together.
+        """Draw the mean predictions of fitted classifiers on labelled rows.
 
         Parameters
         ----------
         clfs : mapping of str to estimator
-            Fitted classifiers of texts with ``predict_proba`` and the same classes, one class a text.
+            Fitted text classifiers with ``predict_proba`` and the same classes, which give each text one class.
         X : list, array, Series or DataFrame
             Texts, or rows of fields.
         y : list, array or Series of shape (n_texts,)
             The class of each row.
         ax : matplotlib Axes, optional
-            None: those of a new figure, as high as the classes need.
+            None: the axes of a new figure, whose height fits the number of classes.
         **kwargs
-            Go to ``Axes.plot``, which draws the points.
+            Passed to ``Axes.plot``, which draws the points.
 
         Raises
         ------
         InputError
             When a classifier does not know a label, or they have different classes.
         UnsupportedError
-            When one has no probabilities, or a text may have several labels.
+            When a classifier has no probabilities, or a text may have several labels.
         NotInstalledError
             When matplotlib is not installed.
         """
@@ -111,7 +111,7 @@ class PriorDisplay:
     def from_predictions(
         cls, y: Any, probas: Mapping[str, Any], *, classes: Any = None, ax: Axes | None = None, **kwargs: Any
     ) -> Self:
-        """Draw probabilities that are there already.
+        """Draw the means of given probabilities.
 
         Parameters
         ----------
@@ -119,14 +119,14 @@ class PriorDisplay:
             The class of each row.
         probas : mapping of str to array of shape (n_texts, n_classes)
         classes : sequence of shape (n_classes,), optional
-            Of the columns. None: the sorted labels.
+            The classes of the columns. None: the sorted labels.
         ax, **kwargs
             As for `from_estimators`.
 
         Raises
         ------
         ParameterError
-            When ``probas`` is no mapping, or empty.
+            When ``probas`` is not a mapping, or is empty.
         """
         need_matplotlib()
         if not isinstance(probas, Mapping) or not probas:
@@ -137,7 +137,7 @@ class PriorDisplay:
 
     @classmethod
     def from_results(cls, results: Mapping[str, Evaluation], *, ax: Axes | None = None, **kwargs: Any) -> Self:
-        """Draw what `fewshot.evaluate` found of classifiers on the same rows.
+        """Draw the results of `fewshot.evaluate` for several classifiers on the same rows.
 
         Parameters
         ----------
@@ -148,7 +148,7 @@ class PriorDisplay:
         Raises
         ------
         InputError
-            When the results are of other rows or classes, or without probabilities.
+            When the results are of different rows or classes, or have no probabilities.
         """
         need_matplotlib()
         if not isinstance(results, Mapping) or not results:
@@ -183,14 +183,14 @@ class PriorDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            None: those of a new figure, as high as the classes need.
+            None: the axes of a new figure, whose height fits the number of classes.
         **kwargs
-            Go to ``Axes.plot``, which draws the points.
+            Passed to ``Axes.plot``, which draws the points.
 
         Returns
         -------
         PriorDisplay
-            Itself.
+            The display itself.
         """
         labels = [format_label(name, lines=2) for name in self.classes]
         ax = get_axes(ax, (6.4, 1.5 + 0.22 * len(self.means) + 0.2 * sum(2 + label.count("\n") for label in labels)))

@@ -29,10 +29,10 @@ _IDEAL = "right as often as it says"
 
 
 class ReliabilityDisplay(CurveDisplay):
-    """Reliability diagram: how often the most probable class is right, against how probable it was said to be.
+    """Reliability diagram: the accuracy of the most probable class against its predicted probability.
 
-    Points below the diagonal are of a classifier that is too sure. The rows are sorted by that probability and put into
-    bins of equal size, as in `calibration_error`, so that each point says as much as the others.
+    Points below the diagonal mean that the classifier is overconfident. The rows are sorted by this probability and
+    divided into bins with equally many rows, as in `calibration_error`, so that all points are equally reliable.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class ReliabilityDisplay(CurveDisplay):
     counts : ndarray of shape (n_bins,)
         Number of rows in each bin.
     name : str, optional
-        What the legend calls the classifier.
+        The name of the classifier in the legend.
 
     Attributes
     ----------
@@ -54,8 +54,8 @@ class ReliabilityDisplay(CurveDisplay):
 
     See Also
     --------
-    fewshot.calibration_error : The number alone.
-    CoverageDisplay : Whether the rows that a classifier is sure of are those that it gets right.
+    fewshot.calibration_error : The expected calibration error alone.
+    CoverageDisplay : Shows whether a classifier is right more often if it is more certain.
 
     References
     ----------
@@ -91,12 +91,12 @@ class ReliabilityDisplay(CurveDisplay):
     def from_estimator(
         cls, clf: Any, X: Any, y: Any, *, bins: int = 15, name: str | None = None, ax: Axes | None = None, **kwargs: Any
     ) -> Self:
-        """Draw a fitted classifier's reliability on labelled rows that it was not fitted on.
+        """Draw the reliability of a fitted classifier on labelled rows on which it was not fitted.
 
         Parameters
         ----------
         clf : estimator
-            A fitted classifier of texts with ``predict_proba``, one class a text.
+            A fitted text classifier with ``predict_proba`` that gives each text one class.
         X : list, array, Series or DataFrame
             Texts, or rows of fields.
         y : list, array or Series of shape (n_texts,)
@@ -104,18 +104,18 @@ class ReliabilityDisplay(CurveDisplay):
         bins : int
             Number of bins.
         name : str, optional
-            None: the name of its class.
+            The name in the legend. None: the name of the estimator's class.
         ax : matplotlib Axes, optional
-            Draw into these; several classifiers may share them.
+            The axes to draw in; several classifiers may share them.
         **kwargs
-            Go to ``Axes.plot``.
+            Passed to ``Axes.plot``.
 
         Raises
         ------
         InputError
-            When the classifier does not know a label, or there is no bin.
+            When the classifier does not know a label, or ``bins`` is below 1.
         UnsupportedError
-            When it has no probabilities, or a text may have several labels.
+            When the classifier has no probabilities, or a text may have several labels.
         NotInstalledError
             When matplotlib is not installed.
         """
@@ -133,7 +133,7 @@ class ReliabilityDisplay(CurveDisplay):
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the reliability of probabilities that are there already.
+        """Draw the reliability of given probabilities.
 
         Parameters
         ----------
@@ -141,7 +141,7 @@ class ReliabilityDisplay(CurveDisplay):
             The class of each row.
         proba : array of shape (n_texts, n_classes)
         classes : sequence of shape (n_classes,), optional
-            Of the columns. None: the sorted labels.
+            The classes of the columns. None: the sorted labels.
         bins, name, ax, **kwargs
             As for `from_estimator`.
         """

@@ -21,22 +21,23 @@ __all__ = ["TemplateDisplay"]
 
 
 class TemplateDisplay:
-    """Templates compared, the best at the top.
+    """A comparison of templates, with the best one at the top.
 
-    Of a `TemplateRanking`, a bar is one standard error, to each side, of the template's difference from the best one on
-    the same texts. Where it reaches the line of the best one, the template is hardly shown to be worse.
+    For a `TemplateRanking`, a bar extends one standard error to each side. It is the standard error of the difference
+    from the best template on the same texts. If a bar reaches the line of the best template, there is little evidence
+    that the template is worse.
 
     Parameters
     ----------
     names : sequence of str
-        Of the templates, the best first.
+        The names of the templates, the best first.
     values : ndarray of shape (n_templates,)
     metric : str
-        What the values are.
+        The name of the metric of the values.
     low, high : ndarray of shape (n_templates,), optional
         Ends of the bars.
     bars : str, optional
-        What the bars are.
+        What the bars show, in words.
 
     Attributes
     ----------
@@ -47,8 +48,7 @@ class TemplateDisplay:
 
     See Also
     --------
-    fewshot.select_template : Ranks templates.
-    fewshot.compare : Whether a classifier is better than another.
+    fewshot.select_template : Rank templates. fewshot.compare : Test whether one classifier is better than another.
 
     Examples
     --------
@@ -82,21 +82,21 @@ class TemplateDisplay:
 
     @classmethod
     def from_results(cls, results: TemplateRanking | Comparison, *, ax: Axes | None = None, **kwargs: Any) -> Self:
-        """Draw what `fewshot.select_template` ranked, or what `fewshot.compare` found.
+        """Draw the result of `fewshot.select_template` or `fewshot.compare`.
 
         Parameters
         ----------
         results : TemplateRanking or Comparison
-            A comparison of classifiers that differ in their templates, under the templates' names.
+            A ranking, or a comparison of classifiers with different templates, under the names of the templates.
         ax : matplotlib Axes, optional
-            None: those of a new figure, as high as the templates need.
+            None: the axes of a new figure, whose height fits the number of templates.
         **kwargs
-            Go to ``Axes.errorbar``.
+            Passed to ``Axes.errorbar``.
 
         Raises
         ------
         InputError
-            When the results are something else.
+            When ``results`` is something else.
         NotInstalledError
             When matplotlib is not installed.
         """
@@ -118,19 +118,19 @@ class TemplateDisplay:
         )
 
     def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
-        """Draw a point, and a bar where there is one, for each template.
+        """Draw a point for each template, with its bar if there is one.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            None: those of a new figure, as high as the templates need.
+            None: the axes of a new figure, whose height fits the number of templates.
         **kwargs
-            Go to ``Axes.errorbar``.
+            Passed to ``Axes.errorbar``.
 
         Returns
         -------
         TemplateDisplay
-            Itself.
+            The display itself.
         """
         labels = [format_label(name, 40) for name in self.names]
         ax = get_axes(ax, (7.2, 1.2 + 0.2 * sum(2 + label.count("\n") for label in labels)))
