@@ -35,20 +35,21 @@ _WIDTH = 60  # characters of a printed text
 
 @dataclass(frozen=True, eq=False)
 class LabelErrors:
-    """Labels that are probably wrong, worst first; prints as a table.
+    """Labels that are probably wrong, the most probable errors first; prints as a table.
 
     Attributes
     ----------
     rows : DataFrame
-        A row for each of them: "row", its number in X; "text"; "given", the class that it has, and "suggested", the
-        most probable of the others; "probability", that of the given class, by which they are ordered, and "suggested
-        probability". Rows of ``conflicts`` are not among them.
+        A row for each of these labels: "row", its number in X; "text"; "given", the class in y; "suggested", the most
+        probable other class; "probability" of the given class, by which the rows are sorted; and "suggested
+        probability". Rows of ``conflicts`` are not included.
     conflicts : DataFrame
-        A row for each text that occurs with different labels: "text"; "rows", a tuple of the numbers; "labels", a tuple
-        of the label of each; "suggested", the class that is most probable, or "unknown" where no class of
-        its is judged.
+        A row for each text that occurs with different labels: "text"; "rows", a tuple of row numbers; "labels", a tuple
+        of their labels; "suggested", the most probable class, or "unknown" if none of the text's classes could be
+        judged.
     unjudged : list
-        Classes that have a single text. No classifier could know them without it, so nothing is said of their rows.
+        Classes with only one text. A classifier can't know such a class without this text, so their rows are not
+        judged.
     n : int
         Number of rows.
     """
@@ -95,23 +96,26 @@ class LabelErrors:
 def label_errors(clf: Any, X: Any, y: Any, *, cv: int = 5, random_state: int = 0) -> LabelErrors:
     """Find labels that are probably wrong, by confident learning.
 
-    A clone of the classifier is fitted on all folds but one and asked about that one. A class's threshold is its mean
-    probability over the rows that are labelled with it. As many labels are probably wrong as there are rows of which
-    another class reaches its threshold and is more probable than any that does: the confident joint off its diagonal
-    (Northcutt et al. 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels"). Which ones they are, the
-    probability of the label says, the lowest first: it found more flipped labels than the margin to the next class.
+    The classifier is cross-validated: each fold is predicted by a clone that is fitted on all other folds. The
+    threshold of a class is its mean probability over the rows with this label. For each row, consider the classes whose
+    probability reaches their threshold. If the most probable of them is not the given label, the row counts as an error
+    (Northcutt et al. 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels": the confident joint off its
+    diagonal). This gives only the number of wrong labels. The rows that are reported are that many rows with the lowest
+    probability of the given label, among those with a more probable class. This order found more flipped labels than
+    the margin to the next class.
 
     Parameters
     ----------
     clf : estimator
-        A classifier of texts with ``predict_proba``, one class a text, fitted or not. A fit for each fold is made of a
-        clone: `Classifier` with ``strategy=Embedding()`` takes seconds, one with `Auto` compares strategies each time.
+        A text classifier with ``predict_proba`` that gives each text one class, fitted or not. A clone is fitted for
+        each fold. This takes seconds for a `Classifier` with ``strategy=Embedding()``. With `Auto`, strategies are
+        compared again in each fold.
     X : list, array, Series or DataFrame
         Texts, or rows of fields.
     y : list, array or Series of shape (n_texts,)
         The class of each row.
     cv : int
-        Number of folds, at least 2. They have the shares of the classes, and equal texts are in one fold.
+        Number of folds, at least 2. Folds are stratified by class, and equal texts are in the same fold.
     random_state : int
         Seed of the folds.
 
@@ -122,7 +126,7 @@ def label_errors(clf: Any, X: Any, y: Any, *, cv: int = 5, random_state: int = 0
     Raises
     ------
     InputError
-        When fewer than two classes have two different texts, or an argument is not what it should be.
+        When fewer than two classes have two different texts, or an argument is not valid.
     UnsupportedError
         When texts may have several labels, or the classifier has no probabilities.
     NotInstalledError
@@ -130,8 +134,8 @@ def label_errors(clf: Any, X: Any, y: Any, *, cv: int = 5, random_state: int = 0
 
     Notes
     -----
-    Texts are equal where they differ in blanks only. Ordinary ambiguity is among what is found, and a class that a
-    classifier can't tell from another hides errors: look at the rows, and correct by hand.
+    Texts that differ only in blanks count as equal. Some findings are not errors but ambiguous texts. If the classifier
+    can't distinguish two classes, errors between them are not found. So read the rows, and correct them by hand.
 
     Examples
     --------

@@ -28,11 +28,11 @@ class NameComparison:
     Attributes
     ----------
     sets : tuple of str
-        What the sets are called.
+        The names of the sets.
     values : tuple of float
-        The mutual information (nats) of text and predicted class with each.
+        The mutual information (in nats) of text and predicted class with each set.
     errors : tuple of float
-        Standard errors of the differences from the best one, over the same texts; 0 for itself.
+        Standard errors of the differences from the best set, over the same texts; 0 for the best one.
     """
 
     sets: tuple[str, ...]
@@ -41,7 +41,7 @@ class NameComparison:
 
     @property
     def best(self) -> str:
-        """The first."""
+        """The name of the best set."""
         return self.sets[0]
 
     def _rows(self) -> list[list[str]]:
@@ -67,26 +67,26 @@ def compare_names(
     strategy: Any = None,
     random_state: int = 0,
 ) -> NameComparison:
-    """Rank sets of class names by how well they separate texts that have no label.
+    """Rank sets of class names by how well they separate unlabelled texts.
 
-    Each set is a zero-shot classifier. Its value is the mutual information between text and predicted class, as
-    `select_template` has it: with good names the model is sure of each text, and not of the same class for all
-    (Sorensen et al. 2022, "An Information-theoretic Approach to Prompt Engineering Without Ground Truth Labels").
+    Each set makes a zero-shot classifier. Its value is the mutual information between text and predicted class, as in
+    `select_template`. It is high if the model is certain about each text, and does not predict the same class for all
+    texts (Sorensen et al. 2022, "An Information-theoretic Approach to Prompt Engineering Without Ground Truth Labels").
 
     Parameters
     ----------
     X : list, array, Series or DataFrame
         Texts, or rows of fields.
     candidates : mapping
-        What a set is called, and its names: whatever ``fit(None, names)`` takes, a list of names or a mapping of names
-        to descriptions. All sets have one number of classes. To compare names of a single class, let the sets differ
-        in that one.
+        From the name of each set to its class names, as ``fit(None, names)`` takes them: a list of names, or a mapping
+        from names to descriptions. All sets must have the same number of classes. To compare names of one class, let
+        the sets differ only in this class.
     model, template : optional
         As for `Classifier`.
     strategy : Strategy, optional
         None: `Embedding` with an encoder, else `Prompting`.
     random_state : int
-        Seeds the strategy.
+        Seed of the strategy.
 
     Returns
     -------
@@ -95,12 +95,12 @@ def compare_names(
     Raises
     ------
     ParameterError
-        When there are fewer than two sets, or they are of different sizes.
+        When there are fewer than two sets, or they have different sizes.
 
     Notes
     -----
-    The value says how sharply names divide the texts, not whether the division is the one that is meant: compare names
-    that mean the same classes.
+    The value shows how clearly the names divide the texts, not whether this is the division that you want. So compare
+    only names for the same classes.
 
     Examples
     --------

@@ -41,47 +41,48 @@ class Pick(NamedTuple):
 def next_to_label(
     clf: Any, X: Any, n: int = 10, *, y: Any = None, strategy: str = "auto", random_state: Any = 0
 ) -> list[Pick]:
-    """Choose the texts whose labels would teach a classifier most.
+    """Choose the texts whose labels would help a classifier most.
 
-    Rows that have a label are never chosen, nor are texts equal to theirs, and of equal texts only the first is. The
-    same arguments give the same rows.
+    Rows with a label are never chosen, nor texts that equal theirs. Of several equal texts, only the first may be
+    chosen. The same arguments give the same rows.
 
     Parameters
     ----------
     clf : classifier, encoder or None
-        A fitted classifier of texts with ``predict_proba``: a `Classifier` with an encoder or a language model, also
-        one that knows only the names of its classes, or one of scikit-learn's, also of several labels a row. Where no
-        row has a label: None, or an encoder. Texts are compared by the vectors of the classifier's own encoder, or of
-        the one given; by those of the default encoder where there is none, as with a language model.
+        A fitted text classifier with ``predict_proba``: a `Classifier` with an encoder or a language model, also a
+        zero-shot one, or a classifier of scikit-learn. It may give a row several labels. If no row has a label yet:
+        None, or an encoder. Texts are compared by vectors of the classifier's own encoder, or of the given encoder. If
+        there is none, as with a language model, the default encoder is used.
     X : list, array, Series or DataFrame
-        Texts, or rows of fields. Of more than 4,000 rows to choose from, 4,000 are compared: drawn by how unsure the
-        classifier is of each, or evenly.
+        Texts, or rows of fields. If there are more than 4,000 rows to choose from, 4,000 of them are drawn: with a
+        classifier by its uncertainty, else evenly.
     n : int
-        How many texts to choose. Where fewer are left, all of these come back.
+        How many texts to choose. If fewer are left, all of them are returned.
     y : sequence of shape (n_texts,), optional
-        The labels so far, None where a row has none; with several labels a row, indicator rows or None. None: no row
-        has one. What is chosen is unlike the labelled rows.
+        The labels so far, with None for a row without a label; if rows may have several labels, indicator rows or None.
+        None: no row has a label. The chosen texts differ from the labelled rows.
     strategy : {"auto", "entropy", "margin", "diverse", "typical", "random"}
-        "auto": texts that stand for many which the classifier is unsure of (Uncertainty Herding); "typical" where there
-        is no classifier, or one that knows a single class.
-        "entropy" and "margin": what the classifier is least sure of. "diverse": far from each other and from what is
-        labelled, by k-means++. "typical": the most typical text of each cluster (TypiClust). "random": drawn evenly.
+        "auto": texts that represent many others about which the classifier is uncertain (Uncertainty Herding);
+        "typical" if there is no classifier, or it knows only one class. "entropy" and "margin": the texts about which
+        the classifier is most uncertain. "diverse": texts far from each other and from the labelled ones, by k-means++.
+        "typical": the most typical text of each cluster (TypiClust). "random": drawn evenly.
     random_state : int, RandomState or None
         Seed of everything random.
 
     Returns
     -------
     list of Pick
-        In the order in which to label them; each has ``row``, the number in X, and ``reason``, in words.
+        The texts in the order in which to label them. Each has ``row``, its number in X, and ``reason``, in words.
 
     Raises
     ------
     InputError
-        When X or y is not what it should be; the message names the row.
+        When X or y is not valid; the message names the row.
     ParameterError
         When n is below 1, the strategy is unknown, or it needs a classifier and there is none.
     UnsupportedError
-        When the classifier has no probabilities, it or the encoder gives NaN, or the model given is no encoder.
+        When the classifier has no probabilities, the classifier or the encoder returns NaN, or a given model is not an
+        encoder.
     NotFittedError
         When the classifier is not fitted.
 

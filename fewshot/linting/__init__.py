@@ -32,17 +32,17 @@ __all__ = [
 
 
 def lint(template: Template, model: Any = None, X: Any = None, verbalizer: Any = None) -> LintReport:
-    r"""Say what a template does to fields, tokens and label words.
+    r"""Check what a template does to fields, tokens and label words.
 
     Parameters
     ----------
     template : Template
     model : LanguageModel, Encoder or str, optional
-        A string is loaded. None: only the text is looked at.
+        A string is loaded. None: only the text of the template is checked.
     X : list of str, DataFrame or list of mappings, optional
-        The rows that the template will be filled with. With a model all of them are tokenised; none is scored.
+        The rows for the template. With a model, all rows are tokenised, but none is scored.
     verbalizer : Verbalizer, mapping or list, optional
-        The label words; the template's own by default.
+        The label words. None: the template's own label words.
 
     Returns
     -------
@@ -51,22 +51,23 @@ def lint(template: Template, model: Any = None, X: Any = None, verbalizer: Any =
     Raises
     ------
     UnsupportedError
-        When the model was trained to find answers, and takes no template.
+        When the model is a question-answering model, which takes no template.
 
     Notes
     -----
-    What is measured, through the optional protocols only:
+    The report measures the following, and uses only the optional protocols of a model:
 
-    - Tokens are `Window.lengths` of each prompt without demonstrations, which would be the first thing to go. How much
-      is cut is what ``fit_to_window`` cuts. An encoder itself drops what exceeds its window, ``shorten`` or not.
-    - The words are scored once, after "N/A" in every field. ``n_tokens`` is what their score sums over; under a causal
-      model that includes the template's text after the hole.
-    - First tokens are compared by the characters of a word that they hold (`Window.token_ends` of the plain text up to
-      and with the word), since token ids are no part of a protocol. In a chat format the word begins a turn, and its
-      tokens may differ.
+    - The number of tokens is `Window.lengths` of each prompt without demonstrations, which are left out first if a
+    prompt is too long. The cut part is what ``fit_to_window`` cuts. An encoder always drops the text beyond its window,
+    with or without ``shorten``.
+    - The words are scored once, with "N/A" in every field. ``n_tokens`` is the number of tokens of their score; with a
+    causal model, it includes the template's text after the hole.
+    - First tokens are compared by the characters of a word in them (`Window.token_ends` of the plain text up to the end
+    of the word), because the protocols have no token ids. In a chat format, the word begins a turn, and its tokens may
+    differ.
 
-    A blank before the hole is right, and never a token of its own by accident: a model reads the text before the hole
-    together with each word, and the blank goes where its tokenizer puts it.
+    A blank before the hole is not a mistake. A model reads the text before the hole together with each word, so the
+    blank never becomes a separate token by accident: it goes where the tokenizer puts it.
 
     Examples
     --------

@@ -38,15 +38,15 @@ class AnswerFinding(Finding):
 
 @dataclass(frozen=True, repr=False)
 class AnswerLintReport(Findings):
-    """What `lint_answers` found; prints as text, and shows as HTML in notebooks.
+    """The findings of `lint_answers`; prints as text, and shows as HTML in notebooks.
 
     Attributes
     ----------
     n_questions : int
     n_empty : int
-        Questions without an answer.
+        Number of questions without an answer.
     n_contexts : int
-        Distinct texts.
+        Number of distinct texts.
     findings : tuple of AnswerFinding
         Errors first, then warnings, then hints.
     """
@@ -63,21 +63,21 @@ class AnswerLintReport(Findings):
 
 
 def lint_answers(X: Any, y: Any, *, question: str | None = None, max_words: int = 8) -> AnswerLintReport:
-    """Say what is odd about answered questions, with the numbers of the rows, before an extractor learns from them.
+    """Check answered questions for errors, before an extractor learns from them.
 
-    Errors are what `Extractor.fit` refuses: answers that do not stand in their text, or not where they should. Warnings
-    are answers that no prediction can be, longer than ``max_words`` or of parts of words, and equal questions about
-    equal texts with different answers. Hints are answers whose text stands in several places of which one is named,
-    blank questions and texts, and repeated rows.
+    Each finding has the numbers of its rows. Errors are what `Extractor.fit` does not accept: answers that do not occur
+    in their text, or not at the given place. Warnings are answers that can't be predicted, because they are longer than
+    ``max_words`` or have parts of words, and equal questions about equal texts with different answers. Hints are
+    answers that occur in several places when only one place is given, blank questions and texts, and repeated rows.
 
     Parameters
     ----------
     X, y
         As for `Extractor.fit`.
     question : str, optional
-        What all texts are asked.
+        One question for all texts.
     max_words : int
-        That of the extractor.
+        The parameter ``max_words`` of the extractor.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def lint_answers(X: Any, y: Any, *, question: str | None = None, max_words: int 
     Raises
     ------
     InputError
-        When X and y are of two lengths, or a row has no question or no context; the message names the row.
+        When X and y have different lengths, or a row has no question or no context; the message names the row.
 
     Examples
     --------

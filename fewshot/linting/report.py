@@ -72,7 +72,7 @@ class Findings(ABC):
         return all(one.level != "error" for one in self.findings)
 
     def to_json(self) -> str:
-        """Return all of it as JSON, with ``ok``."""
+        """Return the report as JSON, with ``ok``."""
         return json.dumps({"ok": self.ok, **asdict(self)}, allow_nan=False, indent=1)  # type: ignore[call-overload]
 
     @abstractmethod
@@ -116,14 +116,14 @@ class Findings(ABC):
 
 @dataclass(frozen=True, repr=False)
 class LintReport(Findings):
-    """What `Template.lint` found; prints as text, and shows as HTML in notebooks.
+    """The findings of `Template.lint`; prints as text, and shows as HTML in notebooks.
 
     Attributes
     ----------
     template, model : str
-        What was looked at; model is None where only the text was.
+        What was checked; model is None if only the text was.
     fields, missing, unused : tuple of str
-        The template's fields, those that no row has, and the columns that the template does not use.
+        The fields of the template, the fields that no row has, and the columns that the template does not use.
     n_rows : int
     hole : tuple of str or None
         The ends of the text before and after the hole.

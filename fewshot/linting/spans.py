@@ -46,15 +46,15 @@ class SpanFinding(Finding):
 
 @dataclass(frozen=True, repr=False)
 class SpanLintReport(Findings):
-    """What `lint_spans` found; prints as text, and shows as HTML in notebooks.
+    """The findings of `lint_spans`; prints as text, and shows as HTML in notebooks.
 
     Attributes
     ----------
     n_texts, n_spans : int
     n_empty : int
-        Texts without a span.
+        Number of texts without a span.
     types : dict
-        How many spans of each type there are, by its name.
+        Number of spans of each type, by the name of the type.
     findings : tuple of SpanFinding
         Errors first, then warnings, then hints.
     """
@@ -73,19 +73,20 @@ class SpanLintReport(Findings):
 
 
 def lint_spans(X: Any, y: Any = None, *, max_words: int | None = 8) -> SpanLintReport:
-    """Say what is odd about annotated texts, with the numbers of the rows, before a tagger learns from them.
+    """Check annotated texts for errors, before a tagger learns from them.
 
-    Errors are what `Tagger.fit` refuses: spans beyond their text, over another one, or inside a word. Warnings are what
-    no prediction can be (spans longer than ``max_words``, neighbours of one type without a word between them), tags
-    that break their scheme, and equal texts with different spans. Hints are types with fewer than five spans, words
-    that are a span in one place and none in another, and blank or repeated texts.
+    Each finding has the numbers of its rows. Errors are what `Tagger.fit` does not accept: spans that end outside their
+    text, overlap another span, or begin or end inside a word. Warnings are spans that can't be predicted (longer than
+    ``max_words``, or neighbours of one type without a word between them), tags that break their scheme, and equal texts
+    with different spans. Hints are types with fewer than five spans, words that are a span in one place but not in
+    another, and blank or repeated texts.
 
     Parameters
     ----------
     X, y
         As for `Tagger.fit`.
     max_words : int or None
-        That of the tagger.
+        The parameter ``max_words`` of the tagger.
 
     Returns
     -------
@@ -94,7 +95,7 @@ def lint_spans(X: Any, y: Any = None, *, max_words: int | None = 8) -> SpanLintR
     Raises
     ------
     InputError
-        When X and y are of two lengths, or y is in none of the forms or in several; the message names the row.
+        When X and y have different lengths, or y has an unknown form or several forms; the message names the row.
 
     Examples
     --------
