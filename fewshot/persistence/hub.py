@@ -31,40 +31,41 @@ def push_to_hub(
     token: str | bool | None = None,
     **options: Any,
 ) -> Any:
-    """Put a fitted classifier on the Hugging Face hub, from where ``Classifier.load(repo_id)`` gets it.
+    """Upload a fitted classifier to the Hugging Face hub; ``Classifier.load(repo_id)`` loads it from there.
 
     Parameters
     ----------
     clf : Classifier, ConformalClassifier, Extractor, Questionnaire, Tagger or Writer
     repo_id : str
-        ``"user/name"``. Made if it is not there; what an earlier push left is replaced, other files stay.
+        ``"user/name"``. The repository is created if it does not exist. Files of an earlier push are replaced, other
+        files stay.
     metrics : Evaluation, AnswerEvaluation, SpanEvaluation or mapping, optional
         For the card, as in `Classifier.save`.
     private : bool, optional
-        Whether a new repository is private. None: as your account has it.
+        Whether a new repository is private. None: the default of your account.
     token : str or bool, optional
-        None: that of ``hf auth login``.
+        None: the token of ``hf auth login``.
     **options
-        For ``huggingface_hub.upload_folder``: ``commit_message``, ``revision``, ``create_pr``.
+        Passed to ``huggingface_hub.upload_folder``: ``commit_message``, ``revision``, ``create_pr``.
 
     Returns
     -------
     CommitInfo
-        Of huggingface_hub.
+        The result of huggingface_hub.
 
     Raises
     ------
     ParameterError
         When ``repo_id`` is not of the form 'user/name'.
     UnsupportedError
-        When something in the classifier can't be kept.
+        When a part of the classifier can't be saved.
     ModelLoadError
-        When the hub can't be reached, or does not take it.
+        When the hub can't be reached, or does not accept the upload.
 
     Notes
     -----
-    A classifier whose prompts show labelled texts takes these texts along; the card says how many. A model that was
-    loaded from a folder is named by the path of that folder.
+    If the prompts of a classifier show labelled texts, these texts are uploaded too; the card says how many. A model
+    that was loaded from a folder is saved as the path of this folder.
 
     Examples
     --------

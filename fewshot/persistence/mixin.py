@@ -15,22 +15,22 @@ class KeptMixin:
     """What classifiers that can be kept share."""
 
     def save(self, folder: str | Path, *, overwrite: bool = False, metrics: Any = None) -> Path:
-        """Keep the fitted classifier in a folder of JSON, templates and safetensors; nothing is pickled.
+        """Save the fitted classifier in a folder of JSON, templates and safetensors; nothing is pickled.
 
-        A model that `load` knows by name is kept by name, revision and fingerprint; one that was tuned, or made in
-        memory, with its weights, as an ordinary folder ``models/0``; one of your own by its fingerprint. A foreign
-        scikit-learn head is kept with skops. A `ConformalClassifier` takes along the `Classifier` inside it, and a
-        `Questionnaire` all of its own, with a model that several of them share once. A card for people is in
-        ``README.md``.
+        A model that `load` knows by name is saved as its name, revision and fingerprint. A model that was tuned or made
+        in memory is saved with its weights, as an ordinary folder ``models/0``. A model of your own class is saved only
+        as its fingerprint. Another scikit-learn head is saved with skops. A `ConformalClassifier` is saved with the
+        `Classifier` inside it, and a `Questionnaire` with all its classifiers; a model that several of them share is
+        saved once. ``README.md`` is a model card for readers.
 
         Parameters
         ----------
         folder : str or Path
-            Written whole or not at all.
+            A new folder. It is written whole or not at all.
         overwrite : bool
-            Replace a kept classifier. Anything else that lies there is left alone.
+            Whether to replace a kept classifier. A folder that is not a kept classifier is never replaced.
         metrics : Evaluation, AnswerEvaluation, SpanEvaluation or mapping, optional
-            What `evaluate` returned, or names with numbers, for the card.
+            For the card: what `evaluate` returned, or a mapping from names to numbers.
 
         Returns
         -------
@@ -40,13 +40,13 @@ class KeptMixin:
         Raises
         ------
         UnsupportedError
-            When something in the classifier can't be kept; the message says where it is.
+            When a part of the classifier can't be saved; the message says which.
         InputError
             When the folder exists.
 
         Notes
         -----
-        Of the labelled texts, those are kept that prompts may show. The card says how many.
+        Only the labelled texts that prompts may show are saved. The card says how many.
 
         Examples
         --------
@@ -72,43 +72,43 @@ class KeptMixin:
         follow_paths: bool = False,
         **options: Any,
     ) -> Self:
-        """Load a classifier that `save` kept, from a folder or from the hub; nothing in it can run.
+        """Load a classifier that `save` wrote, from a folder or from the hub; no code in it can run.
 
         Parameters
         ----------
         folder : str or Path
             A folder, or ``"user/name"`` on the hub.
         model : model or list of them, optional
-            Anything that the function `fewshot.load` takes: stands in for the model in the folder that has its
-            fingerprint. Needed for models of your own, which are not kept.
+            Anything that the function `fewshot.load` takes. It is used for the model of the folder with the same
+            fingerprint. It is needed for models of your own class, which are not saved.
         trusted : list of str or type
-            Types in a foreign head that skops does not know to be safe, and you do. The error names them.
+            Types in a scikit-learn head that you know to be safe, and skops does not. The error names them.
         revision : str, optional
             Branch, tag or commit on the hub.
         local_files_only : bool
-            Download nothing, neither the classifier nor a model that it names. False: a model that it names and this
-            machine lacks is downloaded, and a warning says which.
+            Whether to download nothing, neither the classifier nor its model. False: a model that is not on this
+            machine is downloaded, and a warning names it.
         follow_paths : bool
-            Whether a model may come from a folder of this machine that the classifier names. False: that is refused,
-            since whoever made the classifier chose the path; ``model=`` gives the model instead.
+            Whether the model may be loaded from a local path that the kept classifier names. False: this is an error,
+            because the author of the classifier chose the path; give the model with ``model=`` instead.
         **options
             For the hub: ``token``, ``cache_dir``.
 
         Returns
         -------
         Classifier, ConformalClassifier, Extractor, Questionnaire, Tagger or Writer
-            Fitted as it was.
+            The fitted classifier.
 
         Raises
         ------
         InputError
-            When a file is missing, changed, or asks for something that a kept classifier can't, or for more than there
-            is; when its parts do not fit together; or when a version does not fit. The message names it.
+            When a file is missing or was changed, has anything that a kept classifier may not have, or refers to
+            missing data; when the parts do not fit together; or when a version does not fit. The message names it.
         ModelLoadError
-            When a model can't be had, is not the one that was kept, or lies where ``local_files_only`` and
-            ``follow_paths`` do not let it be looked for.
+            When a model can't be loaded, is not the one that was saved, or is at a place that ``local_files_only`` or
+            ``follow_paths`` does not allow.
         UnsupportedError
-            When a model was not kept, and has to be given.
+            When a model was not saved, and must be given.
 
         Examples
         --------

@@ -1,7 +1,7 @@
-"""Classifiers at work: batches of rows in many processes, and typed decisions over HTTP.
+"""Serving: label batches of rows in many processes, and answer typed decisions over HTTP.
 
-`Predictor` labels whatever batches it is handed. ``application``, ``running`` and ``serve`` answer
-``/v1/systemone`` and ``/v1/decisions``; they take the extra ``serve``, and `Predictor` does not.
+`Predictor` labels batches. ``application``, ``running`` and ``serve`` answer requests to ``/v1/systemone`` and
+``/v1/decisions``. They need the extra ``serve``; `Predictor` does not.
 """
 
 from __future__ import annotations

@@ -44,35 +44,35 @@ def application(
     max_bytes: int = 2**20,
     read_seconds: float = 30.0,
 ) -> Starlette:
-    """Make the application that answers typed decisions: for uvicorn, or mounted in one of your own.
+    """Make the application that answers typed decisions, for uvicorn or as a part of your own application.
 
     Parameters
     ----------
     served : mapping of str to Classifier or model
-        What answers, by the name that requests ask for. A fitted classifier answers where the options of a question are
-        its classes. A language model or an encoder answers any question zero-shot; the first one also answers for names
-        that are not here, and where the classifier of a name can't.
+        Classifiers and models, by the name that requests use. A fitted classifier answers questions whose options are
+        its classes. A language model or an encoder answers any question zero-shot. The first model also answers
+        requests with an unknown name, and questions that the classifier of a name can't answer.
     key : str, optional
-        What requests must send as ``Authorization: Bearer KEY``. None: everyone is answered.
+        The key that requests must send as ``Authorization: Bearer KEY``. None: all requests are answered.
     max_waiting : int
-        The most requests that may wait or be at work. One more is answered with 503 and Retry-After.
+        The most requests that may wait or be in progress. Further requests get status 503 and Retry-After.
     max_bytes : int
-        The largest body. A larger one is answered with 413.
+        The largest body of a request. A larger one gets status 413.
     read_seconds : float
-        How long a body may take to come. One that takes longer is answered with 408.
+        How many seconds the body of a request may take to arrive. A slower one gets status 408.
 
     Returns
     -------
     Starlette
-        With ``POST /v1/systemone`` and ``POST /v1/decisions``, where the body tells the wire, ``GET /v1/models``
-        and ``GET /health``.
+        It has the routes ``POST /v1/systemone`` and ``POST /v1/decisions``, which recognise the wire by the body, ``GET
+        /v1/models`` and ``GET /health``.
 
     Raises
     ------
     ParameterError
-        When nothing is served, the key is blank, or a limit is no number of at least 1.
+        When ``served`` is empty, the key is blank, or a limit is not a number of at least 1.
     UnsupportedError
-        When a classifier is for several labels a text, or takes its choices from each row.
+        When a classifier may give a text several labels, or takes its choices from each row.
 
     Examples
     --------

@@ -28,51 +28,51 @@ _RETURNING = Returning()
 
 
 class Predictor:
-    """A kept classifier that labels batches of rows: for Ray Data, Spark, ``datasets`` and pools of processes.
+    """A kept classifier that labels batches of rows, for Ray Data, Spark, ``datasets`` and process pools.
 
-    It holds a path, so that it is pickled in some hundred bytes, and loads the classifier at its first call, once a
-    process. Each call takes a batch and returns it with columns more, which hold what ``predict`` and ``predict_proba``
-    say of the same rows.
+    It has only a path, so its pickle is a few hundred bytes. It loads the classifier at the first call in each process.
+    Each call takes a batch and returns it with further columns: the results of ``predict`` and ``predict_proba`` for
+    the same rows.
 
     Parameters
     ----------
     folder : str or Path
-        Where ``save`` has kept a `Classifier`, a `ConformalClassifier` or a `Questionnaire`. Every machine that calls
-        has to have it at this path. Or the name of a `Classifier` on the hub.
+        The folder of a saved `Classifier`, `ConformalClassifier` or `Questionnaire`. It must be at this path on every
+        machine that calls the predictor. Or the name of a `Classifier` on the hub.
     column : str, optional
-        The column with the texts. None: every field of the template is read from the column of its own name, as it
-        must be where the template has several.
+        The column with the texts. None: every field of the template is read from the column with the same name. This is
+        needed if the template has several fields.
     prefix : str
-        Before the names of the columns that are added. No column is ever overwritten.
+        A prefix for the names of the new columns. Existing columns are never overwritten.
     probabilities : bool
-        Add a column for each class as well, ``probability_<class>``.
+        Whether to add a column for each class too, ``probability_<class>``.
     skip_empty : bool
-        A row without text (missing, or blanks) gets no prediction and no probability. False: it is an error.
+        Whether a row without text (missing or blank) gets no prediction and no probability. False: it is an error.
     threads : int, optional
-        How many threads torch computes with in every process that loads the classifier: 1 where there is a process for
-        each core. None: as many as it has there.
+        The number of threads of torch in every process that loads the classifier. Use 1 if there is one process for
+        each core. None: the default of torch.
     follow_paths, model, trusted
-        As in `Classifier.load`. A model that is given is pickled as well.
+        As in `Classifier.load`. A given model is pickled too.
 
     Raises
     ------
     ParameterError
-        When a parameter is not what it may be.
+        When a parameter has a value that is not allowed.
 
     See Also
     --------
-    Classifier.predict_proba : The same for texts that are at hand.
+    Classifier.predict_proba : Predict texts in memory, without batches.
 
     Notes
     -----
-    A batch is a mapping of arrays or lists, a DataFrame of pandas, or a Table or RecordBatch of pyarrow; what comes
-    back is of the same kind, with the rows and columns that came in. ``prediction`` is the class as text and
-    ``probability`` its probability as float64, whatever is in the batch, so that all batches have the same types. A
-    questionnaire adds ``<question>_prediction`` and ``<question>_probability`` for each of its questions. A
-    `ConformalClassifier` adds the classifier's own prediction.
+    A batch is a mapping of arrays or lists, a DataFrame of pandas, or a Table or RecordBatch of pyarrow. The result has
+    the same type, with the given rows and columns. ``prediction`` is the class as text, and ``probability`` is its
+    probability as float64, so that all batches have the same column types. A `Questionnaire` adds
+    ``<question>_prediction`` and ``<question>_probability`` for each question. A `ConformalClassifier` adds the
+    prediction of its classifier.
 
-    Threads may share a Predictor. Where the folder is there when it is made, it is bound to what the folder holds: a
-    process that finds another classifier there refuses to answer.
+    Threads may share a `Predictor`. If the folder exists when the `Predictor` is made, its content is remembered: a
+    process that finds another classifier there raises an error.
 
     Examples
     --------

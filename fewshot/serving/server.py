@@ -19,25 +19,25 @@ _KEEP_ALIVE = 30  # seconds that a connection may be silent
 
 
 def serve(app: Any, host: str = "127.0.0.1", port: int = 8000, *, ready: Callable[[str], None] | None = None) -> None:
-    """Answer requests until the process is told to end, by SIGTERM or Ctrl-C.
+    """Answer requests until the process gets SIGTERM or Ctrl-C.
 
-    Then no further connection is taken, and what was accepted is answered before this returns.
+    Then no new connections are accepted, and the accepted requests are answered before the function returns.
 
     Parameters
     ----------
     app : ASGI application
-        Such as `application` makes.
+        For example, the result of `application`.
     host : str
-        The address to listen at. The default is reached from this machine only.
+        The address to listen on. The default accepts only connections from this machine.
     port : int
-        0 is any that is free.
+        0 means any free port.
     ready : callable, optional
-        Called with the address, when connections are taken.
+        Called with the address as soon as connections are accepted.
 
     Raises
     ------
     InputError
-        When the address can't be had.
+        When the address can't be used.
     """
     with _listening(host, port) as sock:
         if ready is not None:
@@ -52,14 +52,14 @@ def serve(app: Any, host: str = "127.0.0.1", port: int = 8000, *, ready: Callabl
 
 @contextmanager
 def running(app: Any, port: int = 0) -> Iterator[str]:
-    """Answer requests of this machine in a thread, while the block runs: for notebooks and tests.
+    """Answer requests from this machine in a thread while a ``with`` block runs, for notebooks and tests.
 
     Parameters
     ----------
     app : ASGI application
-        Such as `application` makes.
+        For example, the result of `application`.
     port : int
-        0 is any that is free.
+        0 means any free port.
 
     Yields
     ------
@@ -69,7 +69,7 @@ def running(app: Any, port: int = 0) -> Iterator[str]:
     Raises
     ------
     InputError
-        When the port can't be had.
+        When the port can't be used.
 
     Examples
     --------
