@@ -1,4 +1,4 @@
-"""The small data sets that ship with the library."""
+"""The small data sets inside the library."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ __all__ = ["load_news", "load_reviews", "load_tickets"]
 
 
 def load_news() -> tuple[list[str], list[list[tuple[int, int, str]]]]:
-    """Return 60 sentences of news and their spans: persons, companies and places, all of them invented.
+    """Return 60 news sentences and their spans: persons, companies and places, all invented.
 
-    Written by hand for this library. Companies and persons are named in full and by a part of their name, and seven
-    sentences have no span.
+    They were written by hand for this library. Persons and companies occur with their full name and with a part of it.
+    Seven sentences have no span.
 
     Returns
     -------
     texts : list of str
         60 sentences, in mixed order.
     spans : list of list of (start, end, type)
-        Those of each sentence, in characters; "person", "company" or "place".
+        The spans of each sentence, in characters. The types are "person", "company" and "place".
 
     Examples
     --------
@@ -35,10 +35,10 @@ def load_news() -> tuple[list[str], list[list[tuple[int, int, str]]]]:
 
 
 def load_reviews() -> tuple[list[str], list[str]]:
-    """Return 120 short reviews of films, books, places and things, and whether each is favourable.
+    """Return 120 short reviews of films, books, places and things, and whether each is positive.
 
-    Written by hand for this library: many of one class have a counterpart in the other that talks of the same things,
-    so that the subject does not tell the class.
+    They were written by hand for this library. Many reviews have a counterpart in the other class about the same
+    things, so that the subject does not give away the class.
 
     Returns
     -------
@@ -60,10 +60,10 @@ def load_reviews() -> tuple[list[str], list[str]]:
 def load_tickets() -> tuple[list[str], list[str]]:
     """Return 240 customer-support messages and their classes.
 
-    Written by hand for this library: six classes of 40 messages, a quarter of them hard cases in which the words of one
-    class stand in a message of another. The class is what the writer wants handled: cancelling one order is a
-    cancellation, a refund is billing, a wrong or damaged parcel is delivery, and a button that does nothing is a bug
-    report whatever the button is for.
+    They were written by hand for this library. There are six classes of 40 messages. A quarter of the messages are hard
+    cases: they contain words that are typical of another class. The class is what the writer wants to be handled. To
+    cancel one order is a cancellation, a refund is billing, a wrong or damaged parcel is delivery, and a button that
+    does nothing is a bug report, whatever the button is for.
 
     Returns
     -------

@@ -75,20 +75,20 @@ class Neighbor:
 
 @dataclass(frozen=True, repr=False)
 class Explanation:
-    """What `Classifier.explain` found; prints as text, and shows as HTML in notebooks.
+    """The result of `Classifier.explain`; prints as text, and shows as HTML in notebooks.
 
     Attributes
     ----------
     classes : tuple of ClassLine
-        In the order of ``classes_``.
+        The classes with their probabilities, in the order of ``classes_``.
     questions : tuple of Question
         One for each wording.
     neighbors : tuple of Neighbor
-        The most similar labelled examples, where vectors are compared.
+        The most similar labelled examples, if the strategy compares vectors.
     before : str
-        What the ``before`` of the classes is.
+        The heading of the probabilities in ``before`` of the classes.
     notes : tuple of str
-        What else happened.
+        Further remarks, one sentence each.
     multi_label : bool
         Whether the row may have several labels.
     """
@@ -102,7 +102,7 @@ class Explanation:
 
     @property
     def predicted(self) -> Any:
-        """The most probable class; when multi-label, a tuple of those that are more probable than not."""
+        """The most probable class; when multi-label, a tuple of the labels with probability above 0.5."""
         if self.multi_label:
             return tuple(one.label for one in self.classes if one.probability > 0.5)
         return max(self.classes, key=lambda one: one.probability).label

@@ -38,7 +38,7 @@ class Marked:
     ----------
     texts : tuple of MarkedText
     labels : tuple
-        All types, which decides their colours.
+        All types. Their order decides their colours.
 
     Examples
     --------
@@ -77,7 +77,7 @@ class Marked:
         return _BLOCK.format(Markup("").join([*parts, escape(one.text[place:])]))
 
     def displacy(self) -> list[dict[str, Any]]:
-        """What ``spacy.displacy.render(..., style="ent", manual=True)`` takes: a mapping for each text."""
+        """Return the input of ``spacy.displacy.render(..., style="ent", manual=True)``: a mapping for each text."""
         return [
             {
                 "text": one.text,

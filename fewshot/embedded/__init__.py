@@ -1,7 +1,7 @@
-"""The embedded masked language model: 22M parameters that know some English, inside the package, in 8-bit weights.
+"""The embedded masked language model: a small English model inside the package, 22M parameters in 8-bit weights.
 
-It is what its README says it is: a small model for demonstrations, tests and notebooks without a network. Anybody can
-make it anew with ``python -m fewshot.embedded.build``.
+It is for demonstrations, tests and notebooks without a network; its README describes it. ``python -m
+fewshot.embedded.build`` makes it again.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def masked_lm(**kwargs: Any) -> MaskedLM:
     Parameters
     ----------
     **kwargs
-        What `load` takes: ``device``, ``dtype``, ``variant``.
+        Passed to `load`: ``device``, ``dtype``, ``variant``.
 
     Raises
     ------
     ModelLoadError
-        When its files are missing or are not those that the package was made with.
+        When its files are missing, or differ from those of the package.
 
     Examples
     --------
@@ -48,17 +48,17 @@ def export(folder: str | Path) -> Path:
     Parameters
     ----------
     folder : str or Path
-        Made if it does not exist; must be empty if it does.
+        It is created if it does not exist; otherwise it must be empty.
 
     Returns
     -------
     Path
-        The folder, which `load`, `adapt` and transformers' ``from_pretrained`` take.
+        The folder. `load`, `adapt` and transformers' ``from_pretrained`` can read it.
 
     Raises
     ------
     FolderExistsError
-        When the folder holds something.
+        When the folder is not empty.
 
     Examples
     --------

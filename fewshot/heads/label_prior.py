@@ -33,62 +33,63 @@ _SEARCH_ROWS = 1500
 
 
 class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    r"""Logistic regression around a classifier that needs no examples.
+    r"""Logistic regression whose prior mean is a zero-shot classifier.
 
     The class logits of a vector z are :math:`\tau\, z \cdot p_k + z \cdot v_k + b_k`, where :math:`p_k` is the vector
-    of class k's prompt and the penalty :math:`\lVert V \rVert^2 / 2C` is on V alone. So the label names are the mean of
-    the prior: without examples the nearest class prompt wins, with many the data decide, with few both count.
+    of class k's prompt, and the penalty :math:`\lVert V \rVert^2 / 2C` is on V alone. So the label names are the mean
+    of the prior. Without examples, the nearest class prompt wins; with many examples, the data decide; with few
+    examples, both count.
 
     Parameters
     ----------
     tau : float or "auto"
-        Weight of the label names. "auto" settles it on ``taus`` by cross-validation on the examples.
+        Weight of the label names. "auto" chooses among ``taus`` by cross-validation on the examples.
     C : float or "auto"
-        Inverse strength of the penalty. C 0 leaves the label names alone, with intercepts that have a normal prior of
-        mean 0 and variance 1: the weighted log loss plus :math:`\lVert b \rVert^2 / 2` is lowest. "auto" settles it on
-        ``Cs`` in the same way.
+        Inverse strength of the penalty. With C = 0 there is no V, only the label names and intercepts. The intercepts
+        then have a normal prior with mean 0 and variance 1: they minimise the weighted log loss plus :math:`\lVert b
+        \rVert^2 / 2`. "auto" chooses among ``Cs`` in the same way.
     taus, Cs : sequence of float, optional
-        The choices. Tau 0, plain logistic regression, is always among them. None: 0, 5, 10 and 20, and 0, 1, 10, 100
-        and 1000, all divided by the variance of the examples. So what is tried does not depend on the scale of the
-        vectors, nor on how near to each other an encoder puts all texts.
+        The values to choose from. Tau = 0 (plain logistic regression) is always one of them. None: 0, 5, 10 and 20 for
+        tau, and 0, 1, 10, 100 and 1000 for C, all divided by the variance of the examples. So they do not depend on the
+        scale of the vectors, or on how similar all vectors of an encoder are.
     average : bool
-        Average the logits over the choices, each by its likelihood on held-out examples (Yao et al. 2018, "Using
-        Stacking to Average Bayesian Predictive Distributions", pseudo-BMA), since with few examples the best one is
-        often luck. Before any example a choice counts by C times the variance of the examples, to the power of -1/4,
-        and one of the label names alone (C 0) as three where that is 1. False: take the one with the lowest log loss.
+        Whether to average the logits over all values, because with few examples the best one is often best by chance.
+        Each pair of tau and C is weighted by its likelihood on held-out examples (pseudo-BMA: Yao et al. 2018, "Using
+        Stacking to Average Bayesian Predictive Distributions") times a prior weight. The prior weight is the -1/4 power
+        of C times the variance of the examples; for C = 0 it is 3. False: take the pair with the lowest log loss.
     class_weight : dict, "balanced" or None
         Weights of classes, as in scikit-learn.
     max_iter : int
-        Most iterations of L-BFGS.
+        The most iterations of L-BFGS.
     tol : float
-        Its tolerance on the gradient; fits on folds stop earlier.
+        Tolerance of L-BFGS on the gradient; fits on folds stop earlier.
     random_state : int, RandomState or None
-        Shuffles the folds.
+        Seed of the folds.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
     coef_ : ndarray of shape (n_classes, n_features)
-        What multiplies a vector: tau times the prior, plus V.
+        The weights of the features: tau times the prior, plus V.
     intercept_ : ndarray of shape (n_classes,)
     choices_ : ndarray of shape (n_choices, 2)
-        Each tau and C of the average.
+        Every pair of tau and C in the average.
     shares_ : ndarray of shape (n_choices,)
-        How much each counts.
+        The weight of each pair in the average.
     tau_, C_ : float
-        The average tau; the C that counts most.
+        The average tau, and the C with the highest weight.
     names_weight_ : float
-        What the label names count for: the average tau as a share of its default, for vectors of the same variance.
+        The weight of the label names: the average tau divided by the default tau for vectors of the same variance.
     n_iter_ : int
-        Iterations of the longest fit.
+        Number of iterations of the longest fit.
     cv_log_loss_ : dict
-        Mean log loss on held-out examples of each (tau, C) that was tried on all folds; empty where nothing was. What
-        is 20 nats behind another on some folds is not tried on the others.
+        Mean log loss on held-out examples of each (tau, C) that was tried on all folds; empty if none was. A pair that
+        is 20 nats behind another after some folds is not tried on the rest.
 
     Notes
     -----
-    With an indicator matrix y every column is a logistic regression of its own, with the same tau and C (one versus
-    rest). The optimum lies in the span of the examples, so with fewer examples than dimensions it is found there.
+    If y is an indicator matrix, every column has its own logistic regression, with the same tau and C (one versus
+    rest). The optimum is in the span of the examples, so with fewer examples than dimensions it is computed there.
 
     Examples
     --------
@@ -125,7 +126,7 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, prior: Any = None, sample_weight: Any = None, *, classes: Any = None) -> Self:
-        """Fit the weights, and choose tau and C where they are "auto".
+        """Fit the weights, and choose tau and C if they are "auto".
 
         Parameters
         ----------
@@ -135,15 +136,15 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
             Vectors of the class prompts, in the order of the sorted classes. None: plain logistic regression.
         sample_weight : array of shape (n_samples,), optional
         classes : array of shape (n_classes,), optional
-            All classes, also those that y lacks: these keep their prior, at the mean intercept. None: those of y. The
-            classes of an indicator matrix are its columns: one that all rows have, or none, keeps its prior at the
-            intercept that makes it as frequent among them.
+            All classes. A class without examples in y keeps its prior, with the mean intercept. None: the classes of y.
+            The classes of an indicator matrix are its columns. A column that is 1 for all rows, or for no row, keeps
+            its prior, with the intercept that gives it this frequency.
 
         Raises
         ------
         InputError
-            When y has one class only, or one that ``classes`` lacks, the prior's shape is not (n_classes, n_features),
-            C is below 0, or it is 0 and there are no label names that it could leave.
+            When y has only one class, or a class that is not in ``classes``; when the shape of the prior is not
+            (n_classes, n_features); when C is below 0, or C is 0 and there is no prior.
         """
         X = validate_data(self, X, dtype=np.float64)
         y = _checked_targets(y)
@@ -255,7 +256,7 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         return X @ self.coef_.T + self.intercept_
 
     def decision_function(self, X: Any) -> FloatArray:
-        """Return class logits; for two classes their difference, of shape (n_samples,)."""
+        """Return class logits, of shape (n_samples, n_classes), or for two classes their difference, (n_samples,)."""
         logits = self._logits(X)
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 and not self.multilabel_ else logits
 
@@ -265,11 +266,11 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
         return log_expit(logits) if self.multilabel_ else log_softmax(logits, axis=1)
 
     def predict_proba(self, X: Any) -> FloatArray:
-        """Return probabilities, of shape (n_samples, n_classes); of each label by itself when multi-label."""
+        """Return probabilities, of shape (n_samples, n_classes); when multi-label, they need not sum to 1."""
         return np.exp(self.predict_log_proba(X))
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the most probable class, or the indicator matrix of labels above one half."""
+        """Return the most probable class; when multi-label, an indicator matrix of labels above probability 0.5."""
         logits = self._logits(X)
         return (logits > 0).astype(np.int64) if self.multilabel_ else self.classes_[logits.argmax(axis=1)]
 

@@ -17,43 +17,43 @@ __all__ = ["LabelWidget"]
 
 
 class LabelWidget:
-    """The labelling page in a notebook: a text, the classifier's guess, and a label by a key press.
+    """The labelling page in a notebook: it shows a text and the classifier's prediction, and a key press gives a label.
 
-    The page is served by this process to this machine alone, in a thread, until ``close()`` or the end of the
-    process. A notebook whose kernel runs on another machine can't show it: use ``fewshot label`` there through a
-    tunnel. Every label is on the disk the moment it is given, and the same call goes on where it was.
+    A thread of this process serves the page, only to this machine, until ``close()`` or the end of the process. If the
+    kernel of a notebook runs on another machine, the notebook can't show the page: use ``fewshot label`` there, through
+    a tunnel. Every label is written to disk at once, and the same call continues the work later.
 
     Parameters
     ----------
     X : list, array, Series or DataFrame
         Texts, or rows of fields.
     classes : sequence of str
-        The names of the classes; more can be added on the page.
+        The names of the classes. You can add more on the page.
     path : str or Path
-        The file of the labels, which ends with .csv; ``fewshot fit`` and pandas read it.
+        The file of the labels, with the ending .csv; ``fewshot fit`` and pandas can read it.
     clf : Classifier, optional
-        What learns in the background, not fitted. None: ``Classifier()`` with a strategy that is fitted in seconds,
-        `Embedding`.
+        An unfitted classifier, which learns in the background. None: ``Classifier(strategy=Embedding())``, which is
+        fitted in seconds.
     height : int
-        Of the frame, in pixels.
+        The height of the frame, in pixels.
     random_state : int
-        Seed of what is drawn by chance.
+        Seed of the random choice of texts.
 
     Attributes
     ----------
     url : str
-        The address of the page, for a browser of this machine.
+        The address of the page, for a browser on this machine.
 
     Raises
     ------
     InputError
-        When X is not what it should be, or the file is of other data, in use or not writable.
+        When X is not valid, or the file belongs to other data, is in use or can't be written.
     ParameterError
-        When ``clf`` is no Classifier.
+        When ``clf`` is not a `Classifier`.
     UnsupportedError
-        When a field of the rows has the name of a column of the file.
+        When a field of the rows has the same name as a column of the file.
     NotInstalledError
-        When the extra ``serve`` is not there.
+        When the extra ``serve`` is not installed.
 
     Examples
     --------
@@ -100,11 +100,11 @@ class LabelWidget:
 
     @property
     def labels(self) -> list[str | None]:
-        """The label of each row of X so far; None where it has none."""
+        """The label of each row of X so far; None if it has no label."""
         return self._session.labels()
 
     def close(self) -> None:
-        """End the page; the labels stay in the file."""
+        """Stop the page; the labels stay in the file."""
         self._running.close()
 
     def __enter__(self) -> Self:

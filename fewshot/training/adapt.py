@@ -51,14 +51,14 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What `adapt` returns.
+    """The result of `adapt`: the adapted model and its losses.
 
     Parameters
     ----------
     model : MaskedLM or CausalLM
         The adapted model, of the kind that was given.
     history : tuple of Measurement
-        Before the first step, at every checkpoint, and after the last step.
+        The losses before the first step, at every checkpoint, and after the last step.
     """
 
     model: Any
@@ -80,14 +80,14 @@ def adapt(
     save_steps: int = 500,
     random_state: int = 0,
 ) -> Adaptation:
-    """Go on pretraining a language model on unlabelled text, so that it knows the words of a domain.
+    """Continue the pretraining of a language model on unlabelled text of your domain.
 
-    A masked model learns to fill hidden words, a causal model to predict the next one (Gururangan et al. 2020, "Don't
-    Stop Pretraining"). The given model stays as it is. Texts are packed into blocks without padding; dropout is off,
-    since one pass over the text does not overfit (Geiping and Goldstein 2022, "Cramming"); the learning rate rises over
-    the first 6 % of the steps and falls linearly to 0; gradients are clipped to norm 1. A float32 model is trained in
-    float32 on every machine; one that was loaded in 16 bits computes in bfloat16 over weights kept in float32, and the
-    adapted model has the type that was given.
+    A masked model learns to fill masked tokens, a causal model to predict the next token (Gururangan et al. 2020,
+    "Don't Stop Pretraining"). The given model does not change. Texts are packed into blocks without padding. Dropout is
+    off, since one pass over the text does not overfit (Geiping and Goldstein 2022, "Cramming"). The learning rate rises
+    over the first 6 % of the steps, then falls linearly to 0. Gradients are clipped to norm 1. A float32 model is
+    trained in float32 on every machine. A model that was loaded in 16 bits is trained in bfloat16 with a float32 copy
+    of its weights. The adapted model has the dtype of the given one.
 
     Parameters
     ----------
@@ -96,40 +96,43 @@ def adapt(
     texts : sequence of str
         Unlabelled texts, at least two.
     folder : str or Path, optional
-        Where the adapted model is saved as an ordinary model folder: a new or empty one. While it trains, a checkpoint
-        is kept there, and the same call goes on from it after a kill. None keeps nothing on disk.
+        A new or empty folder, where the adapted model is saved as an ordinary model folder. During training, a
+        checkpoint is written there. If the process is killed, the same call continues from the checkpoint. None writes
+        nothing to disk.
     epochs : float
-        Passes over the texts; a fraction stops before the end.
+        Number of passes over the texts. It may be a fraction.
     learning_rate : float
-        The highest learning rate of AdamW. 5e-4 where a new head has to be learnt.
+        The highest learning rate of AdamW. Use 5e-4 if a new head must be learnt.
     tokens_per_step : int
-        Tokens whose gradients make one step.
+        Number of tokens in a step.
     block_size : int
-        Tokens of a block, special tokens included.
+        Number of tokens in a block, special tokens included.
     mask_rate : float
-        Share of tokens that a masked model has to fill. 15 % is BERT's; more teaches more a step (Wettig et al. 2022,
-        "Should You Mask 15 %?"). Of these, 80 % become the mask token, 10 % a random one, 10 % stay.
+        Share of tokens that a masked model must predict. BERT has 15 %; with more, each step teaches more (Wettig et
+        al. 2022, "Should You Mask 15 %?"). Of these tokens, 80 % become the mask token, 10 % a random token, and 10 %
+        stay.
     sampled_words : int, optional
-        Estimate the normaliser of each prediction from the words that the batch asks for and this many others, drawn
-        evenly and weighted for all that were left out (Jean et al. 2015). None computes it exactly.
+        How many words of the vocabulary are sampled to estimate the softmax normaliser of each prediction, beside the
+        words that the batch predicts. They are drawn evenly, and weighted to stand for all other words (Jean et al.
+        2015). None computes the normaliser exactly.
     held_out : float
-        Share of the texts (at most 1,000) that are not trained on and measure the loss.
+        Share of the texts (at most 1,000 texts) that are held out to measure the loss.
     save_steps : int
-        Steps between checkpoints, at each of which the held-out loss is measured.
+        Number of steps between checkpoints. At each checkpoint, the held-out loss is measured.
     random_state : int
         Seed of the order, the masks and the held-out texts.
 
     Returns
     -------
     Adaptation
-        The adapted model, and the losses measured on the way.
+        The adapted model, and the losses during training.
 
     Raises
     ------
     UnsupportedError
         When the model is neither masked nor causal.
     InputError
-        When there are fewer than two texts, a number is out of its range, or the folder holds something else.
+        When there are fewer than two texts, a number is out of its range, or the folder has other files.
 
     Examples
     --------
@@ -173,7 +176,7 @@ def pretraining_loss(model: Any, texts: Sequence[str], *, block_size: int = 128,
     texts : sequence of str
         They are packed into blocks, as in `adapt`.
     block_size : int
-        Tokens of a block, special tokens included.
+        Number of tokens in a block, special tokens included.
     random_state : int
         Seed of the masks: BERT's 15 % are hidden from a masked model.
 

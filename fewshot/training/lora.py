@@ -12,19 +12,19 @@ __all__ = ["LoRA", "Parameters"]
 
 @dataclass(frozen=True)
 class LoRA:
-    """Train a low-rank change of every matrix instead of the matrices.
+    """Train a low-rank update of each weight matrix instead of the matrix itself.
 
     Hu et al. (2021), "LoRA: Low-Rank Adaptation of Large Language Models". The frozen weights are shared with the given
-    model. After training the changes are added to the weights, so that prediction costs what it did.
+    model. After training, the updates are added to the weights, so that prediction takes no more time than before.
 
     Parameters
     ----------
     rank : int
-        Columns of the two factors of a change.
+        The rank of an update: the number of columns of its two factors.
     alpha : int
-        The change is multiplied by ``alpha / rank``.
+        The update is multiplied by ``alpha / rank``.
     targets : str or tuple of str
-        Names of the modules that are changed, as peft reads them; "all-linear" is every linear layer of the body.
+        Names of the modules to update, as peft reads them. "all-linear" means every linear layer of the body.
 
     Examples
     --------
