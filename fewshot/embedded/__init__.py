@@ -1,7 +1,7 @@
 """The embedded masked language model: a small English model inside the package, 22M parameters in 8-bit weights.
 
 It is for demonstrations, tests and notebooks without a network; its README describes it. ``python -m
-fewshot.embedded.build`` makes it again.
+fewshot.embedded.build CORPUS`` trains such a model on your own corpus.
 """
 
 from __future__ import annotations
