@@ -233,6 +233,8 @@ def _model(kind: str, vocabulary: int):
             **SMALL,
         )
         return t.BertForSequenceClassification(config)
+    if kind == "squad":
+        return t.BertForQuestionAnswering(t.BertConfig(vocab_size=vocabulary, max_position_embeddings=128, **SMALL))
     assert kind == "t5"
     config = t.T5Config(  # type: ignore[call-arg]
         vocab_size=vocabulary, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, decoder_start_token_id=0
@@ -250,6 +252,7 @@ PAIRS = {
     "roberta": "RoBERTa",
     "t5": "Unigram",
     "nli": "WordPiece",
+    "squad": "WordPiece",
 }
 
 
