@@ -124,9 +124,9 @@ def classify(
     words. Where the rows bring their own choices, the prediction is the number of one, from 0. --unlabelled may name
     FILE itself: then the rows teach the classifier that classifies them. --classifier uses one that fewshot fit kept.
 
-    Rows out are rows in, and no column of theirs is changed. Files of any size are read a part at a time, twice before
-    the first row is classified. What is done is kept in OUTPUT.part until all is: after a kill the same command goes on
-    from there.
+    The output has all rows of the input, with unchanged columns. Files of any size are read in parts, and twice before
+    the first row is classified. Finished rows are kept in OUTPUT.part until all are done. If the command is killed, the
+    same command continues from there.
     """
     form, setup = Format.said(*said), Setup(**options._asdict())
     lesson = Lesson(setup, opt.as_names(labels), examples, unlabelled, *columns, seed, form)

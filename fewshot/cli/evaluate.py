@@ -83,15 +83,15 @@ def evaluate(
     seed: opt.Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a classifier on rows it did not learn from.
+    """Measure a classifier on rows from which it did not learn.
 
     Prints accuracy, macro-F1, log loss, Brier score and calibration error, each with a 95 % bootstrap interval, and
-    precision, recall and F1 of each class, and which classes are taken for one another; where the template says that
-    its classes are ordered, quadratic-weighted kappa, errors of the level and the ranked probability score as well.
-    With --shots 0 all rows are tested on, unless --test or --held-out says otherwise. --json prints what
-    Evaluation.from_json reads, and --output keeps it. A --classifier that fewshot fit kept is tested on all rows.
-    --errors writes each wrong row with its number in the file (from 0), text, true and predicted class, their
-    probabilities, and the labelled examples that are most like it.
+    precision, recall and F1 of each class, and which classes are confused; where the template says that its classes are
+    ordered, quadratic-weighted kappa, errors of the level and the ranked probability score as well. With --shots 0 all
+    rows are tested on, unless --test or --held-out says otherwise. --json prints what Evaluation.from_json reads, and
+    --output keeps it. A --classifier that fewshot fit kept is tested on all rows. --errors writes each wrong row with
+    its number in the file (from 0), text, true and predicted class, their probabilities, and the labelled examples that
+    are most like it.
     """
     setup = Setup(**options._asdict(), shots=shots)
     source = Source(file, test, held_out, *columns, seed, Format.said(*said))

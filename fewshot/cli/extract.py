@@ -40,7 +40,7 @@ def extract(
     *,
     question: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="What all texts are asked. Default: the column 'question' of FILE."),
+        typer.Option(metavar="TEXT", help="One question for all texts. Default: the column 'question' of FILE."),
     ] = None,
     examples: Annotated[
         Path | None,
@@ -76,11 +76,11 @@ def extract(
     as_json: AsJson = False,
     said: FormatOptions,
 ) -> None:
-    """Answer questions by a part of the text, or by none.
+    """Answer questions with a part of the text, or none.
 
     Shows each question and its text with the answer marked, and the runners-up. With --json it writes a line for each
-    row: the question, the text as context, and the answer with its start, end and probability. An answer that is empty
-    is none. Offsets are characters, counted from 0.
+    row: the question, the text as context, and the answer with its start, end and probability. An empty answer means
+    that there is none. Offsets are characters, counted from 0.
     """
     if extractor is not None and any(one is not None for one in (examples, model, template, shots, save)):
         raise WrongUsage(

@@ -51,7 +51,7 @@ def fit(
     seed: opt.Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Learn once, and keep the classifier in a folder.
+    """Fit a classifier, and save it in a folder.
 
     fewshot classify and fewshot evaluate take it with --classifier, and Python with Classifier.load(). The folder is
     written whole or not at all.

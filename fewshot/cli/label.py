@@ -51,14 +51,14 @@ def label(
 ) -> None:
     """Label texts on a page, with a key press each.
 
-    It is a page of this machine, beside a classifier that learns. It shows the text whose label would teach most, and
-    what the classifier makes of it: from the names of the classes first, and from the labels after every few of them.
-    One text in five is drawn by chance, and the accuracy is estimated by these.
+    The page is served on this machine, while a classifier learns in the background. It shows the text whose label would
+    help the classifier most, and the prediction for it. At first the classifier knows only the names of the classes; it
+    learns again after every few labels. One text in five is drawn by chance, and the accuracy is estimated by these.
 
-    Every label is on the disk the moment it is given: a page that was killed goes on where it was. What is skipped or
-    of none of the classes is kept beside the labels, in a file of OUTPUT's name with .skipped.csv. The address has a
-    secret in it, and only this machine is answered. Without --strategy it is one that is fitted in seconds; fewshot fit
-    takes its time. Ctrl-C ends it.
+    Every label is written to disk at once. If the page is killed, the same command continues where it stopped. What is
+    skipped or of none of the classes is kept beside the labels, in a file of OUTPUT's name with .skipped.csv. The
+    address has a secret in it, and only this machine is answered. Without --strategy it is one that is fitted in
+    seconds; fewshot fit takes its time. Ctrl-C ends it.
     """
     setup = Setup(**options._asdict())
     setup.check()

@@ -50,7 +50,7 @@ Kept = Annotated[
     Path | None, typer.Option("--classifier", metavar="DIR", help="A classifier that fewshot fit or .save() kept.")
 ]
 FollowPaths = Annotated[
-    bool, typer.Option("--follow-paths", help="Let what is kept take its model from a folder of this machine.")
+    bool, typer.Option("--follow-paths", help="Allow a kept classifier to load its model from a local folder.")
 ]
 With = Annotated[
     list[str] | None,
@@ -110,7 +110,9 @@ class FormatOptions(NamedTuple):
         str | None,
         typer.Option(metavar="C", help="What separates cells, such as ';' or tab. Default: found among , ; tab and |."),
     ] = None
-    encoding: Annotated[str | None, typer.Option(metavar="NAME", help="Such as cp1252. Default: UTF-8.")] = None
+    encoding: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Text encoding, such as cp1252. Default: UTF-8.")
+    ] = None
     no_header: Annotated[
         bool, typer.Option("--no-header", help="FILE begins with a row: its columns are column_1, column_2, ...")
     ] = False

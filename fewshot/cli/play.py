@@ -64,7 +64,7 @@ def play(
     opens: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Work on a template in a page, with its prompts beside it.
+    """Edit a template on a page, with its prompts beside it.
 
     The page shows each row's prompt with its parts coloured, what was cut, what lint finds, the probabilities of the
     label words, and the predictions beside the labels of the file. Classes are those of --labels, of the label column,

@@ -21,7 +21,7 @@ def show(
     """Say what is kept in a folder.
 
     That is its card, with the classes, what it learned from and its models, and its files. No model is loaded. Files
-    that are not as they were written are refused. What a person has written into the card is shown as it is.
+    that were changed are an error. The card may be edited, and is shown as it is.
     """
     from fewshot.persistence.folder import CARD, CONFIG, Kept
     from fewshot.persistence.limits import read_json

@@ -38,8 +38,8 @@ def lint(
 ) -> None:
     """Check a template before compute is spent.
 
-    Looks at its fields, the blanks around the hole, the label words and, with a model, their tokens. Each finding comes
-    with its cure. The exit code is 1 when there are errors; warnings and hints leave it at 0.
+    It checks the fields, the blanks around the hole, the label words and, with a model, their tokens. Each finding says
+    how to correct it. The exit code is 1 when there are errors; warnings and hints leave it at 0.
     """
     from fewshot.errors import TemplateError
     from fewshot.linting import lint as check
