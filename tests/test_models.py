@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from fewshot import Classifier, Prompting
+from fewshot.calibration import PMI
 from fewshot.errors import ModelLoadError, UnsupportedError
 from fewshot.models.base import Query, Turn, is_generator, is_language_model, is_window
 from fewshot.models.causal import CausalLM
@@ -145,6 +147,27 @@ def test_entailment_scores_are_the_probability_of_entailment():
 def test_entailment_needs_a_premise():
     with pytest.raises(UnsupportedError, match="needs a premise"):
         language_model("nli").loglikelihoods([Query("x", ("a", "b"))])
+
+
+@torch.inference_mode()
+def test_a_premise_without_content_is_one():
+    model, tokenizer = pair("nli")
+    (scores,) = language_model("nli").loglikelihoods([Query("It is ", WORDS, ".", (Turn("premise", ""),))])
+    given = [tokenizer("", f"It is {word}.", return_tensors="pt") for word in WORDS]
+    assert scores.logprobs == pytest.approx([float(logprobs(model(**one).logits[0])[2]) for one in given], abs=1e-5)
+
+
+@pytest.mark.parametrize("calibration", ["contextual", "auto"])
+def test_entailment_is_calibrated_by_texts_without_content(calibration):
+    clf = Classifier(language_model("nli"), strategy=Prompting(calibration=calibration))
+    clf.fit(["good", "bad", "fine", "poor"], ["praise", "bug", "praise", "bug"])
+    assert clf.predict_proba(["a text"]).sum() == pytest.approx(1)
+
+
+def test_entailment_has_no_prompt_without_a_text():
+    clf = Classifier(language_model("nli"), strategy=Prompting(calibration=PMI("It is ")))
+    with pytest.raises(UnsupportedError, match="An entailment model has no prompt without its text"):
+        clf.fit(None, ["praise", "bug"])
 
 
 def queries_for(name: str) -> list[Query]:

@@ -58,13 +58,13 @@ def lint(template: Template, model: Any = None, X: Any = None, verbalizer: Any =
     The report measures the following, and uses only the optional protocols of a model:
 
     - The number of tokens is `Window.lengths` of each prompt without demonstrations, which are left out first if a
-    prompt is too long. The cut part is what ``fit_to_window`` cuts. An encoder always drops the text beyond its window,
-    with or without ``shorten``.
+      prompt is too long. The cut part is what ``fit_to_window`` cuts. An encoder always drops the text beyond its
+      window, with or without ``shorten``.
     - The words are scored once, with "N/A" in every field. ``n_tokens`` is the number of tokens of their score; with a
-    causal model, it includes the template's text after the hole.
+      causal model, it includes the template's text after the hole.
     - First tokens are compared by the characters of a word in them (`Window.token_ends` of the plain text up to the end
-    of the word), because the protocols have no token ids. In a chat format, the word begins a turn, and its tokens may
-    differ.
+      of the word), because the protocols have no token ids. In a chat format, the word begins a turn, and its tokens
+      may differ.
 
     A blank before the hole is not a mistake. A model reads the text before the hole together with each word, so the
     blank never becomes a separate token by accident: it goes where the tokenizer puts it.

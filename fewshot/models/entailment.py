@@ -71,12 +71,13 @@ class EntailmentLM(PairModel, LocalModel):
 
     def _pairs(self, queries: Sequence[Query]) -> list[list[Typed]]:
         """Each candidate's pair; a premise is tokenised once for all of them."""
-        premises = ["".join(turn.text for turn in query.context if turn.role == "premise") for query in queries]
-        if not all(premises):
+        found = [[turn.text for turn in query.context if turn.role == "premise"] for query in queries]
+        if not all(found):
             raise UnsupportedError(
                 f"{self!r} needs a premise: a query for an entailment model has a turn of that role "
                 "(template.query(..., kind='entailment') makes it)."
             )
+        premises = ["".join(own) for own in found]  # without content where a calibration asks so
         asked = [[query.prefix + word + query.suffix for word in query.candidates] for query in queries]
         distinct = list(dict.fromkeys(itertools.chain(*asked)))  # the same for every text, unless a field is beside it
         ids = dict(zip(distinct, self.plain.ids(distinct), strict=True))

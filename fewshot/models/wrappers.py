@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from fewshot.errors import FewshotWarning, InputError, ModelLoadError, UnsupportedError, warn
-from fewshot.models.base import LanguageModel, Query, Scores, score_each
+from fewshot.models.base import LanguageModel, Query, Scores, is_language_model, score_each
 from fewshot.models.ranking import Ranked, most_probable, rank_all
 from fewshot.models.score_file import APPLICATION, SCHEMA, UNCHECKED, initialise, is_new, marks, packed, unpacked
 from fewshot.models.watch import generation_of
@@ -73,6 +73,8 @@ class CachedLM(Wrapper):
     ------
     InputError
         When the file is not a cache of this class, or is damaged as a whole; it is not changed.
+    UnsupportedError
+        When ``lm`` is not a language model.
     ModelLoadError
         When ``strict`` is True and the server has other weights than those that gave the scores in the file.
 
@@ -105,6 +107,11 @@ class CachedLM(Wrapper):
     strict, _watched, _generation = False, "", 0  # of those that were pickled before there were any
 
     def __init__(self, lm: LanguageModel, path: str | Path, *, strict: bool = False) -> None:
+        if not is_language_model(lm):
+            raise UnsupportedError(
+                f"CachedLM stores the scores of a language model, and {lm!r} is none: use it as it is. An encoder "
+                "remembers the vectors of its texts itself."
+            )
         super().__init__(lm)
         self.path, self.strict = Path(path), strict
         self.fingerprint = lm.fingerprint

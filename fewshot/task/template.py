@@ -347,7 +347,7 @@ class Template:
         return twin
 
     def prompt(self, row: Row, labels: Sequence[str] = ()) -> Prompt:
-        """Render a row as a `Prompt` of several parts; ``labels`` are the label words or choices that it may list.
+        """Render a row as a ``Prompt`` of several parts; ``labels`` are the label words or choices that it may list.
 
         Raises
         ------
