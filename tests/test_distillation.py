@@ -123,9 +123,11 @@ class TestTeaching:
 
     def test_the_default_student_is_held_back_by_the_number_of_rows(self):
         for rows in (X, X * 3):
-            head = distilled().fit(rows).strategy_.student_.head_
+            student = distilled().fit(rows).strategy_.student_
+            head = student.head_
             assert head.tau_ == 10.0
             np.testing.assert_allclose(head.C_, 600 / len(rows), rtol=0.05)  # without what is improbable
+            assert type(student.head.C) is float  # prints without the name of its type
         assert distilled(student=Embedding()).fit(X).strategy_.student_.head is None
 
     def test_the_default_student_tunes_an_encoder_that_can_be_tuned(self):

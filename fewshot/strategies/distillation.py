@@ -152,7 +152,7 @@ class Distillation(Strategy):
             parts = soft[rows][which, columns] * base[free][rows][which]
             pupil = clone(student)
             if self.student is None:
-                pupil.set_params(**_defaults(pupil_model, parts.sum()))
+                pupil.set_params(**_defaults(pupil_model, float(parts.sum())))
             try:
                 pupil.fit(
                     own,
