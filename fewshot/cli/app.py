@@ -92,15 +92,18 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version of fewshot.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     """Few- and zero-shot text classification with pretrained transformers.
 
-    Files are .csv, .tsv, .txt (a text a line), .json (an array), .jsonl (an object a line), all also with .gz or .zst
-    after it, or .parquet; - is standard input. The text is in the column 'text' and the class in 'label', unless
-    --text-column and --label-column say otherwise; a template of several fields reads the columns that it names. Exit
-    codes: 0 fine, 1 something failed, 2 wrong usage.
+    Files may be .csv, .tsv, .txt (one text per line), .json (an array of objects), .jsonl (one object per line) or
+    .parquet. All but .parquet may be compressed: .csv.gz, .csv.zst. The name - means standard input.
+
+    The text is in the column 'text', and the class in the column 'label'. --text-column and --label-column name other
+    columns. A template with several fields reads the columns of the same names.
+
+    Exit codes: 0 success, 1 something failed, 2 wrong usage.
     """
 
 

@@ -42,14 +42,15 @@ _SCREEN = {"txt": "csv", "parquet": "csv"}  # what rows are printed as, where no
 @command("fewshot demo", "fewshot demo --picture matrix.png", "fewshot demo --json")
 def demo(
     *,
-    picture: Annotated[Path, typer.Option(metavar="FILE", help="Where the confusion matrix is saved.")] = Path(
-        "confusion_matrix.png"
-    ),
+    picture: Annotated[
+        Path, typer.Option(metavar="FILE", help="The file for the picture of the confusion matrix.")
+    ] = Path("confusion_matrix.png"),
     as_json: AsJson = False,
 ) -> None:
-    """Show what it does, on 240 messages to customer support.
+    """Show what fewshot does, on 240 support messages.
 
-    They are classified from the names of the six classes alone, then from 8 examples per class. No network is needed.
+    First the messages are classified from the names of the six classes alone, then from 8 examples per class. This
+    needs no network.
     """
     from fewshot.cli.demo import run
 
@@ -79,14 +80,17 @@ def classify(
         list[str],
         typer.Argument(
             metavar="FILE...",
-            help="Rows to classify, of one file or of several that are alike; - for standard input; or one text, in "
+            help="One or more files of rows to classify, with the same columns. - is standard input. Or one text, in "
             "quotes.",
         ),
     ],
     *,
     labels: opt.Labels = None,
     examples: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Labelled rows to learn from; without them, zero-shot.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A file of labelled rows to learn from. Without it, the classifier is zero-shot."
+        ),
     ] = None,
     unlabelled: opt.Unlabelled = None,
     classifier: opt.Kept = None,
@@ -95,34 +99,38 @@ def classify(
     columns: opt.ColumnOptions,
     said: opt.FormatOptions,
     skip_empty: Annotated[
-        bool, typer.Option("--skip-empty", help="Pass over rows without text: their prediction is left blank.")
+        bool, typer.Option("--skip-empty", help="Accept rows without text. Their prediction stays empty.")
     ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Where the rows go: .csv, .tsv, .json or .jsonl, also as .gz or .zst, or .parquet. Default: the "
-            "screen.",
+            help="The file to write: .csv, .tsv, .json or .jsonl, each also with .gz or .zst, or .parquet. Default: "
+            "standard output.",
         ),
     ] = None,
     prefix: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="Before the names of the columns that are added: prediction, probability."),
+        typer.Option(metavar="TEXT", help="A text before the names of the new columns, prediction and probability."),
     ] = None,
     probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Add the probability of every class, as probability_NAME.")
+        bool,
+        typer.Option("--probabilities", help="Add a column for each class with its probability: probability_NAME."),
     ] = False,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew, where an earlier run has left FILE.part beside --output.")
+        bool,
+        typer.Option(
+            "--restart", help="Begin again. Discard the finished rows that an earlier run left in OUTPUT.part."
+        ),
     ] = False,
     seed: opt.Seed = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Write each row as a line of JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write each row as one line of JSON.")] = False,
 ) -> None:
     """Add a prediction and its probability to every row.
 
-    Without labelled examples the classes come from --labels, from --words, or from a template that brings its label
-    words. Where the rows bring their own choices, the prediction is the number of one, from 0. --unlabelled may name
-    FILE itself: then the rows teach the classifier that classifies them. --classifier uses one that fewshot fit kept.
+    Without labelled examples, the classes come from --labels, from --words, or from the label words of the template. If
+    each row has its own choices, the prediction is the number of a choice, from 0. --unlabelled may name FILE itself:
+    then the classifier also learns from the rows that it classifies. --classifier uses a saved classifier.
 
     The output has all rows of the input, with unchanged columns. Files of any size are read in parts, and twice before
     the first row is classified. Finished rows are kept in OUTPUT.part until all are done. If the command is killed, the

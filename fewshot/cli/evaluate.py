@@ -32,29 +32,36 @@ if TYPE_CHECKING:
     from fewshot.evaluation import LearningCurve
     from fewshot.evaluation.tables import Result
 
-File = Annotated[Path, typer.Argument(help="Labelled rows.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A file of labelled rows.")]
 Test = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Labelled rows to test on; those of the first FILE are learned from."),
+    typer.Option(
+        metavar="FILE", help="Another file of labelled rows, to test on. The rows of FILE are then for learning."
+    ),
 ]
 HeldOut = Annotated[
     float | None,
     typer.Option(
-        metavar="SHARE", help="Share of the rows of FILE to test on, such as 0.5; with the shares of classes."
+        metavar="SHARE",
+        help="The share of the rows of FILE to test on, such as 0.5. Both parts have the same shares of the classes.",
     ),
 ]
 _METRICS = ("accuracy", "macro-F1", "log loss", "Brier")  # by which classifiers are compared
 _ORDERED = ("quadratic kappa", "level MAE", "expected level MAE", "RPS")  # and those of ordered classes
-_METRIC = f"{', '.join(_METRICS)}, or of ordered classes {', '.join(_ORDERED)}."
+_METRIC = f"The metric to compare by: {', '.join(_METRICS)}. For ordered classes also {', '.join(_ORDERED)}."
 Errors = Annotated[
     Path | None,
     typer.Option(
         "--errors",
         metavar="FILE",
-        help="Where the wrong rows go, the surest first: .csv, .tsv, .json or .jsonl, also packed, or .parquet.",
+        help="A file for the rows with a wrong prediction, those with the highest probability first: .csv, .tsv, "
+        ".json or .jsonl, each also with .gz or .zst, or .parquet.",
     ),
 ]
-_SHOTS = "Labelled rows of each class to learn from, drawn by --seed; 0: the class names alone. Default: all."
+_SHOTS = (
+    "The number of labelled rows of each class to learn from. They are drawn at random, by --seed. 0 means the class "
+    "names alone. Default: all rows."
+)
 
 
 @command(
@@ -85,13 +92,16 @@ def evaluate(
 ) -> None:
     """Measure a classifier on rows from which it did not learn.
 
-    Prints accuracy, macro-F1, log loss, Brier score and calibration error, each with a 95 % bootstrap interval, and
-    precision, recall and F1 of each class, and which classes are confused; where the template says that its classes are
-    ordered, quadratic-weighted kappa, errors of the level and the ranked probability score as well. With --shots 0 all
-    rows are tested on, unless --test or --held-out says otherwise. --json prints what Evaluation.from_json reads, and
-    --output keeps it. A --classifier that fewshot fit kept is tested on all rows. --errors writes each wrong row with
-    its number in the file (from 0), text, true and predicted class, their probabilities, and the labelled examples that
-    are most like it.
+    It prints accuracy, macro-F1, log loss, Brier score and calibration error, each with a 95 % bootstrap interval. It
+    also prints precision, recall and F1 of each class, and which classes are confused. If the template says that its
+    classes are ordered, it adds quadratic-weighted kappa, errors of the level and the ranked probability score.
+
+    With --shots 0 nothing is learned, so all rows are for testing, unless --test or --held-out is given. A saved
+    --classifier is also tested on all rows. --json prints the result as Evaluation.from_json reads it, and --output
+    writes it into a file.
+
+    --errors writes each row with a wrong prediction: its number in the file (from 0), its text, the true and the
+    predicted class with their probabilities, and the labelled examples that are most similar.
     """
     setup = Setup(**options._asdict(), shots=shots)
     source = Source(file, test, held_out, *columns, seed, Format.said(*said))
@@ -133,7 +143,11 @@ def compare(
     with_: opt.With = None,
     classifier: Annotated[
         list[Path] | None,
-        typer.Option("--classifier", metavar="DIR", help="A classifier that fewshot fit or .save() kept. Repeatable."),
+        typer.Option(
+            "--classifier",
+            metavar="DIR",
+            help="A saved classifier: the folder that fewshot fit or .save() wrote. Repeatable.",
+        ),
     ] = None,
     follow_paths: opt.FollowPaths = False,
     metric: Annotated[str, typer.Option(metavar="NAME", help=_METRIC)] = "accuracy",
@@ -145,10 +159,12 @@ def compare(
 ) -> None:
     """Say which of several classifiers is better.
 
-    Give --model, --template, --strategy or --shots several times: every combination is a classifier, called by what
-    varies. Or name them one by one, each by a --with. Or give --classifier DIR several times: kept classifiers are
-    called by their folders, and tested on all rows. All are tested on the same resamples of the same rows, so that a
-    statement such as "a beats b" has an interval. --json prints what Comparison.from_json reads.
+    There are three ways to say which classifiers. Give --model, --template, --strategy or --shots several times: every
+    combination is one classifier, and its name says what differs. Or describe each classifier with its own --with. Or
+    give --classifier DIR several times: these are saved classifiers, named after their folders and tested on all rows.
+
+    All classifiers are tested on the same rows, and on the same resamples of them. So each difference has an interval.
+    --json prints the result as Comparison.from_json reads it.
     """
     named = make_setups(options.repeated(opt.as_shots(shots)), options.words, with_)
     kept = {one.resolve().name: one for one in classifier or ()}
@@ -196,13 +212,16 @@ def learning_curve(
     file: File,
     *,
     shots: Annotated[
-        list[str], typer.Option(metavar="N,N,...", help="Labelled rows of each class; 0: the class names alone.")
+        list[str],
+        typer.Option(
+            metavar="N,N,...", help="The numbers of labelled rows of each class. 0 means the class names alone."
+        ),
     ] = ["0,2,4,8,16,32"],  # noqa: B006 - typer reads the default from here
     picture: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where the curve is drawn: .png, .pdf or .svg.")
+        Path | None, typer.Option(metavar="FILE", help="A file for the picture of the curve: .png, .pdf or .svg.")
     ] = None,
-    draws: Annotated[int, typer.Option(metavar="N", min=1, help="How often the labelled rows are drawn.")] = 5,
-    held_out: Annotated[float, typer.Option(metavar="SHARE", help="Share of the rows to test on.")] = 0.5,
+    draws: Annotated[int, typer.Option(metavar="N", min=1, help="How many times the labelled rows are drawn.")] = 5,
+    held_out: Annotated[float, typer.Option(metavar="SHARE", help="The share of the rows to test on.")] = 0.5,
     options: opt.SetupsOptions,
     with_: opt.With = None,
     columns: opt.ColumnOptions,
@@ -211,10 +230,11 @@ def learning_curve(
     seed: opt.Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Show what more labelled rows would bring.
+    """Show how much more labelled rows would help.
 
-    Prints the metrics by the number of rows learned from, as mean and deviation over several draws. Repeated options
-    are compared as by fewshot compare, on the same draws. --json prints what LearningCurve.from_json reads.
+    It prints each metric for each number of labelled rows, as mean and standard deviation over several random draws of
+    these rows. Give --model, --template or --strategy several times to compare classifiers, as with fewshot compare.
+    All of them learn from the same draws. --json prints the result as LearningCurve.from_json reads it.
     """
     named = make_setups(options.repeated(), options.words, with_)
     sizes = opt.as_shots(shots)

@@ -35,7 +35,11 @@ _STEP = 64  # questions that are answered together, before their lines are writt
 def extract(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="Texts that hold the answers: 'context', or with --question 'text'."),
+        typer.Argument(
+            metavar="FILE",
+            help="A file with the texts that hold the answers. They are in the column 'context'. With --question they "
+            "may also be in 'text'.",
+        ),
     ],
     *,
     question: Annotated[
@@ -46,41 +50,48 @@ def extract(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Answered questions: 'context', 'question' and SQuAD's 'answers', or 'answer', a text, which may "
-            "have its 'answer_start'. No answer is an empty one.",
+            help="A file of answered questions to learn from. It has the columns 'context', 'question' and 'answer'. "
+            "'answer_start' may say where the answer begins. SQuAD's 'answers' may take their place. An empty answer "
+            "means that the text holds none.",
         ),
     ] = None,
     extractor: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="An extractor that --save or .save() kept.")
+        Path | None, typer.Option(metavar="DIR", help="A saved extractor: the folder that --save or .save() wrote.")
     ] = None,
     follow_paths: FollowPaths = False,
     model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A language model, an encoder or one of question answering.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The model: a language model, a sentence encoder, or a model that was trained for question "
+            "answering. It is given by its name on the hub, its folder, embedded:masked or embedded:causal.",
+        ),
     ] = None,
     template: Annotated[
         str | None,
-        typer.Option(
-            metavar="TEMPLATE", help="How a language model is asked: {{ context }} {{ question }} {{ answer }}"
-        ),
+        typer.Option(metavar="TEMPLATE", help="How to ask a language model: {{ context }} {{ question }} {{ answer }}"),
     ] = None,
     shots: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="How many of --examples a prompt of a language model shows.")
+        int | None,
+        typer.Option(metavar="N", min=0, help="How many of --examples a language model is shown in each prompt."),
     ] = None,
     text_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Column of the text: 'context', or with --question 'text'.")
+        str | None,
+        typer.Option(metavar="NAME", help="The column with the text. Default: 'context', or 'text' with --question."),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(metavar="P", help="Least probability of an answer, above 0 and at most 1.")
+        float | None,
+        typer.Option(metavar="P", help="Give only answers that have at least this probability, above 0 and at most 1."),
     ] = None,
-    save: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the extractor in a new folder.")] = None,
+    save: Annotated[Path | None, typer.Option(metavar="DIR", help="Save the extractor in this new folder.")] = None,
     as_json: AsJson = False,
     said: FormatOptions,
 ) -> None:
     """Answer questions with a part of the text, or none.
 
-    Shows each question and its text with the answer marked, and the runners-up. With --json it writes a line for each
-    row: the question, the text as context, and the answer with its start, end and probability. An empty answer means
-    that there is none. Offsets are characters, counted from 0.
+    It shows each question with its text, in which the answer is marked, and the next best answers. With --json it
+    writes one line for each row: the question, the text as context, and the answer with its start, end and probability.
+    An empty answer means that the text holds none. Start and end count characters from 0.
     """
     if extractor is not None and any(one is not None for one in (examples, model, template, shots, save)):
         raise WrongUsage(

@@ -27,23 +27,29 @@ from fewshot.errors import InputError
     "fewshot fit labelled.tsv --save reviews --model FacebookAI/roberta-base --template sst2/it_was",
 )
 def fit(
-    examples: Annotated[Path | None, typer.Argument(help="Labelled rows; without them, give --labels.")] = None,
+    examples: Annotated[
+        Path | None, typer.Argument(metavar="EXAMPLES", help="A file of labelled rows. Without it, give --labels.")
+    ] = None,
     *,
-    save: Annotated[Path, typer.Option(metavar="DIR", help="The folder in which the classifier is kept.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a classifier that is kept there.")] = False,
+    save: Annotated[Path, typer.Option(metavar="DIR", help="The folder to save the classifier in.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a classifier that is already in this folder.")
+    ] = False,
     labels: opt.Labels = None,
     unlabelled: opt.Unlabelled = None,
     alpha: Annotated[
         float | None,
         typer.Option(
             metavar="SHARE",
-            help="Keep what says a set of classes for each text as well, which misses the true one as often as this, "
-            "such as 0.1 (conformal prediction). Half the labelled rows calibrate it.",
+            help="Also predict a set of classes for each text (conformal prediction). SHARE is the share of the texts "
+            "whose set may lack the true class, such as 0.1. Half of the labelled rows are used to calibrate the sets.",
         ),
     ] = None,
     sets: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="How sets are made with --alpha: lac (default), aps or ordinal-aps."),
+        typer.Option(
+            metavar="NAME", help="The method that makes the sets of --alpha: lac (the default), aps or ordinal-aps."
+        ),
     ] = None,
     options: opt.SetupOptions,
     columns: opt.ColumnOptions,
@@ -53,8 +59,8 @@ def fit(
 ) -> None:
     """Fit a classifier, and save it in a folder.
 
-    fewshot classify and fewshot evaluate take it with --classifier, and Python with Classifier.load(). The folder is
-    written whole or not at all.
+    Use the folder with fewshot classify --classifier and fewshot evaluate --classifier, or in Python with
+    Classifier.load(). If the command fails, it leaves no half-written folder.
     """
     form, setup = Format.said(*said), Setup(**options._asdict())
     lesson = Lesson(setup, opt.as_names(labels), examples, unlabelled, *columns, seed, form)

@@ -25,40 +25,45 @@ from fewshot.cli.writing import check_target
     'fewshot label reviews.txt --classes "positive,negative" --model embedded:causal --port 8080',
 )
 def label(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Rows without labels; - for standard input.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of rows without labels. - is standard input.")],
     *,
     classes: Annotated[
         str | None,
         typer.Option(
             metavar="A,B,...",
-            help="Class names, separated by commas; more can be added on the page. Default: those of the labels in "
-            "--output, or of the template.",
+            help="The names of the classes, separated by commas. The page can add more. Default: the classes of the "
+            "labels that are already in --output, or those of the template.",
         ),
     ] = None,
     output: Annotated[
-        Path, typer.Option(metavar="FILE", help="Where the labels go, and from where an earlier page goes on: .csv.")
+        Path,
+        typer.Option(metavar="FILE", help="The .csv file for the labels. If it exists, labelling continues from it."),
     ] = Path("labels.csv"),
     options: opt.SetupOptions,
     text_column: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Column of the text. Default: the template's own field, mostly 'text'."),
+        typer.Option(
+            metavar="NAME", help="The column with the text. Default: the field of the template, usually 'text'."
+        ),
     ] = None,
     said: opt.FormatOptions,
-    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="0 is any that is free.")] = 0,
-    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    port: Annotated[
+        int, typer.Option(metavar="N", min=0, max=65535, help="The port of the page. 0 means any free port.")
+    ] = 0,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     seed: opt.Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Label texts on a page, with a key press each.
+    """Label texts on a page, with one key press for each text.
 
     The page is served on this machine, while a classifier learns in the background. It shows the text whose label would
     help the classifier most, and the prediction for it. At first the classifier knows only the names of the classes; it
     learns again after every few labels. One text in five is drawn by chance, and the accuracy is estimated by these.
 
-    Every label is written to disk at once. If the page is killed, the same command continues where it stopped. What is
-    skipped or of none of the classes is kept beside the labels, in a file of OUTPUT's name with .skipped.csv. The
-    address has a secret in it, and only this machine is answered. Without --strategy it is one that is fitted in
-    seconds; fewshot fit takes its time. Ctrl-C ends it.
+    Every label is written to disk at once. If the page is killed, the same command continues where it stopped. Texts
+    that you skip, or that fit none of the classes, are written into a second file beside OUTPUT, whose name ends with
+    .skipped.csv. Only this machine can open the page, and its address contains a secret. Without --strategy, the page
+    uses a classifier that learns in seconds; fewshot fit may choose a better and slower one. Ctrl-C ends the command.
     """
     setup = Setup(**options._asdict())
     setup.check()

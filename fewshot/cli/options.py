@@ -17,48 +17,57 @@ if TYPE_CHECKING:
     from fewshot.task import template as _template
 
 MODEL = (
-    "Hub name, folder or GGUF file of a model, embedded:masked or embedded:causal. Default: a sentence encoder that "
-    "needs no network."
+    "The model: its name on the Hugging Face hub, its folder, a GGUF file, embedded:masked or embedded:causal. "
+    "Default: a sentence encoder that needs no network."
 )
-_TEMPLATE = "Gallery name (see fewshot templates), a .jinja file, or source with {{ label }} in it."
+_TEMPLATE = (
+    "The template: a name from the gallery (fewshot templates lists them), a .jinja file, or the text of a template "
+    "itself, with {{ label }} where the class goes."
+)
 #: Strategies as the command line writes them; a tuning is a parameter of one.
 NAMES = sorted(name.lower() for name in STRATEGIES if name != "Contrastive")
-_STRATEGY = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}, with parameters as in Python: 'prompting(shots=4)'."
+_STRATEGY = (
+    f"How labelled rows are used: {', '.join(NAMES[:-1])} or {NAMES[-1]}. Parameters are written as in Python: "
+    "'prompting(shots=4)'."
+)
 
-Labels = Annotated[str | None, typer.Option(metavar="A,B,...", help="Class names, separated by commas.")]
+Labels = Annotated[str | None, typer.Option(metavar="A,B,...", help="The names of the classes, separated by commas.")]
 Words = Annotated[
     str | None,
     typer.Option(
         metavar="A=X,B=Y,...",
-        help="Label words of the classes, where names are no words that a model knows: 0=negative,1=positive. "
-        "Several words of a class: 1=good|great.",
+        help="The words that stand for the classes in a prompt, such as 0=negative,1=positive. Needed where the names "
+        "of the classes mean nothing to a model. A class may have several words: 1=good|great.",
     ),
 ]
 Unlabelled = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Rows without labels to learn from as well, by --strategy distillation or, where no row is labelled, "
-        "'prompting(calibration=batch)' and the like.",
+        help="A file of rows without labels, from which the classifier also learns. It needs --strategy distillation. "
+        "If no row has a label, a strategy with a calibration works too, such as 'prompting(calibration=batch)'.",
     ),
 ]
-Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The seed of all random numbers.")]
 Result = Annotated[
-    Path | None, typer.Option("--output", metavar="FILE", help="Keep the result as JSON, whatever is printed: .json.")
+    Path | None, typer.Option("--output", metavar="FILE", help="Also write the result as JSON into this .json file.")
 ]
 Kept = Annotated[
-    Path | None, typer.Option("--classifier", metavar="DIR", help="A classifier that fewshot fit or .save() kept.")
+    Path | None,
+    typer.Option(
+        "--classifier", metavar="DIR", help="A saved classifier: the folder that fewshot fit or .save() wrote."
+    ),
 ]
 FollowPaths = Annotated[
-    bool, typer.Option("--follow-paths", help="Allow a kept classifier to load its model from a local folder.")
+    bool, typer.Option("--follow-paths", help="Allow what was saved to load its model from another local folder.")
 ]
 With = Annotated[
     list[str] | None,
     typer.Option(
         "--with",
         metavar="SETUP",
-        help="One more classifier, on top of the options that are given once: 'NAME: key=value ...', where the keys "
-        "are model, template, strategy, shots and words. Repeatable.",
+        help="One classifier with a name: 'NAME: key=value ...'. The keys are model, template, strategy, shots and "
+        "words. A key that is left out has the value of the option, if that is given once. Repeatable.",
     ),
 ]
 
@@ -90,9 +99,11 @@ class ColumnOptions(NamedTuple):
 
     text_column: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Column of the text. Default: the template's own field, mostly 'text'."),
+        typer.Option(
+            metavar="NAME", help="The column with the text. Default: the field of the template, usually 'text'."
+        ),
     ] = None
-    label_column: Annotated[str, typer.Option(metavar="NAME", help="Column of the class.")] = "label"
+    label_column: Annotated[str, typer.Option(metavar="NAME", help="The column with the class.")] = "label"
 
 
 class FormatOptions(NamedTuple):
@@ -103,18 +114,23 @@ class FormatOptions(NamedTuple):
         typer.Option(
             "--format",
             metavar="NAME",
-            help="What FILE is, where its name does not say: csv, tsv, txt (a text a line), json, jsonl or parquet.",
+            help="The format of FILE, if its name does not show it: csv, tsv, txt (one text per line), json, jsonl or "
+            "parquet.",
         ),
     ] = None
     delimiter: Annotated[
         str | None,
-        typer.Option(metavar="C", help="What separates cells, such as ';' or tab. Default: found among , ; tab and |."),
+        typer.Option(
+            metavar="C",
+            help="The character between two cells, such as ';' or tab. Default: detected among , ; tab and |.",
+        ),
     ] = None
     encoding: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Text encoding, such as cp1252. Default: UTF-8.")
+        str | None, typer.Option(metavar="NAME", help="The text encoding, such as cp1252. Default: UTF-8.")
     ] = None
     no_header: Annotated[
-        bool, typer.Option("--no-header", help="FILE begins with a row: its columns are column_1, column_2, ...")
+        bool,
+        typer.Option("--no-header", help="FILE has no header line. Its columns are called column_1, column_2, ..."),
     ] = False
 
 

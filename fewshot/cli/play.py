@@ -40,35 +40,48 @@ def play(
     template: Annotated[
         str | None,
         typer.Argument(
-            help="A .jinja file, a gallery name, or source. Default: the generic template of the model's kind."
+            metavar="TEMPLATE",
+            help="A .jinja file, a name from the gallery, or the text of a template. Default: the generic template for "
+            "this kind of model.",
         ),
     ] = None,
     *,
-    data: Annotated[Path, typer.Option(metavar="FILE", help="Rows to try it on, with labels or without.")],
+    data: Annotated[
+        Path, typer.Option(metavar="FILE", help="A file of rows to try the template on, with or without labels.")
+    ],
     model: Annotated[str | None, typer.Option(metavar="NAME", help=opt.MODEL)] = None,
     labels: opt.Labels = None,
     words: opt.Words = None,
     beside: Annotated[
-        str | None, typer.Option(metavar="TEMPLATE", help="A second template, to compare with; as the first.")
+        str | None,
+        typer.Option(metavar="TEMPLATE", help="A second template, to compare with the first. Written in the same way."),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A new .jinja file to save to. Default: TEMPLATE, where it is a file."),
+        typer.Option(
+            metavar="FILE", help="A new .jinja file to save the template in. Default: TEMPLATE, if that is a file."
+        ),
     ] = None,
-    rows: Annotated[int, typer.Option(metavar="N", min=1, max=200, help="How many rows to try it on.")] = 20,
-    first: Annotated[bool, typer.Option("--first", help="Take the first rows, instead of drawing them.")] = False,
+    rows: Annotated[int, typer.Option(metavar="N", min=1, max=200, help="The number of rows to show.")] = 20,
+    first: Annotated[
+        bool, typer.Option("--first", help="Take the first rows of the file, instead of random ones.")
+    ] = False,
     seed: opt.Seed = 0,
     columns: opt.ColumnOptions,
     said: opt.FormatOptions,
-    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="0 is any that is free.")] = 0,
+    port: Annotated[
+        int, typer.Option(metavar="N", min=0, max=65535, help="The port of the page. 0 means any free port.")
+    ] = 0,
     opens: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Edit a template on a page, with its prompts beside it.
 
-    The page shows each row's prompt with its parts coloured, what was cut, what lint finds, the probabilities of the
-    label words, and the predictions beside the labels of the file. Classes are those of --labels, of the label column,
-    or of the template's label words. Only this machine is served, under an address that holds a secret. Ctrl-C ends it.
+    For each row, the page shows the prompt with its parts in colours, the text that was cut to fit the model, the
+    probabilities of the label words, and the prediction beside the label of the file. It also shows what fewshot lint
+    finds. The classes come from --labels, from the label column, or from the label words of the template.
+
+    Only this machine can open the page, and its address contains a secret. Ctrl-C ends the command.
     """
     form, own, names = Format.said(*said), opt.as_words(words), opt.as_names(labels)
     check_standard_input(data)

@@ -23,36 +23,50 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 def serve(
     served: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FOLDER|MODEL", help="Folders of kept classifiers, and models by name or folder."),
+        typer.Argument(metavar="FOLDER|MODEL", help="Folders of saved classifiers, and names or folders of models."),
     ] = None,
     *,
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="0 is any that is free.")] = 8000,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="N", min=0, max=65535, help="The port to listen at. 0 means any free port.")
+    ] = 8000,
     key_env: Annotated[
         str | None,
         typer.Option(
-            "--key-env", metavar="NAME", help="The environment variable with the key that requests must send."
+            "--key-env",
+            metavar="NAME",
+            help="The environment variable that holds the key. Every request must send this key.",
         ),
     ] = None,
     max_waiting: Annotated[
-        int, typer.Option("--max-waiting", metavar="N", min=1, help="The most requests that may wait; more get 503.")
+        int,
+        typer.Option(
+            "--max-waiting", metavar="N", min=1, help="How many requests may wait. Further ones get the status 503."
+        ),
     ] = 256,
     windows: Annotated[
         bool,
-        typer.Option("--windows", help="Let encoders read states beyond their context whole, in overlapping windows."),
+        typer.Option(
+            "--windows",
+            help="Let encoders read long texts whole, in overlapping windows. Default: a text that is too long is "
+            "refused.",
+        ),
     ] = False,
     follow_paths: Annotated[
         bool,
-        typer.Option("--follow-paths", help="Let kept classifiers take their models from folders of this machine."),
+        typer.Option("--follow-paths", help="Allow saved classifiers to load their models from local folders."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Answer typed decisions over HTTP, in both wires.
+    """Answer questions about texts over HTTP.
 
-    POST /v1/systemone and POST /v1/decisions (OpenAI's) take a state and questions about it. A kept classifier answers
-    under its folder's name, where the options of a question are its classes. The first model answers whatever else is
-    asked, zero-shot; without any FOLDER or MODEL that is the default encoder. Ctrl-C or SIGTERM ends it, once what was
-    accepted is answered.
+    This is a server of typed decisions. A request sends a text (the state) and questions about it, each with its
+    options. POST /v1/systemone takes the format of System One, and POST /v1/decisions that of OpenAI.
+
+    A saved classifier has the name of its folder. It answers the questions whose options are its classes. The first
+    model answers all other questions, zero-shot. Without FOLDER or MODEL this is the default encoder.
+
+    Ctrl-C or SIGTERM ends the server, after it has answered the requests that it had accepted.
     """
     key = _key(key_env)
     made = _made(served or [], follow_paths, windows)

@@ -14,14 +14,15 @@ from fewshot.errors import InputError
 
 @command("fewshot show tickets", "fewshot show /srv/classifiers/tickets", "fewshot show tickets --json")
 def show(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a kept classifier.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a saved classifier.")],
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Say what is kept in a folder.
+    """Show what a folder of a saved classifier holds.
 
-    That is its card, with the classes, what it learned from and its models, and its files. No model is loaded. Files
-    that were changed are an error. The card may be edited, and is shown as it is.
+    It prints the card of the classifier and the list of its files. The card names the classes, the data that it learned
+    from, and its models. No model is loaded. A file that was changed after saving is an error. Only the card may be
+    edited: it is shown as it is.
     """
     from fewshot.persistence.folder import CARD, CONFIG, Kept
     from fewshot.persistence.limits import read_json

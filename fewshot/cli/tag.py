@@ -33,40 +33,54 @@ _STEP = 64  # texts that are tagged together, before their lines are written
     "fewshot tag mail.txt --types person,place --model embedded:causal",
 )
 def tag(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Texts to find spans in.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of texts to find spans in.")],
     *,
     examples: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Annotated texts, .jsonl or .json: 'text' with 'spans' [[start, end, type], ...] or spaCy's "
-            "'entities', or 'tokens' with 'tags'.",
+            help="A .jsonl or .json file of annotated texts to learn from. Each has 'text' with 'spans' [[start, end, "
+            "type], ...] or with spaCy's 'entities', or it has 'tokens' with 'tags'.",
         ),
     ] = None,
-    tagger: Annotated[Path | None, typer.Option(metavar="DIR", help="A tagger that --save or .save() kept.")] = None,
+    tagger: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A saved tagger: the folder that --save or .save() wrote.")
+    ] = None,
     follow_paths: FollowPaths = False,
     types: Annotated[
-        str | None, typer.Option(metavar="A,B,...", help="Names of the types, which a language model is asked about.")
+        str | None,
+        typer.Option(
+            metavar="A,B,...",
+            help="The names of the types to find. A language model is asked about them, without examples.",
+        ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A sentence encoder, a masked or another language model.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The model: a sentence encoder, or a masked or other language model. It is given by its name on the "
+            "hub, its folder, embedded:masked or embedded:causal. Default: a sentence encoder that needs no network.",
+        ),
     ] = None,
     template: Annotated[
         str | None,
-        typer.Option(metavar="TEMPLATE", help="How a language model is asked: {{ text }} {{ span }} is a {{ label }}."),
+        typer.Option(metavar="TEMPLATE", help="How to ask a language model: {{ text }} {{ span }} is a {{ label }}."),
     ] = None,
-    text_column: Annotated[str | None, typer.Option(metavar="NAME", help="Column of the text: 'text'.")] = None,
+    text_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The column with the text. Default: 'text'.")
+    ] = None,
     threshold: Annotated[
-        float | None, typer.Option(metavar="P", help="Least probability of a span, above 0 and at most 1.")
+        float | None,
+        typer.Option(metavar="P", help="Show only spans that have at least this probability, above 0 and at most 1."),
     ] = None,
-    save: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the tagger in a new folder.")] = None,
+    save: Annotated[Path | None, typer.Option(metavar="DIR", help="Save the tagger in this new folder.")] = None,
     as_json: AsJson = False,
     said: FormatOptions,
 ) -> None:
     """Find spans, such as persons and places.
 
-    Shows each text with its spans marked. With --json it writes a line for each row: its text, and its spans with
-    start, end, label, text and probability. Offsets are characters, counted from 0.
+    It shows each text with its spans marked. With --json it writes one line for each row: the text and its spans, each
+    with start, end, label, text and probability. Start and end count characters from 0.
     """
     if [examples, tagger, types].count(None) != 2:
         raise WrongUsage(

@@ -24,19 +24,24 @@ if TYPE_CHECKING:
     "fewshot lint sst2/it_was --model embedded:masked",
 )
 def lint(
-    template: Annotated[str, typer.Argument(help="A .jinja file, a gallery name, or source.")],
+    template: Annotated[
+        str,
+        typer.Argument(metavar="TEMPLATE", help="A .jinja file, a name from the gallery, or the text of a template."),
+    ],
     *,
     model: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Hub name or folder of a model; without one, only the text is checked."),
+        typer.Option(
+            metavar="NAME", help="The name on the hub or the folder of a model. Without it, only the text is checked."
+        ),
     ] = None,
-    data: Annotated[Path | None, typer.Option(metavar="FILE", help="Rows to fill it with.")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="FILE", help="A file of rows to fill the template with.")] = None,
     labels: opt.Labels = None,
     words: opt.Words = None,
     said: opt.FormatOptions,
     as_json: AsJson = False,
 ) -> None:
-    """Check a template before compute is spent.
+    """Check a template, before you spend time on a model.
 
     It checks the fields, the blanks around the hole, the label words and, with a model, their tokens. Each finding says
     how to correct it. The exit code is 1 when there are errors; warnings and hints leave it at 0.
@@ -70,11 +75,15 @@ def lint(
     "fewshot templates", "fewshot templates sst2", "fewshot templates sst2/it_was", "fewshot templates sst2 --json"
 )
 def templates(
-    name: Annotated[str | None, typer.Argument(help="A template to show, or a task to list.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The name of a template, or of a task.")] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """List the gallery or one task of it, or show one template."""
+    """List the templates of the gallery, or show one of them.
+
+    Without NAME it lists all templates. With the name of a task, such as sst2, it lists the templates of this task.
+    With the name of a template, such as sst2/it_was, it shows this template.
+    """
     from fewshot.task import gallery
 
     if name and "/" in name:

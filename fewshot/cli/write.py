@@ -31,46 +31,73 @@ _STEP = 64  # rows that are answered together, before their lines are written
     "fewshot write en.csv --writer de --json",
 )
 def write(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Rows to write a text for.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of rows. A text is written for each row.")],
     *,
     model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A causal or encoder-decoder language model, or embedded:causal.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The model: a causal or encoder-decoder language model, given by its name on the hub or its folder, "
+            "or embedded:causal.",
+        ),
     ] = None,
     template: Annotated[
         str | None,
-        typer.Option(metavar="TEMPLATE", help="Gallery name, a .jinja file, or source that ends with {{ answer }}."),
+        typer.Option(
+            metavar="TEMPLATE",
+            help="The template: a name from the gallery, a .jinja file, or a text that ends with {{ answer }}.",
+        ),
     ] = None,
     examples: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Rows with their texts, to be shown as demonstrations.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A file of rows with the right text for each. The model is shown some of them as examples.",
+        ),
     ] = None,
-    shots: Annotated[int | None, typer.Option(metavar="N", min=1, help="How many a prompt shows: 8, or all.")] = None,
+    shots: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="How many of --examples a prompt shows. Default: 8, or all if there are fewer."
+        ),
+    ] = None,
     selection: Annotated[
-        str, typer.Option(metavar="NAME", help="Which: nearest, mmr, random or first; the last two share prompts.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Which of --examples a prompt shows: nearest, mmr, random or first. random and first show all rows "
+            "the same ones.",
+        ),
     ] = "nearest",
-    writer: Annotated[Path | None, typer.Option(metavar="DIR", help="A writer that --save or .save() kept.")] = None,
+    writer: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A saved writer: the folder that --save or .save() wrote.")
+    ] = None,
     follow_paths: FollowPaths = False,
     text_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Column of the text. Default: the template's own fields.")
+        str | None, typer.Option(metavar="NAME", help="The column with the text. Default: the fields of the template.")
     ] = None,
     answer_column: Annotated[
-        str, typer.Option(metavar="NAME", help="Column of the text to write, in --examples.")
+        str, typer.Option(metavar="NAME", help="The column of --examples with the right text.")
     ] = "answer",
     max_new_tokens: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Most tokens of a text: 64, or the kept writer's.")
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="The largest number of tokens of a text. Default: 64, or that of the saved writer."
+        ),
     ] = None,
     stop: Annotated[
-        str | None, typer.Option(metavar="TEXT", help=r"What a text ends before; \n is a line break.")
+        str | None, typer.Option(metavar="TEXT", help=r"End each text before this text. \n is a line break.")
     ] = None,
     seed: Seed = 0,
-    save: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the writer in a new folder.")] = None,
+    save: Annotated[Path | None, typer.Option(metavar="DIR", help="Save the writer in this new folder.")] = None,
     as_json: AsJson = False,
     said: FormatOptions,
 ) -> None:
-    """Write a text for each row, by a template.
+    """Write a text for each row, such as a translation.
 
-    A translation, a summary, a title: prints a line a row. With --json each is an object: the fields of the row, the
-    text as 'answer', and the mean log-probability of its tokens as 'logprob'. None of the models inside this package
-    can translate or summarise.
+    The template says what to write: a translation, a summary, a title. The command prints one line for each row. With
+    --json each line is an object: the fields of the row, the text as 'answer', and the mean log-probability of its
+    tokens as 'logprob'. None of the models inside this package can translate or summarise: give --model.
     """
     kept = writer is not None
     if kept == (template is not None) or (kept and any((model, examples, shots, max_new_tokens, stop, save))):
