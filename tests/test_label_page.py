@@ -11,10 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
 
 from fewshot import Classifier, FewshotWarning, LabelWidget, ParameterError
 from fewshot.pages.label_page import label_page
@@ -231,6 +234,28 @@ def test_the_widget_shows_the_page_and_has_the_labels(tmp_path, tab):
         assert sum(label is not None for label in widget.labels) == 1
         assert repr(widget).startswith("LabelWidget(1 of 30 labelled: http://127.0.0.1:")
     assert len(kept(tmp_path / "labels.csv")) == 1
+
+
+def test_the_page_works_in_the_frame_of_a_notebook(tmp_path, browser):
+    """A notebook is a page of another address that shows what `_repr_html_` returns."""
+    heard = []
+    with LabelWidget(TEXTS, CLASSES, tmp_path / "labels.csv", clf=Classifier(HashEncoder())) as widget:
+        notebook = Starlette(routes=[Route("/", lambda _: HTMLResponse(f"<h1>Notebook</h1>{widget._repr_html_()}"))])
+        with running(notebook) as url, closing(browser.new_context()) as context:
+            page = context.new_page()
+            page.on("console", lambda one: heard.append(one.text) if not EXPECTED.search(one.text) else None)
+            page.goto(url)
+            frame = page.frame_locator("iframe")
+            text = frame.locator("#text")
+            text.click()
+            first = text.inner_text()
+            page.keyboard.press("1")
+            frame.locator("#progress", has_text="1 of 30 texts labelled").wait_for()
+            frame.locator(".class", has_text="praise").click()
+            frame.locator("#progress", has_text="2 of 30 texts labelled").wait_for()
+            assert widget.labels[TEXTS.index(first)] == "billing"
+            assert sorted(filter(None, widget.labels)) == ["billing", "praise"]
+    assert heard == []
 
 
 def test_the_widget_takes_classifiers_and_says_what_was_odd(tmp_path):
