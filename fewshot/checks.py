@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import numbers
+import os
 from collections.abc import Hashable, Sequence
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fewshot.errors import ParameterError
+from fewshot.errors import InputError, ParameterError
 
-__all__ = ["above", "at_least", "between", "is_blank", "is_missing", "one_of"]
+__all__ = ["above", "as_numbers", "at_least", "between", "check_path", "check_seed", "is_blank", "is_missing", "one_of"]
 
 #: pandas' own, known by name so that pandas need not be there.
 _NAMES = ("NAType", "NaTType")
@@ -95,6 +97,27 @@ def between(name: str, value: Any, low: float, high: float, *, with_high: bool =
     """
     if not (_is_number(value) and (low < value < high or (with_high and value == high))):
         raise _error(name, f"above {low} and {'at most' if with_high else 'below'} {high}{more}", value)
+
+
+def check_path(name: str, value: Any) -> None:
+    """Refuse what is no path: a text or a Path is one."""
+    if not isinstance(value, str | os.PathLike):
+        raise _error(name, "a path, as a text or a Path", value)
+
+
+def check_seed(value: Any) -> None:
+    """Refuse a random_state that numpy can't draw with."""
+    is_seed = _is_number(value, whole=True) and 0 <= value < 2**32
+    if not (is_seed or value is None or value is np.random or isinstance(value, np.random.RandomState)):
+        raise _error("random_state", "an integer from 0 to 2**32 - 1, a numpy.random.RandomState or None", value)
+
+
+def as_numbers(name: str, value: Any) -> NDArray[np.float64]:
+    """Return numbers as an array; refuse what holds something else."""
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} must be numbers, as a list or an array. Got {value!r:.80}.") from error
 
 
 def _is_number(value: Any, whole: bool = False) -> bool:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from fewshot.checks import check_seed
 from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
 from fewshot.errors import InputError, UnsupportedError
@@ -125,6 +126,7 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
         self
             A failed or interrupted fit leaves the previous state.
         """
+        check_seed(self.random_state)
         rows = None if X is None else as_rows(X)
         strategy = as_strategy(Auto() if self.strategy is None else self.strategy)
         settled = resolve(self, rows, y, sample_weight, unlabelled=getattr(strategy, "takes_unlabelled", False))
@@ -207,6 +209,7 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
         InputError
             When the labels are of another type than the classes.
         """
+        check_is_fitted(self, "strategy_")
         rows = as_rows(X)
         indicator = as_indicator(y, len(rows))
         if indicator is not None:

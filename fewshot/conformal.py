@@ -17,7 +17,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted
 
 from fewshot.calibration.threshold import find_threshold
-from fewshot.checks import between, one_of
+from fewshot.checks import between, check_seed, one_of
 from fewshot.errors import InputError, ParameterError, UnsupportedError
 from fewshot.inputs import columns_of, take_labelled
 from fewshot.models.base import FloatArray
@@ -125,6 +125,7 @@ class ConformalClassifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: i
         """
         between("alpha", self.alpha, 0, 1, more=", such as 0.1")
         one_of("method", self.method, ("lac", "aps", _ORDINAL))
+        check_seed(self.random_state)
         _check_probabilistic(self.classifier)
         X, labels = take_labelled(X, y)
         frozen = isinstance(self.classifier, FrozenEstimator)
@@ -151,11 +152,12 @@ class ConformalClassifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: i
 
     def _n_calibration(self, n_rows: int) -> int:
         size = self.calibration_size
-        n = size if isinstance(size, int | np.integer) else ceil(size * n_rows) if 0 < size < 1 else 0
+        is_share = isinstance(size, float | np.floating) and 0 < size < 1
+        n = size if isinstance(size, int | np.integer) else ceil(size * n_rows) if is_share else 0
         if not 0 < n < n_rows:
             raise ParameterError(
-                f"calibration_size must leave rows for both parts: a share above 0 and below 1, or a number below that "
-                f"of the rows, {n_rows}. Got {size!r}."
+                f"calibration_size must be a share of the rows, above 0 and below 1, or a number of rows from 1 to "
+                f"{n_rows - 1}. The classifier learns from the other rows. Got {size!r}."
             )
         return int(n)
 

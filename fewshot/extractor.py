@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
 from fewshot.calibration.threshold import find_threshold
-from fewshot.checks import at_least, between
+from fewshot.checks import at_least, between, check_seed, is_blank
 from fewshot.display.answered import Answered, AnsweredText
 from fewshot.display.preview import Preview
 from fewshot.errors import FewshotWarning, InputError, ParameterError, UnsupportedError, warn
@@ -237,11 +237,15 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
         return getattr(self.strategy_, "report_", None)
 
     def _check(self) -> None:
+        check_seed(self.random_state)
         at_least("max_words", self.max_words, 1, whole=True)
         if self.threshold is not None:
             between("threshold", self.threshold, 0, 1, with_high=True)
-        if self.question is not None and not isinstance(self.question, str):
-            raise ParameterError(f"question must be text, which all texts are asked, or None. Got {self.question!r}.")
+        if self.question is not None and (not isinstance(self.question, str) or is_blank(self.question)):
+            raise ParameterError(
+                f"question must be a text that is not blank, which is asked about every text, or None. Got "
+                f"{self.question!r}."
+            )
         given = self.strategy
         known = isinstance(given, Prompting) or callable(getattr(given, "fit_answers", None))
         if given is not None and (isinstance(given, type) or not known):

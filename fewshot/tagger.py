@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
 from fewshot.calibration.threshold import find_threshold
-from fewshot.checks import at_least, between
+from fewshot.checks import at_least, between, check_seed
 from fewshot.display.marked import Marked, mark
 from fewshot.display.preview import Preview
 from fewshot.errors import FewshotWarning, InputError, ParameterError, UnsupportedError, warn
@@ -241,6 +241,7 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         return asked.preview(texts, words_of(texts, tokens))
 
     def _check(self) -> None:
+        check_seed(self.random_state)
         at_least("max_words", self.max_words, 1, whole=True, optional=True)
         if self.threshold is not None:
             between("threshold", self.threshold, 0, 1, with_high=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from fewshot.checks import at_least
+from fewshot.checks import at_least, check_seed
 from fewshot.demonstrations import as_selector
 from fewshot.display.preview import Preview
 from fewshot.errors import FewshotWarning, InputError, ParameterError, UnsupportedError, warn
@@ -238,6 +238,7 @@ class Writer(KeptMixin, BaseEstimator):  # type: ignore[misc]
 
     def _checked(self) -> tuple[str, ...] | None:
         """Refuse parameters that are not what they may be; what is left is the stop texts."""
+        check_seed(self.random_state)
         at_least("max_new_tokens", self.max_new_tokens, 1, whole=True)
         if self.verbalizer is not None:
             raise ParameterError(
@@ -250,9 +251,9 @@ class Writer(KeptMixin, BaseEstimator):  # type: ignore[misc]
             )
         if self.stop is None:
             return None
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+        stop = (self.stop,) if isinstance(self.stop, str) or not isinstance(self.stop, Iterable) else tuple(self.stop)
         if not all(isinstance(one, str) and one for one in stop):
-            raise ParameterError(f"stop must be a text, or several, none of them empty. Got {self.stop!r:.80}.")
+            raise ParameterError(f"stop must be a text or a list of texts, none of them empty. Got {self.stop!r:.80}.")
         return stop
 
     def _settled(self, n_rows: int) -> Any:

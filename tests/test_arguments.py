@@ -57,6 +57,8 @@ def test_a_threshold_is_a_probability(threshold):
 def test_a_confidence_is_a_probability(odd):
     with pytest.raises(InputError, match="confidence must be probabilities from 0 to 1"):
         calibration_error([0.5, odd], [True, False])
+    with pytest.raises(InputError, match=r"confidence must be numbers, .*\. Got \['a'\]"):
+        calibration_error(["a"], [True])
     with pytest.raises(InputError, match="right must be true or false"):
         calibration_error([0.5, 0.5], [1, 0.5])
 

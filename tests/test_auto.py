@@ -289,5 +289,5 @@ class TestBudget:
 
     @pytest.mark.parametrize("budget", [0, -1.0])
     def test_it_must_be_seconds(self, budget):
-        with pytest.raises(ValueError, match="budget must be a number of seconds"):
+        with pytest.raises(ValueError, match="budget, in seconds, must be greater than 0"):
             self.fitted(budget)

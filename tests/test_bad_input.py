@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from sklearn.ensemble import VotingClassifier
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
@@ -18,14 +19,24 @@ from sklearn.svm import SVC
 from fewshot import (
     Auto,
     Classifier,
+    ConformalClassifier,
     Embedding,
+    Extractor,
     FakeLM,
     InputError,
     ModelLoadError,
+    ParameterError,
     Prompting,
+    Tagger,
+    Template,
     TemplateError,
     UnsupportedError,
     VerbalizerError,
+    Writer,
+    evaluate,
+    label_errors,
+    learning_curve,
+    next_to_label,
 )
 from tests.contract import NEW, TEXTS, HashEncoder, data, keyword_lm, prompting
 
@@ -232,7 +243,8 @@ def test_wrappers_that_encode_labels_are_refused_without_a_list_of_words():
         ("unknown filter", "{{ text | shout }} {{ label }}", TemplateError, r"'shout'.*\(line 1\)"),
         ("unknown name", "sst2/it_wos", TemplateError, r"no template 'sst2/it_wos' .* near it: sst2/it_was"),
         ("name that climbs", "../sst2/it_was", TemplateError, r"no template '\.\./sst2/it_was'"),
-        ("number", 3, InputError, r"template must be source, a gallery name, a Template or a question\. Got int"),
+        ("number", 3, InputError, r"template must be the text of a template, .*\. Got int: 3"),
+        ("file", "mail.jinja", TemplateError, r"If it is a file, read it: Template\.from_file\('mail\.jinja'\)"),
         ("list of numbers", [3], InputError, r"Got int"),
     ),
 )
@@ -300,6 +312,63 @@ def test_a_head_needs_examples_of_two_classes():
         clf.fit(["x", "y"], ["a", "a"])
 
 
+@pytest.mark.parametrize("head", ["svm", SVC], ids=["name", "class"])
+@pytest.mark.parametrize("names", [{name: name for name in NAMES}, None], ids=["words", "names"])
+def test_a_head_must_be_a_classifier(head, names):
+    with pytest.raises(ParameterError, match=r"head must be a scikit-learn classifier, .* Got ('svm'|<cl)"):
+        Classifier(HashEncoder(), verbalizer=names, strategy=Embedding(head)).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    cases(
+        ("tuning", {"tuning": "contrastive"}, r"tuning must be Contrastive\(...\) or None\. Got 'contrastive'"),
+        ("label prior", {"label_prior": "no"}, r"label_prior must be at least 0, or 'auto'\. Got 'no'"),
+        ("below 0", {"label_prior": -1.0}, r"label_prior must be at least 0, or 'auto'\. Got -1\.0"),
+    ),
+)
+def test_what_embedding_can_not_do_is_named(params, message):
+    with pytest.raises(ParameterError, match=message):
+        Classifier(HashEncoder(), strategy=Embedding(**params)).fit(X, Y)
+
+
+@pytest.mark.parametrize("seed", ["x", -1, 2**32, 0.5, True])
+@pytest.mark.parametrize(
+    "fit",
+    [
+        lambda seed: Classifier(HashEncoder(), random_state=seed).fit(X, Y),
+        lambda seed: Tagger(keyword_lm(), random_state=seed).fit(None, ["person", "place"]),
+        lambda seed: Extractor(keyword_lm(), random_state=seed).fit(),
+        lambda seed: Writer(keyword_lm(), "{{ text }} {{ answer }}", random_state=seed).fit(),
+        lambda seed: ConformalClassifier(Classifier(HashEncoder()), 0.3, random_state=seed).fit(X, Y),
+        lambda seed: evaluate(Classifier(HashEncoder()).fit(X, Y), X, Y, random_state=seed),
+        lambda seed: next_to_label(None, X, random_state=seed),
+        lambda seed: learning_curve(Classifier(HashEncoder()), X, Y, random_state=seed),
+        lambda seed: label_errors(Classifier(HashEncoder()), X, Y, random_state=seed),
+    ],
+    ids=["classifier", "tagger", "extractor", "writer", "conformal", "evaluate", "next", "curve", "errors"],
+)
+def test_a_random_state_that_is_none_is_named(fit, seed):
+    with pytest.raises(ParameterError, match=r"random_state must be an integer from 0 to 2\*\*32 - 1, .*\. Got "):
+        fit(seed)
+
+
+def test_a_classifier_that_is_not_fitted_says_so():
+    for call in (lambda clf: clf.predict(X), lambda clf: clf.score(X, Y), lambda clf: clf.explain(X[0])):
+        with pytest.raises(NotFittedError, match="This Classifier instance is not fitted yet"):
+            call(Classifier(HashEncoder()))
+
+
+@pytest.mark.parametrize("folder", [None, 3])
+def test_a_folder_that_is_no_path_is_named(folder):
+    with pytest.raises(ParameterError, match=rf"folder must be a path, as a text or a Path\. Got {folder}"):
+        Classifier.load(folder)
+    with pytest.raises(ParameterError, match=rf"folder must be a path, as a text or a Path\. Got {folder}"):
+        Classifier(keyword_lm()).fit(X, Y).save(folder)
+    with pytest.raises(ParameterError, match=rf"path must be a path, as a text or a Path\. Got {folder}"):
+        Template.from_file(folder)
+
+
 def test_a_head_must_have_scores():
     with pytest.raises(UnsupportedError, match="Ridge has neither predict_proba nor decision_function: use another"):
         Classifier(HashEncoder(), strategy=Embedding(Ridge())).fit(X, Y)
@@ -308,7 +377,8 @@ def test_a_head_must_have_scores():
 @pytest.mark.parametrize(
     ("weight", "message"),
     cases(
-        ("too short", [1.0], r"sample_weight must be 12 numbers, one a row\. Got shape \(1,\)"),
+        ("too short", [1.0], r"sample_weight must be 12 numbers, one for each row\. Got shape \(1,\)"),
+        ("word", "balanced", r"sample_weight must be numbers, as a list or an array\. Got 'balanced'"),
         ("a scalar", 1.0, r"12 numbers.*Got shape \(\)"),
         ("a column", np.ones((12, 1)), r"12 numbers.*Got shape \(12, 1\)"),
         ("negative", [1.0] * 11 + [-1.0], r"sample_weight\[11\] must be .* at least 0\. Got -1\.0"),

@@ -347,6 +347,8 @@ class TestBadInput:
             as_prior(bad)
 
     def test_nothing_to_ask(self):
+        with pytest.raises(InputError, match=r"texts of Contextual must be a list of .* Got 'N/A'"):
+            classifier(Contextual("N/A")).fit()
         with pytest.raises(InputError, match="at least one content-free text"):
             classifier(Contextual(())).fit()
         with pytest.raises(InputError, match="n_texts must be at least 1"):

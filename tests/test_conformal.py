@@ -266,9 +266,9 @@ class TestBadInput:
         with pytest.raises(InputError, match=r"alpha=0.05 needs at least 19 .* Got 5: .*larger calibration_size"):
             ConformalClassifier(tfidf(), 0.05).fit(texts, labels)
 
-    @pytest.mark.parametrize("size", [0, 1.0, 240, -3, 1.5])
+    @pytest.mark.parametrize("size", [0, 1.0, 240, -3, 1.5, "half", None])
     def test_calibration_size(self, size):
-        with pytest.raises(InputError, match="calibration_size must leave rows for both parts"):
+        with pytest.raises(InputError, match="calibration_size must be a share of the rows, above 0"):
             ConformalClassifier(tfidf(), calibration_size=size).fit(TEXTS, LABELS)
 
     def test_a_label_that_the_classifier_does_not_know(self):

@@ -154,7 +154,8 @@ class TestDoor:
         [
             ({"threshold": 0.0}, ROWS, ANSWERS, ParameterError, "threshold"),
             ({"max_words": 0}, ROWS, ANSWERS, ParameterError, "max_words"),
-            ({"question": 3}, ROWS, ANSWERS, ParameterError, "question must be text"),
+            ({"question": 3}, ROWS, ANSWERS, ParameterError, "question must be a text that is not blank"),
+            ({"question": " "}, ROWS, ANSWERS, ParameterError, "question must be a text that is not blank"),
             ({"strategy": Prompting}, ROWS, ANSWERS, ParameterError, "strategy must be one that finds answers"),
             ({"strategy": Readout()}, ROWS, ANSWERS, ParameterError, "strategy must be one that finds answers"),
             ({"strategy": Fixed(), "template": "squad/answer"}, ROWS, ANSWERS, ParameterError, "asks nothing"),

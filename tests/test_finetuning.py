@@ -188,6 +188,10 @@ class TestLearning:
         plain = tuned(steps=3).fit(few, labels).predict_proba(X)[:, 1].mean()
         for weight in ("balanced", {"good": 30.0, "bad": 1.0}):
             assert tuned(steps=3, class_weight=weight).fit(few, labels).predict_proba(X)[:, 1].mean() > plain
+        with pytest.raises(InputError, match=r"class_weight must be 'balanced' or None, or a mapping .* Got 'even'"):
+            tuned(steps=3, class_weight="even").fit(few, labels)
+        with pytest.raises(InputError, match=r"the classes \['bad', 'good'\] only\. Got a weight for 'goood'"):
+            tuned(steps=3, class_weight={"goood": 30.0}).fit(few, labels)
 
     def test_training_begins_at_the_calibrated_prompt(self):
         strategy = FineTuning(steps=1, learning_rate=1e-12, calibration="batch")

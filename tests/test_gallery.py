@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fewshot import Template, TemplateError, Verbalizer, gallery
+from fewshot import ParameterError, Template, TemplateError, Verbalizer, gallery
 from fewshot.models.base import Turn
 
 NAMES = gallery.names()
@@ -287,6 +287,11 @@ def test_html_is_escaped_and_leaves_colours_to_the_notebook():
 def test_a_table_of_no_task_suggests_those_near():
     with pytest.raises(TemplateError, match=r"no task 'sst' in the gallery; near it: .*sst2"):
         gallery.table("sst")
+
+
+def test_a_name_that_is_no_text_is_named():
+    with pytest.raises(ParameterError, match=r"The name of a template must be text, such as 'sst2/it_was'\. Got 3"):
+        gallery.get(3)
 
 
 if __name__ == "__main__":

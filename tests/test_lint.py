@@ -317,6 +317,11 @@ def test_a_template_that_does_not_parse():
     assert "{{ label x }}\n    ^" in str(report)
 
 
+def test_source_is_no_template():
+    with pytest.raises(InputError, match=r"template must be a Template\. Got '\{\{ text \}\} .*: Template\(source\)"):
+        lint("{{ text }} It was {{ label }}.")
+
+
 def test_a_model_by_name():
     report = lint(gallery.get("sst2/it_was"), "embedded:masked", ["A joy to watch."])
     assert report.ok

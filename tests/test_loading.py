@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fewshot import Classifier, load
-from fewshot.errors import ModelLoadError
+from fewshot.errors import ModelLoadError, ParameterError
 from fewshot.models.base import Query
 from fewshot.models.kinds import kind_of_config
 from tests.conftest import PAIRS, pair, sentence_model
@@ -223,6 +223,18 @@ def test_the_fingerprint_tells_weights_variant_and_tokenizer_apart():
     other.add_tokens(["brandnew"])
     prints.add(MaskedLM(model, other).fingerprint)
     assert len(prints) == 3
+
+
+@pytest.mark.parametrize("device", ["gpu", "", ("cpu", 0), "cuda:x"])
+def test_a_device_that_is_none_is_named(device):
+    with pytest.raises(ParameterError, match=r"device must be the name of a torch device, such as 'cpu'.* Got "):
+        load("embedded:masked", device=device)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_named():
+    with pytest.raises(ParameterError, match=r"device='cuda' asks for a GPU, and torch finds none here: leave device"):
+        load("embedded:masked", device="cuda")
 
 
 def test_a_classifier_of_a_named_model_survives_pickling(folder):

@@ -95,7 +95,7 @@ class TestSelectTemplate:
         with pytest.raises(InputError, match="a class has a single labelled row"):
             select_template([CLEAR], X[:3], Y[:3], model=FakeLM(lm_of_wordings), verbalizer=MOODS)
         with pytest.raises(
-            InputError, match=r"template must be source, a gallery name, a Template or a question\. Got int"
+            InputError, match=r"template must be the text of a template, .*, a Template or a question\. Got int"
         ):
             ranked([3])
 

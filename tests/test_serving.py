@@ -13,6 +13,7 @@ import openai
 import pytest
 import typesafe_sdk
 from jevcompat import runner
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 
 from fewshot import Classifier, ConformalClassifier, FakeLM
@@ -253,3 +254,21 @@ def test_the_answer_is_json_whatever_the_options_are_called(url):
     assert (status, found["content-type"]) == (200, "application/json")
     assert list(body["answers"][""]["probabilities"]) == list(odd)
     assert json.loads(json.dumps(body)) == body
+
+
+@pytest.mark.parametrize(
+    ("served", "error", "message"),
+    [
+        (HashEncoder(), ParameterError, r"a mapping of names to classifiers and models, .*\. Got HashEncoder"),
+        (
+            {"lm": "embedded:masked"},
+            ParameterError,
+            r"'lm' must be .*'embedded:masked'.*load\(name",
+        ),
+        ({"tickets": Classifier(HashEncoder())}, NotFittedError, "This Classifier instance is not fitted yet"),
+        ({"tickets": ConformalClassifier(Classifier(HashEncoder()))}, NotFittedError, "is not fitted yet"),
+    ],
+)
+def test_what_can_not_be_served_is_named(served, error, message):
+    with pytest.raises(error, match=message):
+        application(served)

@@ -189,5 +189,5 @@ def test_with_texts_a_readout_is_compared_where_there_is_a_budget():
 
 
 def test_what_can_not_be():
-    with pytest.raises(ParameterError, match="budget must be a number of seconds"):
+    with pytest.raises(ParameterError, match="budget, in seconds, must be greater than 0"):
         Tagger(load(sentence_model()), strategy=Auto(budget=0)).fit(TEXTS, SPANS)

@@ -464,3 +464,9 @@ def test_a_changed_folder_is_refused(tmp_path, lm, edit, message):
 def test_a_pickled_writer_writes_the_same():
     writer = Writer(load(pair("gpt2")), TEMPLATE, max_new_tokens=6, stop=()).fit()
     assert pickle.loads(pickle.dumps(writer)).predict(["a dog"]) == writer.predict(["a dog"])
+
+
+@pytest.mark.parametrize("stop", [3, "", ["a", ""], [1]])
+def test_a_stop_that_is_no_text_is_named(stop):
+    with pytest.raises(InputError, match=r"stop must be a text or a list of texts, none of them empty\. Got "):
+        Writer(load(pair("gpt2")), TEMPLATE, stop=stop).fit()

@@ -172,8 +172,13 @@ class Contextual(Prior):
         return [asked[i * n : (i + 1) * n] for i in range(len(X))]
 
     def _rows(self, template: Template) -> list[dict[str, Any]]:
+        if isinstance(self.texts, str) or not all(isinstance(text, str) for text in self.texts):
+            raise ParameterError(
+                f"texts of Contextual must be a list of content-free texts, such as ['N/A', '']. Got "
+                f"{self.texts!r:.80}."
+            )
         if not len(self.texts):
-            raise ParameterError("Contextual needs at least one content-free text. Got none.")
+            raise ParameterError("Contextual needs at least one content-free text, such as 'N/A'. Got none.")
         return [dict.fromkeys(template.fields, text) for text in self.texts]
 
 

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 
-from fewshot.checks import at_least
+from fewshot.checks import at_least, check_seed
 from fewshot.classifier import Classifier
 from fewshot.errors import InputError, ParameterError, UnsupportedError
 from fewshot.evaluation.answer_curve import draw_answer_curve
@@ -115,6 +115,7 @@ def learning_curve(
         raise UnsupportedError("A learning curve is of classifiers, taggers or extractors: use compare for writers.")
     sizes = _checked(_SHOTS[door] if shots is None else shots)
     at_least("draws", draws, 1, whole=True)
+    check_seed(random_state)
     if door in _CURVES:
         draw = _CURVES[door]
         return draw(named, X, y, shots=sizes, draws=draws, test_size=test_size, random_state=random_state)

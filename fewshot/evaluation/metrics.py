@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from sklearn.utils import check_random_state
 
-from fewshot.checks import at_least
+from fewshot.checks import as_numbers, at_least, check_seed
 from fewshot.errors import InputError
 from fewshot.evaluation.predictions import Predictions
 from fewshot.models.base import FloatArray, IntArray
@@ -233,7 +233,7 @@ def bin_confidences(confidence: Any, right: Any, bins: int = 15) -> tuple[FloatA
 
 
 def _checked(confidence: Any, right: Any, bins: Any) -> tuple[FloatArray, FloatArray, int]:
-    sure, correct = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    sure, correct = as_numbers("confidence", confidence), as_numbers("right", right)
     if sure.ndim != 1 or sure.shape != correct.shape or not len(sure):
         raise InputError(
             f"confidence and right must be two arrays of one length. Got shapes {sure.shape} and {correct.shape}."
@@ -249,6 +249,7 @@ def _checked(confidence: Any, right: Any, bins: Any) -> tuple[FloatArray, FloatA
 
 def draw_resamples(n: int, n_bootstrap: int, random_state: Any) -> Iterator[IntArray]:
     """Blocks of resamples, as the number of times that each row is drawn."""
+    check_seed(random_state)
     rng = check_random_state(random_state)
     step = max(1, _CELLS // n)
     for start in range(0, n_bootstrap, step):

@@ -12,7 +12,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 from sklearn.utils.validation import has_fit_parameter
 
-from fewshot.errors import UnsupportedError
+from fewshot.errors import ParameterError, UnsupportedError
 from fewshot.heads.counting import FLOOR
 from fewshot.models.base import FloatArray
 
@@ -44,9 +44,13 @@ def fitted_head(
 
     Raises
     ------
+    ParameterError
+        When the head is no estimator.
     UnsupportedError
         When the head gives no scores of classes, or can't use sample weights that are there.
     """
+    if isinstance(head, type) or not hasattr(head, "get_params"):
+        raise ParameterError(f"head must be a scikit-learn classifier, such as LogisticRegression(). Got {head!r:.80}.")
     head = clone(head)
     params = head.get_params()
     whole = isinstance(head, MultiOutputClassifier | ClassifierChain)

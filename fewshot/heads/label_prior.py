@@ -14,6 +14,7 @@ from sklearn.utils import assert_all_finite, check_random_state, column_or_1d, c
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from fewshot.checks import at_least
 from fewshot.errors import InputError, ParameterError
 from fewshot.heads.counting import FLOOR, constant_odds, measure_spread, merge_equal, varying
 from fewshot.heads.logistic import Choice, Problem, held_out_losses, make_folds, weigh_choices
@@ -228,6 +229,9 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
 
     def _counted(self, problem: Problem, given: bool) -> dict[Choice, float]:
         """How much each tau and C counts, by cross-validation; the defaults where there are too few examples."""
+        for name in ("tau", "C"):
+            if getattr(self, name) != "auto":
+                at_least(name, getattr(self, name), 0, more=", or 'auto'")
         self.cv_log_loss_: dict[Choice, float] = {}
         has_prior = bool(problem.offsets.any())
         taus, usual_tau = _choices(self.taus, TAUS, DEFAULT_TAU, problem.variance)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from fewshot.checks import at_least
+from fewshot.checks import at_least, check_seed
 from fewshot.conformal import probabilities
 from fewshot.errors import InputError, UnsupportedError, printable
 from fewshot.evaluation.predictions import check_classifier
@@ -155,6 +155,7 @@ def label_errors(clf: Any, X: Any, y: Any, *, cv: int = 5, random_state: int = 0
     need_pandas()
     check_classifier(clf)
     at_least("cv", cv, 2, whole=True)
+    check_seed(random_state)
     if not hasattr(clf, "predict_proba") or not hasattr(clf, "fit"):
         raise UnsupportedError(f"clf must be a classifier with fit and predict_proba. Got {type(clf).__name__}.")
     X, labels = take_labelled(X, y)
@@ -230,8 +231,8 @@ def _judged(labels: Sequence[Any], groups: Sequence[int]) -> tuple[list[int], li
     classes = sorted(name for name, own in texts.items() if len(own) > 1)
     if len(classes) < 2:
         raise InputError(
-            f"Of {len(texts)} classes {len(classes)} have two different texts. A label is judged by the other texts of "
-            "its class: give at least two classes with two texts each."
+            f"Only {len(classes)} of the {len(texts)} classes have two different texts. A label is judged by the other "
+            "texts of its class. Give at least two classes with two texts each."
         )
     known = set(classes)
     judged = [i for i, label in enumerate(labels) if label in known]

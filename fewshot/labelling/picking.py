@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils import check_random_state
 
-from fewshot.checks import at_least, one_of
+from fewshot.checks import at_least, check_seed, one_of
 from fewshot.errors import ParameterError
 from fewshot.inputs import as_rows
 from fewshot.labelling.diversity import cover, nearest, spread, typical
@@ -104,6 +104,7 @@ def next_to_label(
     ('The invoice page is blank', 'unsure: billing 0.73, bug report 0.27')
     """
     at_least("n", n, 1, whole=True)
+    check_seed(random_state)
     one_of("strategy", strategy, STRATEGIES)
     is_model = clf is None or hasattr(clf, "encode") or not hasattr(clf, "fit")
     if is_model and strategy in _UNSURE:

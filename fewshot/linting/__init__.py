@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fewshot.errors import ParameterError
 from fewshot.inputs import as_rows
 from fewshot.linting.answers import AnswerFinding, AnswerLintReport, lint_answers
 from fewshot.linting.checks import run_checks
@@ -50,6 +51,8 @@ def lint(template: Template, model: Any = None, X: Any = None, verbalizer: Any =
 
     Raises
     ------
+    ParameterError
+        When ``template`` is not a `Template`.
     UnsupportedError
         When the model is a question-answering model, which takes no template.
 
@@ -82,6 +85,11 @@ def lint(template: Template, model: Any = None, X: Any = None, verbalizer: Any =
     error | Write {{ text }}, or use template.rename(txt="text").
     warning | Give each class a word that begins differently: verbalizer={class: word}.
     """
+    if not isinstance(template, Template):
+        raise ParameterError(
+            f"template must be a Template. Got {template!r:.80}. Make one of it: Template(source), "
+            "Template.from_file(path) or gallery.get(name)."
+        )
     if isinstance(model, str | Path):
         model = load(model)
     refuse_extractive(model, "lint")

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import transformers
 
+from fewshot.errors import ParameterError
 from fewshot.models.base import SCORING_VERSION, IntArray, Query, Scores, scored_once
 from fewshot.models.engine.layers import in_own_modules
 from fewshot.models.engine.padding import TOKEN_BUDGET, Padding, batches, is_out_of_memory, padded
@@ -59,10 +60,25 @@ def _alone_again() -> None:
 def pick_device(device: str | None) -> torch.device:
     """The device of that name; None is CUDA, else Apple's GPU, else the CPU."""
     if device is not None:
-        return torch.device(device)
+        return _named(device)
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _named(device: Any) -> torch.device:
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ParameterError(
+            f"device must be the name of a torch device, such as 'cpu', 'cuda' or 'cuda:1'. Got {device!r}."
+        ) from error
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ParameterError(
+            f"device={device!r} asks for a GPU, and torch finds none here: leave device out, or install torch with "
+            f"CUDA."
+        )
+    return found
 
 
 def size_of(model: Any, *names: str, otherwise: int) -> int:

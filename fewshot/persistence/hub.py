@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fewshot.checks import check_path
 from fewshot.errors import InputError, ModelLoadError, ParameterError
 from fewshot.models.secrets import redact_errors
 from fewshot.persistence.folder import ARRAYS, HEADS, MODELS, find_interrupted
@@ -107,6 +108,7 @@ def _reached(refused: str) -> Iterator[None]:
 
 def fetch(folder: str | Path, revision: str | None, options: dict[str, Any]) -> Path:
     """The folder itself, or the hub's copy of it."""
+    check_path("folder", folder)
     path = Path(folder).expanduser()
     before = find_interrupted(path)
     if before:

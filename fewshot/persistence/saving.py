@@ -8,6 +8,7 @@ from typing import Any
 
 from sklearn.utils.validation import check_is_fitted
 
+from fewshot.checks import check_path
 from fewshot.errors import UnsupportedError
 from fewshot.persistence.card import check_metrics, write_card
 from fewshot.persistence.folder import ARRAYS, CARD, CONFIG, HEADS, write_folder
@@ -25,6 +26,7 @@ def save(clf: Any, folder: str | Path, *, overwrite: bool = False, metrics: Any 
     """Keep a fitted classifier in a folder; see `Classifier.save`."""
     check_is_fitted(clf)
     check_metrics(metrics)
+    check_path("folder", folder)
     target = Path(folder).expanduser()
     with write_folder(target, overwrite=overwrite) as part:
         _write(clf, part, metrics, where or target.name)

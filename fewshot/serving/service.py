@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from math import ceil
 from typing import Any
 
+from sklearn.utils.validation import check_is_fitted
+
 from fewshot.errors import FewshotError, ParameterError
-from fewshot.models.base import is_language_model
+from fewshot.models.base import is_encoder, is_language_model
 from fewshot.models.remote.contents import Location, WireError
 from fewshot.models.remote.wire import Asked, Request
 from fewshot.serving.answerers import Answer, Answerer, Encoding, Job, ZeroShot
@@ -40,10 +42,15 @@ class Service:
     Raises
     ------
     ParameterError
-        When nothing is served.
+        When nothing is served, or something that can't be.
     """
 
     def __init__(self, served: Mapping[str, Any], max_waiting: int) -> None:
+        if not isinstance(served, Mapping):
+            raise ParameterError(
+                "What is served must be a mapping of names to classifiers and models, {'tickets': clf}. Got "
+                f"{type(served).__name__}."
+            )
         if not served:
             raise ParameterError("There is nothing to serve: give at least one classifier or model.")
         self.waiting = 0
@@ -52,7 +59,14 @@ class Service:
         self._models: dict[str, Answerer] = {}
         for name, made in served.items():
             if hasattr(made, "predict_proba"):
+                if hasattr(made, "fit"):
+                    check_is_fitted(made)
                 self._fitted[name] = _fitted(made)
+            elif not (is_language_model(made) or is_encoder(made)):
+                raise ParameterError(
+                    f"{name!r} must be a fitted classifier, a language model or an encoder. Got {made!r:.80}: for the "
+                    "name of a model, give load(name)."
+                )
             else:
                 self._models[name] = ZeroShot(made) if is_language_model(made) else Encoding(made)
         self.descriptions = {name: self._describe(name) for name in served}

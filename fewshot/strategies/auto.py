@@ -10,9 +10,10 @@ import numpy as np
 from scipy.special import log_softmax
 from sklearn.base import clone
 
+from fewshot.checks import above
 from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
-from fewshot.errors import ParameterError, UnsupportedError
+from fewshot.errors import UnsupportedError
 from fewshot.heads.answers import AnswerReading
 from fewshot.heads.counting import merge_equal
 from fewshot.heads.readings import Reading
@@ -167,8 +168,7 @@ class Auto(Strategy):
         return self.chosen_.answer_readings(asked, **more)
 
     def _begin(self) -> Budget:
-        if self.budget is not None and not self.budget > 0:
-            raise ParameterError(f"budget must be a number of seconds greater than 0, or None. Got {self.budget!r}.")
+        above("budget, in seconds,", self.budget, 0, optional=True)
         return Budget(self.budget)
 
     def log_scores(self, X: Sequence[Row]) -> FloatArray:

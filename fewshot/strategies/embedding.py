@@ -11,9 +11,10 @@ from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.preprocessing import normalize
 
+from fewshot.checks import at_least
 from fewshot.display.explanation import Explanation, Neighbor, Question
 from fewshot.display.preview import Part, Preview, PreviewRow, cut_after, split_premise
-from fewshot.errors import InputError, ShortenedWarning, broken, warn
+from fewshot.errors import InputError, ParameterError, ShortenedWarning, broken, warn
 from fewshot.heads.any import fitted_head, head_log_scores, head_odds
 from fewshot.heads.counting import FLOOR, constant_odds, varying
 from fewshot.heads.label_prior import LabelPriorLogisticRegression
@@ -98,10 +99,17 @@ class Embedding(Strategy):
         self.label_prior = label_prior
         self.tuning = tuning
 
+    def _check(self) -> None:
+        if self.label_prior != "auto":
+            at_least("label_prior", self.label_prior, 0, more=", or 'auto'")
+        if self.tuning is not None and (isinstance(self.tuning, type) or not hasattr(self.tuning, "tune")):
+            raise ParameterError(f"tuning must be Contrastive(...) or None. Got {self.tuning!r:.80}.")
+
     def _fit(
         self, task: Task, model: Any, X: Rows | None, y: Any, *, sample_weight: FloatArray | None, random_state: Any
     ) -> None:
         """Encode the class prompts, and fit the head when there are labelled rows."""
+        self._check()
         self.task_, self.encoder_ = task, model
         frames = self._frames()
         prompts = [frame for group in frames for frame in group]

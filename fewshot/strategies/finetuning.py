@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -257,6 +257,8 @@ class FineTuning(Strategy):
         at_least("steps", self.steps, 1, optional=True)
         above("learning_rate", self.learning_rate, 0, optional=True)
         above("batch_size", self.batch_size, 0, optional=True)
+        if not isinstance(self.class_weight, Mapping):
+            one_of("class_weight", self.class_weight, ("balanced", None), more=", or a mapping of classes to weights")
         one_of("early_stopping", self.early_stopping, (True, False, "auto"))
         between("validation_fraction", self.validation_fraction, 0, 1)
         of = _UNDER_HEAD.get(self.objective, ("", "", TokenHead()))[2]

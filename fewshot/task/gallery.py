@@ -83,11 +83,10 @@ def get(name: str) -> Template:
     >>> gallery.get("sst2/it_was").render("A joy to watch.", "great")
     'A joy to watch. It was great.'
     """
+    if not isinstance(name, str):
+        raise ParameterError(f"The name of a template must be text, such as 'sst2/it_was'. Got {name!r:.80}.")
     if name not in names():  # a listing, not a path: a name can't climb out of the gallery
-        raise TemplateError(
-            f"There is no template {name!r} in the gallery; {_near(name, names())}. A template's own source has "
-            "a hole, {{ label }}."
-        )
+        raise TemplateError(f"There is no template {name!r} in the gallery; {_near(name, names())}. {_cure(name)}")
     return Template.from_file(find_templates() / f"{name}.jinja", name=name)
 
 
@@ -108,7 +107,8 @@ def template_of(template: Any, kind: str = "causal") -> Template:
     if isinstance(template, str):
         return get(template) if _NAME.fullmatch(template) else Template(template)
     raise ParameterError(
-        f"template must be source, a gallery name, a Template or a question. Got {type(template).__name__}."
+        "template must be the text of a template, a name from the gallery, a Template or a question. Got "
+        f"{type(template).__name__}: {template!r:.80}. For a file: Template.from_file(path)."
     )
 
 
@@ -150,6 +150,12 @@ def _row(template: Template) -> Row:
 
 def _tasks() -> list[str]:
     return sorted({name.partition("/")[0] for name in names()})
+
+
+def _cure(name: str) -> str:
+    if name.endswith(".jinja"):
+        return f"If it is a file, read it: Template.from_file({name!r})."
+    return "If it is the text of a template, write {{ label }} where the label word goes."
 
 
 def _near(name: str, known: list[str]) -> str:

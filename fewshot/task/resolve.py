@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from fewshot.checks import as_numbers
 from fewshot.errors import InputError, ParameterError, UnsupportedError, VerbalizerError
 from fewshot.inputs import Row, as_indicator, as_labels, columns_of
 from fewshot.labels import warn_of_lookalikes
@@ -345,9 +346,9 @@ def _weights(sample_weight: Any, rows: Any, targets: Any) -> FloatArray | None:
         return None
     if rows is None or targets is None:
         raise InputError("sample_weight needs labelled rows: call fit(X, y, sample_weight=...).")
-    weights = np.asarray(sample_weight, dtype=np.float64)
+    weights = as_numbers("sample_weight", sample_weight)
     if weights.shape != (len(rows),):
-        raise InputError(f"sample_weight must be {len(rows)} numbers, one a row. Got shape {weights.shape}.")
+        raise InputError(f"sample_weight must be {len(rows)} numbers, one for each row. Got shape {weights.shape}.")
     bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if bad.size:
         raise InputError(f"sample_weight[{bad[0]}] must be a finite number of at least 0. Got {weights[bad[0]]}.")

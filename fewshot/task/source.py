@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from fewshot.checks import check_path
 from fewshot.errors import TemplateError
 
 __all__ = ["LINE_BREAK", "Source", "abridge", "read_source"]
@@ -66,14 +67,16 @@ def read_source(path: str | Path) -> str:
     TemplateError
         When the file can't be read, or is too long.
     """
+    check_path("path", path)
     path = Path(path)
     try:
         with path.open(encoding="utf-8-sig") as file:  # some editors begin it with a byte order mark
             source = file.read(_MOST_CHARACTERS + 1)
     except UnicodeDecodeError as error:
-        raise TemplateError(f"The template file {str(path)!r} can't be read: {error}. Save it as UTF-8.") from error
+        raise TemplateError(f"The template file {str(path)!r} is not UTF-8: {error}. Save it as UTF-8.") from error
     except (OSError, ValueError) as error:
-        raise TemplateError(f"The template file {str(path)!r} can't be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise TemplateError(f"The template file {str(path)!r} can't be read: {reason}.") from error
     if len(source) > _MOST_CHARACTERS:
         raise TemplateError(f"The template file {str(path)!r} has more than {_MOST_CHARACTERS:,} characters.")
     return source.removesuffix("\n")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils import compute_class_weight
 
 from fewshot.demonstrations import select
-from fewshot.errors import FewshotWarning, warn
+from fewshot.errors import FewshotWarning, ParameterError, warn
 from fewshot.models.base import FloatArray, IntArray
 
 __all__ = ["BATCH_SIZE", "Examples", "class_weights", "group_equal", "n_steps", "set_examples_apart"]
@@ -75,7 +75,11 @@ def class_weights(
         whole[seen] = counts.sum() / (len(seen) * counts)
     else:
         if not isinstance(class_weight, str):
-            class_weight = {i: class_weight[name] for i, name in enumerate(classes.tolist()) if name in class_weight}
+            known = classes.tolist()
+            odd = [name for name in class_weight if name not in known]
+            if odd:
+                raise ParameterError(f"class_weight may name the classes {known} only. Got a weight for {odd[0]!r}.")
+            class_weight = {i: class_weight[name] for i, name in enumerate(known) if name in class_weight}
         whole[seen] = compute_class_weight(class_weight, classes=seen, y=targets)
     return whole[targets]
 
