@@ -13,7 +13,18 @@ from numpy.typing import NDArray
 
 from fewshot.errors import InputError, ParameterError
 
-__all__ = ["above", "as_numbers", "at_least", "between", "check_path", "check_seed", "is_blank", "is_missing", "one_of"]
+__all__ = [
+    "above",
+    "as_numbers",
+    "at_least",
+    "between",
+    "check_path",
+    "check_seed",
+    "check_texts",
+    "is_blank",
+    "is_missing",
+    "one_of",
+]
 
 #: pandas' own, known by name so that pandas need not be there.
 _NAMES = ("NAType", "NaTType")
@@ -110,6 +121,15 @@ def check_seed(value: Any) -> None:
     is_seed = _is_number(value, whole=True) and 0 <= value < 2**32
     if not (is_seed or value is None or value is np.random or isinstance(value, np.random.RandomState)):
         raise _error("random_state", "an integer from 0 to 2**32 - 1, a numpy.random.RandomState or None", value)
+
+
+def check_texts(texts: Any) -> None:
+    """Refuse what is no list of texts, such as one text, which is a sequence of characters."""
+    if isinstance(texts, str):
+        raise InputError(f"texts must be a list of texts. Got one text: wrap it in a list, [{texts!r:.60}].")
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"texts[{i}] must be text. Got {type(text).__name__}: {text!r:.60}.")
 
 
 def as_numbers(name: str, value: Any) -> NDArray[np.float64]:

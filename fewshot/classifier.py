@@ -14,7 +14,7 @@ from fewshot.checks import check_seed
 from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
 from fewshot.errors import InputError, UnsupportedError
-from fewshot.inputs import as_indicator, as_labels, as_row, as_rows
+from fewshot.inputs import as_indicator, as_labels, as_row, as_rows, as_weights, match_columns
 from fewshot.models.base import FloatArray
 from fewshot.persistence.mixin import KeptMixin
 from fewshot.strategies.auto import Auto
@@ -207,18 +207,25 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
         Raises
         ------
         InputError
-            When the labels are of another type than the classes.
+            When the labels are of another type than the classes, or an indicator matrix has other columns.
         """
         check_is_fitted(self, "strategy_")
         rows = as_rows(X)
-        indicator = as_indicator(y, len(rows))
+        weights = None if sample_weight is None else as_weights(sample_weight, len(rows))
+        indicator, classes = as_indicator(y, len(rows)), self.classes_.tolist()
+        if (indicator is not None) != self.multi_label_:
+            raise InputError(
+                f"The classifier gives a text {'several labels' if self.multi_label_ else 'one class'}: y must be "
+                f"{'an indicator matrix' if self.multi_label_ else 'the class of each text'}, as in fit."
+            )
         if indicator is not None:
-            return float(np.average((self.predict(rows) == indicator[0]).all(axis=1), weights=sample_weight))
-        labels, classes = as_labels(y, len(rows)), self.classes_.tolist()
+            right = (self.predict(rows) == match_columns(indicator, classes)).all(axis=1)
+            return float(np.average(right, weights=weights))
+        labels = as_labels(y, len(rows))
         if isinstance(labels[0], str) != isinstance(classes[0], str):
             raise InputError(f"The classes are {classes[:9]}, and y[0] is {labels[0]!r}: they must be of one type.")
-        right = [label == found for label, found in zip(labels, self.predict(rows).tolist(), strict=True)]
-        return float(np.average(right, weights=sample_weight))
+        hits = [label == found for label, found in zip(labels, self.predict(rows).tolist(), strict=True)]
+        return float(np.average(hits, weights=weights))
 
     def preview(self, X: Any) -> Preview:
         """Show the prompts, their token counts and what would be cut, without asking the model."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fewshot.checks import is_missing
+from fewshot.checks import as_numbers, is_missing
 from fewshot.errors import InputError, UnsupportedError, warn
 from fewshot.labels import plain_label
 
@@ -181,6 +181,44 @@ def _is_table(y: Any) -> bool:
         return False
     alike = len({len(row) for row in y}) == 1 and len(y[0]) > 1
     return alike and all(isinstance(cell, int | float | np.generic) and cell in (0, 1) for row in y for cell in row)
+
+
+def match_columns(indicator: tuple[NDArray[np.int64], list[Any] | None], classes: list[Any]) -> NDArray[np.int64]:
+    """The columns of an indicator matrix in the order of a classifier's labels.
+
+    Raises
+    ------
+    InputError
+        When the columns have other names than the labels, or there are more or fewer of them.
+    """
+    matrix, names = indicator
+    if names is not None and (len(names) != len(classes) or set(names) != set(classes)):
+        raise InputError(f"The columns of y are {names}, and the labels of the classifier {classes}: name them alike.")
+    if matrix.shape[1] != len(classes):
+        raise InputError(
+            f"y has {matrix.shape[1]} columns, and the classifier has {len(classes)} labels, {classes}: give y one "
+            "column for each label."
+        )
+    return matrix if names is None else matrix[:, [names.index(one) for one in classes]]
+
+
+def as_weights(sample_weight: Any, n: int) -> NDArray[np.float64]:
+    """Turn sample weights into an array of n numbers of at least 0.
+
+    Raises
+    ------
+    InputError
+        When they are something else, or all of them are 0; the message names the row.
+    """
+    weights = as_numbers("sample_weight", sample_weight)
+    if weights.shape != (n,):
+        raise InputError(f"sample_weight must be {n} numbers, one for each row. Got shape {weights.shape}.")
+    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if bad.size:
+        raise InputError(f"sample_weight[{bad[0]}] must be a finite number of at least 0. Got {weights[bad[0]]}.")
+    if not weights.any():
+        raise InputError("sample_weight is 0 for every row. Give at least one row a weight above 0.")
+    return weights
 
 
 def take_labelled(X: Any, y: Any) -> tuple[Any, list[Any]]:

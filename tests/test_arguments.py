@@ -5,11 +5,30 @@ from __future__ import annotations
 import copy
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from fewshot import Choices, Classifier, FakeLM, Prompting, Windows, calibration_error, load, predict_or_none
-from fewshot.errors import InputError, ModelLoadError, UnsupportedError
+from fewshot import (
+    AutomaticVerbalizer,
+    CachedLM,
+    Choices,
+    Classifier,
+    FakeLM,
+    Prompting,
+    Template,
+    Verbalizer,
+    Windows,
+    calibration_error,
+    embedded,
+    lint,
+    load,
+    predict_or_none,
+    select_template,
+)
+from fewshot.calibration import PMI, BestOf
+from fewshot.errors import FewshotError, InputError, ModelLoadError, ParameterError, UnsupportedError
 from fewshot.models.base import Scores
+from fewshot.pages.label_page import open_session
 from tests.conftest import pair
 from tests.contract import HashEncoder, keyword_lm
 
@@ -100,3 +119,81 @@ def test_an_own_model_says_what_a_score_is(scores, message):
 def test_an_own_model_answers_every_query():
     with pytest.raises(UnsupportedError, match="gave 0 scores for 3 queries"):
         Classifier(OwnLM([]), "{{ text }} {{ label }}").fit(None, CLASSES).predict(["a"])
+
+
+@pytest.mark.parametrize("path", [None, 3])
+def test_a_path_is_text_or_a_path(path):
+    for name, call in {
+        "path": lambda: CachedLM(keyword_lm(), path),
+        "folder": lambda: embedded.export(path),
+    }.items():
+        with pytest.raises(ParameterError, match=rf"{name} must be a path, as a text or a Path\. Got {path}"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: load().encode("abc"), r"Got one text: wrap it in a list, \['abc'\]"),
+        (lambda: load().encode(["abc", None]), r"texts\[1\] must be text\. Got NoneType: None"),
+        (
+            lambda: select_template("{{ text }} {{ label }}", ["a", "b"], [0, 1]),
+            r"templates must be a list of templates",
+        ),
+        (lambda: open_session(["a"], "ab", "labels.csv", None), r"classes must be a list of names\. Got one text"),
+        (lambda: FakeLM(3), r"f must be a function of a query, .*\. Got 3"),
+        (lambda: Verbalizer({"a": "b", "c": "d"}, ordered="no"), r"ordered must be True or False\. Got 'no'"),
+        (lambda: lint(Template("{{ text }} {{ label }}"), 3), "An object of type int is not a model"),
+    ],
+)
+def test_one_of_another_type_is_named(call, message):
+    with pytest.raises(FewshotError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "message"),
+    [
+        (Prompting(orders="every"), r"orders must be an integer of at least 1, or 'all'\. Got 'every'"),
+        (Prompting(read="generate", max_new_tokens="8"), r"max_new_tokens must be an integer of at least 1\. Got '8'"),
+        (Prompting(calibration=BestOf("batch")), r"max_texts must be an integer of at least 1, or None\. Got 'batch'"),
+        (Prompting(calibration=PMI(3)), r"premise of PMI must be text, such as 'Sentiment: ', or None\. Got 3"),
+    ],
+)
+def test_what_prompting_can_not_do_is_named(strategy, message):
+    with pytest.raises(ParameterError, match=message):
+        Classifier(keyword_lm(), strategy=strategy).fit(["a", "b"], ["x", "y"])
+
+
+def test_a_class_is_no_verbalizer():
+    with pytest.raises(FewshotError, match=r"Label words must be a mapping .*AutomaticVerbalizer"):
+        Classifier(keyword_lm(), verbalizer=AutomaticVerbalizer).fit(["a", "b"], ["x", "y"])
+
+
+class TestScore:
+    Y = pd.DataFrame({"a": [1, 0, 1], "b": [1, 1, 0]})
+    X = ("one", "two", "three")
+
+    def test_columns_are_matched_by_name(self):
+        clf = Classifier(HashEncoder()).fit(self.X, self.Y)
+        assert (
+            clf.score(self.X, self.Y[["b", "a"]]) == clf.score(self.X, self.Y) == clf.score(self.X, self.Y.to_numpy())
+        )
+        swapped = self.Y.set_axis(["b", "a"], axis=1)
+        assert clf.score(self.X, swapped) == clf.score(self.X, swapped[["a", "b"]].to_numpy())
+
+    @pytest.mark.parametrize(
+        ("y", "message"),
+        [
+            (["a", "b", "a"], r"gives a text several labels: y must be an indicator matrix, as in fit"),
+            (np.ones((3, 3), dtype=int), r"y has 3 columns, and the classifier has 2 labels, \['a', 'b'\]"),
+            (Y.set_axis(["a", "c"], axis=1), r"The columns of y are \['a', 'c'\], and the labels .* name them alike"),
+        ],
+    )
+    def test_other_columns_are_refused(self, y, message):
+        with pytest.raises(InputError, match=message):
+            Classifier(HashEncoder()).fit(self.X, self.Y).score(self.X, y)
+
+    def test_an_indicator_matrix_is_no_class(self):
+        with pytest.raises(InputError, match="gives a text one class: y must be the class of each text, as in fit"):
+            Classifier(HashEncoder()).fit(self.X, ["a", "b", "a"]).score(self.X, self.Y)

@@ -392,6 +392,13 @@ def test_bad_weights_are_named(weight, message):
         Classifier(HashEncoder()).fit(X, Y, sample_weight=weight)
 
 
+def test_bad_weights_are_named_in_score():
+    clf = Classifier(HashEncoder()).fit(X, Y)
+    for weight in ("balanced", [1.0], [-1.0] * 12):
+        with pytest.raises(InputError, match="sample_weight"):
+            clf.score(X, Y, sample_weight=weight)
+
+
 def test_weights_need_labelled_rows():
     clf = Classifier(HashEncoder(), verbalizer={name: name for name in NAMES})
     for rows in ((None, NAMES), (X, None), (None, None)):

@@ -267,6 +267,10 @@ class PMI(Prior):
         return [[self._probe(query, template, row)] for query, row in zip(queries, X, strict=True)]
 
     def _check(self, template: Template) -> None:
+        if self.premise is not None and not isinstance(self.premise, str):
+            raise ParameterError(
+                f"premise of PMI must be text, such as 'Sentiment: ', or None. Got {self.premise!r:.80}."
+            )
         if self.premise is None and template.metadata.get("domain_premise") is None:
             raise InputError(
                 f"PMI needs to know what stands before a label word when there is no text, and {template} has no "

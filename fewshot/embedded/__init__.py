@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewshot.checks import check_path
 from fewshot.errors import FolderExistsError
 from fewshot.models.embedded import NAME, read, write
 from fewshot.models.loading import load
@@ -65,6 +66,7 @@ def export(folder: str | Path) -> Path:
     >>> from fewshot import embedded
     >>> embedded.export("embedded-bert")  # doctest: +SKIP
     """
+    check_path("folder", folder)
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FolderExistsError(f"{str(folder)!r} already holds something: give another folder, or empty it.")

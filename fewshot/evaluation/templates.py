@@ -111,6 +111,8 @@ def select_template(
     >>> ranking.best
     Template('{{ text }} It was {{ label }}.')
     """
+    if isinstance(templates, str | Template):
+        raise ParameterError(f"templates must be a list of templates. Got one: wrap it in a list, [{templates!r:.60}].")
     if not len(templates):
         raise ParameterError("There is no template to choose: give at least one.")
     rows = as_rows(X)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -14,7 +15,6 @@ from sklearn.utils import assert_all_finite, check_random_state, column_or_1d, c
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fewshot.checks import at_least
 from fewshot.errors import InputError, ParameterError
 from fewshot.heads.counting import FLOOR, constant_odds, measure_spread, merge_equal, varying
 from fewshot.heads.logistic import Choice, Problem, held_out_losses, make_folds, weigh_choices
@@ -230,8 +230,9 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
     def _counted(self, problem: Problem, given: bool) -> dict[Choice, float]:
         """How much each tau and C counts, by cross-validation; the defaults where there are too few examples."""
         for name in ("tau", "C"):
-            if getattr(self, name) != "auto":
-                at_least(name, getattr(self, name), 0, more=", or 'auto'")
+            value = getattr(self, name)
+            if not isinstance(value, Real) and value != "auto":
+                raise ParameterError(f"{name} must be a number of at least 0, or 'auto'. Got {value!r:.80}.")
         self.cv_log_loss_: dict[Choice, float] = {}
         has_prior = bool(problem.offsets.any())
         taus, usual_tau = _choices(self.taus, TAUS, DEFAULT_TAU, problem.variance)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from fewshot.errors import ParameterError
@@ -90,7 +89,7 @@ def lint(template: Template, model: Any = None, X: Any = None, verbalizer: Any =
             f"template must be a Template. Got {template!r:.80}. Make one of it: Template(source), "
             "Template.from_file(path) or gallery.get(name)."
         )
-    if isinstance(model, str | Path):
+    if model is not None:
         model = load(model)
     refuse_extractive(model, "lint")
     rows = [] if X is None else as_rows(X)

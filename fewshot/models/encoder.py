@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from fewshot.checks import check_texts
 from fewshot.errors import ModelLoadError, UnsupportedError
 from fewshot.inputs import as_texts
 from fewshot.models.base import SCORING_VERSION, FloatArray, IntArray, Query
@@ -132,6 +133,7 @@ class SentenceEncoder(ReadsTokens, TransformerMixin, BaseEstimator):  # type: ig
             Float64. The vectors are of unit length only if the model normalises them.
         """
         self.check_options()
+        check_texts(texts)
         if not len(texts):
             return np.empty((0, int(self.model.get_embedding_dimension() or 0)), dtype=np.float64)
         distinct = list(dict.fromkeys(texts))

@@ -68,6 +68,10 @@ class FakeLM:
         vocabulary: Sequence[str] = (),
         hidden: Callable[[Query], Any] | None = None,
     ) -> None:
+        if not callable(f):
+            raise ParameterError(
+                f"f must be a function of a query, which returns a number per candidate. Got {f!r:.80}."
+            )
         self.f = f
         self.answer = answer
         self.kind = kind

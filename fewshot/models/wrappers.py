@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from fewshot.checks import check_path
 from fewshot.errors import FewshotWarning, InputError, ModelLoadError, UnsupportedError, warn
 from fewshot.models.base import LanguageModel, Query, Scores, is_language_model, score_each
 from fewshot.models.ranking import Ranked, most_probable, rank_all
@@ -112,6 +113,7 @@ class CachedLM(Wrapper):
                 f"CachedLM stores the scores of a language model, and {lm!r} is none: use it as it is. An encoder "
                 "remembers the vectors of its texts itself."
             )
+        check_path("path", path)
         super().__init__(lm)
         self.path, self.strict = Path(path), strict
         self.fingerprint = lm.fingerprint

@@ -45,11 +45,13 @@ def open_session(
     InputError
         When there is no class, or the file can't be taken up; see `LabelsFile`.
     """
+    if isinstance(classes, str):
+        raise InputError(f"classes must be a list of names. Got one text: wrap it in a list, [{classes!r:.60}].")
     names = list(dict.fromkeys(map(check_name, classes)))
     kept = LabelsFile(path, rows, data)
     if not names and not any(one.label for one in kept.given.values()):
         kept.close()
-        raise InputError("Give at least one class to label with.")
+        raise InputError("There are no classes to label with: give at least one class.")
     return Session(rows, names, kept, Learner(clf, rows, seed))
 
 

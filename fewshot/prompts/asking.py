@@ -223,6 +223,7 @@ class Asking:
 
     def calibrate(self, calibration: Prior, X: Sequence[Row] | None, y: Any, rng: Any) -> None:
         """Fit a calibration on rows that are not shown in every prompt, and apply it from now on."""
+        at_least("max_texts", calibration.max_texts, 1, whole=True, optional=True)
         rows = np.setdiff1d(np.arange(0 if X is None else len(X)), shown_rows(self.selector))
         if calibration.max_texts is not None and len(rows) > calibration.max_texts:
             rows = np.sort(rng.choice(rows, calibration.max_texts, replace=False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fewshot.checks import at_least, one_of
+from fewshot.checks import at_least
 from fewshot.errors import ParameterError, UnsupportedError
 from fewshot.models.base import kind_of
 from fewshot.task.task import Task
@@ -27,9 +27,7 @@ def check_orders(orders: Any, task: Task, model: Any) -> None:
     UnsupportedError
         When a text may have several labels.
     """
-    if isinstance(orders, str):
-        one_of("orders", orders, ("all",))
-    else:
+    if not (isinstance(orders, str) and orders == "all"):
         at_least("orders", orders, 1, whole=True, more=", or 'all'")
     if orders == 1:
         return

@@ -189,6 +189,7 @@ class Prompting(Strategy):
         at_least("shots", self.shots, 0, whole=True)
         at_least("max_shot_tokens", self.max_shot_tokens, 1, whole=True, optional=True)
         one_of("read", self.read, ("score", "generate"))
+        at_least("max_new_tokens", self.max_new_tokens, 1, whole=True)
         if self.order not in (None, "as is", "common first", "interleaved", "nearest last", "lowest bias"):
             raise ParameterError(
                 "order must be 'as is', 'common first', 'interleaved', 'nearest last', 'lowest bias' or None, the "

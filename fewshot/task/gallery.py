@@ -74,6 +74,8 @@ def get(name: str) -> Template:
 
     Raises
     ------
+    ParameterError
+        When the name is not text.
     TemplateError
         When there is none; the message suggests similar names.
 

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from fewshot.checks import as_numbers
 from fewshot.errors import InputError, ParameterError, UnsupportedError, VerbalizerError
-from fewshot.inputs import Row, as_indicator, as_labels, columns_of
+from fewshot.inputs import Row, as_indicator, as_labels, as_weights, columns_of
 from fewshot.labels import warn_of_lookalikes
 from fewshot.models.answering import refuse_extractive
 from fewshot.models.base import FloatArray, IntArray, kind_of
@@ -171,7 +170,7 @@ def templates_of(template: Any, model: Any, multi_label: bool, *, described: boo
 
 def _learner(verbalizer: Any, template: Template, model: Any, given: _Given) -> Any:
     """The verbalizer that finds its label words itself, with those that it found; None where words are given."""
-    if not callable(getattr(verbalizer, "learn", None)):
+    if isinstance(verbalizer, type) or not callable(getattr(verbalizer, "learn", None)):
         return None
     if template.choices is not None:
         raise VerbalizerError(f"{template} takes its choices from each row: there are no label words to find.")
@@ -346,15 +345,7 @@ def _weights(sample_weight: Any, rows: Any, targets: Any) -> FloatArray | None:
         return None
     if rows is None or targets is None:
         raise InputError("sample_weight needs labelled rows: call fit(X, y, sample_weight=...).")
-    weights = as_numbers("sample_weight", sample_weight)
-    if weights.shape != (len(rows),):
-        raise InputError(f"sample_weight must be {len(rows)} numbers, one for each row. Got shape {weights.shape}.")
-    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
-    if bad.size:
-        raise InputError(f"sample_weight[{bad[0]}] must be a finite number of at least 0. Got {weights[bad[0]]}.")
-    if not weights.any():
-        raise InputError("sample_weight is 0 for every row: there is nothing to learn from. Give some row a weight.")
-    return weights
+    return as_weights(sample_weight, len(rows))
 
 
 def _counting_rows(rows: Any, targets: Any, weights: FloatArray | None) -> tuple[Any, Any, FloatArray | None]:

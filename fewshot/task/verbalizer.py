@@ -126,6 +126,8 @@ class Verbalizer:
         self.word_aggregation: WordAggregation = word_aggregation
         self.token_aggregation: TokenAggregation = token_aggregation
         self.multi_label = multi_label
+        if not isinstance(ordered, bool | np.bool_):
+            raise VerbalizerError(f"ordered must be True or False. Got {ordered!r:.80}.")
         if ordered:
             self.ordered = True
         self.classes: tuple[Any, ...] | None = None

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from fewshot.checks import check_path
 from fewshot.errors import FewshotError, InputError
 from fewshot.files import CAN_LOCK, locked, sync
 
@@ -30,6 +31,7 @@ def check_run_folder(folder: str | Path | None) -> None:
     """Refuse a folder that holds anything but a run that was interrupted, before anything is computed."""
     if folder is None:
         return
+    check_path("folder", folder)
     path = Path(folder)
     if path.is_symlink() and not path.exists():
         raise InputError(f"{str(folder)!r} is a link that leads nowhere: give another folder.")
