@@ -197,7 +197,9 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
         """
         check_is_fitted(self, "strategy_")
         if self.multi_label_:
-            raise UnsupportedError("A text may have several of the classes here: it has no one level on their scale.")
+            raise UnsupportedError(
+                "The classifier gives a text several labels, so a text has no single level: use predict_proba."
+            )
         levels = levels_of(scale_of(self), self.classes_.tolist())
         return self.predict_proba(X) @ levels.astype(np.float64)
 
@@ -292,7 +294,9 @@ class Classifier(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[mis
         check_is_fitted(self, "strategy_")
         found = getattr(self.strategy_, method, None)
         if found is None:
-            raise UnsupportedError(f"{type(self.strategy_).__name__} has no {method}.")
+            raise UnsupportedError(
+                f"{type(self.strategy_).__name__} has no {method}. Prompting(), for example, has it."
+            )
         return found
 
     def _log_scores(self, X: Any) -> FloatArray:

@@ -7,7 +7,7 @@ FewshotError
 ├── TemplateError (ValueError)       a template does not parse, or a row does not fill it
 ├── VerbalizerError (ValueError)     classes and label words do not fit together
 ├── PromptTooLongError (ValueError)  a prompt exceeds the model's window even when shortened
-├── ModelLoadError (OSError)         a model can't be had, or its kind is not supported
+├── ModelLoadError (OSError)         a model can't be loaded, or its kind is not supported
 ├── ServerError (OSError)            a server refuses, can't be reached, or gives no usable answer
 └── UnsupportedError (TypeError)     this model or strategy can't do what was asked of it
     └── NotInstalledError (ImportError)  it takes a library of an extra that is not there

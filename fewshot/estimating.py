@@ -52,7 +52,9 @@ def estimate(clf: Any, X: Any) -> Estimate:
         warnings.simplefilter("ignore")  # of answers that are none
         clf.predict(X)
     if not rehearsal.asked:
-        raise UnsupportedError(f"{clf!r} asks no server, or what it would ask is kept in its cache: there is no cost.")
+        raise UnsupportedError(
+            f"There is no cost to estimate: {clf!r} asks no server, or all its answers are in its cache."
+        )
     each = [model.planned(list(queries), n) for (model, n), queries in rehearsal.asked.items()]
     return Estimate(
         sum(one.requests for one in each),

@@ -127,4 +127,6 @@ def _question(asking: Any, lm: Any) -> dict[str, Any]:
 
 
 def _refusal(why: str) -> UnsupportedError:
-    return UnsupportedError(f"The classifier {why}, which the settings of a decision model can't say.")
+    return UnsupportedError(
+        f"The classifier can't be exported: it {why}, and the settings of a decision model can't express that."
+    )

@@ -243,7 +243,7 @@ class Extractor(KeptMixin, BaseEstimator):  # type: ignore[misc]
             between("threshold", self.threshold, 0, 1, with_high=True)
         if self.question is not None and (not isinstance(self.question, str) or is_blank(self.question)):
             raise ParameterError(
-                f"question must be a text that is not blank, which is asked about every text, or None. Got "
+                "question must be a text that is not blank, which is asked about every text, or None. Got "
                 f"{self.question!r}."
             )
         given = self.strategy
@@ -328,7 +328,8 @@ def _warn_of_lost(asked: Sequence[Asked], golds: Sequence[Sequence[Place]], max_
     lost = find_lost(asked, golds, max_words)
     if lost:
         warn(
-            f"{len(lost)} of {len(asked)} questions have a right answer of more than max_words={max_words} words, or "
-            "one that begins or ends inside a word or with a sign: such are not predicted.",
+            f"{len(lost)} of {len(asked)} questions have a right answer that can't be predicted: it has more than "
+            f"max_words={max_words} words, or it begins or ends inside a word or with a sign. Raise max_words, or "
+            "correct these answers.",
             FewshotWarning,
         )

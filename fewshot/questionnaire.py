@@ -198,7 +198,7 @@ class Questionnaire(KeptMixin, ClassifierMixin, BaseEstimator):  # type: ignore[
         for name, clf in given.items():
             if not isinstance(name, str) or not name or "__" in name or name == "classifiers":
                 raise ParameterError(
-                    f"The name of a question must be text without '__', and not 'classifiers', so that set_params "
+                    "The name of a question must be text without '__', and not 'classifiers', so that set_params "
                     f"reaches its classifier. Got {name!r}."
                 )
             if isinstance(clf, type | Questionnaire) or not (hasattr(clf, "fit") and hasattr(clf, "predict")):
@@ -301,7 +301,8 @@ def _columns(names: list[str], X: Any, Y: Any) -> dict[str, Any]:
     if missing or odd:
         what = f"no column {missing[0]!r}" if missing else f"a column {odd[0]!r}, which is no question"
         raise InputError(
-            f"Y has {what}: give one for each of {names}, of missing cells where there are no labels. Got {columns}."
+            f"Y has {what}: give a column for each of {names}. Where there is no label, leave the cell missing. Got "
+            f"{columns}."
         )
     return {name: Y[name] for name in names}
 

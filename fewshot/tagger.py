@@ -276,7 +276,8 @@ class Tagger(KeptMixin, BaseEstimator):  # type: ignore[misc]
         long, touching = len(find_long(chunks, self.max_words)), len(find_joined(chunks))
         if long:
             warn(
-                f"{long} spans of y have more than max_words={self.max_words} words, and such are not predicted.",
+                f"{long} spans of y have more than max_words={self.max_words} words. Such spans can't be predicted: "
+                "raise max_words, if they matter.",
                 FewshotWarning,
             )
         if merged and touching:

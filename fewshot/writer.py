@@ -242,7 +242,7 @@ class Writer(KeptMixin, BaseEstimator):  # type: ignore[misc]
         at_least("max_new_tokens", self.max_new_tokens, 1, whole=True)
         if self.verbalizer is not None:
             raise ParameterError(
-                f"A Writer has no classes, whose words a verbalizer is: leave it out. Got {self.verbalizer!r:.80}."
+                f"A Writer has no classes, so it takes no verbalizer: leave it out. Got {self.verbalizer!r:.80}."
             )
         if self.template is None:
             raise ParameterError(

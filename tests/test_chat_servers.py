@@ -221,7 +221,7 @@ def test_what_was_answered_before_a_failure_is_kept(peer):
             "field is required",
         ),
         (lambda body: body["choices"][0]["logprobs"]["content"].append({}), "One token was asked for. Got 2"),
-        (lambda body: body["choices"].append({}), "One choice stands here"),
+        (lambda body: body["choices"].append({}), "There must be exactly one choice"),
         (lambda body: body.pop("choices"), "choices: This field is required"),
         (lambda body: body["usage"].update(prompt_tokens=-1), "usage.prompt_tokens"),
     ],

@@ -156,13 +156,13 @@ def test_rows_without_labels_teach_beside_labelled_ones(monkeypatch, capsys, mai
     [
         (
             ["--strategy", "embedding", "--unlabelled", "x.csv"],
-            "--unlabelled needs a strategy that learns from such rows",
+            "--unlabelled needs a strategy that learns from rows without",
         ),
-        (["--unlabelled", "x.csv"], "--unlabelled needs a strategy that learns from such rows"),
+        (["--unlabelled", "x.csv"], "--unlabelled needs a strategy that learns from rows without"),
         (["--strategy", "distillation"], "learns from rows without labels: give --unlabelled FILE"),
         (
             ["--examples", "x.csv", "--strategy", "prompting(calibration=batch)", "--unlabelled", "x.csv"],
-            "--unlabelled needs a strategy that learns from such rows",
+            "--unlabelled needs a strategy that learns from rows without",
         ),
     ],
 )

@@ -197,10 +197,10 @@ def test_rows_that_are_wrong_are_named(monkeypatch, capsys, tmp_path):
     file.write_text("text,label\na,good\nb,good\nc,bad\n")
     code, _, err = run(monkeypatch, capsys, "evaluate", file, "--held-out", "0.5")
     assert code == 1
-    assert "can't be split with --held-out 0.5, since both parts need rows of each class" in err
+    assert "can't be split with --held-out 0.5: " in err
     code, _, err = run(monkeypatch, capsys, "evaluate", file, "--test", file, "--shots", 2)
     assert code == 1
-    assert "There are 1 rows of the class 'bad' to learn from. --shots is 2." in err
+    assert "--shots 2 needs 2 rows of each class to learn from. The class 'bad' has 1:" in err
     file.write_text("text,label\na,good\nb,\n")
     assert "row 1: the column 'label' is empty" in run(monkeypatch, capsys, "evaluate", file, "--shots", 0)[2]
     file.write_text("text,class\na,good\n")

@@ -87,8 +87,8 @@ class TestCommandLine:
         ("arguments", "code", "message"),
         [
             (["mail.csv"], 1, "there is no column 'context'"),
-            (["new.jsonl", "--extractor", "kept", "--model", "x"], 2, "leave --examples, --model"),
-            (["new.jsonl", "--shots", "2"], 2, "--shots 2 shows answered questions"),
+            (["new.jsonl", "--extractor", "kept", "--model", "x"], 2, "leave out --examples, --model"),
+            (["new.jsonl", "--shots", "2"], 2, "--shots 2 needs answered questions to show"),
             (["new.jsonl", "--template", "squad/title"], 1, "there is no column 'title'"),
             (["new.jsonl", "--examples", "wrong.csv"], 1, "wrong.csv: 1 answers are not where they should be"),
             (["new.jsonl", "--examples", "words.csv"], 1, "the column 'answer_start' must be where the answer begins"),

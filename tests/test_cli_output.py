@@ -61,18 +61,21 @@ def test_an_input_is_never_the_output(monkeypatch, capsys, mail, tmp_path):
     for output in (mail, tmp_path / "soft.csv", tmp_path / "hard.csv", tmp_path / "sub" / ".." / "mail.csv"):
         code, out, err = run(monkeypatch, capsys, "classify", mail, *NAMES, "--output", output)
         assert (code, out) == (1, "")
-        assert "which is read: give another name." in err
+        assert "give another name." in err
     examples = tmp_path / "examples.csv"
     examples.write_text("text,label\na,good\nb,bad\n")
     more = ("--strategy", "prompting(calibration=batch)")
     for option in ("--examples", "--unlabelled"):
         command = ("classify", mail, "--labels", "good,bad", option, examples, "--output", examples, *more)
-        assert "which is read" in run(monkeypatch, capsys, *command if option == "--unlabelled" else command[:-2])[2]
+        assert (
+            "is the same file as the input"
+            in run(monkeypatch, capsys, *command if option == "--unlabelled" else command[:-2])[2]
+        )
     assert mail.read_bytes() == before
     labelled = tmp_path / "labelled.json"
     labelled.write_text('[{"text": "good", "label": "good"}]')
     code, _, err = run(monkeypatch, capsys, "evaluate", labelled, "--shots", 0, "--output", labelled)
-    assert (code, "which is read" in err) == (1, True)
+    assert (code, "is the same file as the input" in err) == (1, True)
 
 
 def test_the_screen_is_not_a_file_that_is_read(mail):
@@ -81,7 +84,7 @@ def test_the_screen_is_not_a_file_that_is_read(mail):
     with mail.open("ab") as stream:
         done = subprocess.run(command, stdout=stream, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
-    assert "which is read" in done.stderr
+    assert "Standard output goes into the input" in done.stderr
     assert mail.read_bytes() == before
 
 
@@ -104,7 +107,7 @@ def test_where_nothing_can_be_written_is_found_out_first(monkeypatch, capsys, ma
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
     (tmp_path / "old.csv").touch()
     code, _, err = run(monkeypatch, capsys, "classify", mail, *NAMES, "--output", tmp_path / "old.csv")
-    assert (code, "is there and may not be written" in err) == (1, True)
+    assert (code, "exists, and you may not write to it" in err) == (1, True)
 
 
 def test_rows_are_written_as_the_name_says(monkeypatch, capsys, mail, tmp_path):
@@ -230,7 +233,7 @@ def test_a_classifier_is_kept_and_used_again(monkeypatch, capsys, tmp_path):
     out = run(monkeypatch, capsys, "evaluate", labelled, "--classifier", folder, "--output", tmp_path / "r.json")[1]
     assert out.startswith(f"kept in {folder}\n4 rows, ")
     code, _, err = run(monkeypatch, capsys, "fit", labelled, "--save", folder, *once)
-    assert (code, "exists: give another --save, or --overwrite" in err) == (1, True)
+    assert (code, "exists already: give another folder with --save, or --overwrite" in err) == (1, True)
     command = ("fit", "--labels", "billing,praise", "--save", folder, "--overwrite", "--json", *once)
     assert json.loads(run(monkeypatch, capsys, *command)[1])["classes"] == ["billing", "praise"]
     from fewshot.evaluation import Evaluation
@@ -245,7 +248,7 @@ def test_a_classifier_is_kept_and_used_again(monkeypatch, capsys, tmp_path):
     assert (code, out.startswith(f"kept: kept in {folder}\nnames: kept in {tmp_path / 'names'}\n")) == (0, True)
     assert "on 4 rows" in out
     code, _, err = run(monkeypatch, capsys, "compare", labelled, *kept, other)
-    assert (code, "are in folders of one name" in err) == (2, True)
+    assert (code, "Two folders of --classifier have the same name" in err) == (2, True)
     mail.write_text("text,label\nI was charged twice,refund\n")
     code, _, err = run(monkeypatch, capsys, "evaluate", mail, "--classifier", folder)
     assert (code, "does not know ['refund']" in err) == (1, True)
@@ -254,7 +257,10 @@ def test_a_classifier_is_kept_and_used_again(monkeypatch, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["classify", "m.csv", "--classifier", "d", "--labels", "a,b"], "has learned: leave out --labels."),
+        (
+            ["classify", "m.csv", "--classifier", "d", "--labels", "a,b"],
+            "--classifier gives a fitted classifier: leave out --labels.",
+        ),
         (["classify", "m.csv", "--classifier", "d", "--model", "m", "--seed", "1"], "leave out --model, --seed."),
         (["evaluate", "m.csv", "--classifier", "d", "--held-out", "0.5"], "leave out --held-out."),
         (["evaluate", "m.csv", "--classifier", "d", "--strategy", "auto"], "leave out --strategy."),
@@ -263,9 +269,9 @@ def test_a_classifier_is_kept_and_used_again(monkeypatch, capsys, tmp_path):
         (["evaluate", "m.csv", "--shots", "0", "--output", "x.csv"], "--output must end with .json"),
         (
             ["classify", "m.csv", "--labels", "a,b", "--label-column", "c"],
-            "--label-column is that of labelled examples",
+            "--label-column is for labelled examples",
         ),
-        (["classify", "m.csv", "--labels", "a,b", "--restart"], "--restart is for --output"),
+        (["classify", "m.csv", "--labels", "a,b", "--restart"], "--restart discards the rows"),
         (["compare", "m.csv", "--shots", "0,1", "--metric", "F1"], "--metric must be one of accuracy, macro-F1"),
         (["compare", "m.csv", "--shots", "9" * 5000], "--shots must be whole numbers"),
         (["fit", "m.csv"], "Missing option '--save'"),

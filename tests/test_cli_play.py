@@ -93,7 +93,7 @@ def test_a_gallery_template_is_saved_as_a_new_file(played, tmp_path, monkeypatch
     first.file.save(first.source)
     assert (tmp_path / "new.jinja").read_text() == first.source + "\n"
     code, _, err = run(monkeypatch, capsys, *arguments, "--output", "new.jinja")
-    assert (code, "is there: fewshot play new.jinja goes on with it" in err) == (1, True)
+    assert (code, "exists already. To continue with it: fewshot play new.jinja." in err) == (1, True)
 
 
 def test_a_template_that_does_not_parse_is_opened(played, tmp_path, monkeypatch, capsys):
@@ -116,12 +116,20 @@ def test_the_page_is_opened_in_the_browser(played, monkeypatch, capsys):
         (["none.jinja", "--data", "mail.csv"], 1, "There is no file 'none.jinja'. To begin one: fewshot play --output"),
         (["sst3/it_was", "--data", "mail.csv"], 1, "There is no template 'sst3/it_was' in the gallery"),
         (["--data", "none.csv"], 1, "none.csv"),
-        (["--data", "mail.csv", "--labels", "a,c"], 1, "The label 'b' in 'mail.csv' is none of the classes a, c"),
+        (["--data", "mail.csv", "--labels", "a,c"], 1, "The label 'b' in 'mail.csv' is not among the classes a, c"),
         (["--data", "mail.csv", "--label-column", "topic"], 1, "there is no column 'topic'"),
         (["--data", "mail.csv", "--text-column", "body"], 1, "there is no column 'body'"),
         (["--data", "mail.csv", "--output", "mail.csv"], 2, "--output must end with .jinja"),
-        (["--data", "mail.csv", "--output", "mail.jinja"], 1, "is there: fewshot play mail.jinja"),
-        (["mail.jinja", "--data", "mail.csv", "--output", "mail.jinja"], 1, "is the file of 'mail.jinja', which is"),
+        (
+            ["--data", "mail.csv", "--output", "mail.jinja"],
+            1,
+            "exists already. To continue with it: fewshot play mail.jinja",
+        ),
+        (
+            ["mail.jinja", "--data", "mail.csv", "--output", "mail.jinja"],
+            1,
+            "is the same file as the input 'mail.jinja'",
+        ),
         (["--data", "mail.csv", "--output", "none/new.jinja"], 1, "The folder 'none' does not exist"),
         (["--data", "mail.csv", "--rows", "0"], 2, "--rows"),
     ],

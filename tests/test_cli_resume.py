@@ -69,13 +69,13 @@ def test_an_interrupted_run_goes_on_and_leaves_the_old_output_until_it_is_whole(
     fail["good 9"] = KeyboardInterrupt()
     code, _, err = run(monkeypatch, capsys, *command)
     assert code == 130
-    assert "8 of 20 rows are done and kept in" in err
+    assert "8 of 20 rows are finished and kept in" in err
     assert out.read_text() == "old"
     assert names(tmp_path) == ["mail.csv", "out.csv", "out.csv.part"]
     asked.clear()
     code, _, err = run(monkeypatch, capsys, *command)
     assert code == 0
-    assert "holds 8 of 20 rows, which an earlier run had done: going on from there" in err
+    assert "holds 8 of 20 rows that an earlier run finished. This run continues from there" in err
     assert asked[0] == "bad 8"
     assert len(asked) == 12
     assert out.read_bytes() == whole
@@ -90,10 +90,10 @@ def test_a_part_of_another_run_is_not_mixed_in(slow, monkeypatch, capsys, tmp_pa
     other = [word.replace("good,bad", "good,ugly") if isinstance(word, str) else word for word in command]
     code, _, err = run(monkeypatch, capsys, *other)
     assert code == 1
-    assert "holds what an earlier run had done, with other labels" in err
+    assert "holds the finished rows of an earlier run with other values of labels" in err
     assert (tmp_path / "out.csv.part").read_bytes() == left
     (tmp_path / "mail.csv").write_text("text\nso good\n")
-    assert "with other input" in run(monkeypatch, capsys, *command)[2]
+    assert "with other values of input" in run(monkeypatch, capsys, *command)[2]
     assert (tmp_path / "out.csv.part").read_bytes() == left
     code, _, err = run(monkeypatch, capsys, *command, "--restart")
     assert code == 0
@@ -108,7 +108,7 @@ def test_another_model_of_the_same_name_is_another_run(slow, monkeypatch, capsys
     monkeypatch.setitem(FINGERPRINT, "now", "another")
     code, _, err = run(monkeypatch, capsys, *command)
     assert code == 1
-    assert "with other model fingerprint" in err
+    assert "with other values of model fingerprint" in err
     assert (tmp_path / "out.csv.part").stat().st_size
 
 
@@ -173,7 +173,7 @@ def test_two_runs_are_not_at_one_output(tmp_path):
     pytest.importorskip("fcntl", reason="this system has no such locks")
     with (
         kept_part(tmp_path / "out.csv", RUN, 5, restart=False),
-        pytest.raises(InputError, match="Another run is at"),
+        pytest.raises(InputError, match="Another run uses"),
         kept_part(tmp_path / "out.csv", RUN, 5, restart=False),
     ):
         pass
@@ -231,7 +231,7 @@ def test_what_a_kill_leaves_is_whole_and_the_next_run_goes_on(tmp_path):
         assert part.stat().st_size > kept
         kept = part.stat().st_size
     done = subprocess.run(program(tmp_path, 0), check=True, capture_output=True, text=True)
-    assert "which an earlier run had done" in done.stderr
+    assert "that an earlier run finished" in done.stderr
     assert out.read_bytes() == expected
     assert names(tmp_path) == ["numbers.csv", "out.jsonl"]
 
@@ -263,7 +263,7 @@ def test_a_full_disk_loses_nothing_that_is_done(slow, monkeypatch, capsys, tmp_p
     assert code == 1
     assert "can't be written: File too large" in err
     assert out.read_text() == "old"
-    assert part.exists() == ("rows are done and kept in" in err)
+    assert part.exists() == ("rows are finished and kept in" in err)
     assert run(monkeypatch, capsys, *command)[0] == 0
     assert out.read_bytes() == whole
     assert len(asked) <= 22  # the step that did not fit is done again, the others are not
@@ -277,7 +277,7 @@ def test_a_full_disk_at_the_last_moment(slow, monkeypatch, capsys, tmp_path):
     (tmp_path / "mail.csv").write_text((tmp_path / "mail.csv").read_text().replace("good 0", "good 0" + "!" * 9000))
     with largest_file(4000):
         code, _, err = run(monkeypatch, capsys, *command)
-    assert (code, "20 of 20 rows are done" in err) == (1, True)
+    assert (code, "20 of 20 rows are finished" in err) == (1, True)
     assert (tmp_path / "out.csv").read_bytes() == whole
     asked.clear()
     assert run(monkeypatch, capsys, *command)[0] == 0

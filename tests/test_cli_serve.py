@@ -80,17 +80,20 @@ def test_the_key_is_in_the_environment_and_nowhere_else(served, monkeypatch, cap
     assert (code, err, served["limits"]["key"]) == (0, "", "s3cret")
     assert "s3cret" not in out
     code, _, err = run(monkeypatch, capsys, "serve", "any", "--key-env", "NO_SUCH_KEY")
-    assert (code, "NO_SUCH_KEY: there is no such environment variable" in err) == (2, True)
+    assert (code, "NO_SUCH_KEY: this environment variable is not set" in err) == (2, True)
 
 
 def test_an_open_address_without_a_key_is_noted(served, monkeypatch, capsys):
     code, _, err = run(monkeypatch, capsys, "serve", "any", "--host", "0.0.0.0")
-    assert (code, err) == (0, "fewshot: note: whoever reaches 0.0.0.0 is answered: --key-env NAME asks for a key.\n")
+    assert (code, err) == (
+        0,
+        "fewshot: note: everybody who can reach 0.0.0.0 gets answers. To require a key, give --key-env NAME.\n",
+    )
 
 
 def test_two_of_a_name_are_refused(served, tickets, monkeypatch, capsys):
     code, _, err = run(monkeypatch, capsys, "serve", tickets, tickets)
-    assert (code, "Two of what is served are called 'tickets'" in err) == (1, True)
+    assert (code, "Two of the classifiers and models are called 'tickets'" in err) == (1, True)
 
 
 def test_the_models_of_a_questionnaire_answer_by_the_name_of_the_question():

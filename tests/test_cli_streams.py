@@ -109,7 +109,7 @@ def test_what_is_packed_and_damaged(tmp_path):
         data = packed(b"text\n" + b"".join(b"good %d\n" % i for i in range(9999)), ending)
         for cut in (data[: len(data) // 2], b"text\ngood\n"):
             path.write_bytes(cut)
-            with pytest.raises(InputError, match=f"is no {name}, or damaged"):
+            with pytest.raises(InputError, match=f"is not a {name} file, or it is damaged"):
                 open_rows(path).table()
 
 
@@ -161,12 +161,12 @@ def test_patterns_and_names_that_do_not_fit(files, monkeypatch, capsys):
     code, _, err = run(monkeypatch, capsys, "classify", files / "*.tsv", *NAMES)
     assert (code, "No file matches" in err) == (1, True)
     code, _, err = run(monkeypatch, capsys, "classify", files / "a.csv", files / "*.csv", *NAMES)
-    assert (code, "a.csv' is given twice" in err) == (1, True)
+    assert (code, "a.csv' is given twice: give each file once" in err) == (1, True)
     (files / "[draft].csv").write_text("text\ngood\n")  # a name, and no pattern
     assert run(monkeypatch, capsys, "classify", files / "[draft].csv", *NAMES)[0] == 0
     monkeypatch.chdir(files)
     code, _, err = run(monkeypatch, capsys, "classify", "a.csv", "b.csv", *NAMES, "--output", "b.csv")
-    assert (code, "which is read: give another name" in err) == (1, True)
+    assert (code, "give another name" in err) == (1, True)
 
 
 def test_parquet_files_have_the_same_types(tmp_path):
@@ -207,7 +207,7 @@ def test_a_column_of_the_rows_own_stays(files, monkeypatch, capsys):
 def test_choices_of_the_rows_have_no_columns(files, monkeypatch, capsys):
     form = "--- \nchoices: [a, b]\n---\n{{ text }} {{ label }}"
     code, _, err = run(monkeypatch, capsys, "classify", files / "a.csv", "--template", form, "--probabilities")
-    assert (code, "these rows bring their own choices" in err) == (2, True)
+    assert (code, "here each row has its own choices" in err) == (2, True)
 
 
 def test_a_machine_is_told_how_far_it_is(files, monkeypatch, capsys):
@@ -245,8 +245,8 @@ def test_a_classifier_with_sets_says_them(tmp_path, monkeypatch, capsys, ending)
 
 def test_sets_take_labelled_rows(tmp_path, monkeypatch, capsys):
     for more, message in (
-        (("--labels", "a,b", "--alpha", "0.1"), "--alpha takes labelled rows, and no others"),
-        (("--labels", "a,b", "--sets", "aps"), "which --alpha asks for"),
+        (("--labels", "a,b", "--alpha", "0.1"), "--alpha calibrates on labelled rows"),
+        (("--labels", "a,b", "--sets", "aps"), "--sets names the method for the sets of --alpha"),
     ):
         code, _, err = run(monkeypatch, capsys, "fit", "--save", tmp_path / "kept", *more)
         assert (code, message in err) == (2, True)
@@ -313,7 +313,7 @@ def test_what_goes_on_is_what_was_never_stopped(tmp_path, monkeypatch, capsys, e
 
     monkeypatch.setattr(predicting.Columns, "found", failing)
     code, _, err = run(monkeypatch, capsys, *command, output)
-    assert (code, "9 of 20 rows are done" in err) == (130, True)
+    assert (code, "9 of 20 rows are finished" in err) == (130, True)
     assert run(monkeypatch, capsys, *command, output)[0] == 0
     assert output.read_bytes() == whole.read_bytes()
     assert n == 4 + 4

@@ -219,7 +219,7 @@ def test_a_yes_no_question_knows_its_opposite():
 
 
 def test_what_can_not_be_changed_is_refused():
-    with pytest.raises(UnsupportedError, match="coherence changes what a Classifier asks"):
+    with pytest.raises(UnsupportedError, match="coherence needs a Classifier"):
         coherence(ConformalClassifier(Classifier()), TEXTS)
     with pytest.raises(ParameterError, match="paraphrases must be a list"):
         coherence(asked(knows), TEXTS, paraphrases="{{ text }} {{ label }}")

@@ -76,7 +76,7 @@ def test_an_estimate_counts_a_questionnaire_once_and_no_kept_scores(peer, tmp_pa
     said, before = estimate(both, TEXTS), lm.usage.requests
     both.predict(TEXTS)
     assert said.requests == lm.usage.requests - before
-    with pytest.raises(UnsupportedError, match="asks no server, or what it would ask is kept"):
+    with pytest.raises(UnsupportedError, match="asks no server, or all its answers are in its cache"):
         estimate(both, TEXTS)
     assert estimate(one, [*TEXTS, "new"]).requests > 0
     agree(scores(CachedLM(asking(peer), tmp_path / "scores")), scores(peer.lm))  # no answer of a rehearsal was kept

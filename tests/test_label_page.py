@@ -363,7 +363,11 @@ def test_a_page_that_was_killed_goes_on_where_it_was(tmp_path, tab):
         (["mail.csv"], 2, 'Give the classes: --classes "a,b,c"'),
         (["mail.csv", "--classes", "a,b", "--output", "x.json"], 2, "--output must end with .csv"),
         (["mail.csv", "--classes", "0,1"], 1, "are numbers, not names"),
-        (["mail.csv", "--classes", "a,b", "--output", "mail.csv"], 1, "which is read: give another name"),
+        (
+            ["mail.csv", "--classes", "a,b", "--output", "mail.csv"],
+            1,
+            "is the same file as the input 'mail.csv': give another name",
+        ),
         (["mail.csv", "--classes", "a,b", "--output", "no/labels.csv"], 1, "The folder 'no' does not exist"),
         (["mail.csv", "--classes", "a,b", "--output", "other.csv"], 1, "'other.csv', line 2: row 0 of 'mail.csv' is"),
         (["none.csv", "--classes", "a,b"], 1, "none.csv"),

@@ -171,12 +171,12 @@ def test_an_empty_label_and_a_wrong_name_are_refused(path, tmp_path):
 
 def test_two_at_one_file_are_refused_also_two_processes(path, opened):
     opened()
-    with pytest.raises(InputError, match="Another page is at"):
+    with pytest.raises(InputError, match="Another page uses"):
         LabelsFile(path, HOSTILE)
     code = "import sys; from pathlib import Path; from fewshot.pages.labels_file import LabelsFile\n"
     code += "try: LabelsFile(Path(sys.argv[1]), ['x'])\nexcept Exception as error: print(error)"
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
-    assert "Another page is at" in done.stdout
+    assert "Another page uses" in done.stdout
 
 
 def test_what_another_program_changed_is_not_written_over(path, opened):

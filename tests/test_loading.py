@@ -137,7 +137,7 @@ def test_an_unsupported_kind_is_named(tmp_path):
 def test_a_name_that_cannot_be_had_says_what_was_tried(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(
-        ModelLoadError, match=r"nobody/nothing.*can't be had.*hub.*offline.*local copy.*save_pretrained"
+        ModelLoadError, match=r"nobody/nothing.*can't be loaded.*hub.*offline.*local copy.*save_pretrained"
     ):
         load("nobody/nothing")
     with pytest.raises(ModelLoadError, match="no such folder"):

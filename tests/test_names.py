@@ -65,7 +65,7 @@ def test_an_encoder_prefers_names_with_a_meaning():
         ({"a": ["x", "y"]}, "at least two sets.* Got 1"),
         (["x", "y"], "at least two sets.* Got list"),
         ({"a": ["x", "y"], "b": "xy"}, r"The names of the set 'b' must be a list or a mapping\. Got 'xy'"),
-        ({"a": ["x", "y"], "b": ["x", "y", "z"]}, r"one number of names.* Got \{'a': 2, 'b': 3\}"),
+        ({"a": ["x", "y"], "b": ["x", "y", "z"]}, r"the same number of names.* Got \{'a': 2, 'b': 3\}"),
     ],
 )
 def test_bad_input(sets, said):

@@ -150,8 +150,8 @@ def test_code_in_a_named_folder_is_not_run(tmp_path, marker, monkeypatch):
     maps = {"AutoConfig": "evil.Config", "AutoModelForMaskedLM": "evil.Model"}
     config = {"model_type": "evil", "architectures": ["EvilForMaskedLM"], "auto_map": maps}
     (model / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelLoadError, match="can't be had"):
+    with pytest.raises(ModelLoadError, match="can't be loaded"):
         load(model)
     (model / "modules.json").write_text(json.dumps([{"idx": 0, "name": "0", "path": "", "type": "evil.Model"}]))
-    with pytest.raises(ModelLoadError, match="can't be had"):
+    with pytest.raises(ModelLoadError, match="can't be loaded"):
         load(model)

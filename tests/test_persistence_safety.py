@@ -309,7 +309,7 @@ def test_a_model_with_options_that_run_something(light, options):
         (lambda c: c.update(root={"ref": 0}), "holds a FakeLM, not a Classifier"),
         (lambda c: c.update(root=3), "holds a int, not a Classifier"),
         (lambda c: c.update({"class": "Prompting"}), "holds a Prompting, not a Classifier"),
-        (lambda c: c.update(library="other"), "is something else's"),
+        (lambda c: c.update(library="other"), "was not written by fewshot"),
         (lambda c: c.update(format=2), "has the format 2, and this library reads 1"),
         (lambda c: c.pop("nodes"), r"config\.json in .* is not what save writes \(KeyError"),
         (lambda c: c["models"].append({}), r"config\.json in .* is not what save writes \(KeyError"),

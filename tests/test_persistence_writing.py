@@ -285,7 +285,7 @@ def test_a_tagger_to_the_hub_and_back(hub):
 
 
 def test_what_is_neither_here_nor_there(hub, tmp_path):
-    with pytest.raises(ModelLoadError, match=r"The classifier 'user/nothing' can't be had. Tried: a folder.*404"):
+    with pytest.raises(ModelLoadError, match=r"The classifier 'user/nothing' can't be loaded. Tried: a folder.*404"):
         Classifier.load("user/nothing")
     for nothing in ("nowhere", tmp_path / "nowhere", "a/b/c"):
         with pytest.raises(InputError, match="holds no kept classifier"):

@@ -205,7 +205,7 @@ def test_a_text_of_several_classes_has_no_level():
     clf = Classifier(HashEncoder(), verbalizer=STARS, strategy=Embedding())
     clf.fit(["a", "b", "c", "d"], pd.DataFrame(np.eye(4, dtype=int), columns=list(SCALE)))
     assert scale_of(clf) is None
-    with pytest.raises(UnsupportedError, match="several of the classes here: it has no one level"):
+    with pytest.raises(UnsupportedError, match="several labels, so a text has no single level"):
         clf.expected_level(["a"])
 
 

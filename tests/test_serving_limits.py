@@ -75,14 +75,14 @@ ONE = {"type": "choice", "instructions": "?", "criteria": {"a": None, "b": None}
         (b"", "not JSON"),
         (b"\xff", "not JSON"),
         (b"[" * 10_000, "not JSON"),
-        (b"[]", "An object"),
-        (b"null", "An object"),
+        (b"[]", "must be an object"),
+        (b"null", "must be an object"),
         (TWICE, "stands twice"),
         (b'{"model": NaN}', "NaN"),
         ({**ASKED, "questions": {"q": {**ONE, "criteria": {"a": None, "b\n- a": None}}}}, "line break"),
         ({**ASKED, "questions": {"q": {**ONE, "criteria": {"a": None, " ": None}}}}, "blank"),
         ({**ASKED, "questions": {"q": {"type": "score", "instructions": "?", "criteria": ["a", "a"]}}}, "twice"),
-        ({**ASKED, "questions": {f"q{i}": {"type": "noul", "instructions": "?"} for i in range(401)}}, "At most 400"),
+        ({**ASKED, "questions": {f"q{i}": {"type": "noul", "instructions": "?"} for i in range(401)}}, "at most 400"),
     ],
 )
 def test_a_broken_request_is_refused_in_the_form_of_the_wire(url, body, said):
@@ -302,7 +302,7 @@ def test_a_port_that_is_taken_is_named():
     with running(application({"lm": FakeLM(hashed)})) as url:
         port = urlsplit(url).port
         with (
-            pytest.raises(InputError, match=rf"127.0.0.1:{port} can't be listened at"),
+            pytest.raises(InputError, match=rf"The server can't listen at 127.0.0.1:{port}"),
             running(application({"lm": FakeLM(hashed)}), port=port),
         ):
             pass

@@ -138,7 +138,7 @@ class TestLowestBias:
     def test_bad_input(self):
         with pytest.raises(InputError, match="every text of fit is one"):
             classifier(shots=8, order="lowest bias").fit(X, Y)
-        with pytest.raises(UnsupportedError, match="choose them once"):
+        with pytest.raises(UnsupportedError, match="needs the same demonstrations for all texts"):
             classifier(shots=2, selection="nearest", order="lowest bias", encoder=HashEncoder()).fit(X, Y)
 
     def test_several_templates_are_ordered_together(self):

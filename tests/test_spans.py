@@ -135,7 +135,7 @@ class TestDocs:
 
     @pytest.mark.parametrize("X", [[TEXT], [], 3, "text"])
     def test_without_them_y_must_be_given(self, X):
-        with pytest.raises(InputError, match="y is None, and X is not of Docs"):
+        with pytest.raises(InputError, match="y is None, and X holds no spaCy Docs"):
             read_spans(X)
 
 

@@ -255,8 +255,8 @@ class TestCommandLine:
     @pytest.mark.parametrize(
         ("arguments", "code", "message"),
         [
-            (["mail.csv"], 2, "Give one of these: --examples FILE"),
-            (["mail.csv", "--tagger", "kept", "--model", "x"], 2, "leave --model, --template and --save out"),
+            (["mail.csv"], 2, "Give exactly one of these: --examples FILE"),
+            (["mail.csv", "--tagger", "kept", "--model", "x"], 2, "leave out --model, --template and --save"),
             (["mail.csv", "--examples", "mail.csv"], 1, "it needs 'text' with 'spans'"),
             (
                 ["mail.csv", "--examples", "cut.json"],

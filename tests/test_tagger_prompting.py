@@ -306,8 +306,8 @@ def test_a_span_that_is_no_candidate_is_said(lm):
         ({"strategy": 3}, None, ["person"], ParameterError, "strategy must be"),
         ({}, None, None, InputError, "There are no types"),
         ({}, None, [], InputError, "no"),
-        ({}, None, "person", InputError, "is the list of the types"),
-        ({}, None, {"person": "a human"}, InputError, "is the list of the types"),
+        ({}, None, "person", InputError, "must be a list of the types"),
+        ({}, None, {"person": "a human"}, InputError, "must be a list of the types"),
         ({}, None, ["person", None], InputError, "."),
         ({"verbalizer": {"person": "person", None: "person"}}, None, None, VerbalizerError, "person"),
         ({"verbalizer": {"person": "person"}}, None, ["place"], VerbalizerError, "place"),
@@ -355,8 +355,8 @@ class TestCommandLine:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["--types", "person", "--examples", "x.jsonl"], "Give one of these"),
-            (["--tagger", "kept", "--template", "x"], "leave --model, --template and --save out"),
+            (["--types", "person", "--examples", "x.jsonl"], "Give exactly one of these"),
+            (["--tagger", "kept", "--template", "x"], "leave out --model, --template and --save"),
         ],
     )
     def test_what_can_not_be_meant(self, files, monkeypatch, capsys, arguments, message):

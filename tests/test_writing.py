@@ -189,9 +189,9 @@ class TestCommandLine:
     @pytest.mark.parametrize(
         ("arguments", "code", "message"),
         [
-            ([], 2, "Give --model and --template, and what goes with them, or --writer DIR"),
-            (["--writer", "kept", "--model", "fake"], 2, "or --writer DIR that is kept"),
-            (["--model", "fake", "--template", "title/headline", "--shots", "2"], 2, "--shots 2 shows rows with"),
+            ([], 2, "Give --template, with --model and other options, or --writer DIR"),
+            (["--writer", "kept", "--model", "fake"], 2, "or --writer DIR alone"),
+            (["--model", "fake", "--template", "title/headline", "--shots", "2"], 2, "--shots 2 needs rows with"),
             (["--model", "fake", "--template", "title/headline", "--examples", "pairs.csv"], 1, "'answer'"),
         ],
     )

@@ -140,7 +140,9 @@ def classify(
     lesson = Lesson(setup, opt.as_names(labels), examples, unlabelled, *columns, seed, form)
     output = None if output == Path("-") else output
     if restart and output is None:
-        raise WrongUsage("--restart is for --output FILE, beside which an earlier run left what it had done.")
+        raise WrongUsage(
+            "--restart discards the rows that an earlier run kept beside --output: give --output FILE, or leave it out."
+        )
     paths = _paths(files)
     _check_files(lesson, classifier, paths, output, as_json)
     if classifier is None:
@@ -149,7 +151,9 @@ def classify(
     made = load_kept(classifier, follow_paths) if classifier else None
     shape = made.clf.template_ if made else setup.parts()[1]
     if probabilities and by_number([shape]):
-        raise WrongUsage("--probabilities are of classes, and these rows bring their own choices: leave it out.")
+        raise WrongUsage(
+            "--probabilities adds a column for each class, and here each row has its own choices: leave it out."
+        )
     typed = output is not None and kind_of_output(output) == "parquet"
     survey = Survey(rows, fields_of([shape], columns.text_column), empty=skip_empty, typed=typed)
     sets = made is not None and made.conformal is not None
@@ -205,11 +209,11 @@ def _paths(files: Sequence[str]) -> list[Path]:
             continue
         matching = sorted(map(Path, glob.glob(one, recursive=True)))  # noqa: PTH207 - it may be absolute
         if not matching:
-            raise InputError(f"No file matches {one!r}.")
+            raise InputError(f"No file matches the pattern {one!r}: check it, or give the name of a file.")
         found += matching
     twice = next((str(one) for i, one in enumerate(found) if one in found[:i]), None)
     if twice is not None:
-        raise InputError(f"{twice!r} is given twice.")
+        raise InputError(f"The file {twice!r} is given twice: give each file once.")
     return found
 
 
@@ -232,7 +236,7 @@ def _check_files(
 def _rows(files: Sequence[str], paths: Sequence[Path], form: Format) -> Rows:
     """The rows of files, or of a text that is given instead."""
     if len(files) == 1 and not files[0].strip():
-        raise InputError(f"There is no text in {files[0]!r}.")
+        raise InputError(f"The text to classify is blank. Got {files[0]!r}: give a text, or the name of a file.")
     if len(paths) > 1 or str(paths[0]) == "-" or _is_there(str(paths[0])) or kind_of(paths[0])[0]:
         return joined([open_rows(path, form) for path in paths])
     file = files[0]
@@ -241,7 +245,10 @@ def _rows(files: Sequence[str], paths: Sequence[Path], form: Format) -> Rows:
             f"There is no file {file!r}. If it is a text of one word: echo {file} | fewshot classify - --format txt ..."
         )
     if form != Format():
-        raise WrongUsage(f"There is no file {file!r:.60}, and a text needs none of --format, --delimiter, --encoding.")
+        raise WrongUsage(
+            f"There is no file {file!r:.60}. If it is a text, leave out --format, --delimiter, --encoding and "
+            "--no-header."
+        )
     return one_text(file)
 
 

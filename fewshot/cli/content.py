@@ -65,10 +65,10 @@ class Content:
         try:
             yield
         except (zlib.error, EOFError, gzip.BadGzipFile) as error:
-            raise InputError(f"The file {self.name!r} is no gzip, or damaged: {error}.") from error
+            raise InputError(f"The file {self.name!r} is not a gzip file, or it is damaged: {error}.") from error
         except OSError as error:
             if self.packing == "zstd" and not error.errno:
-                raise InputError(f"The file {self.name!r} is no zstd, or damaged: {error}.") from error
+                raise InputError(f"The file {self.name!r} is not a zstd file, or it is damaged: {error}.") from error
             raise InputError(f"The file {self.name!r} can't be read: {error.strerror or error}.") from error
 
     def _raw(self) -> IO[bytes]:

@@ -62,7 +62,10 @@ class Data:
         orders = orders_of_classes(self.y, np.random.RandomState(seed))
         for name, own in orders.items():
             if len(own) < shots:
-                raise InputError(f"There are {len(own)} rows of the class {name!r} to learn from. --shots is {shots}.")
+                raise InputError(
+                    f"--shots {shots} needs {shots} rows of each class to learn from. The class {name!r} has "
+                    f"{len(own)}: lower --shots, or label more rows."
+                )
         return self.take(in_turn(orders, shots))
 
 
@@ -258,7 +261,7 @@ class Source:
             )
         except ValueError as error:
             raise InputError(
-                f"The rows can't be split with --held-out {self.share:g}, since both parts need rows of each class: "
-                f"{error}"
+                f"The rows can't be split with --held-out {self.share:g}: {error}. Both parts need rows of each class. "
+                "Give another share, or more rows."
             ) from error
         return data.take(kept), data.take(held_out)

@@ -177,7 +177,10 @@ def compare(
         given |= {"--words": options.words, "--with": with_, "--shots": shots, "--unlabelled": unlabelled}
         _refuse_beside_kept({**given, "--held-out": held_out, "--test": test})
         if len(kept) < len(classifier):
-            raise WrongUsage("Two of the classifiers are in folders of one name: rename one, to tell them apart.")
+            raise WrongUsage(
+                "Two folders of --classifier have the same name: rename one, since the results are listed by these "
+                "names."
+            )
     if len(kept or named) < 2:
         raise WrongUsage(
             "There is one classifier, and nothing to compare it with. Repeat --model, --template, --strategy or "
@@ -276,7 +279,7 @@ def _refuse_beside_kept(given: Mapping[str, Any]) -> None:
     """Refuse options that a kept classifier, which is tested on all rows, has no use for."""
     used = [name for name, value in given.items() if value is not None]
     if used:
-        raise WrongUsage(f"--classifier has learned, and is tested on all rows of FILE: leave out {', '.join(used)}.")
+        raise WrongUsage(f"--classifier tests a fitted classifier on all rows of FILE: leave out {', '.join(used)}.")
 
 
 def _tested(clfs: Sequence[Classifier], source: Source) -> Data:

@@ -95,11 +95,11 @@ def extract(
     """
     if extractor is not None and any(one is not None for one in (examples, model, template, shots, save)):
         raise WrongUsage(
-            "A kept extractor has its model, template and examples, and is kept already: leave --examples, --model, "
-            "--template, --shots and --save out."
+            "--extractor gives a saved extractor, which has its own model, template and examples: leave out "
+            "--examples, --model, --template, --shots and --save."
         )
     if shots and examples is None:
-        raise WrongUsage(f"--shots {shots} shows answered questions: give them, --examples FILE.")
+        raise WrongUsage(f"--shots {shots} needs answered questions to show: give --examples FILE.")
     check_standard_input(file, examples)
     table, own = read(file, Format.said(*said)), opt.as_template(template)
     if extractor is not None:

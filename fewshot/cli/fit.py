@@ -68,7 +68,9 @@ def fit(
     check_standard_input(examples, unlabelled)
     _check_folder(save, overwrite)
     if sets is not None and alpha is None:
-        raise WrongUsage("--sets says how sets are made, which --alpha asks for.")
+        raise WrongUsage(
+            "--sets names the method for the sets of --alpha: give --alpha too, such as --alpha 0.1, or leave it out."
+        )
     tables = {} if examples is None else {examples: lambda: read(examples, form)}
     if alpha is None:
         made = Ready.of(lesson.fitted(tables))
@@ -94,7 +96,8 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
     try:
         if folder.exists() and not overwrite:
             raise InputError(
-                f"{str(folder)!r} exists: give another --save, or --overwrite to replace what is kept there."
+                f"{str(folder)!r} exists already: give another folder with --save, or --overwrite to replace the "
+                "classifier in it."
             )
         if folder.exists() and not folder.is_dir():
             raise InputError(f"--save {str(folder)!r} is a file: give the name of a folder.")

@@ -66,11 +66,14 @@ class Format:
     def check(self, name: str, kind: str) -> None:
         """Refuse what would say nothing about a file of this kind."""
         if self.delimiter is not None and kind not in DELIMITERS:
-            raise WrongUsage(f"--delimiter is for tables of text, and {name!r} is read as {kind}: --format csv.")
+            raise WrongUsage(
+                f"--delimiter is for .csv and .tsv files, and {name!r} is read as {kind}: leave it out, or give "
+                "--format csv."
+            )
         if not self.header and kind in ("json", "jsonl", "parquet"):
-            raise WrongUsage(f"--no-header is for tables of text, and {name!r} is read as {kind}.")
+            raise WrongUsage(f"--no-header is for .csv and .tsv files, and {name!r} is read as {kind}: leave it out.")
         if self.encoding is not None and kind == "parquet":
-            raise WrongUsage(f"--encoding is for text, and {name!r} is read as {kind}.")
+            raise WrongUsage(f"--encoding is for files of text, and {name!r} is read as {kind}: leave it out.")
 
     def beside(self) -> Format:
         """The same for another file of the command, of which neither kind nor header was said."""

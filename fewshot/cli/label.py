@@ -69,7 +69,10 @@ def label(
     setup.check()
     words, shape, _ = setup.parts()
     if by_number([shape]):
-        raise WrongUsage("Rows that bring their own choices can't be labelled here: leave the template out.")
+        raise WrongUsage(
+            "In this template each row has its own choices, and the page labels with the same classes for all rows: "
+            "give another --template, or leave it out."
+        )
     names = opt.as_names(classes) or list(words or ())
     if not names and not output.exists():
         raise WrongUsage('Give the classes: --classes "a,b,c".')
@@ -81,8 +84,8 @@ def label(
     rows = take_inputs(read(file, Format.said(*said)), fields_of([shape], text_column))
     from fewshot.extras import need
 
-    need("starlette", "fewshot label takes")
-    need("uvicorn", "fewshot label takes")
+    need("starlette", "fewshot label needs")
+    need("uvicorn", "fewshot label needs")
     from fewshot.pages.label_page import label_page, open_session
     from fewshot.serving.server import serve
 

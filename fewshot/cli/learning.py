@@ -44,7 +44,9 @@ class Lesson:
         if not self.names and not self.examples and not known and not by_number([shape]):
             raise WrongUsage("Give the classes: --labels a,b,c, or --examples FILE with a label column.")
         if self.examples is None and self.label_column != "label":
-            raise WrongUsage("--label-column is that of labelled examples, and there are none.")
+            raise WrongUsage(
+                "--label-column is for labelled examples, and none are given: give a file of them, or leave it out."
+            )
 
     def check_unused(self, option: str, labelled: bool = False) -> None:
         """Refuse beside a classifier that is there what would only tell how to make one."""
@@ -61,7 +63,7 @@ class Lesson:
         }
         used = [name for name, value in given.items() if value]
         if used:
-            raise WrongUsage(f"{option} is a classifier that has learned: leave out {', '.join(used)}.")
+            raise WrongUsage(f"{option} gives a fitted classifier: leave out {', '.join(used)}.")
 
     def fitted(
         self,
@@ -82,7 +84,10 @@ class Lesson:
         y = classes_of(shown, self.label_column, numbers)
         extra = set(self.names) - set(map(str, y))
         if extra:
-            raise InputError(f"The labels {sorted(extra)} have no example in {str(self.examples)!r}.")
+            raise InputError(
+                f"The labels {sorted(extra)} have no example in {str(self.examples)!r}: correct --labels, or add such "
+                "rows."
+            )
         return self.setup.fitted(self.seed, take_inputs(shown, fields), y, more)
 
     def with_sets(self, tables: Mapping[Path, Callable[[], Table]], alpha: float, method: str) -> ConformalClassifier:
@@ -90,7 +95,7 @@ class Lesson:
         from fewshot.conformal import ConformalClassifier
 
         if self.examples is None or self.unlabelled is not None:
-            raise WrongUsage("--alpha takes labelled rows, and no others: give EXAMPLES, and leave --unlabelled out.")
+            raise WrongUsage("--alpha calibrates on labelled rows: give EXAMPLES, and leave --unlabelled out.")
         shape = self.setup.parts()[1]
         shown = read_beside(self.examples, self.form, tables)
         y = classes_of(shown, self.label_column, by_number([shape]))

@@ -173,6 +173,6 @@ def as_template(template: str | None) -> _template.Template | None:
         return None
     if template.endswith(".jinja"):
         if not Path(template).is_file():
-            raise InputError(f"There is no file {template!r}.")
+            raise InputError(f"There is no file {template!r}: check the name of the template.")
         return Template.from_file(template)
     return gallery.template_of(template.replace("\\n", "\n"))

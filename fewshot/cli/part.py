@@ -48,7 +48,8 @@ class Part:
         if not isinstance(first, dict) or first.get("fewshot part") != _FORMAT:
             self._whole = -1
             raise InputError(
-                f"{str(self.path)!r} is where what is done would be kept, and it holds something else: move it away."
+                f"The finished rows would be kept in {str(self.path)!r}, and this file holds something else: move it "
+                "away."
             )
         if restart:
             return
@@ -77,8 +78,8 @@ class Part:
         other = sorted(key for key in {*self._run, *also} if run.get(key) != self._run.get(key))
         if other:
             raise InputError(
-                f"{str(self.path)!r} holds what an earlier run had done, with other {', '.join(other)}. Run that "
-                "command again to go on with it, or give --restart to begin anew."
+                f"{str(self.path)!r} holds the finished rows of an earlier run with other values of "
+                f"{', '.join(other)}. To continue that run, repeat its command. To discard its rows, give --restart."
             )
 
     def settle(self, name: str, value: str) -> None:
@@ -142,13 +143,18 @@ def kept_part(output: Path, run: Mapping[str, Any], n_rows: int, *, restart: boo
     try:
         part.read(restart)
         if part.n_steps:
-            note(f"{str(path)!r} holds {_said(part, n_rows)}, which an earlier run had done: going on from there.")
+            note(
+                f"{str(path)!r} holds {_said(part, n_rows)} that an earlier run finished. This run continues from "
+                "there."
+            )
         yield part
     finally:
         if part.finished or part.is_empty:
             path.unlink(missing_ok=True)
         elif part.n_steps:
-            note(f"{_said(part, n_rows)} are done and kept in {str(path)!r}: the same command goes on from there.")
+            note(
+                f"{_said(part, n_rows)} are finished and kept in {str(path)!r}. The same command continues from there."
+            )
         with suppress(OSError):  # what could not be flushed on a full disk
             file.close()  # and with it the lock
 
@@ -163,5 +169,5 @@ def _locked(path: Path) -> IO[bytes]:
     except OSError as error:
         raise unwritable(path, error) from error
     if file is None:
-        raise InputError(f"Another run is at {str(path)!r}: wait for it, or give another --output.")
+        raise InputError(f"Another run uses {str(path)!r}: wait for it, or give another --output.")
     return file

@@ -85,8 +85,8 @@ def play(
     """
     form, own, names = Format.said(*said), opt.as_words(words), opt.as_names(labels)
     check_standard_input(data)
-    need("starlette", "fewshot play takes")
-    need("uvicorn", "fewshot play takes")
+    need("starlette", "fewshot play needs")
+    need("uvicorn", "fewshot play needs")
     _check_output(output, [data, *(Path(one) for one in (template, beside) if one and one.endswith(".jinja"))])
     opened = [_opened(one, output if i == 0 else None) for i, one in enumerate([template, beside]) if one]
     table = read(data, form)
@@ -94,7 +94,10 @@ def play(
     names = names or _classes_of(known, own)
     unknown = next((label for label in known if label is not None and names and label not in names), None)
     if unknown is not None:
-        raise InputError(f"The label {unknown!r} in {table.name!r} is none of the classes {', '.join(names)}.")
+        raise InputError(
+            f"The label {unknown!r} in {table.name!r} is not among the classes {', '.join(names)}: correct it, or add "
+            "it to the classes."
+        )
     sample = _sample(table, known, columns.text_column, rows, None if first else seed)
 
     from fewshot.models.loading import load
@@ -125,10 +128,13 @@ def _check_output(output: Path | None, inputs: Sequence[Path]) -> None:
     if output is None:
         return
     if output.suffix != ".jinja":
-        raise WrongUsage(f"--output must end with .jinja, by which a template's file is known. Got {str(output)!r}.")
+        raise WrongUsage(f"--output must end with .jinja, since it is the file of a template. Got {str(output)!r}.")
     check_target(output, inputs)
     if output.exists():
-        raise InputError(f"--output {str(output)!r} is there: fewshot play {output} goes on with it.")
+        raise InputError(
+            f"--output {str(output)!r} exists already. To continue with it: fewshot play {output}. Or give another "
+            "name."
+        )
 
 
 def _opened(template: str, output: Path | None) -> Opened:

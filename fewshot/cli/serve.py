@@ -72,12 +72,12 @@ def serve(
     made = _made(served or [], follow_paths, windows)
     from fewshot.extras import need
 
-    need("starlette", "fewshot serve takes")
-    need("uvicorn", "fewshot serve takes")
+    need("starlette", "fewshot serve needs")
+    need("uvicorn", "fewshot serve needs")
     from fewshot import serving
 
     if key is None and host not in _LOOPBACK:
-        note(f"whoever reaches {host} is answered: --key-env NAME asks for a key.")
+        note(f"everybody who can reach {host} gets answers. To require a key, give --key-env NAME.")
     app = serving.application(made, key=key, max_waiting=max_waiting)
 
     def say(url: str) -> None:
@@ -94,7 +94,7 @@ def _key(name: str | None) -> str | None:
         return None
     key = os.environ.get(name, "").strip()
     if not key:
-        raise WrongUsage(f"--key-env {name}: there is no such environment variable, or it is empty.")
+        raise WrongUsage(f"--key-env {name}: this environment variable is not set, or it is empty. Set it to the key.")
     return key
 
 
@@ -115,7 +115,7 @@ def _made(served: list[str], follow_paths: bool, windows: bool) -> dict[str, Any
         path = Path(one)
         name = path.resolve().name if path.exists() else one
         if name in made:
-            raise InputError(f"Two of what is served are called {name!r}: rename a folder.")
+            raise InputError(f"Two of the classifiers and models are called {name!r}: rename one of the folders.")
         kept = kept_class(path)
         made[name] = load(one, **options) if kept is None else kept.load(path, follow_paths=follow_paths)
     return made

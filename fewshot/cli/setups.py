@@ -44,7 +44,10 @@ def as_strategy(text: str | None) -> Any:
 
 
 def _expected(text: str) -> str:
-    return f"--strategy must be one of {', '.join(NAMES)}, or such as 'prompting(shots=4)'. Got {text!r:.200}."
+    return (
+        f"--strategy must be one of {', '.join(NAMES)}, or one of them with parameters, 'prompting(shots=4)'. Got "
+        f"{text!r:.200}."
+    )
 
 
 def _made(call: ast.Call, text: str) -> Any:
@@ -60,7 +63,9 @@ def _made(call: ast.Call, text: str) -> Any:
         return kind(*[_value(one, text) for one in call.args], **given)
     except TypeError as error:
         known = ", ".join(inspect.signature(kind).parameters)
-        raise WrongUsage(f"--strategy {text!r}: {name} takes {known or 'no parameters'}.") from error
+        raise WrongUsage(
+            f"--strategy {text!r}: a parameter is unknown or missing. {name} takes {known or 'no parameters'}."
+        ) from error
 
 
 def _value(node: ast.expr, text: str) -> Any:
@@ -166,8 +171,8 @@ def check_unlabelled(path: Path | None, learns: Iterable[bool]) -> None:
     """Refuse rows without labels that nobody would learn from, before a file is read."""
     if path is not None and not any(learns):
         raise WrongUsage(
-            "--unlabelled needs a strategy that learns from such rows: --strategy distillation or, where no row is "
-            "labelled, such as 'prompting(calibration=batch)'."
+            "--unlabelled needs a strategy that learns from rows without labels: --strategy distillation. If no row "
+            "has a label, a strategy such as 'prompting(calibration=batch)' works too."
         )
 
 

@@ -30,7 +30,7 @@ def show(
     kept = Kept(folder)
     config = read_json(kept.read(CONFIG), CONFIG)
     if not isinstance(config, dict) or config.get("library") != "fewshot":
-        raise InputError(f"{str(folder)!r} holds no kept classifier: its {CONFIG} is something else's.")
+        raise InputError(f"{str(folder)!r} holds no kept classifier: its {CONFIG} was not written by fewshot.")
     card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else ""
     if as_json:
         found: dict[str, Any] = {name: config[name] for name in ("class", "format", "versions", "models")}

@@ -84,12 +84,13 @@ def tag(
     """
     if [examples, tagger, types].count(None) != 2:
         raise WrongUsage(
-            "Give one of these: --examples FILE to learn from, --types of which a model knows the names, or --tagger "
-            "DIR that is kept."
+            "Give exactly one of these: --examples FILE to learn from, --types A,B,... to ask a language model about, "
+            "or --tagger DIR, a saved tagger."
         )
     if tagger is not None and any(one is not None for one in (model, template, save)):
         raise WrongUsage(
-            "A kept tagger has its model and template, and is kept already: leave --model, --template and --save out."
+            "--tagger gives a saved tagger, which has its own model and template: leave out --model, --template and "
+            "--save."
         )
     check_standard_input(file, examples)
     table = read(file, Format.said(*said))

@@ -101,9 +101,12 @@ def write(
     """
     kept = writer is not None
     if kept == (template is not None) or (kept and any((model, examples, shots, max_new_tokens, stop, save))):
-        raise WrongUsage("Give --model and --template, and what goes with them, or --writer DIR that is kept.")
+        raise WrongUsage(
+            "Give --template, with --model and other options, or --writer DIR alone: a saved writer has its own "
+            "settings."
+        )
     if shots is not None and examples is None:
-        raise WrongUsage(f"--shots {shots} shows rows with their texts: give them, --examples FILE.")
+        raise WrongUsage(f"--shots {shots} needs rows with their texts to show: give --examples FILE.")
     check_standard_input(file, examples)
     table, own = read(file, Format.said(*said)), opt.as_template(template)
     if kept:

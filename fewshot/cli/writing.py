@@ -64,9 +64,7 @@ def check_result(output: Path | None, inputs: Iterable[Path | None]) -> None:
     if output is None:
         return
     if kind_of(output) != ("json", ""):
-        raise WrongUsage(
-            f"--output must end with .json: it is what from_json of the result reads. Got {str(output)!r}."
-        )
+        raise WrongUsage(f"--output must end with .json, since the result is written as JSON. Got {str(output)!r}.")
     check_target(output, [path for path in inputs if path is not None])
 
 
@@ -81,15 +79,15 @@ def check_target(output: Path, inputs: Iterable[Path] = (), option: str = "--out
     """Refuse a file that could not be written, or is one of those that are read, by whatever name."""
     for path in inputs:
         if _is_file_of(sys.stdin if path == Path("-") else path, output):
-            read = "standard input" if path == Path("-") else repr(str(path))
-            raise InputError(f"{option} {str(output)!r} is the file of {read}, which is read: give another name.")
+            read = "on standard input" if path == Path("-") else repr(str(path))
+            raise InputError(f"{option} {str(output)!r} is the same file as the input {read}: give another name.")
     try:
         if output.is_dir():
             raise InputError(f"{option} {str(output)!r} is a folder: give the name of a file in it.")
         if not output.parent.is_dir():
-            raise InputError(f"The folder {str(output.parent)!r} does not exist.")
+            raise InputError(f"The folder {str(output.parent)!r} does not exist: create it, or give another name.")
         if output.exists() and not os.access(output, os.W_OK):
-            raise InputError(f"{option} {str(output)!r} is there and may not be written: give another name.")
+            raise InputError(f"{option} {str(output)!r} exists, and you may not write to it: give another name.")
         if is_plain(output):
             try_writing(output)
     except OSError as error:
@@ -102,7 +100,7 @@ def check_screen(inputs: Iterable[Path]) -> None:
         raise InputError("Standard output is closed: give --output FILE.")
     for path in inputs:
         if path != Path("-") and _is_file_of(sys.stdout, path):
-            raise InputError(f"The output goes into {str(path)!r}, which is read: give another name.")
+            raise InputError(f"Standard output goes into the input {str(path)!r}: give another name.")
 
 
 def _is_file_of(stream: Any, path: Path) -> bool:

@@ -137,11 +137,14 @@ def coherence(
         raise ParameterError(f"paraphrases must be a list of templates. Got one text, {paraphrases!r:.60}.")
     if not isinstance(clf, Classifier):
         raise UnsupportedError(
-            f"coherence changes what a Classifier asks, and {type(clf).__name__} is none: give the Classifier inside."
+            f"coherence needs a Classifier, whose questions it changes. Got {type(clf).__name__}: give the Classifier "
+            "inside."
         )
     check_is_fitted(clf, "strategy_")
     if clf.multi_label_:
-        raise UnsupportedError("The classifier gives a text several labels. Here a text has one class.")
+        raise UnsupportedError(
+            "coherence needs a classifier that gives a text one class. This one gives it several labels."
+        )
     measured = _Measured(clf, as_rows(X))
     for name, turn in _ORDERS.items():
         measured.order(name, turn)

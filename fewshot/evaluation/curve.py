@@ -160,7 +160,7 @@ def _split(labels: list[Any], test_size: float, rng: Any) -> tuple[list[int], li
         pool, test = train_test_split(range(len(labels)), test_size=test_size, random_state=rng, stratify=labels)
     except ValueError as error:
         raise InputError(
-            f"The rows can't be split with test_size={test_size!r}, since both parts need rows of each class: {error}"
+            f"The rows can't be split with test_size={test_size!r}: {error} Both parts need rows of each class."
         ) from error
     return pool, test
 

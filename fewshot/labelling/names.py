@@ -124,7 +124,9 @@ def compare_names(
             raise ParameterError(f"The names of the set {name!r} must be a list or a mapping. Got {own!r:.60}.")
     sizes = {str(name): len(set(own)) for name, own in candidates.items()}
     if len(set(sizes.values())) > 1:
-        raise ParameterError(f"All sets must have one number of names, or their values can't be compared. Got {sizes}.")
+        raise ParameterError(
+            f"All sets must have the same number of names, since their values are compared. Got {sizes}."
+        )
     rows, shared = as_rows(X), load(model)
     usual = Embedding() if kind_of(shared).name == "encoder" else Prompting()
     clf = Classifier(shared, template, strategy=usual if strategy is None else strategy, random_state=random_state)

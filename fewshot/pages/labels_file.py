@@ -151,7 +151,7 @@ class LabelsFile:
             raise unwritable(self.path, error) from error
         if lock is None:
             raise InputError(
-                f"Another page is at {str(self.path)!r}: use that one, end it, or give another file for the labels."
+                f"Another page uses {str(self.path)!r}: use that one, end it, or give another file for the labels."
             )
         return lock
 

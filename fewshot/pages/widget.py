@@ -76,8 +76,8 @@ class LabelWidget:
         height: int = 720,
         random_state: int = 0,
     ) -> None:
-        need("starlette", "LabelWidget takes")
-        need("uvicorn", "LabelWidget takes")
+        need("starlette", "LabelWidget needs")
+        need("uvicorn", "LabelWidget needs")
         from fewshot.pages.label_page import label_page, open_session
         from fewshot.serving.server import running
 

@@ -191,7 +191,10 @@ def _sums(folder: Path) -> dict[str, str]:
     """The checksums of a folder, where they are whole and name files below it."""
     path = folder / _SUMS
     if not path.is_file():
-        raise InputError(f"{str(folder)!r} holds no kept classifier: there is no {_SUMS} in it.")
+        raise InputError(
+            f"{str(folder)!r} holds no kept classifier: there is no {_SUMS if folder.is_dir() else 'such folder'}"
+            f"{' in it' * folder.is_dir()}. Give the folder that save() or fewshot fit wrote."
+        )
     _check_link(folder, _SUMS)
     try:
         found = read_json(path.read_bytes(), _SUMS)

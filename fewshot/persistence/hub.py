@@ -122,8 +122,8 @@ def fetch(folder: str | Path, revision: str | None, options: dict[str, Any]) -> 
     from huggingface_hub import snapshot_download
 
     refused = (
-        f"The classifier {folder!r} can't be had. Tried: a folder of that name (there is none), then the Hugging Face "
-        "hub. The machine may be offline, the name misspelt or private."
+        f"The classifier {folder!r} can't be loaded. Tried: a folder of that name (there is none), then the Hugging "
+        "Face hub. The machine may be offline, the name misspelt or private."
     )
     with redact_errors(options), _reached(refused):
         return Path(snapshot_download(folder, revision=revision, **options))

@@ -222,7 +222,7 @@ class Found:
         """The model of an entry.
 
         InputError when there is no such entry, or it asks for what a kept classifier can't ask for; ModelLoadError when
-        the model can't be had, or is not the one that was kept; UnsupportedError when it has to be given.
+        the model can't be loaded, or is not the one that was kept; UnsupportedError when it has to be given.
         """
         if type(place) is not int or not 0 <= place < len(self._entries):
             raise InputError(f"config.json names model {place!r}, and there is none.")

@@ -59,7 +59,7 @@ def _read(kept: Kept, cls: type, offered: list[Any], trusted: list[str], reach: 
     wanted = cls.__name__
     config = read_json(kept.read(CONFIG), CONFIG)
     if not isinstance(config, Mapping) or config.get("library") != "fewshot":
-        raise InputError(f"{str(kept.folder)!r} holds no kept classifier: its {CONFIG} is something else's.")
+        raise InputError(f"{str(kept.folder)!r} holds no kept classifier: its {CONFIG} was not written by fewshot.")
     if config["format"] != FORMAT:
         raise InputError(
             f"{str(kept.folder)!r} has the format {config['format']!r}, and this library reads {FORMAT}: update "

@@ -26,8 +26,8 @@ def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'fewshot.serving' has no attribute {name!r}")
     if name in _HTTP:  # what is missing is said first
-        need("starlette", "Serving takes")
-        need("uvicorn", "Serving takes")
+        need("starlette", "Serving needs")
+        need("uvicorn", "Serving needs")
     value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value
     return value

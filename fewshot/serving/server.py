@@ -115,7 +115,7 @@ def _listening(host: str, port: int) -> socket.socket:
         return socket.create_server(where[:2], family=family, backlog=2048)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{host}:{port} can't be listened at: {reason}. Give another host or port.") from error
+        raise InputError(f"The server can't listen at {host}:{port}: {reason}. Give another host or port.") from error
 
 
 def _address(sock: socket.socket) -> str:

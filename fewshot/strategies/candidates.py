@@ -224,7 +224,8 @@ def _warn_of_signs(task: SpanTask) -> None:
         lost += sum((first, after) not in candidates for first, after, _ in chunks)
     if lost:
         warn(
-            f"{lost} spans of y begin or end with a sign, a word without letters and digits: such are not predicted.",
+            f"{lost} spans of y begin or end with a sign, that is a word without letters and digits. Such spans can't "
+            "be predicted: end them at a word.",
             FewshotWarning,
         )
 
@@ -263,7 +264,7 @@ def _rows_task(task: SpanTask, model: Any) -> Task:
     for own in templates:
         if "span" not in own.fields or not set(own.fields) <= set(FIELDS):
             raise TemplateError(
-                f"A tagger asks about a span of a text: its template has the fields 'text' and 'span', such as "
+                "A tagger asks about a span of a text: its template has the fields 'text' and 'span', such as "
                 f"'{{{{ text }}}} The name {{{{ span }}}} is a {{{{ label }}}}.'. {own} has {list(own.fields)}."
             )
     words = dict(enumerate((*task.verbalizer.words, task.nothing)))

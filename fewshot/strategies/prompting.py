@@ -148,7 +148,10 @@ class Prompting(Strategy):
             as_selector(self.selection, order), self.shots, task, X, y, rng=rng, encoder=self.encoder
         )
         if self.order == "lowest bias" and self.selector_ is not None and not self.selector_.shared:
-            raise UnsupportedError("order='lowest bias' compares orders of the same demonstrations: choose them once.")
+            raise UnsupportedError(
+                f"order='lowest bias' needs the same demonstrations for all texts, and selection={self.selection!r} "
+                "chooses them for each text: use selection='stratified', 'random' or 'first'."
+            )
         self.demonstrations_ = shown_rows(self.selector_)
         rows, labels = (X, y) if self.selector_ is not None else ((), ())
         asked: dict[str, Any] = {"max_tokens": self.max_shot_tokens, "orders": self.orders}

@@ -215,8 +215,8 @@ def words_of(
     if words is None:
         if seen is None:
             raise InputError(
-                "There are no classes: give names, fit(None, [...]), labelled rows, a verbalizer, or for several "
-                "labels a row a DataFrame whose columns are the classes."
+                "There are no classes. Give labelled rows, fit(X, y), or the names of the classes, fit(None, ['a', "
+                "'b']), or a verbalizer. For several labels a row, y is a DataFrame whose columns are the classes."
             )
         named = seen
     else:

@@ -193,7 +193,7 @@ def write_spans(found: Iterable[Sequence[Span]], form: Form, tokens: Sequence[Bo
 def _take_docs(X: Any) -> list[Any]:
     docs = list(X) if isinstance(X, Iterable) else []
     if not docs or not all(map(is_doc, docs)):
-        raise InputError(f"y is None, and X is not of Docs, which have their spans: {_FORMS}.")
+        raise InputError(f"y is None, and X holds no spaCy Docs, which bring their own spans: {_FORMS}.")
     return docs
 
 

@@ -26,12 +26,14 @@ def list_types(y: Any) -> list[Any]:
         return []
     if isinstance(y, str | Mapping) or not isinstance(y, Iterable):
         raise InputError(
-            f"Without texts y is the list of the types, such as ['person', 'place']. Got {y!r:.80}: what they are "
-            "called belongs into the verbalizer."
+            f"Without texts, y must be a list of the types, such as ['person', 'place']. Got {y!r:.80}. Words for the "
+            "types go into the verbalizer."
         )
     found = as_labels(y)
     if None in found:
-        raise InputError("None is no type: what a span of no type is called is verbalizer={..., None: 'nothing'}.")
+        raise InputError(
+            "None can't be a type in y. Give the word for a span of no type with verbalizer={..., None: 'nothing'}."
+        )
     return list(dict.fromkeys(found))
 
 

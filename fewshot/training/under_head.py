@@ -89,7 +89,7 @@ def tune_under_head(
             losses.append(descent.take(step, gradients))
             if not (math.isfinite(losses[-1]) and all(p.isfinite().all() for p in trained)):
                 raise UnsupportedError(
-                    f"The weights are no numbers any more after step {step + 1} of {steps}, at the learning rate "
+                    f"The weights became NaN or infinite in step {step + 1} of {steps}, at the learning rate "
                     f"{descent.rate(step):.2g}. Lower learning_rate."
                 )
             if (step + 1) % every == 0 or step + 1 == steps:

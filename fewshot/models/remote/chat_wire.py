@@ -58,7 +58,7 @@ def read_chat(body: Any) -> Told:
     said = as_mapping(body, ())
     choices = as_array(required(said, "choices"), ("choices",))
     if len(choices) != 1:
-        raise WireError(("choices",), f"One choice stands here. Got {len(choices)}.")
+        raise WireError(("choices",), f"There must be exactly one choice. Got {len(choices)}.")
     logprobs = as_mapping(choices[0], _LOGPROBS[:2]).get("logprobs")
     content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
     first = content[0] if isinstance(content, list) and content else None

@@ -109,7 +109,7 @@ class _OpenAI(Dialect):
         said = as_mapping(body, ())
         choices = as_array(required(said, "choices"), ("choices",))
         if len(choices) != 1:
-            raise WireError(("choices",), f"One choice stands here. Got {len(choices)}.")
+            raise WireError(("choices",), f"There must be exactly one choice. Got {len(choices)}.")
         choice = dict(as_mapping(choices[0], ("choices", 0)))
         return choice, str(said.get("model")), _usage(required(said, "usage"), prompt, "usage")
 

@@ -80,27 +80,27 @@ def as_text(value: Any, location: Location) -> str:
         return value
     if isinstance(value, Mapping | list):
         return json.dumps(value, ensure_ascii=False)
-    raise WireError(location, f"A string, object or array stands here. Got {shown(value)}.", "string_type")
+    raise WireError(location, f"This must be a string, an object or an array. Got {shown(value)}.", "string_type")
 
 
 def as_mapping(value: Any, location: Location) -> Mapping[str, Any]:
     """The value, which must be an object."""
     if not isinstance(value, Mapping):
-        raise WireError(location, f"An object stands here. Got {shown(value)}.", "dict_type")
+        raise WireError(location, f"This must be an object. Got {shown(value)}.", "dict_type")
     return value
 
 
 def as_array(value: Any, location: Location) -> list[Any]:
     """The value, which must be an array."""
     if not isinstance(value, list):
-        raise WireError(location, f"An array stands here. Got {shown(value)}.", "list_type")
+        raise WireError(location, f"This must be an array. Got {shown(value)}.", "list_type")
     return value
 
 
 def as_count(value: Any, location: Location) -> int:
     """The value, which must be a whole number from 0."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise WireError(location, f"A whole number from 0 stands here. Got {shown(value)}.", "int_type")
+        raise WireError(location, f"This must be a whole number of at least 0. Got {shown(value)}.", "int_type")
     return value
 
 
@@ -139,15 +139,15 @@ def refuse_count(n: int, what: str, least: int, most: int, location: Location) -
     WireError
     """
     if n < least:
-        raise WireError(location, f"At least {least} {what} stand here. Got {n}.", "too_short")
+        raise WireError(location, f"There must be at least {least} {what}. Got {n}.", "too_short")
     if n > most:
-        raise WireError(location, f"At most {most} {what} stand here. Got {n}.", "too_long")
+        raise WireError(location, f"There may be at most {most} {what}. Got {n}.", "too_long")
 
 
 def as_name(value: Any, what: str, location: Location) -> str:
     """The value, which must be a string; ``what`` is what the message calls it."""
     if not isinstance(value, str):
-        raise WireError(location, f"{what} stands here.", "string_type")
+        raise WireError(location, f"{what} must be a string. Got {shown(value)}.", "string_type")
     return value
 
 

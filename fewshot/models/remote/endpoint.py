@@ -161,7 +161,7 @@ class Endpoint:
             self._client = None
 
     def _connect(self) -> Any:
-        httpx2 = need("httpx2", "Asking a server takes")
+        httpx2 = need("httpx2", "Asking a server needs")
         local = _is_local(urlsplit(self.url).hostname or "")  # then no proxy is asked, which would see the key
         limits = httpx2.Limits(max_connections=self.connections, max_keepalive_connections=self.connections)
         client = httpx2.Client(timeout=self.timeout, limits=limits, follow_redirects=False, trust_env=not local)

@@ -106,10 +106,10 @@ class OpenAIDecisions:
             value, description = required(entry, key, place), entry.get("description")
             if not isinstance(value, str | bool if own == "choice" else str):
                 raise WireError(
-                    (*place, key), f"A string{' or truth value' * (own == 'choice')} stands here.", "string_type"
+                    (*place, key), f"This must be a string{' or a truth value' * (own == 'choice')}.", "string_type"
                 )
             if description is not None and not isinstance(description, str):
-                raise WireError((*place, "description"), "A string stands here.", "string_type")
+                raise WireError((*place, "description"), "This must be a string.", "string_type")
             found.append(Option(value, description) if own == "choice" else Option(i, description, value))
         said = [(type(one.value), one.value) for one in found]
         if len(set(said)) < len(said):
@@ -224,7 +224,7 @@ def _part(part: Any, at: Location) -> str:
     only_keys(part, ("type", key, _CACHED), at)
     value = required(part, key, at)
     if kind != "input_json" and not isinstance(value, str):
-        raise WireError((*at, key), "A string stands here.", "string_type")
+        raise WireError((*at, key), "This must be a string.", "string_type")
     return as_text(value, (*at, key))
 
 
