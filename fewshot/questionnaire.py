@@ -18,7 +18,7 @@ from fewshot.display.explanation import Explanation
 from fewshot.display.preview import Preview
 from fewshot.errors import InputError, ParameterError, UnsupportedError, at_question
 from fewshot.extras import need
-from fewshot.inputs import as_indicator, as_row, as_rows
+from fewshot.inputs import as_indicator, as_row, as_rows, as_weights
 from fewshot.models.base import FloatArray
 from fewshot.persistence.mixin import KeptMixin
 from fewshot.prompts.pending import Pending, ask_together
@@ -324,7 +324,5 @@ def _labelled(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
         return X if hasattr(X, "columns") else rows, None, None
     weights = sample_weight
     if weights is not None:
-        if np.shape(weights) != (len(rows),):
-            raise InputError(f"sample_weight must have a number for each of {len(rows)} rows. Got {np.shape(weights)}.")
-        weights = np.asarray(weights)[kept]
+        weights = as_weights(weights, len(rows))[kept]
     return X.iloc[kept] if hasattr(X, "iloc") else [rows[i] for i in kept], [y[i] for i in kept], weights

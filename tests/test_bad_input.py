@@ -24,6 +24,7 @@ from fewshot import (
     Extractor,
     FakeLM,
     InputError,
+    LabelPriorLogisticRegression,
     ModelLoadError,
     ParameterError,
     Prompting,
@@ -33,11 +34,13 @@ from fewshot import (
     UnsupportedError,
     VerbalizerError,
     Writer,
+    adapt,
     evaluate,
     label_errors,
     learning_curve,
     next_to_label,
 )
+from fewshot.evaluation import draw_support
 from tests.contract import NEW, TEXTS, HashEncoder, data, keyword_lm, prompting
 
 X, Y = data(3)
@@ -476,3 +479,16 @@ def test_vectors_that_are_not_numbers_are_refused(rows, monkeypatch):
 def test_label_mass_is_refused_where_there_is_none(model, strategy, message):
     with pytest.raises(UnsupportedError, match=message):
         Classifier(model, strategy=strategy).fit(None, NAMES).label_mass(NEW)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: draw_support([["person"]], 1, random_state="one"),
+        lambda: LabelPriorLogisticRegression(random_state="one").fit(np.eye(4), [0, 1, 0, 1]),
+        lambda: adapt("embedded:masked", ["a text", "another"], random_state="one"),
+    ],
+)
+def test_a_seed_of_what_is_called_alone_is_named(call):
+    with pytest.raises(ParameterError, match="random_state must be an integer"):
+        call()

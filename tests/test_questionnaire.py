@@ -201,7 +201,7 @@ def test_weights_go_to_the_rows_they_are_of():
     questionnaire.fit(TEXTS, labels(), sample_weight=weights)
     alone = Classifier(encoder, strategy=Embedding()).fit(TEXTS[:4], AGE[:4], sample_weight=weights[:4])
     np.testing.assert_array_equal(questionnaire.predict_proba(TEXTS)["age"], alone.predict_proba(TEXTS))
-    with pytest.raises(InputError, match="The question 'age': sample_weight must have a number for each of 6 rows"):
+    with pytest.raises(InputError, match="The question 'age': sample_weight must be 6 numbers, one for each row"):
         Questionnaire({"age": Classifier(encoder)}).fit(TEXTS, labels()[["age"]], sample_weight=[1.0])
 
 

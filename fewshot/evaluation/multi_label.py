@@ -15,6 +15,7 @@ from fewshot.errors import InputError
 from fewshot.evaluation.metrics import compute_percentiles, draw_resamples
 from fewshot.evaluation.mistakes import Judged, Mistakes, count_pairs, take_mistakes
 from fewshot.evaluation.tables import make_class_table, make_intervals, print_evaluation, printed, render_html
+from fewshot.inputs import match_columns
 from fewshot.models.base import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -126,10 +127,8 @@ def _decide(clf: Any, X: Any, true: IntArray, names: list[Any] | None) -> _Decis
     n_labels = len(said.T)
     classes = np.asarray(getattr(clf, "classes_", ()))  # some of scikit-learn's classifiers have two of each label
     known = classes.tolist() if classes.ndim == 1 and len(classes) == n_labels else list(range(n_labels))
-    if names is not None and set(names) == set(known) and len(names) == len(known):
-        true, names = true[:, [names.index(one) for one in known]], known
-    elif names is not None and isinstance(clf, Classifier):
-        raise InputError(f"The columns of y are {names}, and the labels of the classifier {known}: name them alike.")
+    if isinstance(clf, Classifier) or (names is not None and set(names) == set(known) and len(names) == len(known)):
+        true, names = match_columns((true, names), known), known
     if true.shape != said.shape:
         raise InputError(
             f"y has {true.shape[1]} columns, and {type(clf).__name__} predicts {n_labels} labels, {known}: give y "

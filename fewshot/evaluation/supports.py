@@ -8,7 +8,7 @@ from typing import Any
 
 from sklearn.utils import check_random_state
 
-from fewshot.checks import at_least
+from fewshot.checks import at_least, check_seed
 
 __all__ = ["draw_support"]
 
@@ -50,6 +50,7 @@ def draw_support(mentions: Sequence[Sequence[Hashable]], shots: int, random_stat
     [0, 1, 3]
     """
     at_least("shots", shots, 1, whole=True)
+    check_seed(random_state)
     wanted = {one for own in mentions for one in own}
     counts: Counter[Hashable] = Counter()
     drawn: list[int] = []

@@ -15,6 +15,7 @@ from sklearn.utils import assert_all_finite, check_random_state, column_or_1d, c
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from fewshot.checks import check_seed
 from fewshot.errors import InputError, ParameterError
 from fewshot.heads.counting import FLOOR, constant_odds, measure_spread, merge_equal, varying
 from fewshot.heads.logistic import Choice, Problem, held_out_losses, make_folds, weigh_choices
@@ -229,6 +230,7 @@ class LabelPriorLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ign
 
     def _counted(self, problem: Problem, given: bool) -> dict[Choice, float]:
         """How much each tau and C counts, by cross-validation; the defaults where there are too few examples."""
+        check_seed(self.random_state)
         for name in ("tau", "C"):
             value = getattr(self, name)
             if not isinstance(value, Real) and value != "auto":

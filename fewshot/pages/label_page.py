@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fewshot.checks import check_seed
 from fewshot.classifier import Classifier
 from fewshot.errors import InputError
 from fewshot.pages.labelling import Session, check_name
@@ -47,6 +48,7 @@ def open_session(
     """
     if isinstance(classes, str):
         raise InputError(f"classes must be a list of names. Got one text: wrap it in a list, [{classes!r:.60}].")
+    check_seed(seed)
     names = list(dict.fromkeys(map(check_name, classes)))
     kept = LabelsFile(path, rows, data)
     if not names and not any(one.label for one in kept.given.values()):

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from fewshot.checks import above, at_least, between
+from fewshot.checks import above, at_least, between, check_seed
 from fewshot.errors import InputError, UnsupportedError
 from fewshot.inputs import as_texts
 from fewshot.models.base import IntArray
@@ -223,6 +223,7 @@ def _check_numbers(settings: dict[str, Any]) -> None:
         above(name, settings[name], 0)
     at_least("block_size", settings["block_size"], 8, more=" tokens")
     at_least("sampled_words", settings["sampled_words"], 1, optional=True)
+    check_seed(settings["random_state"])
 
 
 class _Run:
